@@ -1,0 +1,39 @@
+"""headclust: sorts images into meaningful groups without labels.
+
+Public names load on first use (PEP 562), so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Features": "cache",
+    "load_features": "cache",
+    "write_features": "cache",
+    "NeighborGraph": "neighbors",
+    "METHODS": "methods",
+    "PRESETS": "methods",
+    "OBJECTIVES": "objectives",
+    "METRICS": "metrics",
+    "ClusterModel": "model",
+    "embed": "verbs",
+    "fit": "verbs",
+    "predict": "verbs",
+    "evaluate": "verbs",
+    "HeadclustError": "errors",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headclust' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"headclust.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

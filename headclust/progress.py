@@ -1,0 +1,43 @@
+"""Progress bars and log lines, always on stderr; bars only where a person is watching."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def note(line: str) -> None:
+    """One line for the person at the terminal (or in the log), on stderr."""
+    sys.stderr.write(printable(line) + "\n")
+
+
+def printable(text: str) -> str:
+    """`text` with control characters escaped, so that a file name cannot move the cursor or clear the screen."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+@contextmanager
+def bar(description: str, total: int, *, start: int = 0) -> Iterator[Callable[[int], None]]:
+    """A progress bar over `total` items, `start` of them already done.
+
+    Yields:
+        A function that takes the number of items just finished. It does nothing when stderr is not a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(printable(description), total=total, completed=start)
+        yield lambda done: progress.advance(task, done)
