@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class HeadclustError(Exception):
-    """A failure the caller can act on. Its text is one line: the thing, what was found, what was wanted, the next step."""
+    """A failure the caller can act on, told in one line: the thing, what was found, what was wanted, the next step."""
 
     exit_code = 2
 
@@ -39,5 +39,9 @@ def unknown(kind: str, name: str, known: Iterable[str], *, how: str = "") -> Set
     """
     choices = sorted(known)
     near = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(choices[:12])}{' ...' if len(choices) > 12 else ''}."
+    hint = (
+        f"did you mean {', '.join(near)}?"
+        if near
+        else f"known: {', '.join(choices[:12])}{' ...' if len(choices) > 12 else ''}."
+    )
     return SettingError(f"unknown {kind} {name!r}: {hint}{' ' + how if how else ''}")

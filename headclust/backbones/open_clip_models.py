@@ -1,0 +1,138 @@
+"""Image towers of any open_clip model. https://github.com/mlfoundations/open_clip"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+
+from headclust.backbones.backbone import Backbone, Preprocessing, frozen_dim, split_transform
+from headclust.backbones.weights import difference, file_sha256, one_line, hub_file, read_state_dict, url_file
+from headclust.errors import FileFormatError, SettingError, unknown
+
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_MISFIT = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError)
+
+
+class ImageTower(torch.nn.Module):
+    """The image half of a model: its projected, un-normalized embedding, as `encode_image` gives it."""
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Float32 (batch, dim) from float32 (batch, 3, height, width)."""
+        out: torch.Tensor | tuple[torch.Tensor, ...] = self.visual(images)
+        return out[0] if isinstance(out, tuple) else out  # CoCa's towers give their tokens as well
+
+
+def load(name: str, *, weights: Path | None, image_size: int | None, offline: bool) -> Backbone:
+    """The image tower of `open_clip:ARCH/PRETRAINED`, with open_clip's preprocessing for these weights.
+
+    QuickGELU is used where the pretrained tag says so, which `open_clip.create_model` only warns about.
+
+    Args:
+        name: "open_clip:" and open_clip's names of the architecture and of its weights.
+        weights: A whole checkpoint (image and text) to use instead of the download; all its tensors must fit.
+        image_size: Another input size; open_clip resamples position embeddings.
+        offline: Forbids downloading.
+
+    Raises:
+        SettingError: The name is unknown, the weights are not at hand, or the model does not take the size.
+        FileFormatError: The weights do not fit the model; the first differing tensors are named.
+    """
+    architecture, tag, config = _pretrained_config(name)
+    path, origin = (weights, f"file {weights.name}") if weights else _fetch(name, config, offline=offline)
+    model = _build(name, architecture, config, path, image_size)
+    preprocessing = _preprocessing(model, architecture, tag)
+    tower = ImageTower(model.visual)
+    return Backbone(
+        name=name,
+        model=tower,
+        feature_dim=frozen_dim(name, tower, preprocessing.size),
+        preprocessing=preprocessing,
+        weights_origin=f"{origin} (sha256 of the file)",
+        weights_sha256=file_sha256(path),
+        feature_point="projected image embedding, not normalized",
+    )
+
+
+def _build(name: str, architecture: str, config: dict[str, Any], path: Path, image_size: int | None) -> Any:
+    arguments = {
+        "force_quick_gelu": bool(config.get("quick_gelu")),
+        "force_image_size": image_size,
+        "force_preprocess_cfg": config,
+        "pretrained_text": False,
+    }
+    state = read_state_dict(path)  # refuses what open_clip would meet with a traceback
+    try:
+        return open_clip.create_model(architecture, pretrained=str(path), weights_only=True, **arguments)
+    except ImportError as error:
+        raise SettingError(f"model {name!r} needs another package: {one_line(error)}") from None
+    except (*_MISFIT, OSError) as error:
+        problem = one_line(error)
+    with _quiet():
+        misfits = difference(state, open_clip.create_model(architecture, pretrained_text=False).state_dict())
+    if image_size is not None and not misfits:
+        raise SettingError(f"model {name!r} cannot be built for {image_size} px: {problem}")
+    raise FileFormatError(f"weights {path} do not fit model {name!r}: {misfits or problem}.")
+
+
+def _preprocessing(model: Any, architecture: str, tag: str) -> Preprocessing:
+    config = PreprocessCfg(**model.visual.preprocess_cfg)
+    settings = {
+        "size": _pair(config.size),
+        "own_size": _pair(open_clip.get_model_config(architecture)["vision_cfg"]["image_size"]),
+        "crop": config.resize_mode,
+        "interpolation": config.interpolation,
+        "mean": config.mean,
+        "std": config.std,
+    }
+    transform = image_transform_v2(config, is_train=False)
+    return split_transform(transform, f"open_clip {open_clip.__version__}", f"{architecture}/{tag}", settings)
+
+
+def _pretrained_config(name: str) -> tuple[str, str, dict[str, Any]]:
+    """Architecture, tag, and open_clip's record of the weights.
+
+    Raises:
+        SettingError: open_clip does not know the pair.
+    """
+    architecture, _, tag = name.removeprefix("open_clip:").rpartition("/")
+    architecture = architecture.replace("/", "-")  # OpenAI's way of writing it: ViT-B/32
+    if open_clip.get_model_config(architecture) is None or not open_clip.is_pretrained_cfg(architecture, tag):
+        known = [f"open_clip:{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
+        raise unknown("model", name, known, how="open_clip.list_pretrained() names them all.")
+    return architecture, tag, dict(open_clip.get_pretrained_cfg(architecture, tag))
+
+
+def _fetch(name: str, config: dict[str, Any], *, offline: bool) -> tuple[Path, str]:
+    """The weights open_clip would use, as a file, and where they are from."""
+    if config.get("hf_hub"):
+        repo, _, filename = config["hf_hub"].rpartition("/")  # "owner/name/" or "owner/name/file"
+        files = (f"{filename.rpartition('.')[0]}.safetensors", filename) if filename else _HUB_FILES
+        path = hub_file(name, repo, files, offline=offline)
+        return path, f"Hugging Face hub {repo}/{path.name}"
+    return url_file(name, config["url"], offline=offline), config["url"]
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without log lines: open_clip warns that a model built only to look at has no weights."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

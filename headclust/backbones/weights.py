@@ -1,0 +1,201 @@
+"""Weight files: read without running anything in them, found in a cache, or downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pickle
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headclust.errors import FileFormatError, SettingError
+from headclust.progress import note
+
+if TYPE_CHECKING:
+    import torch
+
+# Names under which training scripts keep the weights beside optimizer state and counters.
+_WRAPPERS = ("state_dict", "model")
+# What timm's repositories on the Hugging Face hub call their weights.
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_PROBE_SECONDS = 5
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors in a weights file, by name.
+
+    Args:
+        path: `.safetensors`, or a PyTorch file of tensors (`.pth`, `.pt`, `.bin`), which may wrap them in `state_dict`
+            or `model`. Nothing in the file is ever executed.
+
+    Raises:
+        FileFormatError: Missing, unreadable, not of these formats, or holding more than tensors.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise FileFormatError(f"weights {path}: no such file.")
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise FileFormatError(
+            f"weights {path} hold more than tensors, or are not a PyTorch file; running code from them is refused. "
+            "Save its state_dict as safetensors."
+        ) from None
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        raise FileFormatError(f"weights {path} cannot be read: {one_line(error)}") from None
+    for wrapper in _WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise FileFormatError(f"weights {path}: wanted named tensors (a state_dict), found {type(found).__name__}.")
+    if not found:
+        raise FileFormatError(f"weights {path} hold no tensors.")
+    return dict(found)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def difference(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str:
+    """How two sets of named tensors differ: counts and the first names; empty when names and shapes agree."""
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    other = [
+        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    parts = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (("missing", missing), ("not the model's", extra), ("of another shape", other))
+        if names
+    ]
+    return f"of {len(wanted)} tensors {'; '.join(parts)}" if parts else ""
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package with weights is there; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def is_cached(repo: str, filenames: Iterable[str]) -> bool:
+    """Whether the Hugging Face cache on this machine has one of these files of a hub repository."""
+    return _cached(repo, filenames) is not None
+
+
+def hub_file(name: str, repo: str, filenames: Sequence[str], *, offline: bool) -> Path:
+    """The weights file of a hub repository: from the cache, or else downloaded.
+
+    Args:
+        name: The model as the user called it, for errors.
+        repo: "owner/name", or "owner/name@revision".
+        filenames: In order of preference.
+        offline: Forbids the network, as HF_HUB_OFFLINE=1 does.
+
+    Raises:
+        SettingError: Not in the cache, and the download is forbidden, fails, or holds no such file.
+    """
+    if (found := _cached(repo, filenames)) is not None:
+        return found
+    from huggingface_hub import constants
+
+    origin = f"{constants.ENDPOINT}/{repo}"
+    _refuse_unless_reachable(name, origin, offline)
+    note(f"downloading the weights of {name} from {origin}")
+    return _hub_download(name, repo, filenames, origin)
+
+
+def url_file(name: str, url: str, *, offline: bool) -> Path:
+    """The weights file behind a URL, kept in torch's cache as torch.hub does.
+
+    Args:
+        name: The model as the user called it, for errors.
+        url: Where the file is. A hash at the end of its name (`-0123abcd.pth`) is checked.
+        offline: Forbids the network, as HF_HUB_OFFLINE=1 does.
+
+    Raises:
+        SettingError: Not in the cache, and the download is forbidden or fails.
+    """
+    import torch
+
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if path.is_file():
+        return path
+    _refuse_unless_reachable(name, url, offline)
+    note(f"downloading the weights of {name} from {url}")
+    digest = path.stem.rpartition("-")[2]
+    is_hash = len(digest) >= 8 and all(c in "0123456789abcdef" for c in digest)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), digest if is_hash else None, progress=False)
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise _not_at_hand(name, url, one_line(error)) from None
+    return path
+
+
+def one_line(error: BaseException) -> str:
+    """An error's own words in one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _cached(repo: str, filenames: Iterable[str]) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    repo_id, _, revision = repo.partition("@")
+    for filename in filenames:
+        found = try_to_load_from_cache(repo_id, filename, revision=revision or None)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _hub_download(name: str, repo: str, filenames: Sequence[str], origin: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+
+    repo_id, _, revision = repo.partition("@")
+    for filename in filenames:
+        try:
+            return Path(hf_hub_download(repo_id, filename, revision=revision or None))
+        except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError, but about the connection
+            raise _not_at_hand(name, origin, one_line(error.__cause__ or error)) from None
+        except EntryNotFoundError:
+            continue
+        except (HfHubHTTPError, HTTPError, OSError) as error:
+            raise _not_at_hand(name, origin, one_line(error)) from None
+    raise _not_at_hand(name, origin, f"it holds none of {', '.join(filenames)}")
+
+
+def _refuse_unless_reachable(name: str, origin: str, offline: bool) -> None:
+    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise _not_at_hand(name, origin, "downloads are forbidden (--offline or HF_HUB_OFFLINE)")
+    # The hub's client tries for a minute before it gives up; one question first keeps the error quick.
+    try:
+        with urllib.request.urlopen(urllib.request.Request(origin, method="HEAD"), timeout=_PROBE_SECONDS):  # noqa: S310
+            return
+    except urllib.error.HTTPError:
+        return  # it answers, and will say more when asked for the file
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # the hub's client may trust other certificates
+            raise _not_at_hand(name, origin, f"it cannot be reached ({error.reason})") from None
+    except (OSError, HTTPException) as error:
+        raise _not_at_hand(name, origin, f"it cannot be reached ({one_line(error)})") from None
+
+
+def _not_at_hand(name: str, origin: str, reason: str) -> SettingError:
+    return SettingError(
+        f"the weights of {name!r} are not on this machine, and fetching them from {origin} failed: {reason}. "
+        "Fetch them elsewhere and say --weights FILE, or choose a model whose weights are at hand (headclust models)."
+    )

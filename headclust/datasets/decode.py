@@ -1,0 +1,123 @@
+"""From an image file to an RGB image, or to a one-line reason why not."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from headclust.errors import DataError
+
+# Decoders a stranger's file may reach. Pillow has more, and most security fixes were in the others.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+# The size from which Pillow itself speaks of a decompression bomb.
+MAX_PIXELS = 1024**3 // 12
+
+# What Pillow's decoders raise on malformed files: OSError (truncated, unreadable, unknown), SyntaxError (broken PNG and
+# TIFF structure), ValueError (impossible sizes, oversized text chunks), EOFError (missing frames), and from parsing
+# damaged headers the rest. DecompressionBombError is none of these.
+_MALFORMED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    ZeroDivisionError,
+    MemoryError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_ORIENTATION = 0x0112
+
+
+def decode(path: str) -> Image.Image:
+    """The image in a file, upright, as 8-bit RGB.
+
+    The first frame of animated files; turned as its EXIF orientation says; transparent parts shown on white; 16-bit
+    gray scaled to 8 bits; palettes, gray, CMYK and other colors converted by Pillow.
+
+    Args:
+        path: A file in one of `FORMATS`, whatever its extension.
+
+    Raises:
+        DataError: The reason in one line, without the path: truncated, empty, not an image, too many pixels, ...
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{image.width} x {image.height} pixels: more than the {MAX_PIXELS} allowed")
+            image.load()
+            return to_rgb(_upright(image))
+    except UnidentifiedImageError:
+        raise DataError(_unidentified(path)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"too many pixels: {_one_line(error)}") from None
+    except FileNotFoundError:
+        raise DataError("no such file") from None
+    except _MALFORMED as error:
+        raise DataError(f"cannot be decoded: {_one_line(error)}") from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """`image` as 8-bit RGB, transparent parts on white.
+
+    Raises:
+        DataError: Pixels without a defined range: 32-bit integers beyond 16 bits, floating point.
+    """
+    if image.mode.startswith("I"):
+        return _from_16_bit(np.asarray(image))
+    if image.mode == "F":
+        raise DataError("floating-point pixels have no defined range: convert the file to 8 or 16 bits")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_16_bit(values: np.ndarray) -> Image.Image:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 0xFFFF:
+        raise DataError(f"integer pixels from {low} to {high}: wanted 0 to 65535")
+    gray = (values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF
+    return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; as it is where EXIF is missing or damaged, like every viewer."""
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except _MALFORMED:
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _unidentified(path: str) -> str:
+    if Path(path).stat().st_size == 0:
+        return "empty file (0 bytes)"
+    return f"not an image in a format that is read here ({', '.join(FORMATS)}), or a damaged one"
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())  # strerror: without the path
+    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__

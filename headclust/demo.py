@@ -1,0 +1,36 @@
+"""The whole story on bundled images, through the verbs a user calls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from headclust import verbs
+from headclust.progress import note
+
+BACKBONE = "efficientnet_lite0"
+
+
+def run_demo(folder: Path) -> list[tuple[str, str, dict[str, Any]]]:
+    """Embeds the bundled digits, fits TEMI and k-means on the training rows, scores both on those and on the test rows.
+
+    Embedding resumes or is skipped when it is done already; the runs are made anew.
+
+    Args:
+        folder: Where everything goes: `features/` and `runs/` below it.
+
+    Returns:
+        (method, split, metrics) in the order of the table; the method "probes" holds references that use labels.
+    """
+    train, test = (
+        verbs.embed(BACKBONE, "digits", split=split, output=folder / "features" / f"digits-{split}" / f"{BACKBONE}.h5")
+        for split in ("train", "test")
+    )
+    rows = []
+    for method in ("temi", "kmeans"):
+        note(f"fitting {method} ...")
+        run = verbs.fit([train], method=method, evaluate_on=[test], output=folder / "runs" / method, overwrite=True)
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        rows += [(method, "train", metrics), (method, "test", metrics["eval"])]
+    return rows

@@ -1,0 +1,64 @@
+"""TEMI on frozen features: neighbors pull together, the ensemble weighs the pairs.
+
+Paper: Adaloglou et al., BMVC 2023 (https://arxiv.org/abs/2303.17896). Author code:
+https://github.com/HHU-MMBS/TEMI-official-BMVC2023. How the preset `ours` deviates, and why: docs/methods/temi.md.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from headclust import ensemble
+from headclust.cache import Features
+from headclust.errors import SettingError
+from headclust.methods.result import FitResult, conclude
+from headclust.model import ClusterModel, fit_transform
+from headclust.neighbors import cached_neighbors
+from headclust.train import Stage, train_stage
+
+PRESETS: dict[str, tuple[Stage, ...]] = {
+    # The README command, and the argument parser's defaults where that is silent.
+    "authors": (Stage(objective="temi"),),
+    "ours": (
+        Stage(
+            objective="temi",
+            transform="pca",
+            n_neighbors=25,
+            batch_size=512,
+            unit="steps",
+            length=1500,
+            warmup=100,
+            freeze_last_layer=0,
+            lr=3e-3,
+            lr_batch=0,
+            teacher_momentum=0.99,
+            reduction="sum",
+        ),
+    ),
+}
+
+
+def fit(
+    spaces: tuple[Features, ...], recipe: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
+) -> FitResult:
+    """Trains the heads of a one-stage recipe on one feature space.
+
+    Args:
+        spaces: The feature space; exactly one.
+        recipe: One stage, its n_clusters resolved.
+        seed: The fit's seed.
+        device: Where to compute; the CPU by default.
+
+    Raises:
+        SettingError: More than one space, or a recipe of more than one stage.
+    """
+    if len(spaces) != 1 or len(recipe) != 1:
+        raise SettingError(f"temi takes one feature file and one stage: found {len(spaces)} and {len(recipe)}.")
+    (space,), (stage,) = spaces, recipe
+    features = space.all().to(device or torch.device("cpu"))
+    k = min(stage.n_neighbors, len(features) - 1)
+    neighbors = cached_neighbors(space, k, device=features.device).indices.to(features.device)
+    transform = fit_transform(features, stage.transform, n_components=stage.n_components)
+    trained = train_stage(stage, transform(features), neighbors, seed=seed)
+    model = ClusterModel(transform, trained.heads, ensemble.choose(trained.losses), trained.temperature)
+    return conclude(model, features, losses=trained.losses, history=trained.history)

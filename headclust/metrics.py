@@ -1,0 +1,103 @@
+"""How a clustering scores: against labels, and by its own sizes.
+
+Labels of -1 are unknown and left out. Every metric is symmetric in renaming clusters and lies in [0, 1], ARI and AMI
+in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
+
+from headclust.errors import DataError
+
+Ints = NDArray[np.int64]
+
+
+def confusion(assignments: Ints, labels: Ints) -> Ints:
+    """Counts of (cluster, class), shape (n_clusters_seen, n_classes_seen), rows and columns in ascending id.
+
+    Raises:
+        DataError: The arrays differ in length or hold no known label.
+    """
+    if assignments.shape != labels.shape or assignments.ndim != 1:
+        raise DataError(
+            f"assignments have shape {assignments.shape}, labels {labels.shape}: wanted two vectors of one length."
+        )
+    known = labels >= 0
+    if not known.any():
+        raise DataError("no label is known: clusterings can only be scored against labels.")
+    clusters, rows = np.unique(assignments[known], return_inverse=True)
+    classes, columns = np.unique(labels[known], return_inverse=True)
+    cells = np.bincount(rows * len(classes) + columns, minlength=len(clusters) * len(classes))
+    return cells.reshape(len(clusters), len(classes)).astype(np.int64)
+
+
+def accuracy(assignments: Ints, labels: Ints) -> float:
+    """Share of samples whose cluster is matched to their class, under the best one-to-one matching (Hungarian).
+
+    With more clusters than classes, samples of clusters left over count as wrong; see `accuracy_majority`.
+    """
+    table = confusion(assignments, labels)
+    return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
+
+
+def accuracy_majority(assignments: Ints, labels: Ints) -> float:
+    """Hungarian accuracy in which each cluster left over counts as its majority class.
+
+    The overclustering score of the TEMI code (https://github.com/HHU-MMBS/TEMI-official-BMVC2023). Equal to
+    `accuracy` when there are no more clusters than classes.
+    """
+    table = confusion(assignments, labels)
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    leftover = np.setdiff1d(np.arange(len(table)), rows)
+    return float((table[rows, columns].sum() + table[leftover].max(axis=1).sum()) / table.sum())
+
+
+def _on_known(score: Callable[..., float]) -> Callable[[Ints, Ints], float]:
+    def metric(assignments: Ints, labels: Ints) -> float:
+        confusion(assignments, labels)  # the same checks as accuracy
+        known = labels >= 0
+        return float(score(labels[known], assignments[known]))
+
+    return metric
+
+
+METRICS: dict[str, Callable[[Ints, Ints], float]] = {
+    "accuracy": accuracy,
+    "nmi": _on_known(normalized_mutual_info_score),  # arithmetic mean, scikit-learn's default and the field's
+    "ami": _on_known(adjusted_mutual_info_score),
+    "ari": _on_known(adjusted_rand_score),
+}
+
+
+def score(assignments: Ints, labels: Ints) -> dict[str, float]:
+    """Every metric by name; `accuracy_majority` beside them where there are more clusters than classes."""
+    scores = {name: metric(assignments, labels) for name, metric in METRICS.items()}
+    clusters, classes = confusion(assignments, labels).shape
+    if clusters > classes:
+        scores["accuracy_majority"] = accuracy_majority(assignments, labels)
+    return scores
+
+
+def describe(assignments: Ints, n_clusters: int) -> dict[str, float | int]:
+    """What can be said of a clustering without labels.
+
+    Returns:
+        `n_samples`, `n_clusters`, `clusters_used`, `largest_share` (0 to 1) and `entropy` (of the shares, over
+        log(n_clusters): 1 is balanced, 0 is one cluster; 1 where n_clusters is 1).
+    """
+    shares = np.bincount(assignments, minlength=n_clusters) / len(assignments)
+    used = shares[shares > 0]
+    entropy = float(-(used * np.log(used)).sum() / np.log(n_clusters)) if n_clusters > 1 else 1.0
+    return {
+        "n_samples": len(assignments),
+        "n_clusters": n_clusters,
+        "clusters_used": len(used),
+        "largest_share": float(shares.max()),
+        "entropy": entropy,
+    }

@@ -1,0 +1,165 @@
+"""The fitted pipeline: feature transform, heads, and which head speaks. Tensors only, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from headclust.errors import FileFormatError, SettingError
+from headclust.heads import CentroidHeads, HeadEnsemble
+
+TRANSFORMS = ("none", "l2", "standardize", "pca")
+_ROWS = 8_192
+
+
+@dataclass(frozen=True)
+class FeatureTransform:
+    """An affine map after an optional L2 normalisation: (x or x/|x|, less mean), times scale, times matrix.
+
+    Attributes:
+        l2: Whether rows are divided by their length first (zero rows stay zero).
+        mean: Shape (feature_dim,), or None.
+        scale: Shape (feature_dim,), or None.
+        matrix: Shape (feature_dim, n_components), or None.
+    """
+
+    l2: bool = False
+    mean: Tensor | None = None
+    scale: Tensor | None = None
+    matrix: Tensor | None = None
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Transforms rows (..., feature_dim) to (..., dim)."""
+        if self.l2:
+            features = F.normalize(features, dim=-1)
+        if self.mean is not None:
+            features = features - self.mean
+        if self.scale is not None:
+            features = features * self.scale
+        return features if self.matrix is None else features @ self.matrix
+
+    def to(self, device: torch.device) -> FeatureTransform:
+        """The same transform with its tensors on `device`."""
+        tensors = (None if t is None else t.to(device) for t in (self.mean, self.scale, self.matrix))
+        return FeatureTransform(self.l2, *tensors)
+
+
+def fit_transform(features: Tensor, kind: str, *, n_components: int = 256) -> FeatureTransform:
+    """Fits a feature transform on `features` (n_samples, feature_dim).
+
+    Args:
+        features: The fitted samples, un-normalised.
+        kind: "none"; "l2" (unit rows); "standardize" (zero mean, unit variance a dimension; constant dimensions become
+            zero); "pca" (unit rows, centered, projected on the leading principal components, then scaled by one number
+            so that a row's mean squared length is the number of components).
+        n_components: Components kept by "pca", at most min(n_samples - 1, feature_dim).
+
+    Raises:
+        SettingError: `kind` is not one of these.
+    """
+    if kind == "none":
+        return FeatureTransform()
+    if kind == "l2":
+        return FeatureTransform(l2=True)
+    if kind == "standardize":
+        spread = features.std(0, correction=0)
+        return FeatureTransform(mean=features.mean(0), scale=torch.where(spread > 0, 1 / spread, 0.0))
+    if kind == "pca":
+        return _fit_pca(F.normalize(features, dim=-1), n_components)
+    raise SettingError(f"unknown transform {kind!r}: wanted one of {', '.join(TRANSFORMS)}.")
+
+
+def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
+    n_components = max(1, min(n_components, len(unit) - 1, unit.shape[1]))
+    mean = unit.mean(0)
+    # The covariance in float64, by blocks: repeatable, and no second copy of the features.
+    covariance = torch.zeros(unit.shape[1], unit.shape[1], dtype=torch.float64)
+    for block in torch.split(unit, _ROWS):
+        centered = (block - mean).cpu().double()
+        covariance += centered.T @ centered
+    values, vectors = torch.linalg.eigh(covariance / len(unit))
+    values, vectors = values.flip(0)[:n_components], vectors.flip(1)[:, :n_components]
+    signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
+    scale = (n_components / values.sum()).sqrt()
+    return FeatureTransform(l2=True, mean=mean, matrix=(vectors * signs * scale).float().to(unit.device))
+
+
+@dataclass(frozen=True)
+class ClusterModel:
+    """Assigns clusters to features.
+
+    Attributes:
+        transform: Applied to features first.
+        heads: All fitted heads: a HeadEnsemble or CentroidHeads.
+        chosen: The head that speaks.
+        temperature: Of the softmax that turns its logits into probabilities.
+    """
+
+    transform: FeatureTransform
+    heads: HeadEnsemble | CentroidHeads
+    chosen: int
+    temperature: float
+
+    @torch.no_grad()
+    def probs(self, features: Tensor) -> Tensor:
+        """Cluster probabilities of every head, (heads, n_samples, clusters), for features (n_samples, feature_dim)."""
+        logits = [self.heads(self.transform(block)[None]).logits[0] for block in torch.split(features, _ROWS)]
+        return torch.softmax(torch.cat(logits, dim=1) / self.temperature, dim=-1)
+
+    @property
+    def feature_dim(self) -> int | None:
+        """Dimension of the features it was fitted on."""
+        for tensor in (self.transform.mean, self.transform.scale):
+            if tensor is not None:
+                return len(tensor)
+        return self.heads.input_dim
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters, used or not."""
+        return self.heads.n_clusters
+
+    def to(self, device: torch.device) -> ClusterModel:
+        """The same model on `device`."""
+        return ClusterModel(self.transform.to(device), self.heads.to(device), self.chosen, self.temperature)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything the model is, as named tensors on the CPU; `from_tensors` takes them back."""
+        named = {f"heads.{self.heads.kind}.{name}": tensor for name, tensor in self.heads.state_dict().items()}
+        for name in ("mean", "scale", "matrix"):
+            if (tensor := getattr(self.transform, name)) is not None:
+                named[f"transform.{name}"] = tensor
+        named["transform.l2"] = torch.tensor([self.transform.l2], dtype=torch.uint8)
+        named["chosen"] = torch.tensor([self.chosen])
+        named["temperature"] = torch.tensor([self.temperature], dtype=torch.float64)
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> ClusterModel:
+        """The model that `tensors` were taken from.
+
+        Raises:
+            FileFormatError: Tensors are missing or do not fit together.
+        """
+        try:
+            parts = {name: tensors.get(f"transform.{name}") for name in ("mean", "scale", "matrix")}
+            transform = FeatureTransform(l2=bool(tensors["transform.l2"].item()), **parts)
+            state: dict[str, dict[str, Tensor]] = {}
+            for name, tensor in tensors.items():
+                if name.startswith("heads."):
+                    _, kind, key = name.split(".", 2)
+                    state.setdefault(kind, {})[key] = tensor
+            ((kind, values),) = state.items()
+            heads = _HEADS[kind].from_state(values)
+            return cls(transform, heads, int(tensors["chosen"].item()), float(tensors["temperature"].item()))
+        except (KeyError, ValueError, IndexError, RuntimeError) as error:
+            raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
+
+
+_HEADS: dict[str, type[HeadEnsemble] | type[CentroidHeads]] = {
+    head.kind: head for head in (HeadEnsemble, CentroidHeads)
+}

@@ -1,0 +1,40 @@
+"""What one training step sees, and what an objective is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from headclust.heads import HeadOutput
+
+
+class Batch(NamedTuple):
+    """Samples of one step.
+
+    Attributes:
+        features: One tensor a feature space, each (views, batch, dim), without gradient.
+        rows: The samples' rows in the feature file, (views, batch).
+    """
+
+    features: tuple[Tensor, ...]
+    rows: Tensor
+
+
+class Objective(Protocol):
+    """One loss per head. An nn.Module whose own buffers and parameters have a leading heads axis.
+
+    State changes only in training mode. An objective never samples, never touches optimisers, files or labels;
+    schedules are functions of `progress`.
+
+    Attributes:
+        views: What it wants sampled, in the order of the views axis: "anchor", "neighbor".
+        uses_teacher: Whether `teacher` is passed.
+    """
+
+    views: tuple[str, ...]
+    uses_teacher: bool
+
+    def __call__(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
+        """Loss per head, shape (heads,). `progress` runs from 0 to 1 over a stage."""
+        ...

@@ -1,0 +1,83 @@
+"""TEMI: beta-weighted pointwise mutual information between neighbors, weighted by what the ensemble agrees on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from headclust.heads import HeadOutput
+from headclust.objectives.batch import Batch
+from headclust.objectives.terms import batch_mean, log_probs
+
+
+class Temi(nn.Module):
+    """The TEMI objective for all heads at once.
+
+    For head h with student probabilities p, teacher probabilities q and the teacher's running marginal m, and for an
+    anchor x and its neighbor x':
+
+        pmi_h(x, x') = log sum_c (p(c|x) q(c|x'))^beta / m(c)
+        w(x, x')     = mean over heads of sum_c q(c|x) q(c|x')
+        loss_h       = -1/2 mean over pairs of w (pmi_h(x, x') + pmi_h(x', x))
+
+    Gradients flow through p alone. The marginal takes in the current batch before it is used.
+
+    Paper: Adaloglou et al., "Exploring the Limits of Deep Image Clustering using Pretrained Models", BMVC 2023
+    (https://arxiv.org/abs/2303.17896). Author code: https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (losses/).
+
+    Deviations: computed as a log-sum-exp, where the author code takes the logarithm of a product that underflows in
+    float32 when both sides are confident; equal to rounding wherever that code is finite. The marginal is kept from
+    reaching zero by the smallest normal float32, so that nothing is divided by a cluster long dead.
+
+    Args:
+        n_heads: Number of heads.
+        n_clusters: Number of clusters a head.
+        beta: Exponent in (0.5, 1]. 1 rewards confidence and balance alike, lower values tolerate unequal clusters;
+            at 0.5 nothing pulls away from the uniform answer.
+        student_temperature: Temperature of the student's softmax.
+        teacher_temperature: Temperature of the teacher's softmax.
+        marginal_momentum: Momentum of the running marginal, in [0, 1).
+    """
+
+    views = ("anchor", "neighbor")
+    uses_teacher = True
+    marginal: Tensor
+
+    def __init__(
+        self,
+        *,
+        n_heads: int,
+        n_clusters: int,
+        beta: float = 0.6,
+        student_temperature: float = 0.1,
+        teacher_temperature: float = 0.1,
+        marginal_momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        self.beta = beta
+        self.student_temperature = student_temperature
+        self.teacher_temperature = teacher_temperature
+        self.marginal_momentum = marginal_momentum
+        self.register_buffer("marginal", torch.full((n_heads, n_clusters), 1 / n_clusters))
+
+    def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
+        """Loss per head, shape (heads,); updates the marginal in training mode.
+
+        Args:
+            batch: Not used.
+            student: Logits (2, heads, batch, clusters), anchors first; carries the gradient.
+            teacher: Logits of the same shape; detached here.
+            progress: Not used, the schedule is constant.
+        """
+        assert teacher is not None
+        log_p = log_probs(student.logits, self.student_temperature)
+        with torch.no_grad():
+            log_q = log_probs(teacher.logits, self.teacher_temperature)
+            q = log_q.exp()
+            if self.training:
+                self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.marginal_momentum)
+            agreement = (q[0] * q[1]).sum(-1).mean(0)
+            log_marginal = self.marginal.clamp_min(torch.finfo(torch.float32).tiny).log()
+        # flip(0) sets each student view against the teacher of the other one.
+        pmi = torch.logsumexp(self.beta * (log_p + log_q.flip(0)) - log_marginal[:, None], dim=-1)
+        return -batch_mean(agreement * pmi, dims=(0, 2))

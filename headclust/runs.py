@@ -1,0 +1,213 @@
+"""The run folder: what a fit leaves. Format only, see docs/run-folder.md.
+
+config.json         the whole resolved recipe, the feature files' fingerprints, versions; `fit --config` repeats it
+model.safetensors   the fitted pipeline
+assignments.csv     sample_id,cluster,confidence
+history.jsonl       the training, a record a line
+metrics.json        sizes, agreement, seconds; scores where labels are known
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from headclust.cache.disk import sync_folder, write_errors, write_whole
+from headclust.errors import ConflictError, DataError, FileFormatError
+from headclust.model import ClusterModel
+from headclust.progress import printable
+
+FORMAT = "headclust-run"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as read: its `config` and `metrics` as written, and the model."""
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    model: ClusterModel
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Makes sure that a run may be written at `path`, before time is spent on it.
+
+    Raises:
+        ConflictError: Something is there: a run without `overwrite`, or anything that is not a run.
+    """
+    if not path.exists():
+        return
+    name = printable(str(path))
+    if not is_run(path):
+        raise ConflictError(f"{name} exists and is not a run folder: choose another place with -o.")
+    if not overwrite:
+        raise ConflictError(f"{name} holds a run: choose another place with -o, or replace it with --overwrite.")
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a folder with a run's config.json in it."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
+def write_run(
+    path: Path,
+    *,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    model: ClusterModel,
+    history: Iterable[Mapping[str, Any]],
+    assignments: tuple[Sequence[str], NDArray[np.int64], NDArray[np.float32]],
+    overwrite: bool = False,
+) -> Path:
+    """Writes a run folder under another name and moves it into place when whole; returns its path.
+
+    Args:
+        path: The folder to make.
+        config: What `fit --config` needs to repeat the run.
+        metrics: What `metrics.json` is to hold.
+        model: The fitted pipeline.
+        history: Records of the training.
+        assignments: Sample ids, their clusters and confidences.
+        overwrite: Replace a run that is there.
+
+    Raises:
+        ConflictError: Something is there already.
+        HeadclustError: The folder cannot be written.
+    """
+    check_free(path, overwrite=overwrite)
+    staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with write_errors(path):
+            staging.mkdir(parents=True)
+            stated = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
+            write_whole(staging / "config.json", _json(stated, indent=2))
+            write_whole(staging / "metrics.json", _json(metrics, indent=2))
+            write_whole(staging / "history.jsonl", b"".join(_json(record) for record in history))
+            write_whole(staging / "model.safetensors", save(model.tensors()))
+            write_assignments(staging / "assignments.csv", *assignments)
+            sync_folder(staging)
+            _move_into_place(staging, path, overwrite=overwrite)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return path
+
+
+def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if overwrite and path.exists():
+        path.rename(old)
+    try:
+        staging.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        if path.exists():
+            raise ConflictError(
+                f"{printable(str(path))} was made by someone else meanwhile: choose another -o."
+            ) from None
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    sync_folder(path.parent)
+
+
+def write_assignments(
+    path: Path, sample_ids: Sequence[str], clusters: NDArray[np.int64], confidence: NDArray[np.float32]
+) -> Path:
+    """Writes `sample_id,cluster,confidence` rows, under another name first; names that are not UTF-8 keep their bytes.
+
+    Raises:
+        HeadclustError: The file cannot be written.
+    """
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with write_errors(path):
+            with tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                rows = csv.writer(file, lineterminator="\n")
+                rows.writerow(("sample_id", "cluster", "confidence"))
+                for name, cluster, sure in zip(sample_ids, clusters.tolist(), confidence.tolist(), strict=True):
+                    rows.writerow((name, cluster, f"{sure:.6f}"))
+                file.flush()
+                os.fsync(file.fileno())
+            tmp.replace(path)
+    finally:
+        tmp.unlink(missing_ok=True)
+    return path
+
+
+def read_run(path: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        DataError: There is no such folder, or it is not a run.
+        FileFormatError: Its files do not make a run of this version.
+    """
+    name = printable(str(path))
+    if not is_run(path):
+        found = "not a run folder" if path.exists() else "no such folder"
+        raise DataError(f"{name}: {found}: wanted one that headclust fit made.")
+    config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
+    if config.get("format_version") != FORMAT_VERSION:
+        raise FileFormatError(
+            f"{name}: format version {config.get('format_version')}, wanted {FORMAT_VERSION}: fit again."
+        )
+    try:
+        tensors = load_file(path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
+    return Run(path, config, metrics, ClusterModel.from_tensors(tensors))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration that `fit --config` repeats, from a config.json or the run folder that holds one.
+
+    Raises:
+        DataError: It is not there, or not a run's.
+        FileFormatError: It cannot be read.
+    """
+    file = path / "config.json" if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(f"{printable(str(file))}: no such file: wanted a run's config.json.")
+    config = _read_json(file)
+    if config.get("format") != FORMAT:
+        raise DataError(f"{printable(str(file))} is not a run's config.json: its format is {config.get('format')!r}.")
+    return config
+
+
+def unique_path(path: Path) -> Path:
+    """`path`, or `path-2`, `path-3` ... whichever is free."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{printable(str(path))} cannot be read ({error}): fit again.") from None
+    if not isinstance(content, dict):
+        raise FileFormatError(f"{printable(str(path))} does not hold a JSON object: fit again.")
+    return content
+
+
+def _json(value: Any, *, indent: int | None = None) -> bytes:
+    return (json.dumps(value, indent=indent) + "\n").encode()

@@ -1,0 +1,21 @@
+"""Random streams. Nothing in headclust touches a global generator."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def stream_seed(seed: int, *stream: int) -> int:
+    """A 63-bit seed for one of many independent streams of `seed`.
+
+    Args:
+        seed: The user's seed, >= 0.
+        *stream: What the stream is for, as numbers: (purpose, head) and the like. The same path gives the same seed.
+    """
+    return int(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def torch_generator(seed: int, *stream: int) -> torch.Generator:
+    """A CPU generator for one stream of `seed`; drawing on the CPU gives every device the same numbers."""
+    return torch.Generator().manual_seed(stream_seed(seed, *stream))

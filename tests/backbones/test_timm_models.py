@@ -1,0 +1,165 @@
+"""On timm's own tiny test models, whose weights are made here."""
+
+import hashlib
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from headclust.backbones import load_backbone
+from headclust.errors import FileFormatError, SettingError
+
+TINY = ["test_vit", "test_efficientnet", "test_convnext", "test_resnet", "test_byobnet"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Saves a whole timm model with its classifier: (the model, its file)."""
+
+    def save(name: str, suffix: str = ".safetensors", **arguments):
+        torch.manual_seed(0)
+        model = timm.create_model(name, **arguments).eval()
+        path = tmp_path / f"{name}{suffix}"
+        save_file(model.state_dict(), path) if suffix == ".safetensors" else torch.save(model.state_dict(), path)
+        return model, path
+
+    return save
+
+
+def features(backbone, size: int) -> torch.Tensor:
+    with torch.inference_mode():
+        return backbone.model(torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1)))
+
+
+def pooled(model, size: int) -> torch.Tensor:
+    """What timm itself calls the features before the classifier."""
+    with torch.inference_mode():
+        images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+        return model.forward_head(model.forward_features(images), pre_logits=True)
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_whole_checkpoint_loses_only_its_classifier(checkpoint, name, suffix):
+    model, path = checkpoint(name, suffix)
+    backbone = load_backbone(f"timm:{name}", weights=path, offline=True)
+    assert torch.equal(features(backbone, 160), pooled(model, 160))
+    assert backbone.feature_dim == model.head_hidden_size
+    assert backbone.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert backbone.weights_origin == f"file {path.name} (sha256 of the file)"
+    assert "num_classes=0" in backbone.feature_point
+    assert not backbone.model.training
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_checkpoint_without_a_classifier(checkpoint, name):
+    model, path = checkpoint(name, num_classes=0)
+    backbone = load_backbone(f"timm:{name}", weights=path)
+    assert torch.equal(features(backbone, 160), pooled(model, 160))
+
+
+def test_a_classifier_of_another_size(checkpoint):
+    model, path = checkpoint("test_vit", num_classes=7)
+    assert torch.equal(features(load_backbone("timm:test_vit", weights=path), 160), pooled(model, 160))
+
+
+def test_the_weights_are_not_kept_twice(checkpoint):
+    _, path = checkpoint("test_vit")
+    backbone = load_backbone("timm:test_vit", weights=path)
+    assert not any(isinstance(value, dict) for value in backbone.model.pretrained_cfg.values())
+
+
+@pytest.mark.parametrize("name", ["test_vit", "vit_tiny_patch16_224"])
+def test_a_vit_at_another_size_has_resampled_positions(checkpoint, name):
+    model, path = checkpoint(name)
+    backbone = load_backbone(f"timm:{name}", weights=path, image_size=96)
+    wanted = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, img_size=96).eval()
+    assert torch.equal(features(backbone, 96), pooled(wanted, 96))
+    record = backbone.preprocessing.record
+    assert (record["input_size"], record["own_size"]) == ([96, 96], list(model.pretrained_cfg["input_size"][1:]))
+    assert backbone.preprocessing.size == (96, 96)
+
+
+def test_a_catalog_name_with_a_file(checkpoint):
+    model, path = checkpoint("vit_small_patch16_224.dino")
+    backbone = load_backbone("dino_vits16", weights=path, image_size=64)
+    assert (backbone.name, backbone.feature_dim) == ("dino_vits16", 384)
+    assert backbone.feature_point == "CLS token after the final norm"
+    whole = load_backbone("dino_vits16", weights=path)
+    with torch.inference_mode():
+        images = torch.randn(1, 3, 224, 224)
+        assert torch.allclose(whole.model(images), model.forward_features(images)[:, 0])
+
+
+def test_the_preprocessing_is_timms(checkpoint):
+    import numpy as np
+    from PIL import Image
+    from timm.data import create_transform, resolve_model_data_config
+
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8))
+    for name in TINY:
+        model, path = checkpoint(name)
+        ours = load_backbone(f"timm:{name}", weights=path).preprocessing
+        theirs = create_transform(**resolve_model_data_config(model), is_training=False)
+        assert torch.equal(ours.normalize(torch.from_numpy(ours.pixels(image))[None])[0], theirs(image))
+        assert ours.record["config"].startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k != "norm.bias"}, r"1 missing \(norm.bias\)\.$"),
+        (lambda s: {**s, "extra": torch.ones(1)}, r"1 not the model's \(extra\)\.$"),
+        (lambda s: {**s, "norm.bias": torch.ones(3)}, r"1 of another shape \(norm.bias \(3,\) for \(64,\)\)\.$"),
+        (
+            lambda s: {f"backbone.{k}": v for k, v in s.items()},
+            r"missing \(cls_token, .*, \.\.\.\); .* not the model's",
+        ),
+        (lambda s: {}, "hold no tensors"),
+        (lambda s: {k: v for k, v in s.items() if k.startswith("head.")}, "missing"),
+    ],
+)
+def test_weights_that_do_not_fit(checkpoint, change, message):
+    model, path = checkpoint("test_vit")
+    save_file(change(model.state_dict()), path)
+    with pytest.raises(FileFormatError, match=message) as caught:
+        load_backbone("timm:test_vit", weights=path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet"])
+def test_weights_of_another_model(checkpoint, name):
+    _, path = checkpoint("test_vit")
+    with pytest.raises(FileFormatError, match=rf"do not fit model 'timm:{name}': of \d+ tensors \d+ missing"):
+        load_backbone(f"timm:{name}", weights=path)
+
+
+def test_a_size_the_model_cannot_have(checkpoint):
+    _, path = checkpoint("vit_tiny_patch16_224")
+    with pytest.raises(SettingError, match="cannot be built for 4 px") as caught:
+        load_backbone("timm:vit_tiny_patch16_224", weights=path, image_size=4)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("timm:resnet51", "timm:resnet50"),
+        ("timm:resnet50.a1_in2k", "timm:resnet50.a1_in1k"),
+        ("timm:", "did you mean timm:"),
+        ("dino_vit16", "dino_vits16"),
+        ("resnet50", "Any timm:NAME"),
+        ("clip:x", "Any timm:NAME"),
+    ],
+)
+def test_unknown_names_offer_the_nearest(name, near):
+    with pytest.raises(SettingError, match="unknown model") as caught:
+        load_backbone(name)
+    assert near in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_published_weights():
+    with pytest.raises(SettingError, match="timm publishes no weights for it; give them with --weights FILE"):
+        load_backbone("timm:efficientnet_cc_b0_4e")

@@ -1,0 +1,113 @@
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from headclust.backbones.weights import difference, file_sha256, read_state_dict
+from headclust.errors import FileFormatError
+
+STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+def same(found: dict, wanted: dict) -> bool:
+    return list(found) == list(wanted) and all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_safetensors(tmp_path):
+    save_file(STATE, tmp_path / "w.safetensors")
+    found = read_state_dict(tmp_path / "w.safetensors")
+    assert same(dict(sorted(found.items())), dict(sorted(STATE.items())))
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.bin"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {"state_dict": s, "epoch": 3},
+        lambda s: {"model": s},
+        lambda s: {"state_dict": {"model": s}},
+    ],
+)
+def test_pytorch_files(tmp_path, name, wrap):
+    torch.save(wrap(STATE), tmp_path / name)
+    assert same(read_state_dict(tmp_path / name), STATE)
+
+
+def test_code_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": Bomb()}, tmp_path / "w.pth")
+    with pytest.raises(FileFormatError, match="running code from them is refused") as caught:
+        read_state_dict(tmp_path / "w.pth")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "pwned").exists()
+
+
+def write(path, content):
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("w.safetensors", b""),
+        ("w.safetensors", b"\xff" * 64),
+        ("w.safetensors", b"\x02\0\0\0\0\0\0\0{}trailing"),
+        ("w.pth", b""),
+        ("w.pth", b"<html>not found</html>"),
+        ("w.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        ("w.pth", pickle.dumps({"a": 1}, protocol=2)),
+        ("w.pth", pickle.dumps(Bomb(), protocol=2)),
+        ("w.pth", torch.ones(3)),
+        ("w.pth", {"epoch": 3, "loss": 0.1}),
+        ("w.pth", [STATE]),
+    ],
+)
+def test_files_that_are_not_weights(tmp_path, monkeypatch, name, content):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / name, content)
+    with pytest.raises(FileFormatError) as caught:
+        read_state_dict(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+def test_truncated_files(tmp_path, name):
+    path = tmp_path / name
+    save_file(STATE, path) if name.endswith("s") else torch.save(STATE, path)
+    whole = path.read_bytes()
+    for length in (1, 7, 9, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FileFormatError):
+            read_state_dict(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileFormatError, match="no such file"):
+        read_state_dict(tmp_path / "w.pth")
+
+
+def test_difference_names_the_first_and_counts_all():
+    wanted = {f"layer{i}.weight": torch.zeros(2) for i in range(6)}
+    found = {"layer5.weight": torch.zeros(3), "head": torch.zeros(1)}
+    assert difference(found, wanted) == (
+        "of 6 tensors 5 missing (layer0.weight, layer1.weight, layer2.weight, ...); 1 not the model's (head); "
+        "1 of another shape (layer5.weight (3,) for (2,))"
+    )
+    assert difference(wanted, wanted) == ""
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
