@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -141,8 +142,12 @@ def _embed_blocks(images: ImageSet, backbone: Backbone, staging: Staging, device
     # Convolutions on the CPU take about 60 % of the time in this memory order; transformers do not mind.
     model = backbone.model.to(device).to(memory_format=torch.channels_last)
     try:
-        with progress.bar("embedding", total, start=done) as advance, torch.inference_mode():
-            for rows, pixels, bad in _batches(images, backbone, staging):
+        with (
+            progress.bar("embedding", total, start=done) as advance,
+            closing(_batches(images, backbone, staging)) as batches,
+            torch.inference_mode(),
+        ):
+            for rows, pixels, bad in batches:
                 _refuse_bad(images, bad, on_error)
                 batch = backbone.preprocessing.normalize(torch.from_numpy(pixels).to(device))
                 features = model(batch.contiguous(memory_format=torch.channels_last)).float().cpu()
@@ -154,7 +159,7 @@ def _embed_blocks(images: ImageSet, backbone: Backbone, staging: Staging, device
         raise
 
 
-def _batches(images: ImageSet, backbone: Backbone, staging: Staging) -> Iterator[tuple[range, Pixels, dict[int, str]]]:
+def _batches(images: ImageSet, backbone: Backbone, staging: Staging) -> Generator[tuple[range, Pixels, dict[int, str]]]:
     """The blocks still to do: their rows, pixels (batch_size, height, width, 3), and the images that cannot be read.
 
     Batches are always full, because the last bits of a row depend on the batch's shape: the last one is padded, and an
@@ -205,8 +210,7 @@ def _stored(
     images: ImageSet, features: torch.Tensor, rows: range, bad: dict[int, str], dtype: str
 ) -> NDArray[np.floating[Any]]:
     """A block's features as they are kept, (rows, feature_dim), after a look at whether that is possible."""
-    for row in bad:
-        features[row - rows.start] = 0
+    features = features.index_fill(0, torch.tensor([row - rows.start for row in bad], dtype=torch.long), 0)
     ids = images.sample_ids[rows.start : rows.stop]
     check_finite(features.numpy(), ids)
     values = features.to(getattr(torch, dtype)).numpy()

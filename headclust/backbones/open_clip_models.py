@@ -13,11 +13,22 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from headclust.backbones.backbone import Backbone, Preprocessing, frozen_dim, split_transform
-from headclust.backbones.weights import difference, file_sha256, one_line, hub_file, read_state_dict, url_file
+from headclust.backbones.weights import difference, file_sha256, hub_file, one_line, read_state_dict, url_file
 from headclust.errors import FileFormatError, SettingError, unknown
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_MISFIT = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError)
+# What its model classes and checkpoint conversions raise on sizes, tensors and packages that do not fit them.
+_MISFIT = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+    OSError,
+)
 
 
 class ImageTower(torch.nn.Module):
@@ -74,12 +85,13 @@ def _build(name: str, architecture: str, config: dict[str, Any], path: Path, ima
     state = read_state_dict(path)  # refuses what open_clip would meet with a traceback
     try:
         return open_clip.create_model(architecture, pretrained=str(path), weights_only=True, **arguments)
-    except ImportError as error:
-        raise SettingError(f"model {name!r} needs another package: {one_line(error)}") from None
-    except (*_MISFIT, OSError) as error:
+    except _MISFIT as error:
         problem = one_line(error)
-    with _quiet():
-        misfits = difference(state, open_clip.create_model(architecture, pretrained_text=False).state_dict())
+    try:
+        with _quiet():
+            misfits = difference(state, open_clip.create_model(architecture, pretrained_text=False).state_dict())
+    except _MISFIT as error:  # a text half that needs a package or a download of its own
+        raise SettingError(f"model {name!r} cannot be built: {one_line(error)}") from None
     if image_size is not None and not misfits:
         raise SettingError(f"model {name!r} cannot be built for {image_size} px: {problem}")
     raise FileFormatError(f"weights {path} do not fit model {name!r}: {misfits or problem}.")

@@ -14,8 +14,8 @@ from headclust.backbones.weights import (
     HUB_FILES,
     difference,
     file_sha256,
-    one_line,
     hub_file,
+    one_line,
     read_state_dict,
     url_file,
 )

@@ -141,6 +141,8 @@ def url_file(name: str, url: str, *, offline: bool) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), digest if is_hash else None, progress=False)
     except (OSError, HTTPException, RuntimeError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise _not_at_hand(name, url, one_line(error)) from None
     return path
 
@@ -185,8 +187,8 @@ def _refuse_unless_reachable(name: str, origin: str, offline: bool) -> None:
     try:
         with urllib.request.urlopen(urllib.request.Request(origin, method="HEAD"), timeout=_PROBE_SECONDS):  # noqa: S310
             return
-    except urllib.error.HTTPError:
-        return  # it answers, and will say more when asked for the file
+    except urllib.error.HTTPError as error:
+        error.close()  # it answers, and will say more when asked for the file
     except urllib.error.URLError as error:
         if not isinstance(error.reason, ssl.SSLError):  # the hub's client may trust other certificates
             raise _not_at_hand(name, origin, f"it cannot be reached ({error.reason})") from None

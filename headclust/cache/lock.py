@@ -119,8 +119,10 @@ def _acquire(folder: Path, owner: Owner) -> bool:
         try:
             os.write(descriptor, json.dumps(asdict(owner)).encode())
             os.fsync(descriptor)
-        except OSError:
+        except OSError:  # the disk is full: leave things as they were
             lock.unlink()
+            with suppress(OSError):
+                folder.rmdir()
             raise
         finally:
             os.close(descriptor)

@@ -52,7 +52,8 @@ def is_finished(path: Path, plan: Mapping[str, Any]) -> bool:
     try:
         attributes = load_features(path).attributes
     except FileFormatError as error:
-        raise ConflictError(f"{error} To put a new one in its place, say --overwrite.") from error
+        step = "move it away, or say --overwrite"
+        raise ConflictError(f"{name} exists and cannot be read as a feature file: {step}.") from error
     difference = _difference({key: value for key, value in attributes.items() if key not in OWN_ATTRIBUTES}, plan)
     if difference:
         raise ConflictError(

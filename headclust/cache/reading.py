@@ -176,8 +176,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{name}: no such file: make it with headclust embed or headclust import.")
     try:
         _check_signature(path)
-        # No system lock: a finished file never changes, and read-only or network disks may have none to give.
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(path, "r") as file:
             check_structure(file, path.stat().st_size)
             yield file
     except DataError as error:

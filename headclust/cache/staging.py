@@ -95,7 +95,7 @@ def open_staging(
             yield staging
         finally:
             staging.close()
-            if staging.n_blocks == 0:
+            if not _has_blocks(folder):
                 discard(folder)
 
 
@@ -182,7 +182,7 @@ class Staging:
         assert self.n_blocks == self.layout.n_blocks
         kept = [row for row in range(self.layout.n_listed) if row not in self.bad]
         if not kept:
-            self.n_blocks = 0  # nothing here is worth keeping
+            discard(staging_folder(self.path))
             first = f"{printable(sample_ids[0])}: {printable(self.bad[0])}"
             raise DataError(f"none of {len(sample_ids)} images can be read (the first: {first}): check the source.")
         check_labels(labels, self.plan["class_names"])
@@ -233,6 +233,11 @@ class Staging:
             return {int(row): str(reason) for row, reason in entry["bad"]}
         except (ValueError, TypeError, KeyError):
             return None
+
+
+def _has_blocks(folder: Path) -> bool:
+    journal = folder / "journal.jsonl"
+    return journal.exists() and journal.stat().st_size > 0
 
 
 def _block_sha256(content: bytes, bad: list[list[Any]]) -> str:

@@ -1,0 +1,97 @@
+"""How much of the machine's matrix-product speed the training of TEMI heads reaches.
+
+Command:  python benchmarks/fit_throughput.py --json
+Setting:  preset `authors` of temi, 50 heads, 20,000 x 1,280 float32 random features, 10 clusters, batch 1,024.
+Figure:   `fraction_of_matmul` = (operations of a step, from the layer shapes) / (seconds of a step), over the best of
+          five 4096^3 float32 products with the same threads in the same run. Operations: student forward, weight
+          gradients, the input gradients that are needed (not those of the features), teacher forward. Everything else
+          a step does (activations, losses, AdamW, the teacher's update, sampling) counts as time, not as operations.
+          A step's seconds are the difference of a longer and a shorter training over the difference in steps, so that
+          setting up is not counted; median of --repeats, with the lowest and highest.
+Expected: 0.5 or more; products alone would be 1.
+Result:   see docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+
+import torch
+
+from headclust.methods import PRESETS
+from headclust.neighbors import NeighborGraph
+from headclust.train import Stage, train_stage
+
+
+def operations(stage: Stage, feature_dim: int) -> int:
+    """Floating-point operations of the matrix products in one step."""
+    rows = 2 * stage.batch_size
+    first = feature_dim * stage.hidden_dim
+    later = stage.hidden_dim * stage.bottleneck_dim + stage.bottleneck_dim * stage.n_clusters
+    forward, weight_gradients, teacher = first + later, first + later, first + later
+    return 2 * rows * stage.n_heads * (forward + weight_gradients + later + teacher)
+
+
+def matmul_speed() -> float:
+    """Operations a second of the best of five 4096^3 float32 products."""
+    a, b = torch.randn(4096, 4096), torch.randn(4096, 4096)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        times.append(time.perf_counter() - start)
+    return 2 * 4096**3 / min(times)
+
+
+def step_seconds(stage: Stage, features: torch.Tensor, graph: NeighborGraph, *, short: int, long: int) -> float:
+    """Seconds of one training step, setting up taken out."""
+    times = []
+    for length in (short, long):
+        start = time.perf_counter()
+        train_stage(replace(stage, length=length), features, graph.indices, seed=0)
+        times.append(time.perf_counter() - start)
+    return (times[1] - times[0]) / (long - short)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one object and nothing else")
+    parser.add_argument("--heads", type=int, default=50)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(20_000, 1280, generator=generator)
+    # Which neighbors a sample has does not change the time of a step; random ones are at hand at once.
+    neighbors = torch.randint(20_000, (20_000, 50), generator=generator, dtype=torch.int32)
+    graph = NeighborGraph(neighbors, torch.zeros(20_000, 50))
+    (authors,) = PRESETS["temi"]["authors"]
+    stage = replace(authors, n_heads=options.heads, n_clusters=10, unit="steps", warmup=0, freeze_last_layer=0)
+
+    fractions, seconds, speeds = [], [], []
+    for _ in range(options.repeats):
+        speed = matmul_speed()
+        second = step_seconds(stage, features, graph, short=2, long=8)
+        speeds.append(speed)
+        seconds.append(second)
+        fractions.append(operations(stage, features.shape[1]) / second / speed)
+    result = {
+        "fraction_of_matmul": statistics.median(fractions),
+        "range": [min(fractions), max(fractions)],
+        "seconds_per_step": statistics.median(seconds),
+        "matmul_gflops": statistics.median(speeds) / 1e9,
+        "operations_per_step": operations(stage, features.shape[1]),
+        "heads": options.heads,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    print(json.dumps(result, indent=None if options.json else 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Exact cosine neighbors: our blocked torch search against faiss's flat index.
+
+Command:  python benchmarks/neighbors.py --json
+Setting:  20,000 x 1,280 float32 random features, k = 50, same threads, interleaved, median of --repeats.
+Figure:   `faiss_over_torch`, seconds of faiss over ours; both find the same similarities to 1e-5.
+Expected: above 1, which is why headclust.neighbors uses torch.
+Result:   see docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+import faiss
+import numpy as np
+import torch
+
+from headclust.neighbors import nearest_neighbors
+
+
+def faiss_neighbors(features: torch.Tensor, k: int) -> np.ndarray:
+    """Similarities of the k nearest by faiss, the sample itself (its own best match) taken out."""
+    unit = torch.nn.functional.normalize(features, dim=1).numpy()
+    index = faiss.IndexFlatIP(unit.shape[1])
+    index.add(unit)
+    similarities, _ = index.search(unit, k + 1)
+    return similarities[:, 1:]
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one line")
+    parser.add_argument("--samples", type=int, default=20_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    features = torch.randn(options.samples, 1280, generator=torch.Generator().manual_seed(0))
+    ours, theirs, ratios = [], [], []
+    for _ in range(options.repeats):
+        start = time.perf_counter()
+        graph = nearest_neighbors(features, 50)
+        middle = time.perf_counter()
+        similarities = faiss_neighbors(features, 50)
+        end = time.perf_counter()
+        np.testing.assert_allclose(graph.similarities.numpy(), similarities, atol=1e-5)
+        ours.append(middle - start)
+        theirs.append(end - middle)
+        ratios.append(theirs[-1] / ours[-1])
+    result = {
+        "faiss_over_torch": statistics.median(ratios),
+        "range": [min(ratios), max(ratios)],
+        "torch_seconds": statistics.median(ours),
+        "faiss_seconds": statistics.median(theirs),
+        "samples": options.samples,
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(result, indent=None if options.json else 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,358 @@
+"""Keeps the documentation true: `python docs/check.py` says what does not hold, `--write` renews the generated parts.
+
+Checked in every Markdown file of the project: blocks between `<!-- generated: WHAT -->` and `<!-- /generated -->` are
+what the code says now (WHAT is `help`, `help COMMAND` or `settings METHOD`); relative links and their anchors lead
+somewhere; code fences are closed and say their language; JSON, Python and shell in them parse; `make` targets exist;
+`headclust` command lines are understood by the command line itself, settings and presets included. And every command
+has a help text, a help line an option, and its block in docs/command-line.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from headclust.backbones import CATALOG
+from headclust.cli import cli
+from headclust.errors import HeadclustError
+from headclust.methods import METHODS, configure, find_preset
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS_PAGE = "docs/command-line.md"
+HELP_WIDTH = 78  # what click takes where the terminal does not say: 80, less 2
+NOT_OURS = {"build", "dist", "node_modules", "features", "runs", "headclust-demo"}
+
+_GENERATED = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- /generated -->)", re.DOTALL)
+_FENCE = re.compile(r"^( *)(```+|~~~+) *([^\n`]*)$")
+_LINK = re.compile(r"!?\[[^\]\n]*(?:\[[^\]\n]*\][^\]\n]*)*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+_REFERENCE = re.compile(r"^ {0,3}\[[^\]\n]+\]:\s+(\S+)", re.MULTILINE)
+_INLINE_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_SHELL = ("sh", "bash", "shell", "console")
+_OPERATORS = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>", ")"}
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A code fence: the line it starts at, its language and its content."""
+
+    line: int
+    language: str
+    text: str
+
+
+def main() -> int:
+    """Checks, or renews with `--write`; the exit code is 1 where something does not hold."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="renew the generated parts first")
+    if parser.parse_args().write:
+        for path in renew(ROOT):
+            print(f"{path.relative_to(ROOT)}: renewed.")
+    problems = check(ROOT)
+    print("\n".join(problems) or f"{len(pages(ROOT))} pages hold.")
+    return 1 if problems else 0
+
+
+def pages(root: Path) -> list[Path]:
+    """The project's Markdown files; hidden folders and what other tools leave are not its own."""
+    found = []
+    for path in sorted(root.rglob("*.md")):
+        folders = path.relative_to(root).parts[:-1]
+        environment = any((root.joinpath(*folders[: n + 1]) / "pyvenv.cfg").exists() for n in range(len(folders)))
+        if not environment and not any(part.startswith(".") or part in NOT_OURS for part in folders):
+            found.append(path)
+    return found
+
+
+def renew(root: Path) -> list[Path]:
+    """Writes the generated blocks anew; returns the files that changed."""
+    changed = []
+    for path in pages(root):
+        before = path.read_text(encoding="utf-8")
+        after = _GENERATED.sub(lambda match: match[1] + (_generated(match[2]) or match[3]) + match[4], before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def check(root: Path) -> list[str]:
+    """What does not hold, one line each."""
+    problems = [f"{where}: {line}" for where, line in check_commands(root)]
+    for path in pages(root):
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(root).as_posix()
+        fences, broken = split_fences(text)
+        findings = [*broken, *check_generated(text), *check_links(path, root, _without_code(text))]
+        for fence in fences:
+            findings += [f"line {fence.line}: {line}" for line in check_fence(fence, root)]
+        for code in _INLINE_CODE.findall(_without_fences(text)):
+            findings += check_mention(code, root)
+        problems += [f"{name}: {line}" for line in findings]
+    return problems
+
+
+# -- Generated blocks --------------------------------------------------------------------------------------------------
+
+
+def _generated(what: str) -> str | None:
+    """The content of a generated block; None for a name that means nothing."""
+    kind, *arguments = what.split()
+    if kind == "help" and len(arguments) <= 1 and set(arguments) <= set(cli.commands):
+        return f"```text\n{help_text(*arguments)}```\n"
+    if kind == "settings" and len(arguments) == 1 and arguments[0] in METHODS:
+        return settings_table(arguments[0])
+    return None
+
+
+def help_text(*command: str) -> str:
+    """What `headclust COMMAND --help` prints where the terminal does not say how wide it is."""
+    result = CliRunner().invoke(
+        cli, [*command, "--help"], prog_name="headclust", terminal_width=HELP_WIDTH, catch_exceptions=False
+    )
+    return result.output
+
+
+def settings_table(method: str) -> str:
+    """What `headclust settings METHOD` prints, as a Markdown table."""
+    result = CliRunner().invoke(cli, ["settings", method, "--json"], prog_name="headclust", catch_exceptions=False)
+    rows = [
+        [f"`{row['name']}`", _value(row["ours"]), _value(row["authors"]), row["meaning"].replace("|", "\\|")]
+        for row in json.loads(result.stdout)
+    ]
+    return "".join(
+        f"| {' | '.join(cells)} |\n" for cells in [["setting", "ours", "authors", "meaning"], ["---"] * 4, *rows]
+    )
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def check_generated(text: str) -> Iterator[str]:
+    """Blocks that are not what the code says now."""
+    if text.count("<!-- generated:") != len(_GENERATED.findall(text)):
+        yield "a <!-- generated: ... --> block is not closed."
+    for _, what, content, _ in _GENERATED.findall(text):
+        wanted = _generated(what)
+        if wanted is None:
+            yield f"<!-- generated: {what} -->: wanted help, help COMMAND or settings METHOD."
+        elif content != wanted:
+            yield f"the generated block {what!r} is out of date: python docs/check.py --write renews it."
+
+
+def check_commands(root: Path) -> Iterator[tuple[str, str]]:
+    """Commands and options without help, and commands without their block in docs/command-line.md."""
+    page = root / COMMANDS_PAGE
+    shown = {what for _, what, _, _ in _GENERATED.findall(page.read_text(encoding="utf-8"))} if page.exists() else set()
+    for name, command in cli.commands.items():
+        if not command.help:
+            yield f"headclust {name}", "it has no help text."
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.help:
+                yield f"headclust {name} {parameter.opts[-1]}", "it has no help text."
+        if f"help {name}" not in shown:
+            yield COMMANDS_PAGE, f"it lacks <!-- generated: help {name} -->."
+
+
+# -- Links -------------------------------------------------------------------------------------------------------------
+
+
+def check_links(path: Path, root: Path, text: str) -> Iterator[str]:
+    """Relative links of `path` that lead nowhere; `text` is its content without code."""
+    for target in [*_LINK.findall(text), *_REFERENCE.findall(text)]:
+        if re.match(r"[a-z][a-z0-9+.-]*:", target):
+            continue
+        place, _, anchor = target.partition("#")
+        file = (path.parent / place).resolve() if place else path
+        if not file.exists() or not file.is_relative_to(root.resolve()):
+            yield f"link to {target}: there is no {place}."
+        elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text(encoding="utf-8")):
+            yield f"link to {target}: {file.name} has no heading of that name."
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: dict[str, int] = {}
+    names = set()
+    for heading in re.findall(r"^#{1,6} +(.+?) *#* *$", _without_fences(text), re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        names.add(f"{slug}-{found[slug]}" if slug in found else slug)
+        found[slug] = found.get(slug, 0) + 1
+    return names
+
+
+# -- Code --------------------------------------------------------------------------------------------------------------
+
+
+def split_fences(text: str) -> tuple[list[Fence], list[str]]:
+    """The code fences of a page, and what is wrong with their marks."""
+    fences, problems = [], []
+    opened: tuple[int, str, str] | None = None
+    content: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        mark = _FENCE.match(line)
+        if opened is None:
+            if mark:
+                opened, content = (number, mark[2], mark[3].strip()), []
+                if not opened[2]:
+                    problems.append(f"line {number}: a code fence without a language.")
+        elif mark and mark[2].startswith(opened[1]) and not mark[3]:
+            fences.append(Fence(opened[0], opened[2], "\n".join(content) + "\n"))
+            opened = None
+        else:
+            content.append(line)
+    if opened is not None:
+        problems.append(f"line {opened[0]}: a code fence that is not closed.")
+    return fences, problems
+
+
+def _without_fences(text: str) -> str:
+    kept, inside = [], ""
+    for line in text.splitlines():
+        mark = _FENCE.match(line)
+        if mark and not inside:
+            inside = mark[2]
+        elif mark and mark[2].startswith(inside) and not mark[3]:
+            inside = ""
+        elif not inside:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _without_code(text: str) -> str:
+    return _INLINE_CODE.sub("", _without_fences(text))
+
+
+def check_fence(fence: Fence, root: Path) -> Iterator[str]:
+    """What is wrong with the content of a code fence."""
+    try:
+        if fence.language == "json":
+            json.loads(fence.text)
+        elif fence.language == "jsonl":
+            for line in fence.text.splitlines():
+                json.loads(line)
+        elif fence.language == "python":
+            yield from check_imports(ast.parse(fence.text))
+        elif fence.language in _SHELL:
+            for line in shell_lines(fence):
+                yield from check_shell(line, root)
+    except (ValueError, SyntaxError) as error:
+        yield f"this {fence.language} does not parse: {error}."
+
+
+def check_imports(tree: ast.Module) -> Iterator[str]:
+    """Names that are imported from headclust, or taken from it as `headclust.NAME`, and do not exist."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "headclust":
+            module, names = str(node.module), [alias.name for alias in node.names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "headclust":
+            module, names = "headclust", [node.attr]
+        else:
+            continue
+        missing = [name for name in names if not hasattr(importlib.import_module(module), name)]
+        if missing:
+            yield f"{module} has no {', '.join(missing)}."
+
+
+def shell_lines(fence: Fence) -> Iterator[str]:
+    """The commands in a fence: continued lines joined, prompts taken off; of a console only what follows a prompt."""
+    for line in fence.text.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            yield line[2:]
+        elif fence.language != "console":
+            yield line
+
+
+def check_shell(line: str, root: Path) -> Iterator[str]:
+    """What is wrong with the `make` and `headclust` commands in a line of shell."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()")
+    lexer.whitespace_split = True
+    command: list[str] = []
+    for token in [*lexer, ";"]:
+        if token in _OPERATORS:
+            yield from check_command(command, root)
+            command = []
+        else:
+            command.append(token)
+
+
+def check_command(words: list[str], root: Path) -> Iterator[str]:
+    """What is wrong with one command, if it is `make` or `headclust`."""
+    if words[:1] == ["make"]:
+        yield from check_make(words[1:], root)
+    if words[:1] != ["headclust"] or words[1:2] in (["--help"], ["-h"], ["--version"]):
+        return
+    name, arguments = next(iter(words[1:]), ""), words[2:]
+    command = cli.commands.get(name)
+    line = shlex.join(words)
+    if command is None:
+        yield f"{line}: there is no command {name!r}."
+        return
+    if {"--help", "-h"} & set(arguments):
+        return
+    try:
+        with command.make_context(f"headclust {name}", arguments) as context:
+            check_names(name, context.params)
+    except click.ClickException as error:
+        yield f"{line}: {error.format_message()}"
+    except HeadclustError as error:
+        yield f"{line}: {error}"
+
+
+def check_names(command: str, options: dict[str, object]) -> None:
+    """Makes sure that the backbone, method, preset and settings of a command exist.
+
+    Raises:
+        HeadclustError: One does not.
+    """
+    model, method = options.get("model"), str(options.get("method", "default"))
+    if isinstance(model, str) and ":" not in model and model not in CATALOG:
+        raise HeadclustError(f"there is no backbone {model!r}.")
+    if command in ("fit", "settings"):
+        _, recipe = find_preset(method, str(options.get("preset", "ours")))
+        changes = options.get("changes") or ()
+        configure(recipe, dict(str(change).split("=", 1) for change in changes))  # type: ignore[attr-defined]
+
+
+def check_make(words: list[str], root: Path) -> Iterator[str]:
+    """Targets that the Makefile does not have."""
+    targets = re.findall(r"^([a-z][a-z-]*):(?!=)", (root / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for word in words:
+        if "=" not in word and not word.startswith("-") and word not in targets:
+            yield f"make {word}: the Makefile has no such target."
+
+
+def check_mention(code: str, root: Path) -> Iterator[str]:
+    """What is wrong with a command named in running text, where arguments may be left out."""
+    try:
+        words = shlex.split(code)
+    except ValueError:
+        return
+    if words[:1] == ["make"] and len(words) > 1:
+        yield from check_make(words[1:], root)
+    if words[:1] != ["headclust"] or len(words) < 2 or words[1].isupper() or words[1].startswith("-"):
+        return
+    command = cli.commands.get(words[1])
+    if command is None:
+        yield f"`{code}`: there is no command {words[1]!r}."
+        return
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    unknown = [word for word in words[2:] if word.startswith("-") and word.split("=")[0] not in {*known, "--help"}]
+    if unknown:
+        yield f"`{code}`: headclust {words[1]} has no {', '.join(unknown)}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
