@@ -13,12 +13,14 @@ import argparse
 import ast
 import importlib
 import json
+import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from click.testing import CliRunner
@@ -66,12 +68,14 @@ def main() -> int:
 def pages(root: Path) -> list[Path]:
     """The project's Markdown files; hidden folders and what other tools leave are not its own."""
     found = []
-    for path in sorted(root.rglob("*.md")):
-        folders = path.relative_to(root).parts[:-1]
-        environment = any((root.joinpath(*folders[: n + 1]) / "pyvenv.cfg").exists() for n in range(len(folders)))
-        if not environment and not any(part.startswith(".") or part in NOT_OURS for part in folders):
-            found.append(path)
-    return found
+    for folder, below, files in os.walk(root):
+        below[:] = [
+            name
+            for name in below
+            if not name.startswith(".") and name not in NOT_OURS and not Path(folder, name, "pyvenv.cfg").exists()
+        ]
+        found += [Path(folder, name) for name in files if name.endswith(".md")]
+    return sorted(found)
 
 
 def renew(root: Path) -> list[Path]:
@@ -303,7 +307,9 @@ def check_command(words: list[str], root: Path) -> Iterator[str]:
     if {"--help", "-h"} & set(arguments):
         return
     try:
-        with command.make_context(f"headclust {name}", arguments) as context:
+        # Under its parent: click keeps the help option that the first context of a command makes.
+        group = click.Context(cli, info_name="headclust", **cli.context_settings)
+        with command.make_context(name, arguments, parent=group) as context:
             check_names(name, context.params)
     except click.ClickException as error:
         yield f"{line}: {error.format_message()}"
@@ -311,19 +317,19 @@ def check_command(words: list[str], root: Path) -> Iterator[str]:
         yield f"{line}: {error}"
 
 
-def check_names(command: str, options: dict[str, object]) -> None:
+def check_names(command: str, options: Mapping[str, Any]) -> None:
     """Makes sure that the backbone, method, preset and settings of a command exist.
 
     Raises:
         HeadclustError: One does not.
     """
-    model, method = options.get("model"), str(options.get("method", "default"))
-    if isinstance(model, str) and ":" not in model and model not in CATALOG:
+    model = options.get("model")
+    if model and ":" not in model and model not in CATALOG:
         raise HeadclustError(f"there is no backbone {model!r}.")
     if command in ("fit", "settings"):
-        _, recipe = find_preset(method, str(options.get("preset", "ours")))
-        changes = options.get("changes") or ()
-        configure(recipe, dict(str(change).split("=", 1) for change in changes))  # type: ignore[attr-defined]
+        _, recipe = find_preset(options["method"], options.get("preset", "ours"))
+        pairs = [change.partition("=") for change in options.get("changes", ())]
+        configure(recipe, {name: value for name, _, value in pairs})
 
 
 def check_make(words: list[str], root: Path) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """headclust: sorts images into meaningful groups without labels.
 
-Public names load on first use (PEP 562), so that importing the package costs next to nothing.
+Public names load on first use (PEP 562), so that importing the package costs next to nothing. What the command line
+does is in `headclust.verbs`, one function a verb.
 """
 
 from __future__ import annotations
@@ -20,10 +21,7 @@ _HOMES = {
     "OBJECTIVES": "objectives",
     "METRICS": "metrics",
     "ClusterModel": "model",
-    "embed": "verbs",
-    "fit": "verbs",
-    "predict": "verbs",
-    "evaluate": "verbs",
+    "embed_images": "embed",
     "HeadclustError": "errors",
 }
 __all__ = ["__version__", *_HOMES]

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import tokenize
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from headclust.errors import DataError
 from headclust.progress import printable
+
+# What numpy raises over bytes that make no array: it parses a header as Python, and opens what looks like a .npz.
+_NPY_ERRORS = (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -19,10 +35,11 @@ def read_array(path: Path) -> np.ndarray:
     _check_file(path)
     try:
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except _NPY_ERRORS as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{printable(str(path))} is not an array of numbers in .npy format ({reason}).") from None
-    if not isinstance(array, np.ndarray):
+    if isinstance(array, np.lib.npyio.NpzFile):
+        array.close()
         raise DataError(f"{printable(str(path))} is an archive of arrays: wanted a single one, in .npy format.")
     return array
 
@@ -34,7 +51,8 @@ def read_lines(path: Path) -> list[str]:
         DataError: There is no such file.
     """
     _check_file(path)
-    return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    return lines if lines[-1] else lines[:-1]  # str.splitlines would also split at form feeds and the like
 
 
 def read_labels(path: Path) -> np.ndarray:

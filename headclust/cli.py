@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ _SHOWN = ("accuracy", "nmi", "ami", "ari")
 
 def main() -> None:
     """The `headclust` command: exit code 2 and one line for what a user can mend, 130 for Ctrl-C."""
+    if sys.stdout.encoding == "utf-8":
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths come out as their bytes
+    # Pillow warns of damaged images besides raising; what matters of it is in our one line.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         code = cli.main(prog_name="headclust", standalone_mode=False)
     except (HeadclustError, click.ClickException) as error:
@@ -29,18 +35,35 @@ def main() -> None:
         click.echo("headclust: interrupted.", err=True)
         code = 130
     except BrokenPipeError:  # the reader, say `head`, has seen enough
-        sys.stderr.close()
+        _forget_stdout()
         code = 0
+    except OSError as error:  # what no verb foresees: stdout on a full disk, a name too long for the disk
+        _forget_stdout()
+        click.echo(f"headclust: error: {error.strerror or error}: {error.filename or 'stdout'}", err=True)
+        code = 2
     sys.exit(code or 0)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def _forget_stdout() -> None:
+    """Drops what stdout could not take, which Python would stumble over again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="headclust")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Sorts images into meaningful groups without labels.
 
     Embed images once with a frozen backbone, then fit clustering heads on the features as often as you like.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cli.command()

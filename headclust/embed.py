@@ -216,7 +216,8 @@ def _stored(
     values = features.to(getattr(torch, dtype)).numpy()
     overflow = np.flatnonzero(np.isinf(values).any(axis=1))
     if len(overflow):
-        row, largest = int(overflow[0]), float(features.abs().max())
+        row = int(overflow[0])
+        largest = float(features[row].abs().max())
         raise DataError(
             f"{progress.printable(ids[row])}: a feature of {largest:.6g} does not fit float16 (at most 65504): "
             "say --dtype float32."

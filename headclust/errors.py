@@ -38,7 +38,7 @@ def unknown(kind: str, name: str, known: Iterable[str], *, how: str = "") -> Set
         how: The next step, for example a command that lists the names.
     """
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
     hint = (
         f"did you mean {', '.join(near)}?"
         if near

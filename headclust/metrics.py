@@ -93,7 +93,7 @@ def describe(assignments: Ints, n_clusters: int) -> dict[str, float | int]:
     """
     shares = np.bincount(assignments, minlength=n_clusters) / len(assignments)
     used = shares[shares > 0]
-    entropy = float(-(used * np.log(used)).sum() / np.log(n_clusters)) if n_clusters > 1 else 1.0
+    entropy = float((used * np.log(1 / used)).sum() / np.log(n_clusters)) if n_clusters > 1 else 1.0
     return {
         "n_samples": len(assignments),
         "n_clusters": n_clusters,

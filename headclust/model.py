@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from headclust.errors import FileFormatError, SettingError
+from headclust.errors import DataError, FileFormatError, SettingError
 from headclust.heads import CentroidHeads, HeadEnsemble
 
 TRANSFORMS = ("none", "l2", "standardize", "pca")
 _ROWS = 8_192
+_ROUNDING = 1e-12  # of the squared length of a difference of unit rows, in float32
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def fit_transform(features: Tensor, kind: str, *, n_components: int = 256) -> Fe
 
     Raises:
         SettingError: `kind` is not one of these.
+        DataError: The rows have no components to keep, because they all point the same way.
     """
     if kind == "none":
         return FeatureTransform()
@@ -83,9 +85,13 @@ def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
         covariance += centered.T @ centered
     values, vectors = torch.linalg.eigh(covariance / len(unit))
     values, vectors = values.flip(0)[:n_components], vectors.flip(1)[:, :n_components]
+    if not values.sum() > _ROUNDING:
+        raise DataError("all rows point the same way: nothing is left after the transform pca, try another one.")
     signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     scale = (n_components / values.sum()).sqrt()
-    return FeatureTransform(l2=True, mean=mean, matrix=(vectors * signs * scale).float().to(unit.device))
+    # Contiguous, as it comes back from a file: a product's last bits depend on the memory order.
+    matrix = (vectors * signs * scale).float().contiguous().to(unit.device)
+    return FeatureTransform(l2=True, mean=mean, matrix=matrix)
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,9 @@ class ClusterModel:
                     state.setdefault(kind, {})[key] = tensor
             ((kind, values),) = state.items()
             heads = _HEADS[kind].from_state(values)
-            return cls(transform, heads, int(tensors["chosen"].item()), float(tensors["temperature"].item()))
-        except (KeyError, ValueError, IndexError, RuntimeError) as error:
+            chosen = range(len(next(iter(values.values()))))[int(tensors["chosen"].item())]
+            return cls(transform, heads, chosen, float(tensors["temperature"].item()))
+        except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
 
 

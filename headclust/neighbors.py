@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +79,9 @@ def _block_neighbors(unit: Tensor, block: slice, k: int, columns_per_block: int)
     for left in range(0, len(unit), columns_per_block):
         right = min(left + columns_per_block, len(unit))
         sims = unit[block] @ unit[left:right].T
-        own = torch.arange(max(left, block.start), min(right, block.stop), device=unit.device)
-        sims[own - block.start, own - left] = -torch.inf
+        if (first := max(left, block.start)) < (end := min(right, block.stop)):
+            own = torch.arange(first, end, device=unit.device)
+            sims[own - block.start, own - left] = -torch.inf
         top, columns = sims.topk(min(k, right - left), dim=1)
         best, names = torch.cat((best, top), 1), torch.cat((names, columns + left), 1)
         # Ascending row number first, then a stable sort by similarity: ties come out in row order.
@@ -105,7 +107,7 @@ def cached_neighbors(features: Features, k: int, *, device: torch.device | None 
     folder = features.path.parent / ".headclust"
     for kept in sorted(folder.glob(f"{features.sha256[:32]}-cosine-*.safetensors")):
         width = kept.stem.rpartition("-")[2]
-        graph = _read(kept, len(features.sample_ids)) if width.isdecimal() and int(width) >= k else None
+        graph = _read(kept, (features.n_samples, int(width))) if width.isdecimal() and int(width) >= k else None
         if graph is not None:
             return graph.first(k)
     graph = nearest_neighbors(features.all().to(device or "cpu"), k)
@@ -113,7 +115,7 @@ def cached_neighbors(features: Features, k: int, *, device: torch.device | None 
     return graph
 
 
-def _read(path: Path, n_samples: int) -> NeighborGraph | None:
+def _read(path: Path, shape: tuple[int, int]) -> NeighborGraph | None:
     try:
         with safe_open(path, "pt") as file:
             graph = NeighborGraph(file.get_tensor("indices"), file.get_tensor("similarities"))
@@ -121,7 +123,7 @@ def _read(path: Path, n_samples: int) -> NeighborGraph | None:
                 return None
     except (OSError, SafetensorError, AttributeError):
         return None
-    return graph if len(graph.indices) == n_samples else None
+    return graph if graph.indices.shape == graph.similarities.shape == shape else None
 
 
 def _keep(path: Path, graph: NeighborGraph) -> None:
@@ -132,7 +134,8 @@ def _keep(path: Path, graph: NeighborGraph) -> None:
         save_file(tensors, tmp, metadata={"sha256": _digest(graph)})
         tmp.replace(path)
     except (OSError, SafetensorError):
-        tmp.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this too
+            tmp.unlink(missing_ok=True)
 
 
 def _digest(graph: NeighborGraph) -> str:

@@ -48,8 +48,11 @@ def knn_accuracy(train: Features, test: Features, *, n_neighbors: int = 20) -> f
 
 def linear_accuracy(train: Features, test: Features) -> float:
     """Accuracy on `test` of a logistic regression (C = 1) on standardized features of `train`."""
+    x, y = _known(train)
+    if len(np.unique(y)) < 2:
+        raise DataError(f"{train.path or 'the features'}: one class only: a linear probe needs two.")
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000, tol=1e-3))
-    return float(probe.fit(*_known(train)).score(*_known(test)))
+    return float(probe.fit(x, y).score(*_known(test)))
 
 
 PROBES = {"knn_accuracy": knn_accuracy, "linear_accuracy": linear_accuracy}

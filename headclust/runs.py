@@ -12,8 +12,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ from headclust.progress import printable
 
 FORMAT = "headclust-run"
 FORMAT_VERSION = 1
+_CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # what is read again
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def write_run(
     staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with write_errors(path):
+            shutil.rmtree(staging, ignore_errors=True)  # of a killed process that had this number
             staging.mkdir(parents=True)
             stated = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
             write_whole(staging / "config.json", _json(stated, indent=2))
@@ -140,15 +145,26 @@ def write_assignments(
         with write_errors(path):
             with tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 rows = csv.writer(file, lineterminator="\n")
+                quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
                 rows.writerow(("sample_id", "cluster", "confidence"))
                 for name, cluster, sure in zip(sample_ids, clusters.tolist(), confidence.tolist(), strict=True):
-                    rows.writerow((name, cluster, f"{sure:.6f}"))
+                    # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
+                    writer = quoted if "\r" in name else rows
+                    writer.writerow((_encodable(name), cluster, f"{sure:.6f}"))
                 file.flush()
                 os.fsync(file.fileno())
             tmp.replace(path)
     finally:
-        tmp.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong is told already
+            tmp.unlink(missing_ok=True)
     return path
+
+
+def _encodable(name: str) -> str:
+    """`name` with the surrogates that stand for no byte (U+DC80-U+DCFF do) as the bytes UTF-8 would have for them."""
+    if _NO_BYTE.search(name):
+        return name.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+    return name
 
 
 def read_run(path: Path) -> Run:
@@ -163,10 +179,7 @@ def read_run(path: Path) -> Run:
         found = "not a run folder" if path.exists() else "no such folder"
         raise DataError(f"{name}: {found}: wanted one that headclust fit made.")
     config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise FileFormatError(
-            f"{name}: format version {config.get('format_version')}, wanted {FORMAT_VERSION}: fit again."
-        )
+    _check_config(path / "config.json", config)
     try:
         tensors = load_file(path / "model.safetensors")
     except (OSError, SafetensorError) as error:
@@ -187,7 +200,21 @@ def read_config(path: Path) -> dict[str, Any]:
     config = _read_json(file)
     if config.get("format") != FORMAT:
         raise DataError(f"{printable(str(file))} is not a run's config.json: its format is {config.get('format')!r}.")
+    _check_config(file, config)
     return config
+
+
+def _check_config(file: Path, config: Mapping[str, Any]) -> None:
+    name = printable(str(file))
+    if config.get("format_version") != FORMAT_VERSION:
+        found = config.get("format_version")
+        raise FileFormatError(f"{name}: its format version is {found!r}, wanted {FORMAT_VERSION}: fit again.")
+    for key, kind in _CONFIG.items():
+        if not isinstance(config.get(key), kind):
+            raise FileFormatError(f"{name}: its {key} is {config.get(key)!r}: restore it from a copy, or fit again.")
+    for space in config["features"]:
+        if not (isinstance(space, dict) and isinstance(space.get("path"), str) and "sha256" in space):
+            raise FileFormatError(f"{name}: its features hold {space!r}: restore it from a copy, or fit again.")
 
 
 def unique_path(path: Path) -> Path:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headclust.cache import Features, load_features
+from headclust.cache import Features, check_finite, load_features
 from headclust.errors import DataError, FileFormatError, HeadclustError
 from headclust.progress import note, printable
 
 FEATURES_FOLDER = Path("features")
+_ROWS = 8_192
 TEST_SPLITS = ("test", "val", "valid", "validation")
 # What two feature files have to share for their rows to lie in one space.
 _SPACE_ATTRIBUTES = ("backbone", "weights_sha256", "feature_point", "preprocessing")
@@ -21,7 +22,7 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
     """Feature files of the same samples, one a space.
 
     Raises:
-        DataError: They hold different samples, or rows that are all the same.
+        DataError: They hold different samples, values that are not finite, or rows that are all the same.
     """
     spaces = tuple(load_features(path) for path in paths)
     for space in spaces:
@@ -29,9 +30,9 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
             raise DataError(
                 f"{_name(space)} and {_name(spaces[0])} hold different samples: wanted the same, in one order."
             )
-        values = space.all()
-        if len(values) > 1 and bool((values == values[0]).all()):
-            raise DataError(f"{_name(space)}: all {len(values)} rows are the same: there is nothing to cluster.")
+        _check_finite(space)
+        if space.n_samples > 1 and _is_constant(space):
+            raise DataError(f"{_name(space)}: all {space.n_samples} rows are the same: there is nothing to cluster.")
     return spaces
 
 
@@ -41,8 +42,8 @@ def newest_features() -> Path:
     Raises:
         DataError: There is none.
     """
-    found = sorted(FEATURES_FOLDER.glob("**/*.h5"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for path in found:
+    found = [path for path in FEATURES_FOLDER.glob("**/*.h5") if path.is_file()]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             if load_features(path).attributes.get("split") not in TEST_SPLITS:
                 note(f"no features given: using the newest, {path}.")
@@ -80,7 +81,7 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
     """Makes sure that `others` lie in the spaces of a fit, one each, in the same order.
 
     Raises:
-        DataError: Their number, dimension, backbone, weights or preprocessing differ.
+        DataError: Their number, dimension, backbone, weights or preprocessing differ, or a value is not finite.
     """
     if len(others) != len(fingerprints):
         raise DataError(f"{len(others)} feature files given: wanted {len(fingerprints)}, one a space of the fit.")
@@ -92,6 +93,21 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
                     f"{_name(other)}: its {name} is {theirs.get(name)}, the fit's was {stated.get(name)}: "
                     "embed these images as the fitted ones were."
                 )
+        _check_finite(other)
+
+
+def _check_finite(space: Features) -> None:
+    # A file that another program wrote may hold anything; ours never hold NaN.
+    try:
+        check_finite(space.all().numpy(), space.sample_ids)
+    except DataError as error:
+        raise DataError(f"{_name(space)}: {error}") from None
+
+
+def _is_constant(space: Features) -> bool:
+    first = space.rows([0])
+    blocks = (space.rows(slice(start, start + _ROWS)) for start in range(0, space.n_samples, _ROWS))
+    return all(bool((block == first).all()) for block in blocks)
 
 
 def _name(space: Features) -> str:

@@ -91,6 +91,7 @@ class Stage:
                 )
         if not self.teacher_momentum < 1:
             raise SettingError(f"teacher_momentum is {self.teacher_momentum}: wanted less than 1.")
+        OBJECTIVES[self.objective](n_heads=1, n_clusters=1, **self.objective_settings)  # checks its own
 
 
 class Schedule:

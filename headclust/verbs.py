@@ -293,7 +293,7 @@ def import_array(
     return write_features(
         path,
         values,
-        sample_ids=read_lines(ids) if ids else [str(row) for row in range(len(values))],
+        sample_ids=read_lines(ids) if ids else [str(row) for row in range(values.ndim and len(values))],
         labels=read_labels(labels) if labels else None,
         dataset=dataset,
         backbone=backbone,

@@ -98,7 +98,7 @@ def _lloyd(points: NDArray[np.float32], stage: Lloyd, seed: int) -> tuple[NDArra
     kmeans = faiss.Kmeans(
         points.shape[1],
         stage.n_clusters,
-        niter=stage.max_iter,
+        niter=min(stage.max_iter, 2**31 - 1),
         seed=seed,
         early_stop_threshold=stage.tolerance,
         min_points_per_centroid=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from headclust.errors import SettingError
 from headclust.heads import HeadOutput
 from headclust.objectives.batch import Batch
 from headclust.objectives.terms import batch_mean, log_probs
@@ -32,11 +33,14 @@ class Temi(nn.Module):
     Args:
         n_heads: Number of heads.
         n_clusters: Number of clusters a head.
-        beta: Exponent in (0.5, 1]. 1 rewards confidence and balance alike, lower values tolerate unequal clusters;
+        beta: Exponent in [0.5, 1]. 1 rewards confidence and balance alike, lower values tolerate unequal clusters;
             at 0.5 nothing pulls away from the uniform answer.
         student_temperature: Temperature of the student's softmax.
         teacher_temperature: Temperature of the teacher's softmax.
         marginal_momentum: Momentum of the running marginal, in [0, 1).
+
+    Raises:
+        SettingError: A value is out of its range.
     """
 
     views = ("anchor", "neighbor")
@@ -54,6 +58,13 @@ class Temi(nn.Module):
         marginal_momentum: float = 0.9,
     ) -> None:
         super().__init__()
+        if not 0.5 <= beta <= 1:
+            raise SettingError(f"beta is {beta}: wanted 0.5 to 1.")
+        if not (student_temperature > 0 and teacher_temperature > 0):
+            found = f"student_temperature is {student_temperature}, teacher_temperature {teacher_temperature}"
+            raise SettingError(f"{found}: wanted more than 0.")
+        if not 0 <= marginal_momentum < 1:
+            raise SettingError(f"marginal_momentum is {marginal_momentum}: wanted 0 or more, and less than 1.")
         self.beta = beta
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature

@@ -135,6 +135,22 @@ def test_weights_of_another_model(checkpoint, name):
         load_backbone(f"timm:{name}", weights=path)
 
 
+def test_a_family_that_timm_never_loads_strictly(checkpoint):
+    model, path = checkpoint("dla46_c")
+    assert torch.equal(features(load_backbone("timm:dla46_c", weights=path), 64), pooled(model, 64))
+    save_file({k: v for k, v in model.state_dict().items() if not k.startswith("level5.tree1.conv1.")}, path)
+    with pytest.raises(FileFormatError, match=r"missing \(level5\.tree1\.conv1\.weight"):
+        load_backbone("timm:dla46_c", weights=path)
+
+
+def test_a_checkpoint_whose_only_gap_has_one_value(checkpoint):
+    model, path = checkpoint("convnextv2_atto.fcmae")
+    backbone = load_backbone("timm:convnextv2_atto.fcmae", weights=path)
+    save_file({k: v for k, v in model.state_dict().items() if not k.startswith("head.")}, path)
+    bare = load_backbone("timm:convnextv2_atto.fcmae", weights=path)  # as published: without the last norm
+    assert torch.equal(features(bare, 64), features(backbone, 64))
+
+
 def test_a_size_the_model_cannot_have(checkpoint):
     _, path = checkpoint("vit_tiny_patch16_224")
     with pytest.raises(SettingError, match="cannot be built for 4 px") as caught:

@@ -1,0 +1,56 @@
+"""Synthetic data and small settings that tests of stage 2 share."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from headclust import write_features
+
+# Two busy cores: a slow example is no failure.
+settings.register_profile("headclust", deadline=None)
+settings.load_profile("headclust")
+
+
+class Blobs(NamedTuple):
+    features: np.ndarray
+    labels: np.ndarray
+
+
+def make_blobs(n_samples=120, n_clusters=4, dim=12, distance=2.0, seed=0) -> Blobs:
+    generator = np.random.default_rng(seed)
+    centers = np.random.default_rng(77).normal(size=(n_clusters, dim)) * distance
+    labels = generator.permutation(np.arange(n_samples) % n_clusters)
+    return Blobs((centers[labels] + generator.normal(size=(n_samples, dim))).astype(np.float32), labels)
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Blobs:
+    """120 rows of four Gaussian blobs in 12 dimensions."""
+    return make_blobs()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a feature file below the test's own folder: write(name, features, labels=None, **more) -> path."""
+
+    def write_file(name: str, features, labels=None, **more) -> Path:
+        more.setdefault("sample_ids", [f"image-{row}.png" for row in range(len(features))])
+        described = {"dataset": "blobs", "backbone": "gauss", **more}
+        return write_features(tmp_path / name, features, labels=labels, **described)
+
+    return write_file
+
+
+@pytest.fixture
+def blob_file(write, blobs) -> Path:
+    """A labelled feature file of the blobs."""
+    return write("blobs.h5", blobs.features, blobs.labels)
+
+
+@pytest.fixture
+def quick() -> dict[str, int]:
+    """Settings of a TEMI fit of a tenth of a second."""
+    return {"n_heads": 3, "hidden_dim": 24, "bottleneck_dim": 12, "batch_size": 64, "length": 30, "warmup": 3}

@@ -1,0 +1,40 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headclust import errors
+
+KINDS = [errors.SettingError, errors.DataError, errors.FileFormatError, errors.ConflictError]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_is_a_headclust_error_with_exit_code_2(kind):
+    assert issubclass(kind, errors.HeadclustError)
+    assert kind("text").exit_code == 2
+    assert str(kind("text")) == "text"
+
+
+def test_unknown_offers_the_nearest_names_first():
+    found = errors.unknown("setting", "n_neigbors", ["beta", "n_heads", "n_neighbors"])
+    assert isinstance(found, errors.SettingError)
+    assert str(found).startswith("unknown setting 'n_neigbors': did you mean n_neighbors")
+    assert "beta" not in str(found)
+
+
+def test_unknown_lists_what_there_is_where_nothing_is_near():
+    assert str(errors.unknown("method", "zzz", ["temi", "kmeans"])) == "unknown method 'zzz': known: kmeans, temi."
+
+
+def test_unknown_lists_a_dozen_names_at_most():
+    text = str(errors.unknown("model", "zzz", [f"m{i:02}" for i in range(40)]))
+    assert "m11 ..." in text
+    assert "m12" not in text
+
+
+def test_unknown_ends_with_the_next_step():
+    assert str(errors.unknown("model", "zzz", ["a"], how="Run x.")).endswith(" Run x.")
+
+
+@given(st.text(), st.lists(st.from_regex(r"\A[a-z_]{1,12}\Z"), min_size=1, max_size=20))
+def test_unknown_is_one_line_whatever_was_asked_for(name, known):
+    assert len(str(errors.unknown("setting", name, known)).splitlines()) == 1

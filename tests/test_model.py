@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import Normalizer, StandardScaler
+
+from headclust import model as model_module
+from headclust.errors import DataError, FileFormatError, SettingError
+from headclust.heads import CentroidHeads, HeadEnsemble
+from headclust.model import TRANSFORMS, ClusterModel, FeatureTransform, fit_transform
+
+
+@pytest.fixture
+def features(blobs):
+    return torch.from_numpy(blobs.features)
+
+
+def some_heads(kind, dim):
+    if kind == "mlp":
+        heads = HeadEnsemble(feature_dim=dim, n_clusters=5, n_heads=3, hidden_dim=8, bottleneck_dim=4, seed=1)
+        return heads.requires_grad_(False)
+    centroids = torch.randn(3, 5, dim, generator=torch.Generator().manual_seed(1))
+    return CentroidHeads(centroids=centroids, scale=torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_none_leaves_features_as_they_are(features):
+    assert fit_transform(features, "none")(features) is features
+
+
+def test_l2_is_scikit_learns_normalizer(features):
+    found = fit_transform(features, "l2")(features)
+    np.testing.assert_allclose(found.numpy(), Normalizer().fit_transform(features.numpy()), rtol=1e-5, atol=1e-7)
+
+
+def test_standardize_is_scikit_learns_scaler(features):
+    features[:, 3] = 0.5  # a constant dimension becomes zero
+    features[:, 4] *= 1000
+    found = fit_transform(features, "standardize")(features)
+    wanted = StandardScaler().fit_transform(features.double().numpy())
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-4)
+    assert not found[:, 3].any()
+
+
+@pytest.mark.parametrize("n_components", [1, 5, 12])
+def test_pca_is_scikit_learns_but_for_signs_and_one_scale(features, n_components):
+    found = fit_transform(features, "pca", n_components=n_components)(features).numpy()
+    unit = Normalizer().fit_transform(features.double().numpy())
+    wanted = PCA(n_components, svd_solver="full").fit_transform(unit)
+    wanted *= np.sqrt(n_components / np.square(wanted).sum(1).mean())
+    np.testing.assert_allclose(np.abs(found), np.abs(wanted), rtol=2e-3, atol=2e-4)
+    assert np.square(found).sum(1).mean() == pytest.approx(n_components, rel=1e-4)
+
+
+def test_pca_has_no_more_components_than_there_can_be(features):
+    assert fit_transform(features, "pca", n_components=256).matrix.shape == (12, 12)
+    assert fit_transform(features[:6], "pca", n_components=256).matrix.shape == (12, 5)
+
+
+def test_pca_is_the_same_in_blocks_and_every_time(features, monkeypatch):
+    whole = fit_transform(features, "pca", n_components=4)
+    assert torch.equal(whole.matrix, fit_transform(features, "pca", n_components=4).matrix)
+    monkeypatch.setattr(model_module, "_ROWS", 7)
+    torch.testing.assert_close(fit_transform(features, "pca", n_components=4).matrix, whole.matrix, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_all_point_one_way_have_no_components():
+    # Once NaN, blamed on the learning rate much later; any positive features of one dimension are like this.
+    for features in (torch.arange(1.0, 50)[:, None], torch.arange(1.0, 50)[:, None] * torch.rand(300)):
+        with pytest.raises(DataError, match="all rows point the same way"):
+            fit_transform(features, "pca")
+
+
+def test_a_transform_is_of_the_fitted_samples_only(features):
+    for kind in TRANSFORMS:
+        transform = fit_transform(features[:60], kind, n_components=3)
+        torch.testing.assert_close(transform(features)[:60], transform(features[:60]))
+
+
+def test_an_unknown_transform():
+    with pytest.raises(SettingError, match="unknown transform 'whiten': wanted one of none, l2"):
+        fit_transform(torch.ones(3, 2), "whiten")
+
+
+def test_zero_rows_stay_zero():
+    assert not FeatureTransform(l2=True)(torch.zeros(2, 3)).any()
+
+
+@pytest.fixture(params=[(kind, heads) for kind in TRANSFORMS for heads in ("mlp", "centroids")], ids="-".join)
+def model(request, features):
+    kind, heads = request.param
+    transform = fit_transform(features, kind, n_components=4)
+    return ClusterModel(transform, some_heads(heads, transform(features).shape[1]), chosen=2, temperature=0.25)
+
+
+def test_probs_are_the_softmax_of_the_heads_over_the_temperature(model, features):
+    probs = model.probs(features)
+    assert probs.shape == (3, 120, 5)
+    logits = model.heads(model.transform(features)[None]).logits[0]
+    torch.testing.assert_close(probs, torch.softmax(logits / 0.25, -1))
+    assert not probs.requires_grad
+
+
+def test_probs_in_blocks_are_the_same(model, features, monkeypatch):
+    whole = model.probs(features)
+    monkeypatch.setattr(model_module, "_ROWS", 50)
+    torch.testing.assert_close(model.probs(features), whole, rtol=1e-3, atol=1e-4)
+
+
+def test_what_a_model_says_of_itself(model):
+    assert model.n_clusters == 5
+    assert model.feature_dim == 12
+
+
+def test_tensors_and_back(model, features):
+    tensors = model.tensors()
+    assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in tensors.values())
+    again = ClusterModel.from_tensors(tensors)
+    assert torch.equal(again.probs(features), model.probs(features))
+    assert (again.chosen, again.temperature) == (2, 0.25)
+    assert {name: tensor.tolist() for name, tensor in again.tensors().items()} == {
+        name: tensor.tolist() for name, tensor in tensors.items()
+    }
+
+
+def test_to_gives_the_same_model(model, features):
+    assert torch.equal(model.to(torch.device("cpu")).probs(features), model.probs(features))
+
+
+def without(name):
+    return lambda tensors: tensors.pop(name)
+
+
+def changed(name, value):
+    return lambda tensors: tensors.update({name: value})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        dict.clear,
+        without("chosen"),
+        without("temperature"),
+        without("transform.l2"),
+        without("heads.mlp.hidden_bias"),
+        without("heads.mlp.hidden_weight"),
+        changed("chosen", torch.tensor([1, 2])),
+        changed("chosen", torch.tensor([3])),  # once an IndexError when asked for clusters
+        changed("heads.mlp.hidden_bias", torch.zeros(2, 8)),
+        changed("heads.mlp.hidden_weight", torch.zeros(8, 12)),
+        changed("heads.spectral.x", torch.zeros(1)),
+        changed("heads.short", torch.zeros(1)),
+    ],
+)
+def test_tensors_that_make_no_model(features, damage):
+    tensors = ClusterModel(FeatureTransform(), some_heads("mlp", 12), 0, 0.1).tensors()
+    damage(tensors)
+    with pytest.raises(FileFormatError, match="do not make a model"):
+        ClusterModel.from_tensors(tensors)

@@ -1,0 +1,59 @@
+import io
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headclust import progress
+
+
+def test_a_note_is_a_line_on_stderr(capsys):
+    progress.note("three files")
+    assert capsys.readouterr() == ("", "three files\n")
+
+
+def test_a_note_cannot_move_the_cursor(capsys):
+    progress.note("evil\x1b[2Jname\nsecond\udce9")
+    assert capsys.readouterr().err == "evil\\x1b[2Jname\\nsecond\\udce9\n"
+
+
+@given(st.text(alphabet=st.characters()))
+def test_printable_text_holds_no_control_character_and_can_be_encoded(text):
+    shown = progress.printable(text)
+    shown.encode("utf-8")
+    assert all(unicodedata.category(c)[0] != "C" for c in shown)
+    assert progress.printable(shown) == shown
+
+
+@given(st.text(alphabet="aé字🙂 \\'\""))
+def test_ordinary_text_is_shown_as_it_is(text):
+    assert progress.printable(text) == text
+
+
+def test_no_bar_where_nobody_watches(capsys):
+    with progress.bar("working", 3, start=1) as advance:
+        advance(1)
+        advance(1)
+    assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_on_a_terminal_counts_and_cleans_up(monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.bar("a [red]bold\x1b name", 7, start=2) as advance:
+        advance(3)
+    assert "a [red]bold\\x1b name" in terminal.getvalue()
+    assert "5/7" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_bar_lets_errors_through():
+    with pytest.raises(KeyboardInterrupt), progress.bar("working", 3):
+        raise KeyboardInterrupt
