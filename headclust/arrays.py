@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import tokenize
-import zipfile
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
 from headclust.errors import DataError
 from headclust.progress import printable
 
-# What numpy raises over bytes that make no array: it parses a header as Python, and opens what looks like a .npz.
+# What numpy raises over bytes that make no array: it reads the header as Python.
 _NPY_ERRORS = (
     ValueError,
     TypeError,
@@ -22,7 +22,6 @@ _NPY_ERRORS = (
     RecursionError,
     SyntaxError,
     tokenize.TokenError,
-    zipfile.BadZipFile,
 )
 
 
@@ -33,14 +32,18 @@ def read_array(path: Path) -> np.ndarray:
         DataError: There is no such file, or it is not an array of numbers.
     """
     _check_file(path)
+    name = printable(str(path))
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC_PREFIX))
+    if start != MAGIC_PREFIX:  # numpy would open archives and offer to unpickle the rest
+        raise DataError(
+            f"{name} is not in .npy format (it starts with {start!r}): wanted one array, as numpy.save has it."
+        )
     try:
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
     except _NPY_ERRORS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{printable(str(path))} is not an array of numbers in .npy format ({reason}).") from None
-    if isinstance(array, np.lib.npyio.NpzFile):
-        array.close()
-        raise DataError(f"{printable(str(path))} is an archive of arrays: wanted a single one, in .npy format.")
+        raise DataError(f"{name} is not an array of numbers in .npy format ({reason}).") from None
     return array
 
 

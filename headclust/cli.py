@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -23,6 +23,9 @@ def main() -> None:
     """The `headclust` command: exit code 2 and one line for what a user can mend, 130 for Ctrl-C."""
     if sys.stdout.encoding == "utf-8":
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths come out as their bytes
+    # Threads that wait by spinning make every barrier wait for whoever else wants the core: measured on two busy cores,
+    # training took 5 to 10 times as long. Has to be said before torch is loaded; what the user has set stands.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Pillow warns of damaged images besides raising; what matters of it is in our one line.
     warnings.filterwarnings("ignore", module="PIL")
     try:
@@ -32,8 +35,7 @@ def main() -> None:
         click.echo(f"headclust: error: {' '.join(text.split())}", err=True)
         code = 2
     except (KeyboardInterrupt, click.Abort):
-        click.echo("headclust: interrupted.", err=True)
-        code = 130
+        _interrupted()
     except BrokenPipeError:  # the reader, say `head`, has seen enough
         _forget_stdout()
         code = 0
@@ -41,7 +43,20 @@ def main() -> None:
         _forget_stdout()
         click.echo(f"headclust: error: {error.strerror or error}: {error.filename or 'stdout'}", err=True)
         code = 2
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        _interrupted()  # compiled modules whose import Ctrl-C cuts short tell it in an ImportError of their own
     sys.exit(code or 0)
+
+
+def _interrupted() -> NoReturn:
+    click.echo("headclust: interrupted.", err=True)
+    # Where Ctrl-C struck while Python was running text as code, as dataclasses do, sys.exit would end in the signal.
+    os._exit(130)
 
 
 def _forget_stdout() -> None:
@@ -133,8 +148,8 @@ def embed(**options: Any) -> None:
 
 @cli.command()
 @click.argument("features", nargs=-1, type=_PATH)
-@click.option("--method", default="default", show_default=True, help="default, temi or kmeans.")
-@click.option("--preset", default="ours", show_default=True, help="ours, or authors for the authors' own settings.")
+@click.option("--method", help="default, temi or kmeans. [default: default]")
+@click.option("--preset", help="ours, or authors for the authors' own settings. [default: ours]")
 @click.option(
     "--clusters", type=click.IntRange(1), metavar="K", help="Number of clusters. [default: the labelled classes]"
 )
@@ -185,7 +200,16 @@ def settings(method: str, as_json: bool) -> None:
 @click.option("--features", multiple=True, type=_PATH, metavar="FILE", help="Features of the images to assign.")
 @click.option("--data", metavar="SOURCE", help="Images to embed as the run's were, and assign.")
 @click.option("--split", help="Which split of --data.")
-@click.option("-o", "--output", type=_PATH, metavar="CSV", help="File to write. [default: RUN/predictions-NAME.csv]")
+@click.option("--weights", type=_PATH, help="File with the model's weights, if the run's features were made with one.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="At an unreadable image of --data.",
+)
+@click.option("--offline", is_flag=True, help="Never download weights.")
+@click.option("-o", "--output", type=_PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
 def predict(run: Path, **options: Any) -> None:
     """Assign the clusters of RUN to other images: sample_id,cluster,confidence."""
     from headclust import verbs

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import headclust
 from headclust import progress
 from headclust.cache import (
     FEATURE_DTYPES,
@@ -27,6 +25,7 @@ from headclust.cache import (
 )
 from headclust.device import description, resolve_device
 from headclust.errors import DataError, SettingError
+from headclust.provenance import versions
 
 if TYPE_CHECKING:
     from headclust.backbones import Backbone
@@ -118,19 +117,9 @@ def _plan(
         "batch_size": batch_size,
         "dtype": dtype,
         "seed": seed,
-        "versions": {"headclust": headclust.__version__, **_versions()},
+        "versions": versions(_LIBRARIES),
         **description(device),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _embed_blocks(images: ImageSet, backbone: Backbone, staging: Staging, device: torch.device, on_error: str) -> None:

@@ -50,12 +50,15 @@ def accuracy_majority(assignments: Ints, labels: Ints) -> float:
     """Hungarian accuracy in which each cluster left over counts as its majority class.
 
     The overclustering score of the TEMI code (https://github.com/HHU-MMBS/TEMI-official-BMVC2023). Equal to
-    `accuracy` when there are no more clusters than classes.
+    `accuracy` when there are no more clusters than classes. Of matchings equally good, the one that leaves the larger
+    majorities over counts, whatever the clusters are called.
     """
     table = confusion(assignments, labels)
-    rows, columns = linear_sum_assignment(table, maximize=True)
+    majority, n_samples = table.max(axis=1), table.sum()
+    # What is matched counts first; the majority given up by matching a cluster decides between equals.
+    rows, columns = linear_sum_assignment(table * (n_samples + 1) - majority[:, None], maximize=True)
     leftover = np.setdiff1d(np.arange(len(table)), rows)
-    return float((table[rows, columns].sum() + table[leftover].max(axis=1).sum()) / table.sum())
+    return float((table[rows, columns].sum() + majority[leftover].sum()) / n_samples)
 
 
 def _on_known(score: Callable[..., float]) -> Callable[[Ints, Ints], float]:

@@ -120,10 +120,11 @@ def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
         path.rename(old)
     try:
         staging.rename(path)
-    except OSError:
-        if old.exists():
+    except BaseException as error:
+        taken = path.exists()
+        if old.exists() and not taken:
             old.rename(path)
-        if path.exists():
+        if taken and isinstance(error, OSError):
             raise ConflictError(
                 f"{printable(str(path))} was made by someone else meanwhile: choose another -o."
             ) from None
@@ -143,6 +144,7 @@ def write_assignments(
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             with tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 rows = csv.writer(file, lineterminator="\n")
                 quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)

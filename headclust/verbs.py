@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from headclust import __version__, ensemble, runs
+from headclust import ensemble, runs
 from headclust.arrays import read_array, read_labels, read_lines
 from headclust.backbones import load_backbone
 from headclust.cache import Features, load_features, verify_features, write_features
@@ -25,6 +23,7 @@ from headclust.methods import METHODS, configure, find_preset, settings
 from headclust.model import ClusterModel
 from headclust.probes import probe
 from headclust.progress import note
+from headclust.provenance import versions
 from headclust.spaces import FEATURES_FOLDER, check_alike, fingerprint, load_spaces, newest_features, reload_spaces
 
 RUNS_FOLDER = Path("runs")
@@ -97,8 +96,8 @@ def embed(
 def fit(
     features: Sequence[Path] = (),
     *,
-    method: str = "default",
-    preset: str = "ours",
+    method: str | None = None,
+    preset: str | None = None,
     clusters: int | None = None,
     heads: int | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -116,8 +115,8 @@ def fit(
 
     Args:
         features: Feature files of the same samples, one a space; the newest under `./features/` when empty.
-        method: A name in METHODS, or "default".
-        preset: "ours", or "authors" for the authors' own settings.
+        method: A name in METHODS, or "default", which None stands for.
+        preset: "ours", which None stands for, or "authors" for the authors' own settings.
         clusters: Number of clusters.
         heads: Number of heads (restarts of k-means).
         changes: Other settings by name; text is read as the setting's type.
@@ -132,7 +131,9 @@ def fit(
     Raises:
         HeadclustError: Anything about the files, the settings or the output that a user can mend.
     """
-    stated: dict[str, Any] = {"method": method, "preset": preset, "seed": 0, "settings": {}}
+    if config and (method or preset):
+        raise SettingError("a configuration says which method and preset it repeats: leave out either it or them.")
+    stated: dict[str, Any] = {"method": method or "default", "preset": preset or "ours", "seed": 0, "settings": {}}
     repeated = runs.read_config(config) if config else stated
     preset = repeated["preset"]
     method, recipe = find_preset(repeated["method"], preset)
@@ -156,7 +157,7 @@ def fit(
     chosen_device = resolve_device(device)
     start = time.perf_counter()
     # Here labels end: a method gets features without them.
-    unlabelled = tuple(replace(space, labels=None) for space in spaces)
+    unlabelled = tuple(replace(space, labels=None, class_names=()) for space in spaces)
     result = METHODS[method](unlabelled, recipe, seed, device=chosen_device)
     seconds = time.perf_counter() - start
 
@@ -174,7 +175,7 @@ def fit(
             "settings": {setting.name: setting.value for setting in settings(recipe)},
             "recipe": [asdict(stage) for stage in recipe],
             "features": fingerprints,
-            "versions": _versions(),
+            "versions": versions(_LIBRARIES),
             **description(chosen_device),
         },
         metrics=report,
@@ -214,6 +215,9 @@ def predict(
     features: Sequence[Path] = (),
     data: str | None = None,
     split: str | None = None,
+    weights: Path | None = None,
+    on_error: Literal["fail", "skip"] = "fail",
+    offline: bool = False,
     output: Path | None = None,
 ) -> Path:
     """Assigns the clusters of a run to other images; returns the CSV of `sample_id,cluster,confidence`.
@@ -221,9 +225,12 @@ def predict(
     Args:
         run: A run folder.
         features: Feature files of the images, one a space; or
-        data: where the images are: they are embedded first, as the run's were.
+        data: where the images are: they are embedded first, as the run's were, into `RUN/predicted/`.
         split: Which split, where `data` has some.
-        output: The CSV to write; `RUN/predictions-NAME.csv` when None.
+        weights: The file with the model's weights, where the run's features were made with one.
+        on_error: "fail" at an unreadable image, or "skip" it: it gets no row.
+        offline: Never download weights.
+        output: The CSV to write; `RUN/predicted/NAME.csv` when None.
 
     Raises:
         HeadclustError: Neither or both are given, or the features come from another backbone or preprocessing.
@@ -232,11 +239,13 @@ def predict(
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
     stated = fitted.config["features"]
-    paths = features or [_embed_like(space, str(data), split) for space in stated]
+    options: dict[str, Any] = {"weights": weights, "on_error": on_error, "offline": offline}
+    paths = features or [_embed_like(space, run, str(data), split, **options) for space in stated]
     found = [load_features(path) for path in paths]
     check_alike(stated, found)
     assigned = assign(fitted.model, found[0])
-    default = run / f"predictions-{_file_name(f'{paths[0].parent.name}-{paths[0].stem}')}.csv"
+    told = [found[0].attributes["dataset"], found[0].attributes.get("split", "all"), found[0].attributes["backbone"]]
+    default = run / "predicted" / f"{_file_name('-'.join(told))}.csv"
     return runs.write_assignments(output or default, found[0].sample_ids, assigned.clusters, assigned.confidence)
 
 
@@ -361,19 +370,25 @@ def _warn_of_collapse(report: Mapping[str, Any]) -> None:
         note(f"warning: one cluster holds {largest:.0%} of the samples, more than 3 times its even share.")
 
 
-def _embed_like(stated: Mapping[str, Any], data: str, split: str | None) -> Path:
-    """Embeds images as a run's were, by what it recorded of them."""
+def _embed_like(stated: Mapping[str, Any], folder: Path, data: str, split: str | None, **options: Any) -> Path:
+    """Embeds images into a run's own folder as the fitted ones were, by what the run recorded of them."""
     preprocessing = stated.get("preprocessing")
     if preprocessing is None:
         raise SettingError(
             "the run was fitted on imported features: embed the images as those were, then use --features."
         )
     size, own = preprocessing["input_size"], preprocessing["own_size"]
+    images = open_source(data, split)
+    name = _file_name(f"{images.dataset}-{images.split}-{stated['backbone']}")
     return embed(
-        stated["backbone"], data, split=split, image_size=None if size == own else size[0], dtype=stated["dtype"]
+        stated["backbone"],
+        data,
+        split=split,
+        image_size=None if size == own else size[0],
+        batch_size=stated["batch_size"],
+        dtype=stated["dtype"],
+        output=folder / "predicted" / f"{name}.h5",
+        # Only ever made by this verb, from images that may have changed since.
+        overwrite=True,
+        **options,
     )
-
-
-def _versions() -> dict[str, str]:
-    installed = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"headclust": __version__, "python": platform.python_version(), **installed}

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -28,8 +29,10 @@ def make_blobs(n_samples=120, n_clusters=4, dim=12, distance=2.0, seed=0) -> Blo
 
 @pytest.fixture(scope="session")
 def blobs() -> Blobs:
-    """120 rows of four Gaussian blobs in 12 dimensions."""
-    return make_blobs()
+    """120 rows of four Gaussian blobs in 12 dimensions, the same object for all tests: not to be changed."""
+    made = make_blobs()
+    made.features.setflags(write=False)
+    return made
 
 
 @pytest.fixture
@@ -42,6 +45,25 @@ def write(tmp_path):
         return write_features(tmp_path / name, features, labels=labels, **described)
 
     return write_file
+
+
+def put_nan(path: Path, row: int) -> None:
+    """Puts NaN into a feature file, as another program might have written it."""
+    with h5py.File(path, "r") as file:
+        table = file["features"]
+        offset = table.id.get_offset() + row * table.shape[1] * table.dtype.itemsize
+        nan = np.array(np.nan, table.dtype).tobytes()
+    with path.open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(nan)
+
+
+@pytest.fixture
+def nan_file(write, blobs) -> Path:
+    """A feature file of the blobs whose row 17 is not finite."""
+    path = write("nan.h5", blobs.features, blobs.labels)
+    put_nan(path, 17)
+    return path
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from headclust.model import TRANSFORMS, ClusterModel, FeatureTransform, fit_tran
 
 @pytest.fixture
 def features(blobs):
-    return torch.from_numpy(blobs.features)
+    return torch.tensor(blobs.features)
 
 
 def some_heads(kind, dim):
@@ -51,6 +51,12 @@ def test_pca_is_scikit_learns_but_for_signs_and_one_scale(features, n_components
     assert np.square(found).sum(1).mean() == pytest.approx(n_components, rel=1e-4)
 
 
+def test_signs_of_components_are_settled(features):
+    # An eigenvector is as good turned round: which one comes out depends on the library.
+    matrix = fit_transform(features, "pca", n_components=12).matrix
+    assert (matrix.gather(0, matrix.abs().argmax(0, keepdim=True)) > 0).all()
+
+
 def test_pca_has_no_more_components_than_there_can_be(features):
     assert fit_transform(features, "pca", n_components=256).matrix.shape == (12, 12)
     assert fit_transform(features[:6], "pca", n_components=256).matrix.shape == (12, 5)
@@ -60,7 +66,9 @@ def test_pca_is_the_same_in_blocks_and_every_time(features, monkeypatch):
     whole = fit_transform(features, "pca", n_components=4)
     assert torch.equal(whole.matrix, fit_transform(features, "pca", n_components=4).matrix)
     monkeypatch.setattr(model_module, "_ROWS", 7)
-    torch.testing.assert_close(fit_transform(features, "pca", n_components=4).matrix, whole.matrix, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        fit_transform(features, "pca", n_components=4).matrix, whole.matrix, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_rows_that_all_point_one_way_have_no_components():

@@ -91,9 +91,9 @@ def _changed(stage: Any, changes: Mapping[str, Any]) -> Any:
     own = {field.name for field in fields(stage)}
     mine = {name: value for name, value in changes.items() if name in own}
     if hasattr(stage, "objective_settings"):
-        names = {name for name, _, _ in _settings_of(stage)} - own
-        extra = {name: value for name, value in changes.items() if name in names}
-        mine["objective_settings"] = {**stage.objective_settings, **extra}
+        # Defaults too, so that a recorded recipe says everything.
+        theirs = {name: value for name, value, _ in _settings_of(stage) if name not in own}
+        mine["objective_settings"] = {name: changes.get(name, value) for name, value in theirs.items()}
     return replace(stage, **mine)
 
 

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+
+from headclust.cache import Features
+from headclust.errors import SettingError
+from headclust.methods import METHODS, PRESETS, configure, kmeans
+from headclust.metrics import accuracy
+from headclust.model import fit_transform
+from headclust.neighbors import nearest_neighbors
+from headclust.train import train_stage
+
+
+@pytest.fixture
+def fit(quick):
+    def fit_temi(features, n_clusters=4, *, seed=0, labels=None, preset="ours", **changes):
+        recipe = configure(PRESETS["temi"][preset], {"n_clusters": n_clusters, **quick, **changes})
+        return METHODS["temi"]((Features.from_array(features, labels=labels),), recipe, seed)
+
+    return fit_temi
+
+
+def test_a_few_lines_over_the_training_loop(fit, blobs, quick):
+    result = fit(blobs.features, n_neighbors=7)
+    (stage,) = configure(PRESETS["temi"]["ours"], {"n_clusters": 4, "n_neighbors": 7, **quick})
+    features = torch.tensor(blobs.features)
+    transform = fit_transform(features, "pca", n_components=256)
+    trained = train_stage(stage, transform(features), nearest_neighbors(features, 7).indices, seed=0)
+    assert result.losses == trained.losses
+    assert result.history == trained.history
+    assert result.model.temperature == trained.temperature == 0.1
+    for name, tensor in trained.heads.state_dict().items():
+        assert torch.equal(tensor, result.model.heads.state_dict()[name])
+    clusters = trained.heads(transform(features)[None]).logits[0].argmax(-1)
+    assert np.array_equal(result.head_assignments, clusters.numpy())
+
+
+def test_the_head_with_the_lowest_last_loss_speaks(fit, blobs):
+    result = fit(blobs.features, n_heads=5, seed=1)
+    assert result.model.chosen > 0  # not just the first
+    assert result.losses == result.history[-1]["loss"]
+    assert result.model.chosen == int(np.argmin(result.losses))
+    assert np.array_equal(result.assignments, result.head_assignments[result.model.chosen])
+
+
+def test_confidence_is_the_chosen_heads_probability(fit, blobs):
+    result = fit(blobs.features)
+    probs = result.model.probs(torch.tensor(blobs.features))[result.model.chosen]
+    np.testing.assert_array_equal(result.confidence, probs.max(-1).values.numpy())
+    assert ((result.confidence >= 0.25) & (result.confidence <= 1 + 1e-6)).all()
+
+
+def test_repeatable_to_the_bit(fit, blobs):
+    first, second, other = (fit(blobs.features, seed=seed) for seed in (4, 4, 5))
+    for name, tensor in first.model.tensors().items():
+        assert torch.equal(tensor, second.model.tensors()[name])
+    assert first.history == second.history
+    assert first.history != other.history
+
+
+def test_labels_change_nothing(fit, blobs):
+    with_labels, without = fit(blobs.features, labels=blobs.labels), fit(blobs.features)
+    assert with_labels.history == without.history
+
+
+@pytest.mark.parametrize("preset", ["ours", "authors"])
+@pytest.mark.parametrize("n_samples", [2, 3, 12])
+def test_fewer_images_than_neighbors_or_a_batch(fit, blobs, preset, n_samples):
+    # The default number of neighbors is cut to what there is.
+    result = fit(blobs.features[:n_samples], 2, preset=preset, length=3)
+    assert result.head_assignments.shape == (3, n_samples)
+    assert np.isfinite(result.losses).all()
+
+
+def test_a_single_cluster(fit, blobs):
+    result = fit(blobs.features, 1)
+    assert set(result.assignments.tolist()) == {0}
+    assert result.confidence.tolist() == [1.0] * 120
+
+
+def test_duplicates_and_zero_rows(fit, blobs):
+    features = np.repeat(blobs.features[:40], 3, axis=0)
+    features[::7] = 0
+    result = fit(features)
+    assert np.isfinite(result.losses).all()
+    assert np.isfinite(result.confidence).all()
+
+
+def test_blobs_are_found_as_well_as_by_kmeans(fit, blobs):
+    result = fit(blobs.features, n_heads=4, length=150, warmup=15, n_neighbors=10)
+    (lloyd,) = configure(kmeans.PRESETS["ours"], {"n_clusters": 4})
+    baseline = METHODS["kmeans"]((Features.from_array(blobs.features),), (lloyd,), 0)
+    found = accuracy(result.assignments, blobs.labels)
+    assert found >= accuracy(baseline.assignments, blobs.labels) - 0.01
+    assert found > 0.95
+
+
+def test_one_space_and_one_stage_only(blobs):
+    features, recipe = Features.from_array(blobs.features), PRESETS["temi"]["ours"]
+    for spaces, stages in (((features, features), recipe), ((features,), recipe * 2)):
+        with pytest.raises(SettingError, match="one feature file and one stage"):
+            METHODS["temi"](spaces, stages, 0)

@@ -1,0 +1,356 @@
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headclust import runs
+from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
+from headclust.heads import CentroidHeads
+from headclust.model import ClusterModel, FeatureTransform
+
+FILES = {"config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv"}
+CONFIG = {
+    "method": "kmeans",
+    "preset": "ours",
+    "seed": 3,
+    "settings": {"n_clusters": 2},
+    "features": [{"path": "/somewhere/x.h5", "sha256": "00", "feature_dim": 4}],
+}
+METRICS = {"n_samples": 3, "agreement": None, "entropy": 0.5}
+
+
+def some_model():
+    heads = CentroidHeads(centroids=torch.arange(8.0).reshape(1, 2, 4), scale=torch.ones(1))
+    return ClusterModel(FeatureTransform(l2=True), heads, 0, 1.0)
+
+
+def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c")):
+    return runs.write_run(
+        path,
+        config=CONFIG,
+        metrics=metrics,
+        model=some_model(),
+        history=[{"step": 1}, {"step": 2}],
+        assignments=(ids, np.arange(len(ids)), np.linspace(0.5, 1, len(ids), dtype=np.float32)),
+        overwrite=overwrite,
+    )
+
+
+def contents(path: Path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def names(path: Path):
+    return sorted(file.name for file in path.iterdir())
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = write(tmp_path / "deeper" / "run")
+    assert set(names(path)) == FILES
+    run = runs.read_run(path)
+    assert run.config == {"format": "headclust-run", "format_version": 1, **CONFIG}
+    assert run.metrics == METRICS
+    features = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(run.model.probs(features), some_model().probs(features))
+    assert (path / "assignments.csv").read_text() == (
+        "sample_id,cluster,confidence\na,0,0.500000\nb,1,0.750000\nc,2,1.000000\n"
+    )
+    assert [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()] == [
+        {"step": 1},
+        {"step": 2},
+    ]
+    assert names(tmp_path / "deeper") == ["run"]
+    assert runs.read_config(path) == runs.read_config(path / "config.json") == run.config
+
+
+def test_the_same_run_twice_is_the_same_bytes(tmp_path):
+    assert contents(write(tmp_path / "one")) == contents(write(tmp_path / "two"))
+
+
+def test_an_existing_run_needs_overwrite(tmp_path):
+    before = contents(write(tmp_path / "run"))
+    with pytest.raises(
+        ConflictError, match="holds a run: choose another place with -o, or replace it with --overwrite"
+    ):
+        write(tmp_path / "run", metrics={"new": 1})
+    assert contents(tmp_path / "run") == before
+    write(tmp_path / "run", metrics={"new": 1}, overwrite=True)
+    assert runs.read_run(tmp_path / "run").metrics == {"new": 1}
+    assert names(tmp_path) == ["run"]
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(tmp_path):
+    (write(tmp_path / "run") / "predictions-x.csv").write_text("old")
+    write(tmp_path / "run", overwrite=True)
+    assert set(names(tmp_path / "run")) == FILES
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["folder", "empty", "file", "other json"])
+def test_only_runs_are_ever_replaced(tmp_path, kind, overwrite):
+    path = tmp_path / "mine"
+    if kind == "file":
+        path.write_text("precious")
+    else:
+        path.mkdir()
+        if kind == "folder":
+            (path / "precious.txt").write_text("precious")
+        if kind == "other json":
+            (path / "config.json").write_text('{"format": "someone else\'s"}')
+    with pytest.raises(ConflictError, match="exists and is not a run folder"):
+        write(path, overwrite=overwrite)
+    assert names(tmp_path) == ["mine"]
+    assert path.is_file() or len(names(path)) == (kind != "empty")
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def read_only(*_, **__):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+STEPS = ["write_whole", "save", "write_assignments", "sync_folder", "_move_into_place", "os.fsync"]
+FAILURES = [
+    (full_disk, HeadclustError, "No space left on device: free some space"),
+    (read_only, HeadclustError, "Read-only file system: choose another place"),
+    (interrupted, KeyboardInterrupt, None),
+]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("failure", "error", "message"), FAILURES, ids=lambda value: getattr(value, "__name__", ""))
+def test_written_whole_or_not_at_all(tmp_path, monkeypatch, existing, step, failure, error, message):
+    path = tmp_path / "run"
+    before = contents(write(path)) if existing else None
+    monkeypatch.setattr(f"headclust.runs.{step}", failure)
+    with pytest.raises(error, match=message):
+        write(path, metrics={"new": 1}, overwrite=existing)
+    assert names(tmp_path) == (["run"] if existing else [])
+    if existing:
+        assert contents(path) == before
+
+
+def test_the_last_file_fails(tmp_path, monkeypatch):
+    write_whole, seen = runs.write_whole, []
+
+    def third(path, content):
+        seen.append(path.name)
+        return full_disk() if len(seen) == 3 else write_whole(path, content)
+
+    monkeypatch.setattr(runs, "write_whole", third)
+    with pytest.raises(HeadclustError, match="No space left"):
+        write(tmp_path / "run")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(("failure", "error", "message"), FAILURES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_failed_replacement_puts_the_old_run_back(tmp_path, monkeypatch, failure, error, message):
+    # Ctrl-C between the two moves once left the old run under a hidden name.
+    before = contents(write(tmp_path / "run"))
+    rename, seen = Path.rename, []
+
+    def second(path, target):
+        seen.append(path.name)
+        return failure() if len(seen) == 2 else rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", second)
+    with pytest.raises(error, match=message):
+        write(tmp_path / "run", metrics={"new": 1}, overwrite=True)
+    assert names(tmp_path) == ["run"]
+    assert contents(tmp_path / "run") == before
+
+
+def test_someone_else_is_faster(tmp_path, monkeypatch):
+    move = runs._move_into_place
+
+    def late(staging, path, *, overwrite):
+        path.mkdir()
+        (path / "precious.txt").write_text("theirs")
+        move(staging, path, overwrite=overwrite)
+
+    monkeypatch.setattr(runs, "_move_into_place", late)
+    with pytest.raises(ConflictError, match="was made by someone else meanwhile"):
+        write(tmp_path / "run")
+    assert names(tmp_path) == ["run"]
+    assert names(tmp_path / "run") == ["precious.txt"]
+
+
+def test_the_parent_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(HeadclustError, match="Not a directory"):
+        write(tmp_path / "file" / "run")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[2])
+import test_runs
+from pathlib import Path
+from headclust import runs
+runs.write_assignments = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+test_runs.write(Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_writer_leaves_no_run(tmp_path):
+    path = tmp_path / "run"
+    killed = subprocess.run([sys.executable, "-c", KILLED, path, Path(__file__).parent], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    # What it left does not stand in the way, not even of a process with its number.
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".run.")
+    left.rename(tmp_path / f".run.{os.getpid()}.partial")
+    write(path)
+    assert names(tmp_path) == ["run"]
+
+
+def read_rows(path):
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.reader(file))
+
+
+HOSTILE = [
+    "new\nline",
+    "carriage\rreturn",
+    "both\r\n",
+    'quo"te',
+    "com,ma",
+    "",
+    " ",
+    "'=1+1",
+    "\udce9t\udcff.png",
+    "字🙂",
+    "a\tb",
+]
+
+
+def test_hostile_sample_ids_survive(tmp_path):
+    # A bare carriage return once cut a row in two.
+    path = write(tmp_path / "run", ids=HOSTILE) / "assignments.csv"
+    assert [row[0] for row in read_rows(path)] == ["sample_id", *HOSTILE]
+    assert {len(row) for row in read_rows(path)} == {3}
+    assert os.fsencode("\udce9t\udcff.png") in path.read_bytes()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=5))
+def test_any_sample_id_survives(tmp_path, ids):
+    path = tmp_path / "x.csv"
+    runs.write_assignments(path, ids, np.zeros(len(ids), np.int64), np.ones(len(ids), np.float32))
+    assert read_rows(path) == [["sample_id", "cluster", "confidence"], *([name, "0", "1.000000"] for name in ids)]
+
+
+def test_surrogates_that_stand_for_no_byte(tmp_path):
+    # Once a UnicodeEncodeError, after the whole fit.
+    ids = ["\ud800", "x\udfff\udce9", "plain"]
+    path = write(tmp_path / "run", ids=ids) / "assignments.csv"
+    rows = read_rows(path)
+    assert len({row[0] for row in rows}) == 4
+    assert [row[1] for row in rows[1:]] == ["0", "1", "2"]
+    assert b"\xed\xa0\x80,0," in path.read_bytes()
+
+
+@pytest.mark.parametrize(("failure", "error", "message"), FAILURES, ids=lambda value: getattr(value, "__name__", ""))
+def test_assignments_are_written_whole_or_not_at_all(tmp_path, monkeypatch, failure, error, message):
+    path = tmp_path / "x.csv"
+    path.write_text("before")
+    monkeypatch.setattr("headclust.runs.os.fsync", failure)
+    with pytest.raises(error, match=message):
+        runs.write_assignments(path, ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
+    assert names(tmp_path) == ["x.csv"]
+    assert path.read_text() == "before"
+
+
+def test_assignments_below_a_file(tmp_path):
+    # Once a traceback: cleaning up failed too, and hid the line.
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(HeadclustError, match=r"cannot write .*x\.csv: "):
+        runs.write_assignments(tmp_path / "file" / "x.csv", ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
+
+
+def test_what_is_no_run(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    for name, found in (("none", "no such folder"), ("folder", "not a run folder"), ("file", "not a run folder")):
+        with pytest.raises(DataError, match=f"{name}: {found}: wanted one that headclust fit made"):
+            runs.read_run(tmp_path / name)
+        assert not runs.is_run(tmp_path / name)
+    with pytest.raises(DataError, match="no such file"):
+        runs.read_config(tmp_path / "folder")
+
+
+def without(path, name):
+    config = json.loads(path.read_text())
+    del config[name]
+    path.write_text(json.dumps(config))
+
+
+def changed(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: (run / "metrics.json").unlink(),
+        lambda run: (run / "metrics.json").write_text("[1]"),
+        lambda run: (run / "metrics.json").write_text('{"a": '),
+        lambda run: (run / "model.safetensors").unlink(),
+        lambda run: (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:-9]),
+        lambda run: (run / "model.safetensors").write_bytes(b"x" * 100),
+        lambda run: changed(run / "config.json", format_version=2),
+        lambda run: changed(run / "config.json", features=[{"path": None, "sha256": "0"}]),
+        lambda run: changed(run / "config.json", features=["x"]),
+        *[lambda run, name=name: without(run / "config.json", name) for name in ("features", "settings", "preset")],
+    ],
+)
+def test_a_damaged_run_is_told_in_one_line(tmp_path, damage):
+    path = write(tmp_path / "run")
+    damage(path)
+    with pytest.raises(FileFormatError) as caught:
+        runs.read_run(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["method", "preset", "seed", "settings", "features", "format_version"])
+def test_a_config_without_what_it_takes(tmp_path, name):
+    # Once a KeyError.
+    path = write(tmp_path / "run") / "config.json"
+    without(path, name)
+    with pytest.raises(FileFormatError, match=name.replace("_", " ")):
+        runs.read_config(path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "nonsense", '{"format": "other"}', "\udce9"])
+def test_a_config_that_is_none(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_text(content, errors="surrogateescape")
+    with pytest.raises(HeadclustError) as caught:
+        runs.read_config(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_unique_path(tmp_path):
+    assert runs.unique_path(tmp_path / "run") == tmp_path / "run"
+    for wanted in ("run", "run-2", "run-3"):
+        assert runs.unique_path(tmp_path / "run").name == wanted
+        (tmp_path / wanted).mkdir()
