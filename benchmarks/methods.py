@@ -1,6 +1,6 @@
 """Methods side by side on feature files, over seeds: the figures in docs/benchmarks.md.
 
-Command:  headclust embed --model efficientnet_lite0 --data cifar10:PATH --split train --limit 20000 --seed 0 --image-size 128 -o cifar10.h5
+Command:  headclust embed --model efficientnet_lite0 --data cifar10:PATH --limit 20000 --image-size 128 -o cifar10.h5
           python benchmarks/methods.py cifar10.h5 --methods temi,kmeans --seeds 3 -o results
 Setting:  every method's preset (`--preset`), through the same verb a user calls; a run that is there already is not
           made again, so a killed benchmark goes on where it was. `--eval` scores on other features of the same kind.
@@ -38,7 +38,10 @@ def main() -> None:
             row |= summary("", runs)
             if test:
                 row |= summary("test_", [run["eval"] for run in runs])
-            print(json.dumps(row) if options.json else "  ".join(f"{name}={value}" for name, value in row.items()), flush=True)
+            print(
+                json.dumps(row) if options.json else "  ".join(f"{name}={value}" for name, value in row.items()),
+                flush=True,
+            )
 
 
 def one_run(options: argparse.Namespace, features: Path, test: Path | None, method: str, seed: int) -> dict:

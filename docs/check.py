@@ -327,7 +327,7 @@ def check_names(command: str, options: Mapping[str, Any]) -> None:
     if model and ":" not in model and model not in CATALOG:
         raise HeadclustError(f"there is no backbone {model!r}.")
     if command in ("fit", "settings"):
-        _, recipe = find_preset(options["method"], options.get("preset", "ours"))
+        _, recipe = find_preset(options.get("method") or "default", options.get("preset") or "ours")
         pairs = [change.partition("=") for change in options.get("changes", ())]
         configure(recipe, {name: value for name, _, value in pairs})
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from headclust.errors import DataError, FileFormatError, SettingError
@@ -113,16 +115,22 @@ class ClusterModel:
     @torch.no_grad()
     def probs(self, features: Tensor) -> Tensor:
         """Cluster probabilities of every head, (heads, n_samples, clusters), for features (n_samples, feature_dim)."""
-        logits = [self.heads(self.transform(block)[None]).logits[0] for block in torch.split(features, _ROWS)]
-        return torch.softmax(torch.cat(logits, dim=1) / self.temperature, dim=-1)
+        logits = self.heads(self.transform(features)[None]).logits[0]
+        return torch.softmax(logits / self.temperature, dim=-1)
 
-    @property
-    def feature_dim(self) -> int | None:
-        """Dimension of the features it was fitted on."""
-        for tensor in (self.transform.mean, self.transform.scale):
-            if tensor is not None:
-                return len(tensor)
-        return self.heads.input_dim
+    def assign(self, features: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Clusters by every head and how sure the chosen one is, never holding all probabilities at once.
+
+        Args:
+            features: Shape (n_samples, feature_dim), on the model's device.
+
+        Returns:
+            Clusters, int64 (heads, n_samples), and the chosen head's probability of its own, float32 (n_samples,).
+        """
+        blocks = [self.probs(block).max(-1) for block in torch.split(features, _ROWS)]
+        clusters = torch.cat([block.indices for block in blocks], dim=1)
+        confidence = torch.cat([block.values[self.chosen] for block in blocks])
+        return clusters.cpu().numpy(), confidence.cpu().numpy()
 
     @property
     def n_clusters(self) -> int:

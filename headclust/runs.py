@@ -32,6 +32,7 @@ from headclust.progress import printable
 
 FORMAT = "headclust-run"
 FORMAT_VERSION = 1
+_COLUMNS = ("sample_id", "cluster", "confidence")
 _CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # what is read again
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
@@ -57,6 +58,8 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     name = printable(str(path))
     if not is_run(path):
         raise ConflictError(f"{name} exists and is not a run folder: choose another place with -o.")
+    if not path.name:
+        raise ConflictError(f"{printable(str(path))} has no name of its own: name the run folder to make.")
     if not overwrite:
         raise ConflictError(f"{name} holds a run: choose another place with -o, or replace it with --overwrite.")
 
@@ -139,8 +142,10 @@ def write_assignments(
     """Writes `sample_id,cluster,confidence` rows, under another name first; names that are not UTF-8 keep their bytes.
 
     Raises:
+        ConflictError: Something else than such a file is there.
         HeadclustError: The file cannot be written.
     """
+    _check_replaceable(path)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with write_errors(path):
@@ -148,7 +153,7 @@ def write_assignments(
             with tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 rows = csv.writer(file, lineterminator="\n")
                 quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-                rows.writerow(("sample_id", "cluster", "confidence"))
+                rows.writerow(_COLUMNS)
                 for name, cluster, sure in zip(sample_ids, clusters.tolist(), confidence.tolist(), strict=True):
                     # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
                     writer = quoted if "\r" in name else rows
@@ -160,6 +165,16 @@ def write_assignments(
         with suppress(OSError):  # what went wrong is told already
             tmp.unlink(missing_ok=True)
     return path
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.is_dir() or not path.name:
+        raise ConflictError(f"{printable(str(path))} is a folder: name the CSV file to write.")
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.readline(100)
+        if start.strip() not in (b"", ",".join(_COLUMNS).encode()):
+            raise ConflictError(f"{printable(str(path))} exists and holds no assignments: choose another -o.")
 
 
 def _encodable(name: str) -> str:

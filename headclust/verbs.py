@@ -198,15 +198,15 @@ class Assigned:
 def assign(model: ClusterModel, features: Features) -> Assigned:
     """Assigns clusters to features, and scores them where they have labels."""
     start = time.perf_counter()
-    confidence, clusters = model.probs(features.all()).max(-1)
+    clusters, confidence = model.assign(features.all())
     report = ensemble.summarize(
-        clusters.numpy(),
+        clusters,
         model.chosen,
         model.n_clusters,
         seconds=time.perf_counter() - start,
         labels=features.labels,
     )
-    return Assigned(clusters[model.chosen].numpy(), confidence[model.chosen].numpy(), report)
+    return Assigned(clusters[model.chosen], confidence, report)
 
 
 def predict(
@@ -260,6 +260,10 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
     Raises:
         HeadclustError: The run or the features cannot be used.
     """
+    if probes and not features:
+        raise SettingError(
+            "probes are trained on the run's features: say which others to test them on with --features."
+        )
     fitted = runs.read_run(run)
     found = [load_features(path) for path in features]
     report = dict(fitted.metrics)
@@ -268,7 +272,7 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
         report = assign(fitted.model, found[0]).report
     if probes:
         train = reload_spaces(fitted.config["features"])[0]
-        report["probes"] = probe(train, found[0] if found else train)
+        report["probes"] = probe(train, found[0])
     return report
 
 

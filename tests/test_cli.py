@@ -114,7 +114,7 @@ def test_evaluate_json_is_json_and_nothing_else(run, fitted, blob_file):
 
 
 def test_evaluate_prints_a_table(run, fitted):
-    code, out, err = run("evaluate", fitted, "--probes")
+    code, out, err = run("evaluate", fitted, "--features", fitted.parent / "blobs.h5", "--probes")
     assert (code, err) == (0, "")
     assert all(name in out for name in ("accuracy", "entropy", "probes", "neighbor_purity"))
 

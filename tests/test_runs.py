@@ -271,13 +271,22 @@ def test_surrogates_that_stand_for_no_byte(tmp_path):
 
 @pytest.mark.parametrize(("failure", "error", "message"), FAILURES, ids=lambda value: getattr(value, "__name__", ""))
 def test_assignments_are_written_whole_or_not_at_all(tmp_path, monkeypatch, failure, error, message):
-    path = tmp_path / "x.csv"
-    path.write_text("before")
+    path, before = tmp_path / "x.csv", "sample_id,cluster,confidence\n"
+    path.write_text(before)
     monkeypatch.setattr("headclust.runs.os.fsync", failure)
     with pytest.raises(error, match=message):
         runs.write_assignments(path, ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
     assert names(tmp_path) == ["x.csv"]
-    assert path.read_text() == "before"
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("content", [b"precious", b"\x89HDF\r\n", b"sample_id,cluster,confidence,more\n"])
+def test_assignments_replace_nothing_else(tmp_path, content):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    with pytest.raises(ConflictError, match="holds no assignments"):
+        runs.write_assignments(path, ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
+    assert path.read_bytes() == content
 
 
 def test_assignments_below_a_file(tmp_path):

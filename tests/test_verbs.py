@@ -372,6 +372,12 @@ def test_evaluate_as_fitted(fit, blob_file, test_file):
     assert verbs.evaluate(run) == read_metrics(run)
 
 
+def test_probes_need_other_features(fit, blob_file):
+    # Once trained and tested on the same rows.
+    with pytest.raises(SettingError, match="--features"):
+        verbs.evaluate(fit(blob_file), probes=True)
+
+
 def test_evaluate_with_probes(fit, blob_file, test_file):
     run = fit(blob_file, method="kmeans")
     report = verbs.evaluate(run, features=[test_file], probes=True)

@@ -43,6 +43,8 @@ class Table(NamedTuple):
 
 def staging_folder(path: Path) -> Path:
     """Where a feature file is made: `NAME.h5.partial/` beside it."""
+    if not path.name:
+        raise ConflictError(f"{printable(str(path))} has no name of its own: name the feature file to make.")
     return path.with_name(path.name + ".partial")
 
 

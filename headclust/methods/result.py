@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -39,12 +40,11 @@ class FitResult:
 
 def conclude(model: ClusterModel, features: Tensor, *, losses: list[float], history: list[dict[str, Any]]) -> FitResult:
     """The result of a fit: what `model` says of the features (n_samples, feature_dim) it was fitted on."""
-    probs = model.probs(features).cpu()
-    confidence, clusters = probs.max(-1)
+    clusters, confidence = model.assign(features)
     return FitResult(
-        model=model.to(probs.device),
-        head_assignments=clusters.numpy(),
-        confidence=confidence[model.chosen].numpy(),
+        model=model.to(torch.device("cpu")),
+        head_assignments=clusters,
+        confidence=confidence,
         losses=losses,
         history=history,
     )

@@ -14,6 +14,7 @@ from headclust.errors import SettingError
 from headclust.methods.result import FitResult, conclude
 from headclust.model import ClusterModel, fit_transform
 from headclust.neighbors import cached_neighbors
+from headclust.progress import note
 from headclust.train import Stage, train_stage
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
@@ -57,6 +58,11 @@ def fit(
     (space,), (stage,) = spaces, recipe
     features = space.all().to(device or torch.device("cpu"))
     k = min(stage.n_neighbors, len(features) - 1)
+    if k > len(features) / stage.n_clusters:
+        note(
+            f"warning: n_neighbors is {k}, more than the {len(features) // stage.n_clusters} samples of an even "
+            "cluster: many pairs will cross clusters. Lower it with --set n_neighbors=K, or try --method kmeans."
+        )
     neighbors = cached_neighbors(space, k, device=features.device).indices.to(features.device)
     transform = fit_transform(features, stage.transform, n_components=stage.n_components)
     trained = train_stage(stage, transform(features), neighbors, seed=seed)
