@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from headclust.datasets.imageset import ImageSet
 from headclust.errors import DataError, SettingError
 
 SPLITS = ("train", "test", "val", "valid", "validation")
+_CIFAR_SPLITS = ("train", "test")
 
 
 def open_folder(path: str, split: str | None) -> ImageSet:
@@ -59,12 +61,17 @@ def open_cifar10(path: str, split: str | None) -> ImageSet:
         DataError: The folder does not have that shape.
         SettingError: The split does not exist.
     """
-    images = open_folder(path, split or "train")
+    root, split = locate(path), split or "train"
+    if split not in _CIFAR_SPLITS:
+        raise SettingError(f"split {split!r} of cifar10: wanted {' or '.join(_CIFAR_SPLITS)}.")
+    # Whatever else lies in the folder is no matter here: its two splits are known by name.
+    splits = [name for name in _CIFAR_SPLITS if Path(root, name).is_dir()]
+    if split not in splits:
+        raise DataError(f"{root} holds no folder {split!r}: wanted CIFAR-10 as SPLIT/CLASS/FILE.")
+    images = _listed(root, split, splits)
     if len(images.class_names) != 10:
-        raise DataError(
-            f"{images.source}: {len(images.class_names)} classes, wanted CIFAR-10's ten as SPLIT/CLASS/FILE."
-        )
-    return ImageSet(**{**vars(images), "dataset": "cifar10"})
+        raise DataError(f"{root}: {len(images.class_names)} classes, wanted CIFAR-10's ten as SPLIT/CLASS/FILE.")
+    return replace(images, dataset="cifar10", source=f"cifar10:{root}")
 
 
 def locate(path: str) -> Path:

@@ -23,11 +23,13 @@ PRESETS: dict[str, tuple[Stage, ...]] = {
     "ours": (
         Stage(
             objective="temi",
+            hidden_dim=256,
+            bottleneck_dim=128,
             transform="pca",
             n_neighbors=25,
-            batch_size=512,
+            batch_size=256,
             unit="steps",
-            length=1500,
+            length=3000,
             warmup=100,
             freeze_last_layer=0,
             lr=3e-3,

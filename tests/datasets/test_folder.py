@@ -202,8 +202,19 @@ def test_cifar10_as_class_folders(tmp_path):
     images = open_cifar10(str(tmp_path), None)
     assert (images.dataset, images.split, len(images), len(images.class_names)) == ("cifar10", "train", 10, 10)
     assert open_cifar10(str(tmp_path), "test").sample_ids[0] == "test/a/1.png"
-    with pytest.raises(SettingError, match="no split 'val'"):
+    with pytest.raises(SettingError, match="split 'val' of cifar10: wanted train or test"):
         open_cifar10(str(tmp_path), "val")
+
+
+def test_cifar10_among_other_folders(tmp_path):
+    # Once "the folder has no splits".
+    tree(tmp_path, *(f"train/{label}/1.png" for label in "abcdefghij"), "notes/x.png")
+    images = open_cifar10(str(tmp_path), None)
+    assert len(images) == 10
+    again = open_source(images.source, images.split)
+    assert (again.sample_ids, again.dataset) == (images.sample_ids, images.dataset)
+    with pytest.raises(DataError, match="holds no folder 'test'"):
+        open_cifar10(str(tmp_path), "test")
 
 
 def test_cifar10_needs_ten_classes(tmp_path):
