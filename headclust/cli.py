@@ -16,6 +16,8 @@ from headclust import __version__
 from headclust.errors import HeadclustError, SettingError
 
 _PATH = click.Path(path_type=Path)
+# How torch says it: on the CPU, on an accelerator, and for sizes beyond any memory.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
 _SHOWN = ("accuracy", "nmi", "ami", "ari")
 
 
@@ -42,6 +44,13 @@ def main() -> None:
     except OSError as error:  # what no verb foresees: stdout on a full disk, a name too long for the disk
         _forget_stdout()
         click.echo(f"headclust: error: {error.strerror or error}: {error.filename or 'stdout'}", err=True)
+        code = 2
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)):
+            raise
+        click.echo(
+            "headclust: error: not enough memory: lower the heads, their dimensions or the batch size.", err=True
+        )
         code = 2
     except Exception as error:
         cause: BaseException | None = error
@@ -208,6 +217,7 @@ def settings(method: str, as_json: bool) -> None:
     show_default=True,
     help="At an unreadable image of --data.",
 )
+@click.option("--device", help="cpu, cuda, cuda:N or mps, to embed --data. [default: the best there is]")
 @click.option("--offline", is_flag=True, help="Never download weights.")
 @click.option("-o", "--output", type=_PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
 def predict(run: Path, **options: Any) -> None:
@@ -221,7 +231,9 @@ def predict(run: Path, **options: Any) -> None:
 @click.argument("run", type=_PATH)
 @click.option("--features", multiple=True, type=_PATH, metavar="FILE", help="Assign and score these instead.")
 @click.option(
-    "--probes", is_flag=True, help="Add what the features hold, measured with labels: kNN, linear probe, purity."
+    "--probes",
+    is_flag=True,
+    help="With --features: add what the features hold, measured with labels: kNN, linear probe, purity.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 def evaluate(run: Path, as_json: bool, **options: Any) -> None:

@@ -169,10 +169,17 @@ class ClusterModel:
                     state.setdefault(kind, {})[key] = tensor
             ((kind, values),) = state.items()
             heads = _HEADS[kind].from_state(values)
+            _check_widths(transform, heads)
             chosen = range(len(next(iter(values.values()))))[int(tensors["chosen"].item())]
             return cls(transform, heads, chosen, float(tensors["temperature"].item()))
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
+
+
+def _check_widths(transform: FeatureTransform, heads: HeadEnsemble | CentroidHeads) -> None:
+    widths = [t.shape[-1] for t in (transform.mean, transform.scale, transform.matrix) if t is not None]
+    if widths and widths[-1] != heads.input_dim:
+        raise ValueError(f"the transform gives {widths[-1]} dimensions, the heads take {heads.input_dim}")
 
 
 _HEADS: dict[str, type[HeadEnsemble] | type[CentroidHeads]] = {

@@ -32,10 +32,6 @@ class NeighborGraph:
     indices: Tensor
     similarities: Tensor
 
-    def first(self, k: int) -> NeighborGraph:
-        """The same graph with the first k neighbors of every sample."""
-        return NeighborGraph(self.indices[:, :k], self.similarities[:, :k])
-
 
 def nearest_neighbors(
     features: Tensor, k: int, *, rows_per_block: int = _ROWS, columns_per_block: int = _COLUMNS
@@ -94,8 +90,8 @@ def _block_neighbors(unit: Tensor, block: slice, k: int, columns_per_block: int)
 def cached_neighbors(features: Features, k: int, *, device: torch.device | None = None) -> NeighborGraph:
     """The graph of a feature file, computed once and kept in `.headclust/` beside it.
 
-    The file's name holds the features' sha256, the metric and k; a graph with more neighbors serves a smaller k. A
-    kept graph that cannot be read is computed again; a folder that cannot be written to only costs the time.
+    The file's name holds the features' sha256, the metric and k. A kept graph that cannot be read is computed again; a
+    folder that cannot be written to only costs the time.
 
     Args:
         features: The samples.
@@ -105,13 +101,13 @@ def cached_neighbors(features: Features, k: int, *, device: torch.device | None 
     if features.path is None:
         return nearest_neighbors(features.all().to(device or "cpu"), k)
     folder = features.path.parent / ".headclust"
-    for kept in sorted(folder.glob(f"{features.sha256[:32]}-cosine-*.safetensors")):
-        width = kept.stem.rpartition("-")[2]
-        graph = _read(kept, (features.n_samples, int(width))) if width.isdecimal() and int(width) >= k else None
-        if graph is not None:
-            return graph.first(k)
+    # Never a wider graph cut to k: which of equally near samples come k-th would depend on what was asked for before.
+    path = folder / f"{features.sha256}-cosine-{k}.safetensors"
+    kept = _read(path, (features.n_samples, k))
+    if kept is not None:
+        return kept
     graph = nearest_neighbors(features.all().to(device or "cpu"), k)
-    _keep(folder / f"{features.sha256[:32]}-cosine-{k}.safetensors", graph)
+    _keep(path, graph)
     return graph
 
 

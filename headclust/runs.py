@@ -10,6 +10,7 @@ metrics.json        sizes, agreement, seconds; scores where labels are known
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -52,7 +53,12 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         ConflictError: Something is there: a run without `overwrite`, or anything that is not a run.
+        HeadclustError: The folder it would be in cannot be written.
     """
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if not path.exists():
         return
     name = printable(str(path))
@@ -227,7 +233,7 @@ def _check_config(file: Path, config: Mapping[str, Any]) -> None:
         found = config.get("format_version")
         raise FileFormatError(f"{name}: its format version is {found!r}, wanted {FORMAT_VERSION}: fit again.")
     for key, kind in _CONFIG.items():
-        if not isinstance(config.get(key), kind):
+        if type(config.get(key)) is not kind or config[key] == []:
             raise FileFormatError(f"{name}: its {key} is {config.get(key)!r}: restore it from a copy, or fit again.")
     for space in config["features"]:
         if not (isinstance(space, dict) and isinstance(space.get("path"), str) and "sha256" in space):

@@ -99,7 +99,9 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
 def _check_finite(space: Features) -> None:
     # A file that another program wrote may hold anything; ours never hold NaN.
     try:
-        check_finite(space.all().numpy(), space.sample_ids)
+        for start in range(0, space.n_samples, _ROWS):
+            block = slice(start, start + _ROWS)
+            check_finite(space.rows(block).numpy(), space.sample_ids[block])
     except DataError as error:
         raise DataError(f"{_name(space)}: {error}") from None
 

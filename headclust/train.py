@@ -196,7 +196,7 @@ def train_stage(stage: Stage, features: Tensor, neighbors: Tensor, *, seed: int)
                     f"the loss stopped being finite before step {step}: lower lr (it is {stage.lr:g})."
                 )
             history.append({"step": step, "lr": optimizer.param_groups[0]["lr"], "loss": losses})
-    return Trained(teacher, objective.teacher_temperature, losses, history)
+    return Trained(teacher, objective.temperature, losses, history)
 
 
 def _update_(

@@ -18,7 +18,7 @@ from headclust.cache import Features, load_features, verify_features, write_feat
 from headclust.datasets import ImageSet, open_source
 from headclust.device import description, resolve_device
 from headclust.embed import embed_images
-from headclust.errors import SettingError
+from headclust.errors import ConflictError, SettingError
 from headclust.methods import METHODS, configure, find_preset, settings
 from headclust.model import ClusterModel
 from headclust.probes import probe
@@ -149,10 +149,12 @@ def fit(
     tests = [load_features(path) for path in evaluate_on]
     if tests:
         check_alike(fingerprints, tests)
+    if seed < 0:
+        raise SettingError(f"seed {seed}: wanted 0 or more.")
     _check_neighbors(given, spaces[0])
     recipe = configure(recipe, {"n_clusters": _n_clusters(recipe, spaces[0])})
-    path = output or runs.unique_path(RUNS_FOLDER / _file_name(_run_name(spaces[0], method, preset, seed)))
-    runs.check_free(path, overwrite=overwrite)
+    default = RUNS_FOLDER / _file_name(_run_name(spaces[0], method, preset, seed))
+    runs.check_free(output or runs.unique_path(default), overwrite=overwrite)
 
     chosen_device = resolve_device(device)
     start = time.perf_counter()
@@ -167,7 +169,7 @@ def fit(
         report["eval"] = assign(result.model, tests[0]).report
     _warn_of_collapse(report)
     return runs.write_run(
-        path,
+        output or runs.unique_path(default),  # looked up again: another fit may have taken the name meanwhile
         config={
             "method": method,
             "preset": preset,
@@ -217,6 +219,7 @@ def predict(
     split: str | None = None,
     weights: Path | None = None,
     on_error: Literal["fail", "skip"] = "fail",
+    device: str | None = None,
     offline: bool = False,
     output: Path | None = None,
 ) -> Path:
@@ -229,6 +232,7 @@ def predict(
         split: Which split, where `data` has some.
         weights: The file with the model's weights, where the run's features were made with one.
         on_error: "fail" at an unreadable image, or "skip" it: it gets no row.
+        device: Where to embed.
         offline: Never download weights.
         output: The CSV to write; `RUN/predicted/NAME.csv` when None.
 
@@ -239,7 +243,7 @@ def predict(
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
     stated = fitted.config["features"]
-    options: dict[str, Any] = {"weights": weights, "on_error": on_error, "offline": offline}
+    options: dict[str, Any] = {"weights": weights, "on_error": on_error, "device": device, "offline": offline}
     paths = features or [_embed_like(space, run, str(data), split, **options) for space in stated]
     found = [load_features(path) for path in paths]
     check_alike(stated, found)
@@ -383,16 +387,15 @@ def _embed_like(stated: Mapping[str, Any], folder: Path, data: str, split: str |
         )
     size, own = preprocessing["input_size"], preprocessing["own_size"]
     images = open_source(data, split)
-    name = _file_name(f"{images.dataset}-{images.split}-{stated['backbone']}")
-    return embed(
-        stated["backbone"],
-        data,
-        split=split,
-        image_size=None if size == own else size[0],
-        batch_size=stated["batch_size"],
-        dtype=stated["dtype"],
-        output=folder / "predicted" / f"{name}.h5",
-        # Only ever made by this verb, from images that may have changed since.
-        overwrite=True,
-        **options,
-    )
+    options |= {
+        "split": split,
+        "image_size": None if size == own else size[0],
+        "batch_size": stated["batch_size"],
+        "dtype": stated["dtype"],
+        "output": folder / "predicted" / f"{_file_name(f'{images.dataset}-{images.split}')}.h5",
+    }
+    try:
+        return embed(stated["backbone"], data, **options)
+    except ConflictError:
+        # Other images, or the same ones changed. The file is this verb's own.
+        return embed(stated["backbone"], data, overwrite=True, **options)

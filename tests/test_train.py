@@ -273,7 +273,7 @@ def test_the_authors_preset_is_the_readme_command():
     found = (
         objective.beta,
         objective.student_temperature,
-        objective.teacher_temperature,
+        objective.temperature,
         objective.marginal_momentum,
     )
     assert found == (0.6, 0.1, 0.1, 0.9)

@@ -14,7 +14,7 @@ from headclust import ensemble
 from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.heads import CentroidHeads
-from headclust.methods.result import FitResult, conclude
+from headclust.methods.result import FitResult, conclude, one_space
 from headclust.model import ClusterModel, fit_transform
 from headclust.progress import bar
 from headclust.seeding import stream_seed
@@ -71,11 +71,9 @@ def fit(
         device: Not used, faiss computes on the CPU.
 
     Raises:
-        SettingError: More than one space.
+        SettingError: More than one space or stage, or a number of clusters that is not possible.
     """
-    if len(spaces) != 1 or len(recipe) != 1:
-        raise SettingError(f"kmeans takes one feature file and one stage: found {len(spaces)} and {len(recipe)}.")
-    (space,), (stage,) = spaces, recipe
+    space, stage = one_space(spaces, recipe, at_least=1)
     features = space.all()
     transform = fit_transform(features, stage.normalize)
     points = np.ascontiguousarray(transform(features).numpy())

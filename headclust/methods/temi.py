@@ -10,8 +10,7 @@ import torch
 
 from headclust import ensemble
 from headclust.cache import Features
-from headclust.errors import SettingError
-from headclust.methods.result import FitResult, conclude
+from headclust.methods.result import FitResult, conclude, one_space
 from headclust.model import ClusterModel, fit_transform
 from headclust.neighbors import cached_neighbors
 from headclust.progress import note
@@ -26,10 +25,10 @@ PRESETS: dict[str, tuple[Stage, ...]] = {
             hidden_dim=256,
             bottleneck_dim=128,
             transform="pca",
-            n_neighbors=25,
+            n_neighbors=10,
             batch_size=256,
             unit="steps",
-            length=3000,
+            length=2000,
             warmup=100,
             freeze_last_layer=0,
             lr=3e-3,
@@ -53,11 +52,10 @@ def fit(
         device: Where to compute; the CPU by default.
 
     Raises:
-        SettingError: More than one space, or a recipe of more than one stage.
+        SettingError: More than one space or stage, or a number of clusters that is not possible.
+        DataError: A single sample, which has no neighbors.
     """
-    if len(spaces) != 1 or len(recipe) != 1:
-        raise SettingError(f"temi takes one feature file and one stage: found {len(spaces)} and {len(recipe)}.")
-    (space,), (stage,) = spaces, recipe
+    space, stage = one_space(spaces, recipe, at_least=2)
     features = space.all().to(device or torch.device("cpu"))
     k = min(stage.n_neighbors, len(features) - 1)
     if k > len(features) / stage.n_clusters:

@@ -30,10 +30,12 @@ class Objective(Protocol):
     Attributes:
         views: What it wants sampled, in the order of the views axis: "anchor", "neighbor".
         uses_teacher: Whether `teacher` is passed.
+        temperature: Of the softmax that turns the predicting heads' logits into probabilities.
     """
 
     views: tuple[str, ...]
     uses_teacher: bool
+    temperature: float
 
     def __call__(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,). `progress` runs from 0 to 1 over a stage."""

@@ -67,7 +67,7 @@ class Temi(nn.Module):
             raise SettingError(f"marginal_momentum is {marginal_momentum}: wanted 0 or more, and less than 1.")
         self.beta = beta
         self.student_temperature = student_temperature
-        self.teacher_temperature = teacher_temperature
+        self.temperature = teacher_temperature  # the teacher predicts
         self.marginal_momentum = marginal_momentum
         self.register_buffer("marginal", torch.full((n_heads, n_clusters), 1 / n_clusters))
 
@@ -83,7 +83,7 @@ class Temi(nn.Module):
         assert teacher is not None
         log_p = log_probs(student.logits, self.student_temperature)
         with torch.no_grad():
-            log_q = log_probs(teacher.logits, self.teacher_temperature)
+            log_q = log_probs(teacher.logits, self.temperature)
             q = log_q.exp()
             if self.training:
                 self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.marginal_momentum)
