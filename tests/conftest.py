@@ -1,5 +1,6 @@
 """Synthetic data and small settings that tests of stage 2 share."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ import pytest
 from hypothesis import settings
 
 from headclust import write_features
+
+# As headclust.cli has it: threads that spin while they wait would make a busy machine crawl. torch is not loaded yet.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Two busy cores: a slow example is no failure.
 settings.register_profile("headclust", deadline=None)

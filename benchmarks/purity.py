@@ -1,0 +1,36 @@
+"""How often a sample's nearest neighbors are of its own class, by the number of neighbors.
+
+Command:  python benchmarks/purity.py FEATURES.h5 ... --json
+Setting:  exact cosine neighbors of labelled features. Labels measure; nothing is chosen by them at run time.
+Figure:   mean share of neighbors with the sample's label, in percent, for the first 5, 10, 25, 50.
+Expected: falling with the number of neighbors.
+Result:   see docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from headclust.cache import load_features
+from headclust.probes import neighbor_purity
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path, nargs="+")
+    parser.add_argument("--neighbors", default="5,10,25,50")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON a file")
+    options = parser.parse_args()
+    for path in options.features:
+        features = load_features(path)
+        row = {
+            int(k): round(100 * neighbor_purity(features, n_neighbors=int(k)), 1) for k in options.neighbors.split(",")
+        }
+        print(json.dumps({"features": path.stem, "purity": row}) if options.json else f"{path.stem}  {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
