@@ -1,6 +1,7 @@
 """Synthetic data and small settings that tests of stage 2 share."""
 
 import os
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from headclust import write_features
 
 # As headclust.cli has it: threads that spin while they wait would make a busy machine crawl. torch is not loaded yet.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Shells start what runs in the background with Ctrl-C ignored, and processes that tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two busy cores: a slow example is no failure.
 settings.register_profile("headclust", deadline=None)
