@@ -62,7 +62,7 @@ def fit(
     """Lloyd's algorithm by faiss from scikit-learn's greedy k-means++ seeds, on every sample.
 
     faiss because it is repeatable to the bit with any number of threads, where scikit-learn's sums depend on which
-    thread finishes first, and because it measures faster (benchmarks/kmeans.py).
+    thread finishes first. It is not the faster of the two here: docs/benchmarks.md.
 
     Args:
         spaces: The feature space; exactly one.
