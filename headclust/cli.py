@@ -25,8 +25,8 @@ def main() -> None:
     """The `headclust` command: exit code 2 and one line for what a user can mend, 130 for Ctrl-C."""
     if sys.stdout.encoding == "utf-8":
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths come out as their bytes
-    # Threads that wait by spinning make every barrier wait for whoever else wants the core: measured on two busy cores,
-    # training took 5 to 10 times as long. Has to be said before torch is loaded; what the user has set stands.
+    # Threads that wait by spinning make every barrier wait for whoever else wants the core: on
+    # two busy cores training slowed to a crawl. Has to be said before torch is loaded; what the user has set stands.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Pillow warns of damaged images besides raising; what matters of it is in our one line.
     warnings.filterwarnings("ignore", module="PIL")
@@ -45,14 +45,11 @@ def main() -> None:
         _forget_stdout()
         click.echo(f"headclust: error: {error.strerror or error}: {error.filename or 'stdout'}", err=True)
         code = 2
-    except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)):
-            raise
-        click.echo(
-            "headclust: error: not enough memory: lower the heads, their dimensions or the batch size.", err=True
-        )
-        code = 2
     except Exception as error:
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
+            lower = "lower the heads, their dimensions or the batch size"
+            click.echo(f"headclust: error: not enough memory: {lower}.", err=True)
+            sys.exit(2)
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, KeyboardInterrupt):
             cause = cause.__cause__ or cause.__context__

@@ -465,6 +465,16 @@ def test_interrupted(shell, write, blobs, tmp_path):
     assert set(tree(tmp_path)) == {"features/x.h5"}
 
 
+def test_more_than_memory_holds(shell, blob_file, tmp_path):
+    # Once a traceback.
+    process = shell("fit", blob_file, *QUICK, "--set", "hidden_dim=1000000000000", "-o", "run")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith(b"headclust: error: not enough memory: ")
+    assert err.count(b"\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_stdout_on_a_full_disk(shell):
     # Once a traceback.
