@@ -132,13 +132,14 @@ def help_text(*command: str) -> str:
 def settings_table(method: str) -> str:
     """What `headclust settings METHOD` prints, as a Markdown table."""
     result = CliRunner().invoke(cli, ["settings", method, "--json"], prog_name="headclust", catch_exceptions=False)
+    listed = json.loads(result.stdout)
+    presets = [name for name in listed[0] if name not in ("name", "meaning")]
     rows = [
-        [f"`{row['name']}`", _value(row["ours"]), _value(row["authors"]), row["meaning"].replace("|", "\\|")]
-        for row in json.loads(result.stdout)
+        [f"`{row['name']}`", *(_value(row[preset]) for preset in presets), row["meaning"].replace("|", "\\|")]
+        for row in listed
     ]
-    return "".join(
-        f"| {' | '.join(cells)} |\n" for cells in [["setting", "ours", "authors", "meaning"], ["---"] * 4, *rows]
-    )
+    titles = ["setting", *presets, "meaning"]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [titles, ["---"] * len(titles), *rows])
 
 
 def models_table() -> str:
@@ -162,6 +163,8 @@ def models_table() -> str:
 
 
 def _value(value: object) -> str:
+    if value is None:
+        return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from headclust.errors import SettingError, unknown
-from headclust.seeding import stream_seed
+from headclust.seeding import VIEW_STREAM, stream_seed
 
-_VIEW_STREAM = 4
 _HORIZONTAL, _AFFINE = Image.Transpose.FLIP_LEFT_RIGHT, Image.Transform.AFFINE
 
 
@@ -204,7 +203,7 @@ class Views:
             row: Its row in the listed images, so that it keeps its views whatever else is left out.
             view: 0 to n_views - 1.
         """
-        generator = np.random.default_rng(stream_seed(self.seed, _VIEW_STREAM, row, view))
+        generator = np.random.default_rng(stream_seed(self.seed, VIEW_STREAM, row, view))
         return np.array(AUGMENTATIONS[self.augmentation](image, self.target, generator))
 
     def record(self) -> dict[str, Any]:

@@ -28,6 +28,10 @@ class ConflictError(HeadclustError):
     """Something is in the way: an existing result, an unfinished one with another plan, a second writer."""
 
 
+class BusyError(ConflictError):
+    """Another process is making the same thing: it will be there later."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, how: str = "") -> SettingError:
     """The error for a name that is not in a registry, with the nearest names it holds.
 

@@ -1,4 +1,4 @@
-"""The fitted pipeline: feature transform, heads, and which head speaks. Tensors only, no files."""
+"""The fitted pipeline: a feature transform a space, heads, and which head speaks. Tensors only, no files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headclust.errors import DataError, FileFormatError, SettingError
-from headclust.heads import CentroidHeads, HeadEnsemble
+from headclust.heads import HEADS, Heads, select
 
 TRANSFORMS = ("none", "l2", "standardize", "pca")
+_PARTS = ("mean", "scale", "matrix")
 _ROWS = 8_192
 _ROUNDING = 1e-12  # of the squared length of a difference of unit rows, in float32
 
@@ -98,39 +99,46 @@ def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
 
 @dataclass(frozen=True)
 class ClusterModel:
-    """Assigns clusters to features.
+    """Assigns clusters to features of one or several spaces.
 
     Attributes:
-        transform: Applied to features first.
-        heads: All fitted heads: a HeadEnsemble or CentroidHeads.
+        transforms: One a space, applied to its features first.
+        heads: All fitted heads, of a kind in HEADS.
         chosen: The head that speaks.
         temperature: Of the softmax that turns its logits into probabilities.
     """
 
-    transform: FeatureTransform
-    heads: HeadEnsemble | CentroidHeads
+    transforms: tuple[FeatureTransform, ...]
+    heads: Heads
     chosen: int
     temperature: float
 
     @torch.no_grad()
-    def probs(self, features: Tensor) -> Tensor:
-        """Cluster probabilities of every head, (heads, n_samples, clusters), for features (n_samples, feature_dim)."""
-        logits = self.heads(self.transform(features)[None]).logits[0]
-        return torch.softmax(logits / self.temperature, dim=-1)
+    def probs(self, *spaces: Tensor) -> Tensor:
+        """Cluster probabilities of every head, (heads, n_samples, clusters), for (n_samples, feature_dim) a space."""
+        inputs = [transform(space)[None] for transform, space in zip(self.transforms, spaces, strict=True)]
+        return torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
 
-    def assign(self, features: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def assign(self, *spaces: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Clusters by every head and how sure the chosen one is, never holding all probabilities at once.
 
         Args:
-            features: Shape (n_samples, feature_dim), on the model's device.
+            *spaces: One (n_samples, feature_dim) a space, on the model's device.
 
         Returns:
             Clusters, int64 (heads, n_samples), and the chosen head's probability of its own, float32 (n_samples,).
         """
-        blocks = [self.probs(block).max(-1) for block in torch.split(features, _ROWS)]
-        clusters = torch.cat([block.indices for block in blocks], dim=1)
-        confidence = torch.cat([block.values[self.chosen] for block in blocks])
+        blocks = zip(*(torch.split(space, _ROWS) for space in spaces), strict=True)
+        best = [self.probs(*block).max(-1) for block in blocks]
+        clusters = torch.cat([block.indices for block in best], dim=1)
+        confidence = torch.cat([block.values[self.chosen] for block in best])
         return clusters.cpu().numpy(), confidence.cpu().numpy()
+
+    def alone(self, head: int) -> ClusterModel:
+        """The model with one of its heads only, on the CPU."""
+        state = {name: tensor.cpu() for name, tensor in select(self.heads.state_dict(), head).items()}
+        transforms = tuple(transform.to(torch.device("cpu")) for transform in self.transforms)
+        return ClusterModel(transforms, HEADS[self.heads.kind].from_state(state).eval(), 0, self.temperature)
 
     @property
     def n_clusters(self) -> int:
@@ -139,15 +147,17 @@ class ClusterModel:
 
     def to(self, device: torch.device) -> ClusterModel:
         """The same model on `device`."""
-        return ClusterModel(self.transform.to(device), self.heads.to(device), self.chosen, self.temperature)
+        transforms = tuple(transform.to(device) for transform in self.transforms)
+        return ClusterModel(transforms, self.heads.to(device), self.chosen, self.temperature)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything the model is, as named tensors on the CPU; `from_tensors` takes them back."""
         named = {f"heads.{self.heads.kind}.{name}": tensor for name, tensor in self.heads.state_dict().items()}
-        for name in ("mean", "scale", "matrix"):
-            if (tensor := getattr(self.transform, name)) is not None:
-                named[f"transform.{name}"] = tensor
-        named["transform.l2"] = torch.tensor([self.transform.l2], dtype=torch.uint8)
+        for space, transform in enumerate(self.transforms):
+            for name in _PARTS:
+                if (tensor := getattr(transform, name)) is not None:
+                    named[f"transforms.{space}.{name}"] = tensor
+            named[f"transforms.{space}.l2"] = torch.tensor([transform.l2], dtype=torch.uint8)
         named["chosen"] = torch.tensor([self.chosen])
         named["temperature"] = torch.tensor([self.temperature], dtype=torch.float64)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
@@ -160,28 +170,26 @@ class ClusterModel:
             FileFormatError: Tensors are missing or do not fit together.
         """
         try:
-            parts = {name: tensors.get(f"transform.{name}") for name in ("mean", "scale", "matrix")}
-            transform = FeatureTransform(l2=bool(tensors["transform.l2"].item()), **parts)
             state: dict[str, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():
                 if name.startswith("heads."):
                     _, kind, key = name.split(".", 2)
                     state.setdefault(kind, {})[key] = tensor
             ((kind, values),) = state.items()
-            heads = _HEADS[kind].from_state(values)
-            _check_widths(transform, heads)
-            chosen = range(len(next(iter(values.values()))))[int(tensors["chosen"].item())]
-            return cls(transform, heads, chosen, float(tensors["temperature"].item()))
+            heads = HEADS[kind].from_state(values).eval()
+            transforms = tuple(_transform(tensors, space, width) for space, width in enumerate(heads.input_dims))
+            n_heads = max(map(len, values.values()))  # what all heads share has a heads axis of one
+            chosen = range(n_heads)[int(tensors["chosen"].item())]
+            return cls(transforms, heads, chosen, float(tensors["temperature"].item()))
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
 
 
-def _check_widths(transform: FeatureTransform, heads: HeadEnsemble | CentroidHeads) -> None:
-    widths = [t.shape[-1] for t in (transform.mean, transform.scale, transform.matrix) if t is not None]
-    if widths and widths[-1] != heads.input_dim:
-        raise ValueError(f"the transform gives {widths[-1]} dimensions, the heads take {heads.input_dim}")
-
-
-_HEADS: dict[str, type[HeadEnsemble] | type[CentroidHeads]] = {
-    head.kind: head for head in (HeadEnsemble, CentroidHeads)
-}
+def _transform(tensors: Mapping[str, Tensor], space: int, width: int) -> FeatureTransform:
+    """The transform of one space, whose heads take `width` dimensions."""
+    parts = {name: tensors.get(f"transforms.{space}.{name}") for name in _PARTS}
+    transform = FeatureTransform(l2=bool(tensors[f"transforms.{space}.l2"].item()), **parts)
+    widths = [tensor.shape[-1] for tensor in parts.values() if tensor is not None]
+    if widths and widths[-1] != width:
+        raise ValueError(f"the transform gives {widths[-1]} dimensions, the heads take {width}")
+    return transform

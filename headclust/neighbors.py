@@ -17,7 +17,9 @@ from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.progress import bar
 
+NEIGHBOR_LISTS = ("others", "with-self", "temi-paper")
 _ROWS, _COLUMNS = 2_048, 65_536  # a block of similarities is at most 512 MB
+_TEMI_WHOLE = 80_000  # samples up to which TEMI's code takes all similarities at once
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,58 @@ def cached_neighbors(features: Features, k: int, *, device: torch.device | None 
         k: Neighbors a sample.
         device: Where to compute; the CPU by default.
     """
-    if features.path is None:
+    path = _place(features, k)
+    if path is None:
         return nearest_neighbors(features.all().to(device or "cpu"), k)
-    folder = features.path.parent / ".headclust"
-    # Never a wider graph cut to k: which of equally near samples come k-th would depend on what was asked for before.
-    path = folder / f"{features.sha256}-cosine-{k}.safetensors"
     kept = _read(path, (features.n_samples, k))
     if kept is not None:
         return kept
     graph = nearest_neighbors(features.all().to(device or "cpu"), k)
     _keep(path, graph)
     return graph
+
+
+def is_kept(features: Features, k: int) -> bool:
+    """Whether `cached_neighbors` would find the graph beside the feature file, as far as can be told unread."""
+    path = _place(features, k)
+    return path is not None and path.is_file()
+
+
+def neighbor_list(features: Features, k: int, kind: str, *, device: torch.device | None = None) -> Tensor:
+    """Rows that a sample's partner is drawn from, (n_samples, k) or (n_samples, k + 1).
+
+    Args:
+        features: The samples.
+        k: Neighbors a sample.
+        kind: "others": its k nearest neighbors. "with-self": itself first, then those, as in SCAN
+            (https://github.com/wvangansbeke/Unsupervised-Classification). "temi-paper": as TEMI's code makes it
+            (https://github.com/HHU-MMBS/TEMI-official-BMVC2023, gen_embeds.py): the same as "others" up to 80,000
+            samples; above, an error of that code puts the sample itself first and leaves out another one.
+        device: Where to search; the CPU by default.
+    """
+    indices = cached_neighbors(features, k, device=device).indices
+    if kind == "with-self":
+        return torch.cat((torch.arange(len(indices), dtype=indices.dtype)[:, None], indices), 1)
+    return self_neighbors(indices) if kind == "temi-paper" and len(indices) > _TEMI_WHOLE else indices
+
+
+def self_neighbors(indices: Tensor, *, chunk: int = 64) -> Tensor:
+    """Neighbor lists as TEMI's code makes them above 80,000 samples, from right ones (n_samples, k).
+
+    It goes through the samples in chunks of 64 and hides column i from row i of the chunk, which is the sample itself
+    in the first chunk only: any later sample is its own first neighbor, and never has sample i as one.
+    """
+    n_samples, k = indices.shape
+    rows = torch.arange(n_samples, dtype=indices.dtype)[:, None]
+    hidden = indices == rows % chunk
+    order = hidden.int().argsort(dim=1, stable=True)[:, : k - 1]  # what is hidden goes last, and then out
+    return torch.where(rows < chunk, indices, torch.cat((rows, indices.gather(1, order)), 1))
+
+
+def _place(features: Features, k: int) -> Path | None:
+    # Never a wider graph cut to k: which of equally near samples come k-th would depend on what was asked for before.
+    name = f"{features.sha256}-cosine-{k}.safetensors"
+    return features.path.parent / ".headclust" / name if features.path else None
 
 
 def _read(path: Path, shape: tuple[int, int]) -> NeighborGraph | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+# What a stream is for, the first number after the seed: no two purposes share one.
+HEAD_STREAM, BATCH_STREAM, RESTART_STREAM, VIEW_STREAM, OBJECTIVE_STREAM = 1, 2, 3, 4, 5
+
 
 def stream_seed(seed: int, *stream: int) -> int:
     """A 63-bit seed for one of many independent streams of `seed`.

@@ -80,7 +80,31 @@ def blob_file(write, blobs) -> Path:
     return write("blobs.h5", blobs.features, blobs.labels)
 
 
+_SHORT = {
+    "n_heads": 3,
+    "hidden_dim": 24,
+    "second_dim": 16,
+    "bottleneck_dim": 12,
+    "projection_dim": 8,
+    "n_prototypes": 16,
+    "batch_size": 64,
+    "length": 30,
+    "warmup": 3,
+    "inner_steps": 3,
+}
+
+
+def short(method: str) -> dict[str, int]:
+    """Settings of a fit of a tenth of a second."""
+    from headclust.methods import PRESETS, settings
+
+    names = [setting.name for setting in settings(PRESETS[method]["ours"])]
+    return {name: _SHORT[name.rpartition(".")[2]] for name in names if name.rpartition(".")[2] in _SHORT}
+
+
 @pytest.fixture
 def quick() -> dict[str, int]:
-    """Settings of a TEMI fit of a tenth of a second."""
-    return {"n_heads": 3, "hidden_dim": 24, "bottleneck_dim": 12, "batch_size": 64, "length": 30, "warmup": 3}
+    """The same for TEMI, whatever its preset."""
+    return {
+        name: _SHORT[name] for name in ("n_heads", "hidden_dim", "bottleneck_dim", "batch_size", "length", "warmup")
+    }

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from headclust.cli import features
 from headclust.datasets import SOURCES
 from headclust.device import PRECISIONS
 from headclust.methods import METHODS, PRESETS
+from headclust.methods import settings as settings_of
 
 QUICK = ["--heads", "3"]
 for setting in ("hidden_dim=24", "bottleneck_dim=12", "length=30", "warmup=3", "batch_size=64"):
@@ -156,10 +158,10 @@ def test_settings(run, method):
     code, out, err = run("settings", method, "--json")
     assert (code, err) == (0, "")
     listed = {entry["name"]: entry for entry in json.loads(out)}
-    assert {"n_clusters", "n_heads"} <= set(listed)
-    for preset in ("ours", "authors"):
-        (stage,) = PRESETS[method][preset]
-        assert listed["n_heads"][preset] == stage.n_heads
+    for preset, recipe in PRESETS[method].items():
+        for setting in settings_of(recipe):
+            assert listed[setting.name][preset] == setting.value
+            assert listed[setting.name]["meaning"] == setting.meaning
     code, out, err = run("settings", method)
     assert (code, err) == (0, "")
     # In a pipe a setting is a line, so that lines can be searched.
@@ -167,6 +169,12 @@ def test_settings(run, method):
     del lines["name"]
     assert set(lines) == set(listed)
     assert all(entry["meaning"] in lines[name] for name, entry in listed.items())
+
+
+def test_help_names_every_method(run):
+    listed = re.search(r"--method TEXT\s+(.*?)\.\s+\[default", run("fit", "--help")[1], re.DOTALL)[1]
+    named = re.split(r", | or ", re.sub(r" \(.*?\)", "", " ".join(listed.split())))
+    assert named == ["default", *METHODS]
 
 
 def test_settings_of_the_default(run):

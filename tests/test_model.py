@@ -17,7 +17,7 @@ def features(blobs):
 
 def some_heads(kind, dim):
     if kind == "mlp":
-        heads = HeadEnsemble(feature_dim=dim, n_clusters=5, n_heads=3, hidden_dim=8, bottleneck_dim=4, seed=1)
+        heads = HeadEnsemble(feature_dims=(dim,), n_clusters=5, n_heads=3, hidden_dim=8, bottleneck_dim=4, seed=1)
         return heads.requires_grad_(False)
     centroids = torch.randn(3, 5, dim, generator=torch.Generator().manual_seed(1))
     return CentroidHeads(centroids=centroids, scale=torch.tensor([1.0, 2.0, 3.0]))
@@ -97,13 +97,13 @@ def test_zero_rows_stay_zero():
 def model(request, features):
     kind, heads = request.param
     transform = fit_transform(features, kind, n_components=4)
-    return ClusterModel(transform, some_heads(heads, transform(features).shape[1]), chosen=2, temperature=0.25)
+    return ClusterModel((transform,), some_heads(heads, transform(features).shape[1]), chosen=2, temperature=0.25)
 
 
 def test_probs_are_the_softmax_of_the_heads_over_the_temperature(model, features):
     probs = model.probs(features)
     assert probs.shape == (3, 120, 5)
-    logits = model.heads(model.transform(features)[None]).logits[0]
+    logits = model.heads(model.transforms[0](features)[None]).logits[0]
     torch.testing.assert_close(probs, torch.softmax(logits / 0.25, -1))
     assert not probs.requires_grad
 
@@ -150,7 +150,7 @@ def changed(name, value):
         dict.clear,
         without("chosen"),
         without("temperature"),
-        without("transform.l2"),
+        without("transforms.0.l2"),
         without("heads.mlp.hidden_bias"),
         without("heads.mlp.hidden_weight"),
         changed("chosen", torch.tensor([1, 2])),
@@ -162,7 +162,22 @@ def changed(name, value):
     ],
 )
 def test_tensors_that_make_no_model(features, damage):
-    tensors = ClusterModel(FeatureTransform(), some_heads("mlp", 12), 0, 0.1).tensors()
+    tensors = ClusterModel((FeatureTransform(),), some_heads("mlp", 12), 0, 0.1).tensors()
     damage(tensors)
     with pytest.raises(FileFormatError, match="do not make a model"):
+        ClusterModel.from_tensors(tensors)
+
+
+def test_a_head_alone_says_what_it_says_among_others(model, features):
+    for head in range(3):
+        alone = model.alone(head)
+        assert (alone.chosen, alone.n_clusters) == (0, 5)
+        torch.testing.assert_close(alone.probs(features)[0], model.probs(features)[head], rtol=1e-4, atol=1e-6)
+
+
+def test_a_transform_of_another_width_makes_no_model(features):
+    model = ClusterModel((fit_transform(features, "pca", n_components=4),), some_heads("mlp", 4), 0, 0.1)
+    tensors = model.tensors()
+    tensors["transforms.0.matrix"] = tensors["transforms.0.matrix"][:, :3]
+    with pytest.raises(FileFormatError, match="the transform gives 3 dimensions, the heads take 4"):
         ClusterModel.from_tensors(tensors)

@@ -274,3 +274,36 @@ def test_k_is_checked_though_nothing_is_kept(blob_file):
     with pytest.raises(SettingError, match="120 neighbors asked of 120 samples"):
         cached_neighbors(load_features(blob_file), 120)
     assert not (blob_file.parent / ".headclust").exists()
+
+
+def temi_lists(similarities, chunk, k):
+    """What TEMI's code does with all similarities of a chunk of rows: hide column i from row i, then sort."""
+    lists = []
+    for start in range(0, len(similarities), chunk):
+        block = similarities[start : start + chunk].clone()
+        for row in range(len(block)):
+            block[row, row] = -np.inf
+        lists.append(block.argsort(dim=1, descending=True, stable=True)[:, :k])
+    return torch.cat(lists)
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_the_error_of_temis_code_above_80000_samples(k):
+    unit = torch.nn.functional.normalize(torch.randn(210, 6, generator=torch.Generator().manual_seed(3)), dim=1)
+    indices = nearest_neighbors(unit, k).indices
+    found = neighbors.self_neighbors(indices)
+    assert torch.equal(found.long(), temi_lists(unit @ unit.T, 64, k))
+    assert (found[64:, 0] == torch.arange(64, 210)).all()
+    assert torch.equal(found[:64], indices[:64])
+
+
+def test_neighbor_lists_by_name(blobs, monkeypatch):
+    features = Features.from_array(blobs.features)
+    indices = nearest_neighbors(torch.tensor(blobs.features), 4).indices
+    assert torch.equal(neighbors.neighbor_list(features, 4, "others"), indices)
+    with_self = neighbors.neighbor_list(features, 4, "with-self")
+    assert torch.equal(with_self[:, 0], torch.arange(120).int())
+    assert torch.equal(with_self[:, 1:], indices)
+    assert torch.equal(neighbors.neighbor_list(features, 4, "temi-paper"), indices)  # right up to 80,000
+    monkeypatch.setattr(neighbors, "_TEMI_WHOLE", 100)
+    assert torch.equal(neighbors.neighbor_list(features, 4, "temi-paper"), neighbors.self_neighbors(indices))

@@ -31,7 +31,7 @@ METRICS = {"n_samples": 3, "agreement": None, "entropy": 0.5}
 
 def some_model():
     heads = CentroidHeads(centroids=torch.arange(8.0).reshape(1, 2, 4), scale=torch.ones(1))
-    return ClusterModel(FeatureTransform(l2=True), heads, 0, 1.0)
+    return ClusterModel((FeatureTransform(l2=True),), heads, 0, 1.0)
 
 
 def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c")):
@@ -58,7 +58,7 @@ def test_what_is_written_is_read(tmp_path):
     path = write(tmp_path / "deeper" / "run")
     assert set(names(path)) == FILES
     run = runs.read_run(path)
-    assert run.config == {"format": "headclust-run", "format_version": 1, **CONFIG}
+    assert run.config == {"format": "headclust-run", "format_version": 2, **CONFIG}
     assert run.metrics == METRICS
     features = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(run.model.probs(features), some_model().probs(features))
@@ -326,7 +326,7 @@ def changed(path, **values):
         lambda run: (run / "model.safetensors").unlink(),
         lambda run: (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:-9]),
         lambda run: (run / "model.safetensors").write_bytes(b"x" * 100),
-        lambda run: changed(run / "config.json", format_version=2),
+        lambda run: changed(run / "config.json", format_version=1),
         lambda run: changed(run / "config.json", features=[{"path": None, "sha256": "0"}]),
         lambda run: changed(run / "config.json", features=["x"]),
         *[lambda run, name=name: without(run / "config.json", name) for name in ("features", "settings", "preset")],

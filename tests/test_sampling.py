@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headclust.sampling import sample_pairs
+from headclust.sampling import Samples, needs_neighbors, sample_batches
 
 
 def spaces_and_neighbors(n_samples, k=3):
@@ -18,7 +18,10 @@ def spaces_and_neighbors(n_samples, k=3):
 
 def draw(n_samples, batch_size, n_batches, *, seed=0, k=3):
     spaces, neighbors = spaces_and_neighbors(n_samples, k)
-    batches = sample_pairs(spaces, neighbors, batch_size=batch_size, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    batches = sample_batches(
+        Samples(spaces, neighbors), ("anchor", "neighbor"), batch_size=batch_size, generator=generator
+    )
     return spaces, neighbors, list(itertools.islice(batches, n_batches))
 
 
@@ -71,3 +74,70 @@ def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
     draw(20, 6, 7)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def views_of(n_samples, n_views):
+    """Features that say what they are: (sample, cached view), -1 for the plain one; and neighbors far away."""
+    rows = torch.arange(n_samples, dtype=torch.float32)
+    plain = torch.stack((rows, torch.full((n_samples,), -1.0)), 1)
+    views = [torch.stack((rows, torch.full((n_samples,), float(view))), 1) for view in range(n_views)]
+    neighbors = ((torch.arange(n_samples)[:, None] + n_samples // 2) % n_samples).int()
+    return Samples((plain,), neighbors, (torch.stack(views),) if views else ())
+
+
+def one_batch(n_views, wanted, *, augment=False, seed=0, n_samples=40):
+    generator = torch.Generator().manual_seed(seed)
+    batch = next(
+        sample_batches(views_of(n_samples, n_views), wanted, batch_size=30, generator=generator, augment=augment)
+    )
+    (features,) = batch.features
+    assert torch.equal(features[..., 0].long(), batch.rows)
+    return batch.rows, features[..., 1].long()
+
+
+def test_plain_and_augmented_are_views_of_the_same_samples():
+    rows, views = one_batch(3, ("plain", "augmented", "strong", "augmented"))
+    assert all(torch.equal(row, rows[0]) for row in rows)
+    assert (views[0] == -1).all()
+    assert (views[1:].sort(0).values == torch.arange(3)[:, None]).all()  # each cached view once
+    assert not torch.equal(views[1], torch.full((30,), int(views[1][0])))  # another order a sample
+
+
+def test_cached_views_repeat_only_when_all_were_taken():
+    _, views = one_batch(2, ("augmented",) * 5)
+    assert (views[:2].sort(0).values == views[2:4].sort(0).values).all()
+    assert (views[:2].sort(0).values == torch.arange(2)[:, None]).all()
+    assert ((views[4] == 0) | (views[4] == 1)).all()
+
+
+def test_a_neighbor_stands_in_for_a_view_that_is_not_there():
+    rows, views = one_batch(0, ("plain", "augmented"))
+    assert (views == -1).all()
+    assert torch.equal((rows[0] + 20) % 40, rows[1])
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_anchors_and_neighbors_are_cached_views_where_asked_for(augment):
+    rows, views = one_batch(2, ("anchor", "neighbor"), augment=augment)
+    assert torch.equal((rows[0] + 20) % 40, rows[1])
+    assert set(views.flatten().tolist()) == ({0, 1} if augment else {-1})
+    if augment:
+        assert not torch.equal(views[0], views[1])
+
+
+def test_without_cached_views_there_is_nothing_to_augment():
+    assert (one_batch(0, ("anchor", "neighbor"), augment=True)[1] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "with_views", "without"),
+    [
+        (("anchor", "neighbor"), True, True),
+        (("plain",), False, False),
+        (("plain", "strong"), False, True),
+        (("augmented", "augmented"), False, True),
+    ],
+)
+def test_who_needs_a_neighbor_list(wanted, with_views, without):
+    assert needs_neighbors(wanted, has_views=True) == with_views
+    assert needs_neighbors(wanted, has_views=False) == without

@@ -1,30 +1,28 @@
 import copy
-import dataclasses
-import math
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from headclust import PRESETS, train
-from headclust.errors import HeadclustError, SettingError
+from headclust.errors import HeadclustError
 from headclust.heads import HeadEnsemble
 from headclust.neighbors import nearest_neighbors
+from headclust.sampling import Samples
 from headclust.seeding import torch_generator
-from headclust.train import Schedule, Stage, train_stage
+from headclust.stages import Stage
+from headclust.train import Leveling, train_stage
 
-SMALL = {"objective": "temi", "n_clusters": 4, "n_heads": 3, "hidden_dim": 10, "bottleneck_dim": 6, "batch_size": 25}
+HEAD = {"hidden_dim": 10, "bottleneck_dim": 6}
+SMALL = {"objective": "temi", "n_clusters": 4, "n_heads": 3, "head_settings": HEAD, "batch_size": 25}
 STEPS = {"unit": "steps", "lr_batch": 0}
 
 
 @pytest.fixture(scope="module")
 def data(blobs):
     features = torch.tensor(blobs.features)
-    return features, nearest_neighbors(features, 5).indices
+    return Samples((features,), nearest_neighbors(features, 5).indices)
 
 
 def naive_head(state, head):
@@ -66,11 +64,10 @@ def naive_training(stage, features, neighbors, seed):
     unit = per_epoch if stage.unit == "epochs" else 1
     n_steps, warmup, frozen = (n * unit for n in (stage.length, stage.warmup, stage.freeze_last_layer))
     start = HeadEnsemble(
-        feature_dim=features.shape[1],
+        feature_dims=(features.shape[1],),
         n_clusters=stage.n_clusters,
         n_heads=stage.n_heads,
-        hidden_dim=stage.hidden_dim,
-        bottleneck_dim=stage.bottleneck_dim,
+        **stage.head_settings,
         seed=seed,
     ).state_dict()
     students = [naive_head(start, head) for head in range(stage.n_heads)]
@@ -79,7 +76,10 @@ def naive_training(stage, features, neighbors, seed):
     for _, named in students:
         biases = [p for name, p in named.items() if name.endswith("bias")]
         others = [p for name, p in named.items() if not name.endswith("bias")]
-        groups = [{"params": others, "weight_decay": stage.weight_decay}, {"params": biases, "weight_decay": 0.0}]
+        groups = [
+            {"params": others, "weight_decay": stage.optimizer_settings.get("weight_decay", 1e-4)},
+            {"params": biases, "weight_decay": 0.0},
+        ]
         optimizers.append(torch.optim.AdamW(groups, lr=1.0))
     rates = learning_rates(stage, n_steps, warmup, size)
     generator = torch_generator(seed, 2)
@@ -120,7 +120,15 @@ def naive_training(stage, features, neighbors, seed):
     "settings",
     [
         {**STEPS, "length": 10, "warmup": 4, "freeze_last_layer": 2, "lr": 1e-2, "reduction": "sum"},
-        {**STEPS, "length": 9, "warmup": 0, "freeze_last_layer": 0, "lr": 1e-2, "final_lr": 0.0, "weight_decay": 0.3},
+        {
+            **STEPS,
+            "length": 9,
+            "warmup": 0,
+            "freeze_last_layer": 0,
+            "lr": 1e-2,
+            "final_lr": 0.0,
+            "optimizer_settings": {"weight_decay": 0.3},
+        },
         {"unit": "epochs", "length": 3, "warmup": 1, "freeze_last_layer": 1, "lr": 3e-2, "teacher_momentum": 0.8},
         {**STEPS, "length": 6, "warmup": 1, "freeze_last_layer": 0, "lr": 1e-2, "batch_size": 500},
         {**STEPS, "length": 6, "warmup": 1, "lr": 1e-2, "objective_settings": {"beta": 1.0}},
@@ -129,8 +137,8 @@ def naive_training(stage, features, neighbors, seed):
 )
 def test_equal_to_a_loop_over_heads_with_adamw_each(data, settings):
     stage = Stage(**{**SMALL, **settings})
-    trained = train_stage(stage, *data, seed=11)
-    losses, teachers = naive_training(stage, *data, seed=11)
+    trained = train_stage(stage, data, seed=11)
+    losses, teachers = naive_training(stage, data.spaces[0], data.neighbors, seed=11)
     ends = [record["step"] for record in trained.history]
     starts = [0, *ends[:-1]]
     wanted = [losses[start:end].mean(0) for start, end in zip(starts, ends, strict=True)]
@@ -144,51 +152,13 @@ def test_equal_to_a_loop_over_heads_with_adamw_each(data, settings):
             )
 
 
-@given(
-    length=st.integers(1, 12),
-    warmup=st.integers(0, 12),
-    per_epoch=st.integers(1, 5),
-    final_lr=st.sampled_from([1.0, 0.0, 0.3]),
-    unit=st.sampled_from(["epochs", "steps"]),
-)
-def test_learning_rates_are_linspace_then_the_authors_cosine(length, warmup, per_epoch, final_lr, unit):
-    stage = Stage(objective="temi", unit=unit, length=length, warmup=warmup, final_lr=final_lr, lr=1.0, lr_batch=0)
-    schedule = Schedule(stage, steps_per_epoch=per_epoch)
-    factor = per_epoch if unit == "epochs" else 1
-    assert (schedule.n_steps, schedule.warmup_steps) == (length * factor, warmup * factor)
-    wanted = learning_rates(stage, schedule.n_steps, schedule.warmup_steps, batch_size=1)
-    found = [schedule.lr_share(step) for step in range(schedule.n_steps)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
-
-
-@given(length=st.integers(1, 40), per_epoch=st.integers(1, 5), unit=st.sampled_from(["epochs", "steps"]))
-def test_segments_are_epochs_or_tenths(length, per_epoch, unit):
-    schedule = Schedule(Stage(objective="temi", unit=unit, length=length), steps_per_epoch=per_epoch)
-    assert sum(schedule.segments) == schedule.n_steps
-    if unit == "epochs":
-        assert schedule.segments == [per_epoch] * length
-    else:
-        assert len(schedule.segments) == min(10, length)
-        assert max(schedule.segments) - min(schedule.segments) <= 1
-
-
-def test_adamw_decays_all_but_biases():
-    stage = Stage(**SMALL, weight_decay=0.03)
-    student = HeadEnsemble(feature_dim=12, n_clusters=4, n_heads=3, hidden_dim=10, bottleneck_dim=6)
-    optimizer = train._optimizer(stage, student)
-    assert isinstance(optimizer, torch.optim.AdamW)
-    names = {id(p): name for name, p in student.named_parameters()}
-    decay = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert decay == {name: 0.0 if name.endswith("_bias") else 0.03 for name in names.values()}
-    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
-    assert {group["eps"] for group in optimizer.param_groups} == {1e-8}
-
-
 def test_the_last_layer_is_frozen_at_first(data):
-    start = HeadEnsemble(feature_dim=12, n_clusters=4, n_heads=3, hidden_dim=10, bottleneck_dim=6, seed=1).state_dict()
+    start = HeadEnsemble(
+        feature_dims=(12,), n_clusters=4, n_heads=3, hidden_dim=10, bottleneck_dim=6, seed=1
+    ).state_dict()
     common = {**SMALL, **STEPS, "warmup": 0, "lr": 1e-2, "teacher_momentum": 0.5}
-    frozen = train_stage(Stage(**common, length=5, freeze_last_layer=5), *data, seed=1).heads.state_dict()
-    thawed = train_stage(Stage(**common, length=5, freeze_last_layer=4), *data, seed=1).heads.state_dict()
+    frozen = train_stage(Stage(**common, length=5, freeze_last_layer=5), data, seed=1).heads.state_dict()
+    thawed = train_stage(Stage(**common, length=5, freeze_last_layer=4), data, seed=1).heads.state_dict()
     for name in start:
         last = name.startswith("prototype")
         assert torch.equal(frozen[name], start[name]) == last, name
@@ -197,27 +167,27 @@ def test_the_last_layer_is_frozen_at_first(data):
 
 @pytest.mark.parametrize("n_samples", [2, 7, 24])
 def test_fewer_images_than_a_batch_work(data, n_samples):
-    features = data[0][:n_samples]
-    neighbors = nearest_neighbors(features, min(5, n_samples - 1)).indices
-    trained = train_stage(Stage(**SMALL, length=4, warmup=0), features, neighbors, seed=0)
+    features = data.spaces[0][:n_samples]
+    samples = Samples((features,), nearest_neighbors(features, min(5, n_samples - 1)).indices)
+    trained = train_stage(Stage(**SMALL, length=4, warmup=0), samples, seed=0)
     assert [record["step"] for record in trained.history] == [1, 2, 3, 4]  # an epoch is one batch of all
     assert np.isfinite(trained.losses).all()
 
 
 def test_an_epoch_drops_what_fills_no_batch(data):
-    trained = train_stage(Stage(**{**SMALL, "batch_size": 50}, length=2, warmup=0), *data, seed=0)
+    trained = train_stage(Stage(**{**SMALL, "batch_size": 50}, length=2, warmup=0), data, seed=0)
     assert [record["step"] for record in trained.history] == [2, 4]  # 120 samples: two batches of 50, 20 left
 
 
 @pytest.mark.parametrize(("size", "n_samples"), [(25, 120), (500, 120)])
 def test_the_learning_rate_is_scaled_to_the_batch(data, size, n_samples):
     stage = Stage(**{**SMALL, "batch_size": size}, length=2, warmup=0, lr=1e-3, lr_batch=256)
-    trained = train_stage(stage, *data, seed=0)
+    trained = train_stage(stage, data, seed=0)
     assert trained.history[-1]["lr"] == pytest.approx(1e-3 * min(size, n_samples) / 256)
 
 
 def test_losses_are_those_of_the_last_segment(data):
-    trained = train_stage(Stage(**SMALL, **STEPS, length=20, warmup=0, lr=1e-2), *data, seed=0)
+    trained = train_stage(Stage(**SMALL, **STEPS, length=20, warmup=0, lr=1e-2), data, seed=0)
     assert trained.losses == trained.history[-1]["loss"]
     assert len(trained.losses) == 3
     assert trained.losses != trained.history[0]["loss"]
@@ -225,7 +195,7 @@ def test_losses_are_those_of_the_last_segment(data):
 
 def test_training_twice_gives_the_same_bits_and_another_seed_others(data):
     stage = Stage(**SMALL, length=2, warmup=0)
-    first, second, other = (train_stage(stage, *data, seed=seed) for seed in (3, 3, 4))
+    first, second, other = (train_stage(stage, data, seed=seed) for seed in (3, 3, 4))
     assert first.history == second.history
     for name, tensor in first.heads.state_dict().items():
         assert torch.equal(tensor, second.heads.state_dict()[name])
@@ -234,73 +204,74 @@ def test_training_twice_gives_the_same_bits_and_another_seed_others(data):
 
 def test_training_leaves_global_generators_alone(data):
     before = torch.get_rng_state()
-    train_stage(Stage(**SMALL, length=1, warmup=0), *data, seed=0)
+    train_stage(Stage(**SMALL, length=1, warmup=0), data, seed=0)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_loss_that_is_no_number_is_told_in_one_line(data):
     stage = Stage(**SMALL, **STEPS, length=20, warmup=0, lr=1e30)
     with pytest.raises(HeadclustError, match=r"the loss stopped being finite before step \d+: lower lr"):
-        train_stage(stage, *data, seed=0)
+        train_stage(stage, data, seed=0)
 
 
-def test_the_authors_preset_is_the_readme_command():
-    # methods.md 1b: the README's flags, and the argument parser's defaults where it is silent.
-    (stage,) = PRESETS["temi"]["authors"]
-    assert dataclasses.asdict(stage) == {
-        "objective": "temi",
-        "objective_settings": {},  # beta 0.6, both temperatures 0.1, momentum 0.9 are the objective's own defaults
-        "n_clusters": 0,
-        "n_heads": 16,
-        "hidden_dim": 512,
-        "bottleneck_dim": 256,
-        "transform": "none",
-        "n_components": 256,
-        "n_neighbors": 50,
-        "batch_size": 1024,
-        "unit": "epochs",
-        "length": 100,
-        "warmup": 20,
-        "freeze_last_layer": 1,
-        "lr": 1e-4,
-        "lr_batch": 256,
-        "final_lr": 1.0,
-        "weight_decay": 1e-4,
-        "teacher_momentum": 0.996,
-        "reduction": "mean",
-    }
-    objective = train.OBJECTIVES["temi"](n_heads=1, n_clusters=2)
-    found = (
-        objective.beta,
-        objective.student_temperature,
-        objective.temperature,
-        objective.marginal_momentum,
-    )
-    assert found == (0.6, 0.1, 0.1, 0.9)
+def test_checkpoints_are_the_best_head_by_loss_after_so_many_records(data):
+    stage = Stage(**SMALL, **STEPS, length=50, warmup=0, lr=1e-2, checkpoint_every=4)
+    trained = train_stage(stage, data, seed=0)
+    assert [step for step, _ in trained.checkpoints] == [20, 40, 50]
+    best = int(np.argmin(trained.losses))
+    for name, tensor in trained.checkpoints[-1][1].state_dict().items():
+        assert torch.equal(tensor, trained.heads.state_dict()[name][best : best + 1])
+    assert train_stage(Stage(**SMALL, **STEPS, length=2, warmup=0), data, seed=0).checkpoints == []
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("objective", ("pmi",)),
-        ("transform", ("whiten",)),
-        ("unit", ("days",)),
-        ("reduction", ("max",)),
-        ("teacher_momentum", (1.0, 0.0, -1.0, math.nan)),
-        ("lr", (0.0, -1.0, math.nan)),
-        ("final_lr", (-0.1, math.nan)),
-        ("weight_decay", (-1e-9,)),
-        *((name, (0, -1)) for name in ("n_heads", "hidden_dim", "bottleneck_dim", "n_components", "n_neighbors")),
-        *((name, (0, -1)) for name in ("batch_size", "length")),
-        *((name, (-1,)) for name in ("n_clusters", "warmup", "freeze_last_layer", "lr_batch")),
-    ],
-)
-def test_settings_out_of_range_are_refused_by_name(name, values):
-    for value in values:
-        with pytest.raises(SettingError, match=rf"^{name} is .*: wanted "):
-            Stage(**{"objective": "temi", name: value})
+def test_training_stops_when_its_time_is_up(data, capsys):
+    stage = Stage(**SMALL, **STEPS, length=10**6, warmup=0, lr=1e-2, max_seconds=0.2)
+    trained = train_stage(stage, data, seed=0)
+    reached = trained.history[-1]["step"]
+    assert 1 <= reached < 10**5
+    assert trained.history[-1]["n_steps"] == 10**6
+    assert np.isfinite(trained.losses).all()
+    assert f"stopped after 0.2 s, at step {reached} of 1000000" in capsys.readouterr().err
 
 
-def test_an_objectives_settings_are_checked_before_anything_is_trained():
-    with pytest.raises(SettingError, match=r"^beta is 2: wanted"):
-        Stage(objective="temi", objective_settings={"beta": 2})
+def test_a_stage_goes_on_from_given_heads_and_leaves_them_alone(data):
+    first = train_stage(Stage(**SMALL, **STEPS, length=3, warmup=0, lr=1e-2), data, seed=0)
+    before = {name: tensor.clone() for name, tensor in first.heads.state_dict().items()}
+    stage = Stage(objective="temi", n_heads=9, **STEPS, length=1, warmup=0, lr=1e-6, batch_size=25)
+    second = train_stage(stage, data, seed=0, start=first.heads, position=1)
+    assert len(second.losses) == 3
+    for name, tensor in second.heads.state_dict().items():
+        assert torch.equal(first.heads.state_dict()[name], before[name])
+        torch.testing.assert_close(tensor, before[name], atol=1e-4, rtol=1e-4)
+    others = train_stage(stage, data, seed=0, start=first.heads, position=2)
+    assert others.losses != second.losses  # other batches
+
+
+def heads_at(value):
+    heads = HeadEnsemble(feature_dims=(2,), n_clusters=2, n_heads=2, hidden_dim=2, bottleneck_dim=2)
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.fill_(value)
+    return heads
+
+
+def test_a_head_that_has_leveled_off_gets_back_what_it_had():
+    leveling, heads = Leveling(2, n_heads=2), heads_at(0.0)
+    shares = [(0.5, 0.1), (0.5, 0.2), (0.5004, 0.3), (0.9, 0.3), (0.9, 0.3)]  # 0.0004 is no growth
+    done = []
+    for value, (one, other) in enumerate(shares):
+        with torch.no_grad():
+            for parameter in heads.parameters():
+                parameter.fill_(value)
+        done.append(leveling.all_done([one, other], heads))
+    assert done == [False, False, False, False, True]
+    leveling.restore_(heads)
+    for parameter in heads.parameters():
+        assert (parameter[0] == 2).all()  # though it would have grown again: alone it had stopped
+        assert (parameter[1] == 4).all()
+
+
+def test_no_patience_goes_to_the_end():
+    leveling = Leveling(0, n_heads=2)
+    assert not any(leveling.all_done([0.0, 0.0], heads_at(0.0)) for _ in range(5))
+    assert not Leveling(1, n_heads=2).all_done(None, heads_at(0.0))

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from headclust.cache.disk import write_errors
-from headclust.errors import ConflictError
+from headclust.errors import BusyError
 from headclust.progress import printable
 
 _NAME = "lock"
@@ -68,7 +68,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """Holds `folder/lock` for this process, making the folder; removes both at the end, the folder if it is empty.
 
     Raises:
-        ConflictError: A process that is alive, or on another machine, holds it.
+        BusyError: A process that is alive, or on another machine, holds it.
         HeadclustError: The folder cannot be made or written.
     """
     owner = Owner.current()
@@ -144,7 +144,7 @@ def _read_owner(lock: Path) -> Owner | None:
         return None
 
 
-def _conflict(folder: Path, holder: Owner) -> ConflictError:
+def _conflict(folder: Path, holder: Owner) -> BusyError:
     who = f"process {holder.pid} on {printable(holder.host)}"
     step = f"wait for it, or, if that process is gone, delete {printable(str(folder / _NAME))}"
-    return ConflictError(f"{printable(str(folder))} is being written by {who}: {step}.")
+    return BusyError(f"{printable(str(folder))} is being written by {who}: {step}.")

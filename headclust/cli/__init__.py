@@ -21,6 +21,7 @@ _COMMANDS = (
     features.embed,
     runs.fit,
     runs.settings,
+    runs.compare,
     runs.predict,
     runs.evaluate,
     features.import_,

@@ -9,10 +9,16 @@ from typing import Any
 
 import click
 
+from headclust.cli.comparison import print_comparison
 from headclust.cli.printing import PATH, percent, plain, print_metrics, table
 from headclust.errors import SettingError
 
 _SHOWN = ("accuracy", "nmi", "ami", "ari")
+# Written down, as loading the methods would make --help slow; a test holds it against the registry.
+_METHODS = (
+    "default, temi, wmi, pmi, temi-scan, scan, imc-swav, clc (a reconstruction), turtle, kmeans, spectral, "
+    "spherical-kmeans, gmm, ward, leiden or hdbscan"
+)
 
 
 @click.command()
@@ -35,7 +41,7 @@ def demo(output: Path) -> None:
 
 @click.command()
 @click.argument("features", nargs=-1, type=PATH)
-@click.option("--method", help="default, temi or kmeans. [default: default]")
+@click.option("--method", help=f"{_METHODS}. [default: default]")
 @click.option("--preset", help="ours, or authors for the authors' own settings. [default: ours]")
 @click.option(
     "--clusters", type=click.IntRange(1), metavar="K", help="Number of clusters. [default: the labelled classes]"
@@ -65,19 +71,46 @@ def fit(as_json: bool, changes: Sequence[str], **options: Any) -> None:
 @click.argument("method")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
 def settings(method: str, as_json: bool) -> None:
-    """List the settings of METHOD: values in both presets, and what they mean."""
+    """List the settings of METHOD: values in its presets, and what they mean."""
     from headclust import methods
 
-    _, ours = methods.find_preset(method, "ours")
-    _, authors = methods.find_preset(method, "authors")
-    listed = [
-        {"name": mine.name, "ours": mine.value, "authors": theirs.value, "meaning": mine.meaning}
-        for mine, theirs in zip(methods.settings(ours), methods.settings(authors), strict=True)
-    ]
+    name, _ = methods.find_preset(method, "ours")
+    recipes = {preset: methods.PRESETS[name][preset] for preset in ("ours", *methods.PRESETS[name])}
+    listed = {preset: {one.name: one for one in methods.settings(recipe)} for preset, recipe in recipes.items()}
+    meanings = {one.name: one.meaning for own in listed.values() for one in own.values()}
+    # With another optimizer or head, a preset has no value for some settings of another one.
+    values = {
+        name: {preset: getattr(own.get(name), "value", None) for preset, own in listed.items()} for name in meanings
+    }
+    rows = [{"name": name, **values[name], "meaning": meaning} for name, meaning in meanings.items()]
     if as_json:
-        click.echo(json.dumps(listed, indent=2))
+        click.echo(json.dumps(rows, indent=2))
         return
-    table(("name", "ours", "authors", "meaning"), [[plain(value) for value in row.values()] for row in listed])
+    table(("name", *listed, "meaning"), [[plain(value) for value in row.values()] for row in rows])
+
+
+@click.command()
+@click.argument("features", nargs=-1, type=PATH)
+@click.option("--methods", required=True, metavar="A,B,C", help="Methods to fit, separated by commas.")
+@click.option("--preset", default="ours", show_default=True, help="ours, or authors for the authors' own settings.")
+@click.option(
+    "--clusters", type=click.IntRange(1), metavar="K", help="Number of clusters. [default: the labelled classes]"
+)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Fits a method.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first of their seeds.")
+@click.option("--eval", "evaluate_on", multiple=True, type=PATH, metavar="FILE", help="Score on these features too.")
+@click.option("--device", help="cpu, cuda, cuda:N or mps. [default: the best there is]")
+@click.option("--json", "as_json", is_flag=True, help="Print one object.")
+def compare(methods: str, as_json: bool, **options: Any) -> None:
+    """Fit several methods to FEATURES (the newest under ./features/ unless given) and show them side by side."""
+    from headclust import verbs
+
+    named = [name.strip() for name in methods.split(",") if name.strip()]
+    compared = verbs.compare(methods=named, **options)
+    if as_json:
+        click.echo(json.dumps(compared, indent=2))
+    else:
+        print_comparison(compared)
 
 
 @click.command()

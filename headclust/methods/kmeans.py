@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import kmeans_plusplus
+from torch import Tensor
 
 from headclust import ensemble
 from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.heads import CentroidHeads
-from headclust.methods.result import FitResult, conclude, one_space
-from headclust.model import ClusterModel, fit_transform
+from headclust.methods.result import FitResult, check_fit, conclude
+from headclust.model import ClusterModel, FeatureTransform, fit_transform
 from headclust.progress import bar
-from headclust.seeding import stream_seed
-
-_RESTART_STREAM = 3
+from headclust.seeding import RESTART_STREAM, stream_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,36 +73,93 @@ def fit(
     Raises:
         SettingError: More than one space or stage, or a number of clusters that is not possible.
     """
-    space, stage = one_space(spaces, recipe, at_least=1)
+    check_fit(spaces, recipe, at_least=1)
+    (space,), (stage,) = spaces, recipe
     features = space.all()
     transform = fit_transform(features, stage.normalize)
     points = np.ascontiguousarray(transform(features).numpy())
-    centroids, inertias = [], []
-    with bar("k-means restarts", stage.n_heads) as advance:
-        for restart in range(stage.n_heads):
-            found, inertia = _lloyd(points, stage, stream_seed(seed, _RESTART_STREAM, restart) % 2**31)
-            centroids.append(torch.from_numpy(found))
-            inertias.append(inertia)
+    found = restarts(
+        points,
+        stage.n_clusters,
+        n_heads=stage.n_heads,
+        max_iter=stage.max_iter,
+        tolerance=stage.tolerance,
+        seed=seed,
+    )
+    return conclude_centroids(found, transform, features)
+
+
+class Restart(NamedTuple):
+    """What a restart of k-means found.
+
+    Attributes:
+        centroids: Shape (n_clusters, dim).
+        assignments: The nearest centroid of each point, int64 (n_points,).
+        inertia: Sum of squared distances to it.
+    """
+
+    centroids: Tensor
+    assignments: NDArray[np.int64]
+    inertia: float
+
+
+def restarts(
+    points: NDArray[np.float32],
+    n_clusters: int,
+    *,
+    n_heads: int,
+    max_iter: int,
+    tolerance: float,
+    seed: int,
+    spherical: bool = False,
+) -> list[Restart]:
+    """Runs k-means from several starts.
+
+    Args:
+        points: Shape (n_points, dim).
+        n_clusters: Number of clusters, at most n_points.
+        n_heads: Number of restarts.
+        max_iter: Iterations at most a restart.
+        tolerance: Relative fall of the inertia below which a restart stops.
+        seed: The fit's seed; restart r draws from its own stream of it.
+        spherical: Keep the centroids on the unit sphere, where the points then have to lie too.
+    """
+    found = []
+    with bar("k-means restarts", n_heads) as advance:
+        for number in range(n_heads):
+            stream = stream_seed(seed, RESTART_STREAM, number) % 2**31
+            found.append(_lloyd(points, n_clusters, max_iter, tolerance, stream, spherical))
             advance(1)
-    scale = (torch.tensor(inertias) / len(points)).clamp_min(torch.finfo(torch.float32).tiny)
-    heads = CentroidHeads(centroids=torch.stack(centroids), scale=scale)
-    model = ClusterModel(transform, heads, ensemble.choose(inertias), temperature=1.0)
-    history = [{"restart": restart, "inertia": inertia} for restart, inertia in enumerate(inertias)]
-    return conclude(model, features, losses=inertias, history=history)
+    return found
 
 
-def _lloyd(points: NDArray[np.float32], stage: Lloyd, seed: int) -> tuple[NDArray[np.float32], float]:
-    seeds, _ = kmeans_plusplus(points, stage.n_clusters, random_state=seed)
+def _lloyd(
+    points: NDArray[np.float32], n_clusters: int, max_iter: int, tolerance: float, seed: int, spherical: bool
+) -> Restart:
+    seeds, _ = kmeans_plusplus(points, n_clusters, random_state=seed)
     kmeans = faiss.Kmeans(
         points.shape[1],
-        stage.n_clusters,
-        niter=min(stage.max_iter, 2**31 - 1),
+        n_clusters,
+        niter=min(max_iter, 2**31 - 1),
         seed=seed,
-        early_stop_threshold=stage.tolerance,
+        spherical=spherical,
+        early_stop_threshold=tolerance,
         min_points_per_centroid=1,
         max_points_per_centroid=len(points),
     )
     kmeans.train(points, init_centroids=seeds)
-    distances, _ = kmeans.index.search(points, 1)
-    centroids = np.asarray(kmeans.centroids, dtype=np.float32).reshape(stage.n_clusters, -1)
-    return centroids, float(distances.sum(dtype=np.float64))
+    distances, nearest = kmeans.index.search(points, 1)
+    centroids = np.asarray(kmeans.centroids, dtype=np.float32).reshape(n_clusters, -1)
+    if spherical:
+        distances = 2 - 2 * distances  # faiss searches by cosine then
+    return Restart(torch.from_numpy(centroids), nearest[:, 0].astype(np.int64), float(distances.sum(dtype=np.float64)))
+
+
+def conclude_centroids(found: list[Restart], transform: FeatureTransform, features: Tensor) -> FitResult:
+    """The result of restarts on transformed `features` (n_samples, feature_dim): the lowest inertia speaks."""
+    inertias = [restart.inertia for restart in found]
+    scale = (torch.tensor(inertias) / len(features)).clamp_min(torch.finfo(torch.float32).tiny)
+    heads = CentroidHeads(centroids=torch.stack([restart.centroids for restart in found]), scale=scale)
+    model = ClusterModel((transform,), heads, ensemble.choose(inertias), temperature=1.0)
+    history = [{"restart": restart, "inertia": inertia} for restart, inertia in enumerate(inertias)]
+    return conclude(model, features, losses=inertias, history=history)

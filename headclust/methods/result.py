@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class FitResult:
         confidence: The chosen head's probability of its cluster, float32 (n_samples,).
         losses: Training loss of every head, the lower the better.
         history: Records of the training, JSON-like.
+        checkpoints: The head that was best by loss after so many steps, where the recipe keeps any: (step, model).
     """
 
     model: ClusterModel
@@ -32,6 +34,7 @@ class FitResult:
     confidence: NDArray[np.float32]
     losses: list[float]
     history: list[dict[str, Any]]
+    checkpoints: tuple[tuple[int, ClusterModel], ...] = ()
 
     @property
     def assignments(self) -> NDArray[np.int64]:
@@ -40,38 +43,45 @@ class FitResult:
         return chosen
 
 
-def one_space(spaces: tuple[Features, ...], recipe: tuple[Any, ...], *, at_least: int) -> tuple[Features, Any]:
-    """The only space and the only stage of a method that takes one of each, after a look whether they fit.
+def check_fit(spaces: tuple[Features, ...], recipe: tuple[Any, ...], *, at_least: int, several: bool = False) -> None:
+    """A look whether the spaces and the number of clusters fit a method.
 
     Args:
         spaces: Feature spaces.
-        recipe: Stages, with `n_clusters` resolved.
+        recipe: Stages, the first with `n_clusters` resolved.
         at_least: Samples the method needs.
+        several: Whether it takes more than one space.
 
     Raises:
-        SettingError: There are more of them, or the number of clusters is not set or above the number of samples.
+        SettingError: There are too many spaces, or the number of clusters is not set or above the number of samples.
         DataError: There are fewer samples than the method needs.
     """
-    if len(spaces) != 1 or len(recipe) != 1:
-        raise SettingError(f"this method takes one feature file and one stage: found {len(spaces)} and {len(recipe)}.")
-    (space,), (stage,) = spaces, recipe
-    if space.n_samples < at_least:
-        raise DataError(f"{space.n_samples} sample: this method needs at least {at_least}.")
-    if not 1 <= stage.n_clusters <= space.n_samples:
+    if len(spaces) != 1 and not (several and spaces):
+        raise SettingError(f"this method takes one feature file: found {len(spaces)}. turtle takes several spaces.")
+    n_samples, n_clusters = spaces[0].n_samples, recipe[0].n_clusters
+    if n_samples < at_least:
+        raise DataError(f"{n_samples} sample: this method needs at least {at_least}.")
+    if not 1 <= n_clusters <= n_samples:
         raise SettingError(
-            f"n_clusters is {stage.n_clusters}, of {space.n_samples} samples: wanted 1 to {space.n_samples}; "
+            f"n_clusters is {n_clusters}, of {n_samples} samples: wanted 1 to {n_samples}; "
             'set it with --clusters K, in Python with configure(recipe, {"n_clusters": K}).'
         )
-    return space, stage
 
 
-def conclude(model: ClusterModel, features: Tensor, *, losses: list[float], history: list[dict[str, Any]]) -> FitResult:
-    """The result of a fit: what `model` says of the features (n_samples, feature_dim) it was fitted on."""
-    clusters, confidence = model.assign(features)
+def conclude(
+    model: ClusterModel,
+    *spaces: Tensor,
+    losses: list[float],
+    history: list[dict[str, Any]],
+    checkpoints: Sequence[tuple[int, ClusterModel]] = (),
+) -> FitResult:
+    """The result of a fit: what `model` says of the features, (n_samples, feature_dim) a space, it was fitted on."""
+    clusters, confidence = model.assign(*spaces)
     return FitResult(
         model=model.to(torch.device("cpu")),
         head_assignments=clusters,
         confidence=confidence,
         losses=losses,
         history=history,
+        checkpoints=tuple(checkpoints),
     )

@@ -1,4 +1,4 @@
-"""TEMI: beta-weighted pointwise mutual information between neighbors, weighted by what the ensemble agrees on."""
+"""TEMI, and its relatives WMI and PMI: pointwise mutual information between neighbors, and how much a pair counts."""
 
 from __future__ import annotations
 
@@ -87,8 +87,45 @@ class Temi(nn.Module):
             q = log_q.exp()
             if self.training:
                 self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.marginal_momentum)
-            agreement = (q[0] * q[1]).sum(-1).mean(0)
+            weights = self.weights(q)
             log_marginal = self.marginal.clamp_min(torch.finfo(torch.float32).tiny).log()
         # flip(0) sets each student view against the teacher of the other one.
         pmi = torch.logsumexp(self.beta * (log_p + log_q.flip(0)) - log_marginal[:, None], dim=-1)
-        return -batch_mean(agreement * pmi, dims=(0, 2))
+        return -batch_mean(weights * pmi, dims=(0, 2))
+
+    def weights(self, q: Tensor) -> Tensor:
+        """How much each pair counts, (heads or 1, batch), for teacher probabilities (2, heads, batch, clusters)."""
+        return _agreement(q).mean(0, keepdim=True)
+
+    def summary(self) -> dict[str, Tensor]:
+        """Nothing beside the loss."""
+        return {}
+
+
+class Wmi(Temi):
+    """TEMI's objective with each head's own weights: w_h(x, x') = sum_c q_h(c|x) q_h(c|x').
+
+    Everything else, settings included, is `Temi`'s. The heads have nothing to do with each other, so each trains as it
+    would alone. Paper and author code (losses/mi.py) are TEMI's.
+    """
+
+    def weights(self, q: Tensor) -> Tensor:
+        """How much each pair counts for each head, (heads, batch), by the head's own teacher."""
+        return _agreement(q)
+
+
+class Pmi(Temi):
+    """TEMI's objective without weights: every pair counts one, w(x, x') = 1.
+
+    Everything else, settings included, is `Temi`'s. The heads have nothing to do with each other, so each trains as it
+    would alone. Paper and author code (losses/mi.py) are TEMI's.
+    """
+
+    def weights(self, q: Tensor) -> Tensor:
+        """One for every pair of every head, (heads, batch)."""
+        return torch.ones_like(q[0, ..., 0])
+
+
+def _agreement(q: Tensor) -> Tensor:
+    """Probability that a head's teacher puts both of a pair into one cluster, (heads, batch)."""
+    return (q[0] * q[1]).sum(-1)

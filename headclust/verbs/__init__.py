@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from headclust.verbs.comparing import compare
 from headclust.verbs.embedding import embed, estimate_embedding, import_array
-from headclust.verbs.fitting import Assigned, assign, fit
+from headclust.verbs.fitting import fit
 from headclust.verbs.results import evaluate, info, predict, verify
 
 __all__ = [
-    "Assigned",
-    "assign",
+    "compare",
     "embed",
     "estimate_embedding",
     "evaluate",

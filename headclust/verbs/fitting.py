@@ -1,24 +1,20 @@
-"""The verb that fits a method to features, and what it shares with those that use the outcome."""
+"""The verb that fits a method to features."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from headclust import ensemble, runs
-from headclust.cache import Features, load_features
+from headclust import runs
+from headclust.cache import load_features
 from headclust.device import description, resolve_device
 from headclust.errors import SettingError
-from headclust.methods import METHODS, configure, find_preset, settings
-from headclust.model import ClusterModel
+from headclust.methods import configure, find_preset, settings
 from headclust.progress import note
 from headclust.provenance import versions
 from headclust.spaces import check_alike, fingerprint, load_spaces, newest_features, reload_spaces
+from headclust.trials import check_neighbors, run_trial, with_clusters
 from headclust.verbs.places import run_path
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "faiss-cpu")
@@ -68,8 +64,8 @@ def fit(
     repeated = runs.read_config(config) if config else stated
     preset = repeated["preset"]
     method, recipe = find_preset(repeated["method"], preset)
-    given = {**(changes or {}), "n_clusters": clusters, "n_heads": heads}
-    given = {name: value for name, value in given.items() if value is not None}
+    options = {"n_clusters": clusters, "n_heads": heads}
+    given = {**(changes or {}), **{name: value for name, value in options.items() if value is not None}}
     recipe = configure(configure(recipe, repeated["settings"]), given)
     seed = int(repeated["seed"]) if seed is None else seed
     if config and not features:
@@ -82,22 +78,14 @@ def fit(
         check_alike(fingerprints, tests)
     if seed < 0:
         raise SettingError(f"seed {seed}: wanted 0 or more.")
-    _check_neighbors(given, spaces[0])
-    recipe = configure(recipe, {"n_clusters": _n_clusters(recipe, spaces[0])})
+    check_neighbors(given, spaces[0])
+    recipe = with_clusters(recipe, spaces[0])
     default = run_path(spaces[0], method, preset, seed)
     runs.check_free(output or runs.unique_path(default), overwrite=overwrite)
 
     chosen_device = resolve_device(device)
-    start = time.perf_counter()
-    # Here labels end: a method gets features without them.
-    unlabelled = tuple(replace(space, labels=None, class_names=()) for space in spaces)
-    result = METHODS[method](unlabelled, recipe, seed, device=chosen_device)
-    seconds = time.perf_counter() - start
-
-    labels, chosen, n_clusters = spaces[0].labels, result.model.chosen, result.model.n_clusters
-    report = ensemble.summarize(result.head_assignments, chosen, n_clusters, seconds=seconds, labels=labels)
-    if tests:
-        report["eval"] = assign(result.model, tests[0]).report
+    trial = run_trial(spaces, method, recipe, seed, device=chosen_device, tests=tests)
+    result, report = trial.result, trial.report
     _warn_of_collapse(report)
     return runs.write_run(
         output or runs.unique_path(default),  # looked up again: another fit may have taken the name meanwhile
@@ -106,7 +94,6 @@ def fit(
             "preset": preset,
             "seed": seed,
             "settings": {setting.name: setting.value for setting in settings(recipe)},
-            "recipe": [asdict(stage) for stage in recipe],
             "features": fingerprints,
             "versions": versions(_LIBRARIES),
             **description(chosen_device),
@@ -117,49 +104,6 @@ def fit(
         assignments=(spaces[0].sample_ids, result.assignments, result.confidence),
         overwrite=overwrite,
     )
-
-
-@dataclass(frozen=True)
-class Assigned:
-    """What a model says of samples: their clusters, int64 (n,), its confidence (n,), and the report."""
-
-    clusters: np.ndarray
-    confidence: np.ndarray
-    report: dict[str, Any]
-
-
-def assign(model: ClusterModel, features: Features) -> Assigned:
-    """Assigns clusters to features, and scores them where they have labels."""
-    start = time.perf_counter()
-    clusters, confidence = model.assign(features.all())
-    report = ensemble.summarize(
-        clusters,
-        model.chosen,
-        model.n_clusters,
-        seconds=time.perf_counter() - start,
-        labels=features.labels,
-    )
-    return Assigned(clusters[model.chosen], confidence, report)
-
-
-def _n_clusters(recipe: tuple[Any, ...], space: Features) -> int:
-    """The recipe's number of clusters, or the number of classes among the labels."""
-    wanted: int = recipe[0].n_clusters
-    known = space.labels[space.labels >= 0] if space.labels is not None else np.empty(0)
-    if wanted == 0 and len(known) == 0:
-        raise SettingError("the features have no labels to count classes by: say how many clusters with --clusters K.")
-    wanted = wanted or len(np.unique(known))
-    if wanted > space.n_samples:
-        raise SettingError(f"{wanted} clusters asked of {space.n_samples} samples: wanted at most {space.n_samples}.")
-    return wanted
-
-
-def _check_neighbors(given: Mapping[str, Any], space: Features) -> None:
-    # The default is cut to what there is; a number someone asked for is not changed behind their back.
-    n_neighbors = int(given.get("n_neighbors", 0))
-    if n_neighbors >= space.n_samples:
-        most = space.n_samples - 1
-        raise SettingError(f"n_neighbors is {n_neighbors}, of {space.n_samples} samples: wanted at most {most}.")
 
 
 def _warn_of_collapse(report: Mapping[str, Any]) -> None:

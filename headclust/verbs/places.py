@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from headclust.cache import Features
+from headclust.naming import file_name
 from headclust.spaces import FEATURES_FOLDER
 
 RUNS_FOLDER = Path("runs")
@@ -20,9 +20,3 @@ def run_path(space: Features, method: str, preset: str, seed: int) -> Path:
     """`runs/DATASET-BACKBONE-METHOD-sSEED`, and the preset where it is not ours."""
     told = [space.attributes.get("dataset"), space.path.stem if space.path else None, method, f"s{seed}"]
     return RUNS_FOLDER / file_name("-".join(str(part) for part in [*told, "" if preset == "ours" else preset] if part))
-
-
-def file_name(text: str) -> str:
-    """`text` with everything but letters, digits and `._=+@` turned into "-", so that it can name a file anywhere."""
-    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")  # what is not UTF-8 stays apart
-    return re.sub(r"[^\w.=+@-]+", "-", text).strip("-.") or "unnamed"

@@ -14,10 +14,10 @@ from headclust.cache import load_features, verify_features
 from headclust.datasets import ImageSet, open_source
 from headclust.embed import embed_images
 from headclust.errors import ConflictError, SettingError
+from headclust.naming import file_name
 from headclust.probes import probe
 from headclust.spaces import check_alike, reload_spaces
-from headclust.verbs.fitting import assign
-from headclust.verbs.places import file_name
+from headclust.trials import assign
 
 
 def predict(
@@ -57,7 +57,7 @@ def predict(
     paths = features or [embed(space, run, str(data), split) for space in stated]
     found = [load_features(path) for path in paths]
     check_alike(stated, found)
-    assigned = assign(fitted.model, found[0])
+    assigned = assign(fitted.model, found)
     told = [found[0].attributes["dataset"], found[0].attributes.get("split", "all"), found[0].attributes["backbone"]]
     default = run / "predicted" / f"{file_name('-'.join(told))}.csv" if features else paths[0].with_suffix(".csv")
     return runs.write_assignments(output or default, found[0].sample_ids, assigned.clusters, assigned.confidence)
@@ -83,7 +83,7 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
     report = dict(fitted.metrics)
     if found:
         check_alike(fitted.config["features"], found)
-        report = assign(fitted.model, found[0]).report
+        report = assign(fitted.model, found).report
     if probes:
         train = reload_spaces(fitted.config["features"])[0]
         report["probes"] = probe(train, found[0])

@@ -8,26 +8,32 @@ from hypothesis import strategies as st
 from headclust import methods
 from headclust.errors import SettingError
 from headclust.methods import METHODS, PRESETS, configure, find_preset, settings
-from headclust.objectives import OBJECTIVES
+from headclust.stages import INHERITED, PARTS, Stage
 
 PAIRS = [(method, preset) for method in METHODS for preset in PRESETS[method]]
 
 
-def test_every_method_has_both_presets():
-    assert {method: set(presets) for method, presets in PRESETS.items()} == {
-        method: {"ours", "authors"} for method in METHODS
-    }
+def test_every_method_has_our_preset():
+    assert {method for method, presets in PRESETS.items() if "ours" in presets} == set(METHODS)
 
 
 @pytest.mark.parametrize(("method", "preset"), PAIRS)
-def test_settings_are_the_stages_fields_and_the_objectives_arguments(method, preset):
-    for stage in PRESETS[method][preset]:
-        wanted = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
-        if "objective" in wanted:
-            changed = wanted.pop("objective_settings")
-            parameters = inspect.signature(OBJECTIVES[stage.objective]).parameters.values()
-            wanted |= {p.name: p.default for p in parameters if p.default is not p.empty} | changed
-        assert {setting.name: setting.value for setting in settings((stage,))} == wanted
+def test_settings_are_what_the_stages_use_and_their_parts_arguments(method, preset):
+    recipe, wanted = PRESETS[method][preset], {}
+    for place, stage in enumerate(recipe):
+        own = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
+        prefix = f"{stage.objective.replace('-', '_')}." if place else ""
+        if isinstance(stage, Stage):
+            hidden = {"objective", *stage.unused, *(INHERITED if place else ())}
+            for part, registry in PARTS.items():
+                changed = own.pop(f"{part}_settings")
+                parameters = inspect.signature(registry[getattr(stage, part)]).parameters.values()
+                if not (place and part in INHERITED):
+                    own |= {p.name: p.default for p in parameters if p.default is not p.empty} | changed
+                own.pop("seed", None)
+            own = {name: value for name, value in own.items() if name not in hidden}
+        wanted |= {prefix + name: value for name, value in own.items()}
+    assert {setting.name: setting.value for setting in settings(recipe)} == wanted
 
 
 @pytest.mark.parametrize(("method", "preset"), PAIRS)
@@ -36,13 +42,18 @@ def test_every_setting_has_a_meaning_and_a_type_that_text_can_be_read_as(method,
         assert len(setting.meaning) > 15, setting.name
         assert setting.meaning.endswith("."), setting.name
         assert "  " not in setting.meaning
-        assert type(setting.value) in (int, float, str), setting.name
+        assert type(setting.value) in (int, float, str, bool), setting.name
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_presets_of_a_method_have_the_same_settings(method):
-    ours, authors = (settings(PRESETS[method][preset]) for preset in ("ours", "authors"))
-    assert [(s.name, s.meaning, type(s.value)) for s in ours] == [(s.name, s.meaning, type(s.value)) for s in authors]
+def test_a_setting_means_the_same_in_every_preset(method):
+    seen = {}
+    for preset in PRESETS[method].values():
+        for setting in settings(preset):
+            assert seen.setdefault(setting.name, (setting.meaning, type(setting.value))) == (
+                setting.meaning,
+                type(setting.value),
+            )
 
 
 @pytest.mark.parametrize(("method", "preset"), PAIRS)
@@ -56,7 +67,7 @@ def test_every_setting_can_be_written_as_text(method, preset):
 def test_every_numeric_setting_can_be_changed(method, preset):
     recipe = PRESETS[method][preset]
     for setting in settings(recipe):
-        if isinstance(setting.value, str):
+        if isinstance(setting.value, str | bool):
             continue
         value = setting.value + 1 if isinstance(setting.value, int) else setting.value * 0.99
         changed = {s.name: s.value for s in settings(configure(recipe, {setting.name: value}))}
@@ -86,10 +97,38 @@ def test_a_configured_recipe_says_all_of_its_objectives_settings():
     }
 
 
-def test_a_setting_changes_in_every_stage_that_has_it():
-    recipe = configure(PRESETS["temi"]["ours"] * 2, {"lr": 0.5})
-    assert [stage.lr for stage in recipe] == [0.5, 0.5]
-    assert len(settings(recipe)) == len(settings(PRESETS["temi"]["ours"]))
+TWO = (
+    Stage(objective="temi", lr=0.1),
+    Stage(objective="wmi", lr=0.2, objective_settings={"beta": 0.8}),
+)
+
+
+def test_settings_of_a_later_stage_have_its_name_and_the_model_is_the_first_ones():
+    values = {setting.name: setting.value for setting in settings(TWO)}
+    assert (values["lr"], values["wmi.lr"], values["beta"], values["wmi.beta"]) == (0.1, 0.2, 0.6, 0.8)
+    assert "wmi.n_clusters" not in values
+    assert "wmi.hidden_dim" not in values
+    first, second = configure(TWO, {"wmi.lr": "0.3", "beta": 0.7, "n_clusters": 5, "wmi.weight_decay": 0})
+    assert (first.lr, second.lr, first.n_clusters) == (0.1, 0.3, 5)
+    assert (first.objective_settings["beta"], second.objective_settings["beta"]) == (0.7, 0.8)
+    assert (first.optimizer_settings["weight_decay"], second.optimizer_settings["weight_decay"]) == (1e-4, 0.0)
+
+
+def test_another_head_or_optimizer_brings_its_own_settings():
+    (stage,) = configure(PRESETS["temi"]["ours"], {"head": "linear", "optimizer": "sgd", "sgd_momentum": "0.5"})
+    assert (stage.head, stage.head_settings) == ("linear", {})
+    assert stage.optimizer_settings == {"weight_decay": 0.0, "sgd_momentum": 0.5}
+    for changes, name in (({"head": "linear", "hidden_dim": 9}, "hidden_dim"), ({"sgd_momentum": 0.5}, "sgd_momentum")):
+        with pytest.raises(SettingError, match=f"unknown setting '{name}'"):
+            configure(PRESETS["temi"]["ours"], changes)
+    assert configure(PRESETS["temi"]["ours"], {"head": "mlp"})[0].head_settings["hidden_dim"] == 128  # nothing changed
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
+def test_truths_are_read_as_such(text, value):
+    assert configure(PRESETS["temi"]["ours"], {"augment": text})[0].augment is value
+    with pytest.raises(SettingError, match="augment is 'maybe': wanted true or false"):
+        configure(PRESETS["temi"]["ours"], {"augment": "maybe"})
 
 
 @pytest.mark.parametrize(
@@ -120,9 +159,10 @@ def test_text_is_read_as_the_settings_type(name, value, wanted):
         ("transform", 3, "transform is 3: wanted a name"),
         ("beta", "x", "beta is 'x': wanted a number, for example 0.6"),
         ("beta", "1.5", "beta is 1.5: wanted 0.5 to 1"),
-        ("length", "0", "length is 0: wanted more than 0"),
+        ("length", "-1", "length is -1: wanted 0 or more"),
         ("transform", "whiten", "transform is 'whiten': wanted one of none, l2, standardize, pca"),
-        ("objective", "scan", "objective is 'scan': wanted one of temi"),
+        ("objective", "scan", "unknown setting 'objective'"),
+        ("head", "tail", "unknown head 'tail'"),
     ],
 )
 def test_wrong_types_and_ranges_are_refused_by_name(name, value, message):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,14 +10,18 @@ from headclust.methods import METHODS, PRESETS, configure, kmeans
 from headclust.metrics import accuracy
 from headclust.model import fit_transform
 from headclust.neighbors import nearest_neighbors
+from headclust.sampling import Samples
 from headclust.train import train_stage
+from headclust.trials import run_trial
+
+RELATIVES = ("wmi", "pmi", "temi-scan")  # TEMI's recipe with another objective
 
 
 @pytest.fixture
 def fit(quick):
-    def fit_temi(features, n_clusters=4, *, seed=0, labels=None, preset="ours", **changes):
-        recipe = configure(PRESETS["temi"][preset], {"n_clusters": n_clusters, **quick, **changes})
-        return METHODS["temi"]((Features.from_array(features, labels=labels),), recipe, seed)
+    def fit_temi(features, n_clusters=4, *, seed=0, labels=None, method="temi", preset="ours", **changes):
+        recipe = configure(PRESETS[method][preset], {"n_clusters": n_clusters, **quick, **changes})
+        return METHODS[method]((Features.from_array(features, labels=labels),), recipe, seed)
 
     return fit_temi
 
@@ -25,7 +31,7 @@ def test_a_few_lines_over_the_training_loop(fit, blobs, quick):
     (stage,) = configure(PRESETS["temi"]["ours"], {"n_clusters": 4, "n_neighbors": 7, **quick})
     features = torch.tensor(blobs.features)
     transform = fit_transform(features, "pca", n_components=256)
-    trained = train_stage(stage, transform(features), nearest_neighbors(features, 7).indices, seed=0)
+    trained = train_stage(stage, Samples((transform(features),), nearest_neighbors(features, 7).indices), seed=0)
     assert result.losses == trained.losses
     assert result.history == trained.history
     assert result.model.temperature == trained.temperature == 0.1
@@ -86,8 +92,9 @@ def test_duplicates_and_zero_rows(fit, blobs):
     assert np.isfinite(result.confidence).all()
 
 
-def test_blobs_are_found_as_well_as_by_kmeans(fit, blobs):
-    result = fit(blobs.features, n_heads=4, length=150, warmup=15, n_neighbors=10)
+@pytest.mark.parametrize("method", ["temi", *RELATIVES])
+def test_blobs_are_found_as_well_as_by_kmeans(fit, blobs, method):
+    result = fit(blobs.features, method=method, n_heads=4, length=150, warmup=15, n_neighbors=10)
     (lloyd,) = configure(kmeans.PRESETS["ours"], {"n_clusters": 4})
     baseline = METHODS["kmeans"]((Features.from_array(blobs.features),), (lloyd,), 0)
     found = accuracy(result.assignments, blobs.labels)
@@ -95,8 +102,33 @@ def test_blobs_are_found_as_well_as_by_kmeans(fit, blobs):
     assert found > 0.95
 
 
-def test_one_space_and_one_stage_only(blobs):
+@pytest.mark.parametrize("preset", ["ours", "authors"])
+@pytest.mark.parametrize("method", RELATIVES)
+def test_relatives_differ_in_the_objective_alone(method, preset):
+    (stage,), (temi,) = PRESETS[method][preset], PRESETS["temi"][preset]
+    assert stage.objective == method
+    assert replace(stage, objective="temi") == temi
+    assert list(PRESETS[method]) == list(PRESETS["temi"])
+
+
+def test_a_wmi_head_trains_as_it_would_alone_and_a_temi_head_does_not(fit, blobs):
+    for method, alike in (("wmi", True), ("pmi", True), ("temi-scan", True), ("temi", False)):
+        alone, together = (fit(blobs.features, method=method, n_heads=n, length=20, lr=1e-3) for n in (1, 3))
+        assert (together.losses[0] == pytest.approx(alone.losses[0], rel=1e-3)) == alike, method
+
+
+@pytest.mark.parametrize("n_clusters", [20, 60])
+def test_more_clusters_than_classes(quick, blobs, n_clusters):
+    changes = {"n_clusters": n_clusters, "beta": 1.0, **quick, "length": 200, "n_neighbors": 5}
+    features = Features.from_array(blobs.features, labels=blobs.labels)
+    report = run_trial((features,), "temi", configure(PRESETS["temi"]["ours"], changes), 0).report
+    assert report["clusters_used"] > 4
+    # Every cluster counts as its majority class where classes are fewer; one to one, most clusters are left over.
+    assert report["accuracy_majority"] > 0.95
+    assert report["accuracy"] < report["accuracy_majority"]
+
+
+def test_one_space_only(blobs):
     features, recipe = Features.from_array(blobs.features), PRESETS["temi"]["ours"]
-    for spaces, stages in (((features, features), recipe), ((features,), recipe * 2)):
-        with pytest.raises(SettingError, match="one feature file and one stage"):
-            METHODS["temi"](spaces, stages, 0)
+    with pytest.raises(SettingError, match="takes one feature file: found 2"):
+        METHODS["temi"]((features, features), configure(recipe, {"n_clusters": 4}), 0)

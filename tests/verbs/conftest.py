@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from conftest import make_blobs
+from conftest import make_blobs, short
 
 from headclust import verbs
 
@@ -16,10 +16,9 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def fit(quick, here):
+def fit(here):
     def fit_quickly(*paths, method="temi", output="run", **options):
-        changes = dict(quick) if method == "temi" else {}
-        options["changes"] = {**changes, **options.pop("changes", {})}
+        options["changes"] = {**short(method), **options.pop("changes", {})}
         return verbs.fit(paths, method=method, output=here / output, **options)
 
     return fit_quickly

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from headclust import ensemble, load_features, runs, verbs
+from headclust import ensemble, load_features, runs, trials, verbs
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.methods import METHODS
 from headclust.probes import probe
@@ -22,7 +22,7 @@ def test_predict_other_samples(fit, blob_file, test_file):
     run = fit(blob_file)
     csv_file = verbs.predict(run, features=[test_file])
     assert csv_file == run / "predicted" / "blobs-test-gauss.csv"
-    assigned = verbs.assign(runs.read_run(run).model, load_features(test_file))
+    assigned = trials.assign(runs.read_run(run).model, [load_features(test_file)])
     assert [row["sample_id"] for row in rows(csv_file)] == [f"t{i}" for i in range(60)]
     assert [int(row["cluster"]) for row in rows(csv_file)] == assigned.clusters.tolist()
 
@@ -161,7 +161,7 @@ def test_evaluate_with_probes(fit, blob_file, test_file):
 
 def test_assign_scores_the_chosen_head(fit, blob_file, test_file):
     model, features = runs.read_run(fit(blob_file)).model, load_features(test_file)
-    assigned = verbs.assign(model, features)
+    assigned = trials.assign(model, [features])
     heads = model.probs(features.all()).argmax(-1).numpy()
     wanted = ensemble.summarize(heads, model.chosen, 4, seconds=0, labels=features.labels)
     assert {**assigned.report, "seconds": 0} == wanted

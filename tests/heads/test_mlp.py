@@ -1,14 +1,11 @@
-import copy
-
 import pytest
 import torch
-from sklearn.metrics import pairwise_distances_argmin
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from headclust.heads import CentroidHeads, HeadEnsemble, ema_update_
+from headclust.heads import HeadEnsemble
 
-SHAPE = {"feature_dim": 10, "n_clusters": 6, "hidden_dim": 16, "bottleneck_dim": 8}
+SHAPE = {"feature_dims": (10,), "n_clusters": 6, "hidden_dim": 16, "bottleneck_dim": 8}
 
 
 @pytest.fixture
@@ -105,7 +102,7 @@ def test_heads_and_seeds_start_differently():
 
 def test_the_start_is_the_authors():
     # methods.md 1b: truncated normal of std 0.02, biases 0; nn.Linear's own for the directions, lengths 1.
-    state = HeadEnsemble(feature_dim=64, n_clusters=20, n_heads=2, seed=0).state_dict()
+    state = HeadEnsemble(feature_dims=(64,), n_clusters=20, n_heads=2, seed=0).state_dict()
     for name in ("hidden_weight", "bottleneck_weight"):
         assert float(state[name].std()) == pytest.approx(0.02, rel=0.02)
         assert abs(float(state[name].mean())) < 3e-4
@@ -124,61 +121,10 @@ def test_starting_leaves_the_global_generator_alone():
 
 
 def test_shapes_and_the_last_layer(ensemble):
-    assert (ensemble.input_dim, ensemble.n_clusters) == (10, 6)
+    assert (ensemble.input_dims, ensemble.n_clusters) == ((10,), 6)
     assert {id(p) for p in ensemble.last_layer} == {id(ensemble.prototype_direction), id(ensemble.prototype_length)}
 
 
 def test_from_state_gives_the_same_heads(ensemble):
     copied = HeadEnsemble.from_state(ensemble.state_dict())
     assert torch.equal(copied(features()).logits, ensemble(features()).logits)
-
-
-def test_ema_update_(ensemble):
-    teacher = copy.deepcopy(ensemble)
-    before = {name: p.detach().clone() for name, p in teacher.named_parameters()}
-    with torch.no_grad():
-        for p in ensemble.parameters():
-            p.add_(1.0)
-    student = {name: p.detach().clone() for name, p in ensemble.named_parameters()}
-    ema_update_(teacher, ensemble, 0.9)
-    for name, p in teacher.named_parameters():
-        torch.testing.assert_close(p.detach(), 0.9 * before[name] + 0.1 * student[name])
-    for name, p in ensemble.named_parameters():
-        assert torch.equal(p, student[name])
-
-
-@pytest.mark.parametrize(("momentum", "moved"), [(1.0, 0.0), (0.0, 1.0)])
-def test_ema_update_at_its_ends(momentum, moved):
-    teacher, student = nn.Linear(2, 2), nn.Linear(2, 2)
-    wanted = copy.deepcopy(student if moved else teacher).state_dict()
-    ema_update_(teacher, student, momentum)
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in teacher.state_dict().items())
-
-
-@pytest.fixture
-def centroids():
-    generator = torch.Generator().manual_seed(2)
-    return CentroidHeads(centroids=torch.randn(3, 5, 10, generator=generator), scale=torch.tensor([1.0, 2.0, 0.5]))
-
-
-def test_centroid_logits_are_minus_squared_distances_in_units_of_the_scale(centroids):
-    x = features()
-    logits = centroids(x).logits
-    assert logits.shape == (2, 3, 7, 5)
-    gaps = x.double()[:, None, :, None] - centroids.centroids.double()[None, :, None]
-    wanted = -gaps.square().sum(-1) / centroids.scale.double()[:, None, None]
-    torch.testing.assert_close(logits.double(), wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_the_largest_centroid_logit_is_the_nearest_centroid(centroids):
-    x = features(views=1, batch=200)
-    found = centroids(x).logits[0].argmax(-1)
-    for head in range(3):
-        nearest = pairwise_distances_argmin(x[0].numpy(), centroids.centroids[head].numpy())
-        assert found[head].tolist() == nearest.tolist()
-
-
-def test_centroid_heads_from_state(centroids):
-    copied = CentroidHeads.from_state(centroids.state_dict())
-    assert (copied.input_dim, copied.n_clusters) == (10, 5)
-    assert torch.equal(copied(features()).logits, centroids(features()).logits)

@@ -1,31 +1,15 @@
-"""Clustering heads, all of an ensemble in one set of tensors with a leading heads axis."""
+"""Heads of DINO and TEMI: a small network that ends in weight-normalised prototypes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headclust.seeding import torch_generator
-
-_HEAD_STREAM = 1
-
-
-class HeadOutput(NamedTuple):
-    """What heads say of a batch.
-
-    Attributes:
-        logits: Shape (views, heads, batch, clusters).
-        embedding: L2-normalised input of the last layer, shape (views, heads, batch, dim), where a head has one.
-        space_logits: One tensor shaped like `logits` a feature space, for methods whose terms are per space.
-    """
-
-    logits: Tensor
-    embedding: Tensor | None = None
-    space_logits: tuple[Tensor, ...] | None = None
+from headclust.heads.output import HeadOutput, views_first
+from headclust.seeding import HEAD_STREAM, torch_generator
 
 
 class HeadEnsemble(nn.Module):
@@ -37,7 +21,7 @@ class HeadEnsemble(nn.Module):
     Author code: https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (model_builders).
 
     Args:
-        feature_dim: Dimension of the input.
+        feature_dims: Dimension of the input: one space.
         n_clusters: Number of prototypes a head.
         n_heads: Number of heads.
         hidden_dim: Width of the hidden layer.
@@ -46,11 +30,12 @@ class HeadEnsemble(nn.Module):
     """
 
     kind = "mlp"
+    several_spaces = False
 
     def __init__(
         self,
         *,
-        feature_dim: int,
+        feature_dims: Sequence[int],
         n_clusters: int,
         n_heads: int,
         hidden_dim: int = 512,
@@ -58,6 +43,7 @@ class HeadEnsemble(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        (feature_dim,) = feature_dims
         self.hidden_weight = nn.Parameter(torch.empty(n_heads, hidden_dim, feature_dim))
         self.hidden_bias = nn.Parameter(torch.zeros(n_heads, hidden_dim))
         self.bottleneck_weight = nn.Parameter(torch.empty(n_heads, bottleneck_dim, hidden_dim))
@@ -67,7 +53,7 @@ class HeadEnsemble(nn.Module):
         bound = bottleneck_dim**-0.5  # nn.Linear's own initialisation, as the authors leave it for the last layer
         with torch.no_grad():
             for head in range(n_heads):
-                generator = torch_generator(seed, _HEAD_STREAM, head)
+                generator = torch_generator(seed, HEAD_STREAM, head)
                 nn.init.trunc_normal_(self.hidden_weight[head], std=0.02, generator=generator)
                 nn.init.trunc_normal_(self.bottleneck_weight[head], std=0.02, generator=generator)
                 nn.init.uniform_(self.prototype_direction[head], -bound, bound, generator=generator)
@@ -78,7 +64,7 @@ class HeadEnsemble(nn.Module):
         heads, hidden_dim, feature_dim = state["hidden_weight"].shape
         _, n_clusters, bottleneck_dim = state["prototype_direction"].shape
         ensemble = cls(
-            feature_dim=feature_dim,
+            feature_dims=(feature_dim,),
             n_clusters=n_clusters,
             n_heads=heads,
             hidden_dim=hidden_dim,
@@ -88,9 +74,9 @@ class HeadEnsemble(nn.Module):
         return ensemble
 
     @property
-    def input_dim(self) -> int:
-        """Dimension of the features it takes."""
-        return self.hidden_weight.shape[-1]
+    def input_dims(self) -> tuple[int, ...]:
+        """Dimension of the features it takes, one a space."""
+        return (self.hidden_weight.shape[-1],)
 
     @property
     def n_clusters(self) -> int:
@@ -102,8 +88,9 @@ class HeadEnsemble(nn.Module):
         """The prototypes' parameters, which some recipes freeze at first."""
         return self.prototype_direction, self.prototype_length
 
-    def forward(self, features: Tensor) -> HeadOutput:
-        """Logits and embeddings of `features` (views, batch, feature_dim)."""
+    def forward(self, *spaces: Tensor) -> HeadOutput:
+        """Logits and embeddings of the one space's features (views, batch, feature_dim)."""
+        (features,) = spaces
         views, batch, dim = features.shape
         heads, hidden, _ = self.hidden_weight.shape
         rows = features.reshape(views * batch, dim)
@@ -114,56 +101,4 @@ class HeadEnsemble(nn.Module):
         embedding = F.normalize(bottleneck, dim=-1)
         prototypes = F.normalize(self.prototype_direction, dim=-1) * self.prototype_length
         logits = torch.bmm(embedding, prototypes.transpose(1, 2))
-        return HeadOutput(_views_first(logits, views), _views_first(embedding, views))
-
-
-class CentroidHeads(nn.Module):
-    """Nearest centroid: a logit is minus the squared distance, in units of the mean one to the own centroid.
-
-    Args:
-        centroids: Shape (heads, clusters, dim).
-        scale: Mean squared distance of the fitted samples to their centroid, shape (heads,), positive.
-    """
-
-    kind = "centroids"
-    centroids: Tensor
-    scale: Tensor
-
-    def __init__(self, *, centroids: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("centroids", centroids)
-        self.register_buffer("scale", scale)
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> CentroidHeads:
-        """Heads with the buffers of another one's `state_dict()`."""
-        return cls(centroids=state["centroids"], scale=state["scale"])
-
-    @property
-    def input_dim(self) -> int:
-        """Dimension of the features it takes."""
-        return self.centroids.shape[-1]
-
-    @property
-    def n_clusters(self) -> int:
-        """Number of clusters a head."""
-        return self.centroids.shape[1]
-
-    def forward(self, features: Tensor) -> HeadOutput:
-        """Logits of `features` (views, batch, dim)."""
-        # Matrix products make distances of what lies far from the origin imprecise; distances do not mind a shift.
-        center = self.centroids.mean((0, 1))
-        distances = torch.cdist((features - center)[:, None], (self.centroids - center)[None]).square()
-        return HeadOutput(-distances / self.scale[:, None, None])
-
-
-def _views_first(values: Tensor, views: int) -> Tensor:
-    heads, rows, dim = values.shape
-    return values.view(heads, views, rows // views, dim).transpose(0, 1)
-
-
-@torch.no_grad()
-def ema_update_(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Moves every parameter of `teacher` to momentum * teacher + (1 - momentum) * student, in place."""
-    for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
-        slow.lerp_(fast, 1 - momentum)
+        return HeadOutput(views_first(logits, views), views_first(embedding, views))

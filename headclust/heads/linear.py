@@ -1,0 +1,70 @@
+"""Linear heads, as SCAN has on frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from headclust.heads.output import HeadOutput, views_first
+from headclust.seeding import HEAD_STREAM, torch_generator
+
+
+class LinearHeads(nn.Module):
+    """A linear layer with bias a head, initialised as `torch.nn.Linear` is.
+
+    Args:
+        feature_dims: Dimension of the input: one space.
+        n_clusters: Number of clusters a head.
+        n_heads: Number of heads.
+        seed: The ensemble's seed; head h starts from its own stream of it.
+    """
+
+    kind = "linear"
+    several_spaces = False
+
+    def __init__(self, *, feature_dims: Sequence[int], n_clusters: int, n_heads: int, seed: int = 0) -> None:
+        super().__init__()
+        (feature_dim,) = feature_dims
+        self.weight = nn.Parameter(torch.empty(n_heads, n_clusters, feature_dim))
+        self.cluster_bias = nn.Parameter(torch.empty(n_heads, n_clusters))
+        bound = feature_dim**-0.5
+        with torch.no_grad():
+            for head in range(n_heads):
+                generator = torch_generator(seed, HEAD_STREAM, head)
+                nn.init.uniform_(self.weight[head], -bound, bound, generator=generator)
+                nn.init.uniform_(self.cluster_bias[head], -bound, bound, generator=generator)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> LinearHeads:
+        """Heads with the parameters of another ensemble's `state_dict()`, whose shapes say everything else."""
+        n_heads, n_clusters, feature_dim = state["weight"].shape
+        ensemble = cls(feature_dims=(feature_dim,), n_clusters=n_clusters, n_heads=n_heads)
+        ensemble.load_state_dict(state)
+        return ensemble
+
+    @property
+    def input_dims(self) -> tuple[int, ...]:
+        """Dimension of the features it takes, one a space."""
+        return (self.weight.shape[-1],)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters a head."""
+        return self.weight.shape[1]
+
+    @property
+    def last_layer(self) -> tuple[nn.Parameter, ...]:
+        """All there is: a recipe that freezes it trains nothing meanwhile."""
+        return self.weight, self.cluster_bias
+
+    def forward(self, *spaces: Tensor) -> HeadOutput:
+        """Logits of the one space's features (views, batch, feature_dim)."""
+        (features,) = spaces
+        views, batch, dim = features.shape
+        heads, clusters, _ = self.weight.shape
+        # The input is shared, so all heads are one matrix product.
+        rows = features.reshape(views * batch, dim)
+        logits = nn.functional.linear(rows, self.weight.view(heads * clusters, dim), self.cluster_bias.view(-1))
+        return HeadOutput(views_first(logits.view(views * batch, heads, clusters).transpose(0, 1), views))

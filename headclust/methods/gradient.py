@@ -1,0 +1,106 @@
+"""Any recipe of gradient stages on feature spaces: what TEMI, SCAN, IMC-SwAV, CLC and TURTLE share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from headclust import ensemble
+from headclust.cache import Features
+from headclust.errors import SettingError
+from headclust.heads import HEADS
+from headclust.methods.result import FitResult, check_fit, conclude
+from headclust.model import ClusterModel, FeatureTransform, fit_transform
+from headclust.neighbors import neighbor_list
+from headclust.progress import note
+from headclust.sampling import Samples, needs_neighbors
+from headclust.stages import Stage, build_objective
+from headclust.train import Trained, train_stage
+
+
+def fit(
+    spaces: tuple[Features, ...], recipe: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
+) -> FitResult:
+    """Trains the heads of a recipe, stage after stage. The head with the lowest loss of the first stage speaks.
+
+    The first stage's loss, because it is what tells clusterings apart: what a later stage refines is not comparable
+    between heads.
+
+    Args:
+        spaces: Feature spaces of the same samples: one, or several where the heads take them.
+        recipe: Stages, the first one's n_clusters resolved.
+        seed: The fit's seed.
+        device: Where to compute; the CPU by default.
+
+    Raises:
+        SettingError: Too many spaces, or a number of clusters that is not possible.
+        DataError: A single sample, which has no neighbors.
+    """
+    first, *later = recipe
+    if first.length == 0:
+        raise SettingError("length is 0: wanted more than 0. Only a later stage can be left out.")
+    recipe = (first, *(stage for stage in later if stage.length))
+    check_fit(spaces, recipe, at_least=2, several=HEADS[first.head].several_spaces)
+    device = device or torch.device("cpu")
+    plain = tuple(space.all().to(device) for space in spaces)
+    transforms = tuple(fit_transform(x, first.transform, n_components=first.n_components) for x in plain)
+    samples = Samples(tuple(transform(x) for transform, x in zip(transforms, plain, strict=True)))
+    trained: Trained | None = None
+    losses: list[float] = []
+    history: list[dict[str, Any]] = []
+    for position, stage in enumerate(recipe):
+        samples = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
+        start = None if trained is None else trained.heads
+        trained = train_stage(stage, samples, seed=seed, start=start, position=position)
+        losses = losses or trained.losses
+        named = {} if len(recipe) == 1 else {"stage": stage.objective}
+        history += [{**named, **record} for record in trained.history]
+    assert trained is not None
+    model = ClusterModel(transforms, trained.heads, ensemble.choose(losses), trained.temperature)
+    checkpoints = [
+        (step, ClusterModel(transforms, heads, 0, trained.temperature)) for step, heads in trained.checkpoints
+    ]
+    return conclude(model, *plain, losses=losses, history=history, checkpoints=checkpoints)
+
+
+def _with_partners(
+    samples: Samples,
+    spaces: tuple[Features, ...],
+    stage: Stage,
+    n_clusters: int,
+    transforms: tuple[FeatureTransform, ...],
+) -> Samples:
+    """The samples with what a stage draws partners from: neighbors, cached views."""
+    wanted = build_objective(stage, n_heads=1, n_clusters=2, feature_dims=(1,) * len(spaces), seed=0).views
+    cached = any(name in ("augmented", "strong") for name in wanted)
+    device = samples.spaces[0].device
+    has_views = all(space.n_views for space in spaces)
+    if has_views and not samples.views and (cached or stage.augment):
+        views = (
+            torch.stack([transform(space.rows(slice(None), view=view).to(device)) for view in range(space.n_views)])
+            for space, transform in zip(spaces, transforms, strict=True)
+        )
+        samples = replace(samples, views=tuple(views))
+    if cached and not has_views:
+        note(
+            f"the features hold no augmented views: neighbors stand in for them in {stage.objective}. "
+            "For views, embed with --views 2."
+        )
+    if needs_neighbors(wanted, has_views=has_views):
+        k = check_neighbors(stage.n_neighbors, len(samples), n_clusters)
+        listed = neighbor_list(spaces[0], k, stage.neighbor_list, device=device)
+        samples = replace(samples, neighbors=listed.to(device))
+    return samples
+
+
+def check_neighbors(n_neighbors: int, n_samples: int, n_clusters: int) -> int:
+    """`n_neighbors`, or as many as there are; says so when they reach beyond an even cluster."""
+    k = min(n_neighbors, n_samples - 1)
+    if k > n_samples / n_clusters:
+        note(
+            f"warning: n_neighbors is {k}, more than the {n_samples // n_clusters} samples of an even "
+            "cluster: many pairs will cross clusters. Lower it with --set n_neighbors=K, or try --method kmeans."
+        )
+    return k

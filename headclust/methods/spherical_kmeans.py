@@ -1,0 +1,76 @@
+"""Spherical k-means: unit rows, centroids kept at unit length, so that nearness is cosine similarity throughout.
+
+Paper: Dhillon and Modha, "Concept Decompositions for Large Sparse Text Data Using Clustering", Machine Learning 2001
+(https://doi.org/10.1023/A:1007612920971).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from headclust.cache import Features
+from headclust.errors import SettingError
+from headclust.methods.kmeans import conclude_centroids, restarts
+from headclust.methods.result import FitResult, check_fit
+from headclust.model import fit_transform
+
+
+@dataclass(frozen=True, kw_only=True)
+class SphericalLloyd:
+    """The one stage of a spherical k-means recipe. Every field is a setting.
+
+    Args:
+        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
+        n_heads: Restarts; the one with the lowest inertia speaks.
+        max_iter: Iterations at most a restart.
+        tolerance: Relative gain in similarity below which a restart stops.
+
+    Raises:
+        SettingError: A value is out of its range.
+    """
+
+    n_clusters: int = 0
+    n_heads: int = 10
+    max_iter: int = 300
+    tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_clusters", 0), ("n_heads", 1), ("max_iter", 1), ("tolerance", 0)):
+            if not getattr(self, name) >= least:
+                raise SettingError(f"{name} is {getattr(self, name)}: wanted {least} or more.")
+
+
+PRESETS: dict[str, tuple[SphericalLloyd, ...]] = {"ours": (SphericalLloyd(),)}
+
+
+def fit(
+    spaces: tuple[Features, ...], recipe: tuple[SphericalLloyd, ...], seed: int, *, device: torch.device | None = None
+) -> FitResult:
+    """Spherical k-means by faiss from scikit-learn's greedy k-means++ seeds, on every sample.
+
+    Args:
+        spaces: The feature space; exactly one.
+        recipe: One stage, its n_clusters resolved.
+        seed: The fit's seed; restart r draws from its own stream.
+        device: Not used, faiss computes on the CPU.
+
+    Raises:
+        SettingError: More than one space, or a number of clusters that is not possible.
+    """
+    check_fit(spaces, recipe, at_least=1)
+    (space,), (stage,) = spaces, recipe
+    features = space.all()
+    transform = fit_transform(features, "l2")
+    found = restarts(
+        np.ascontiguousarray(transform(features).numpy()),
+        stage.n_clusters,
+        n_heads=stage.n_heads,
+        max_iter=stage.max_iter,
+        tolerance=stage.tolerance,
+        seed=seed,
+        spherical=True,
+    )
+    return conclude_centroids(found, transform, features)

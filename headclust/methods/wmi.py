@@ -1,0 +1,14 @@
+"""TEMI with each head's own weights of pairs in place of the ensemble's: see docs/methods/wmi.md."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headclust.methods import gradient, temi
+from headclust.stages import Stage
+
+PRESETS: dict[str, tuple[Stage, ...]] = {
+    name: tuple(replace(stage, objective="wmi") for stage in recipe) for name, recipe in temi.PRESETS.items()
+}
+
+fit = gradient.fit

@@ -1,0 +1,67 @@
+"""Numbers that others published, with where they were seen and how far each can be trusted. None of them is ours.
+
+The numbers are in published.csv beside this file, in percent, as printed. What is known only from memory is not there:
+a number nobody can look up is no citation.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TRUST: dict[str, str] = {
+    "R": "printed in the authors' own repository: README, log or issue tracker",
+    "abstract": "read in the paper's abstract",
+    "A": "seen on a page that collects results and quotes the paper; the paper's own table was not seen",
+    "2": "second-hand: another paper, or a translation",
+}
+SCORES = ("accuracy", "nmi", "ami", "ari")
+_FILE = Path(__file__).with_name("published.csv")
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published result.
+
+    Attributes:
+        method: Name in METHODS of the method it is nearest to.
+        dataset: Data set, by our name for it.
+        backbone: Name in our catalog of the frozen network; empty where it was another one, or is not known.
+        network: The network in words, as the source has it.
+        scores: By name in METRICS, in percent; only what was printed.
+        spreads: Standard deviations of them, in percent points; only what was printed.
+        note: What else the source says of it.
+        source: Where it was seen.
+        trust: A key of TRUST.
+    """
+
+    method: str
+    dataset: str
+    backbone: str
+    network: str
+    scores: Mapping[str, float]
+    spreads: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    source: str = ""
+    trust: str = ""
+
+
+def published() -> list[Published]:
+    """Every published result there is a record of, in the file's order."""
+    with _FILE.open(encoding="utf-8", newline="") as file:
+        return [_read(row) for row in csv.DictReader(file)]
+
+
+def published_for(pairs: Iterable[tuple[str, str]]) -> list[Published]:
+    """The published results of these (method, data set) pairs, in the file's order."""
+    wanted = set(pairs)
+    return [one for one in published() if (one.method, one.dataset) in wanted]
+
+
+def _read(row: Mapping[str, str]) -> Published:
+    words = {name: row[name] for name in ("method", "dataset", "backbone", "network", "note", "source", "trust")}
+    scores = {name: float(row[name]) for name in SCORES if row[name]}
+    spreads = {name: float(row[f"{name}_sd"]) for name in SCORES if row.get(f"{name}_sd")}
+    return Published(scores=scores, spreads=spreads, **words)

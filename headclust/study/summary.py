@@ -1,0 +1,221 @@
+"""From the lines of a results file to the rows of a table: means over seeds, paired gains over k-means, averages.
+
+Nothing depends on the order of the lines, except that of two lines with one id the later is the cell.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from headclust.study.published import SCORES, published_for
+from headclust.study.spread import Gain, Spread, gain, paired, spread
+from headclust.study.tables import Average, Contender, Point, Row, Summary, Unit
+
+PROBES = ("knn_accuracy", "linear_accuracy", "neighbor_purity")
+BASELINE = "kmeans"
+Line = Mapping[str, Any]
+
+# ImageNet's labels name kinds of what these data sets show (dogs, trucks, sandals), though not their own classes.
+_KIN = ("cifar10", "cifar20", "cifar100", "stl10", "fashion-mnist")
+_APART = ("digits", "mnist")
+_FACTS = ("feature_point", "resolution", "feature_dim", "fit_samples", "eval_samples", "n_classes", "text_supervised")
+
+
+def summarize(lines: Iterable[Line]) -> Summary:
+    """The summary of the lines of a results file; fields a line lacks count as unknown.
+
+    The gain is over k-means of the preset ours, whatever the contender's own preset, and over the authors' weaker one
+    only where there is no other. Seeds are paired: same features, same number of clusters, same seed.
+    """
+    cells = list({str(line.get("id")): line for line in lines}.values())
+    fits = [line for line in cells if line.get("kind") == "fit"]
+    table: dict[tuple[Unit, Contender], list[Line]] = defaultdict(list)
+    curves: dict[tuple[Unit, Contender, str, float], list[Line]] = defaultdict(list)
+    for line in sorted(fits, key=lambda line: str(line.get("id"))):
+        if line.get("role") == "ablation":
+            point = (str(line.get("curve")), float(line.get("value") or 0))
+            if line.get("status") == "done":
+                curves[(_unit(line), _contender(line, without=point[0]), *point)].append(line)
+        else:
+            table[_unit(line), _contender(line)].append(line)
+    probes = {_unit(line): line["scores"] for line in cells if line.get("kind") == "probes" and line.get("scores")}
+    rows = [_row(unit, contender, table, probes.get(unit, {})) for unit, contender in sorted(table, key=_order)]
+    points = [
+        Point(*who, scores=_spreads(found)) for who, found in sorted(curves.items(), key=lambda item: _order(item[0]))
+    ]
+    failures = [(str(line.get("id")), str(line.get("error"))) for line in cells if line.get("status") == "failed"]
+    return Summary(
+        rows=tuple(rows),
+        averages=tuple(averages(rows)),
+        points=tuple(points),
+        published=tuple(published_for((row.contender.method, row.unit.dataset) for row in rows)),
+        failures=tuple(sorted(failures)),
+        made_with=tuple(sorted({_made_with(line) for line in cells if line.get("versions")})),
+    )
+
+
+def averages(rows: Sequence[Row]) -> list[Average]:
+    """Averages of every contender over all units, over the backbones of a data set, over the data sets of a backbone.
+
+    What a contender did on a single unit is no average, and is left out; so is a scope that holds all there is.
+    """
+    rows = [row for row in rows if row.scores]
+    scopes = {"all": list(rows)}
+    for row in rows:
+        scopes.setdefault(f"data set {row.unit.dataset}", []).append(row)
+        scopes.setdefault(f"backbone {row.unit.backbone}", []).append(row)
+    found = []
+    for scope in sorted(scopes, key=lambda name: (name != "all", not name.startswith("data set"), name)):
+        inside = scopes[scope]
+        if scope != "all" and len(inside) == len(rows):
+            continue
+        for who in sorted({row.contender for row in inside}, key=_rank):
+            theirs = [row for row in inside if row.contender == who]
+            if len(theirs) > 1:
+                found.append(_average(scope, who, theirs))
+    return found
+
+
+def trained_on_classes(dataset: str, imagenet_labels: bool | None, text_supervised: bool | None) -> str:
+    """Whether the backbone was trained on labels of the classes it is evaluated on: yes, partly, no or unknown.
+
+    `partly` stands for labels of ImageNet that name kinds of the data set's classes, as 120 breeds are kinds of dog.
+    Captions may have named anything, and of a backbone that is not in the catalog nothing is known.
+    """
+    if imagenet_labels is None or (text_supervised and not imagenet_labels):
+        return "unknown"
+    if not imagenet_labels:
+        return "no"
+    if "imagenet" in dataset:
+        return "yes"
+    return "partly" if dataset in _KIN else "no" if dataset in _APART else "unknown"
+
+
+def _unit(line: Line) -> Unit:
+    return Unit(*(str(line.get(name) or "") for name in Unit._fields))
+
+
+def _contender(line: Line, without: str = "") -> Contender:
+    changed = {name: value for name, value in (line.get("settings") or {}).items() if name != without}
+    settings = json.dumps(changed, sort_keys=True) if changed else ""
+    return Contender(str(line.get("method") or ""), str(line.get("preset") or ""), settings)
+
+
+def _rank(contender: Contender) -> tuple[Any, ...]:
+    return contender.preset != "ours", contender.preset, contender.method != BASELINE, *contender
+
+
+def _order(who: tuple[Any, ...]) -> tuple[Any, ...]:
+    unit, contender, *rest = who
+    return unit, _rank(contender), *rest
+
+
+def _row(
+    unit: Unit, contender: Contender, table: Mapping[tuple[Unit, Contender], list[Line]], probes: Mapping[str, float]
+) -> Row:
+    lines = table[unit, contender]
+    done = sorted((line for line in lines if line.get("status") == "done"), key=lambda line: line.get("seed") or 0)
+    newest: Line = {name: value for line in lines for name, value in line.items() if value is not None}
+    facts = {name: newest.get(name) for name in _FACTS}
+    labels, text = newest.get("imagenet_labels"), newest.get("text_supervised")
+    facts["trained_on_classes"] = trained_on_classes(unit.dataset, labels, text)
+    facts |= {name: _number(probes.get(name)) for name in PROBES}
+    over, gains = _gains(done, contender, _baselines(unit, table))
+    known = published_for([(contender.method, unit.dataset)])
+    return Row(
+        unit=unit,
+        contender=contender,
+        facts=facts,
+        seeds=tuple(int(line.get("seed") or 0) for line in done),
+        failed=len(lines) - len(done),
+        scores=_spreads(done),
+        gains=gains,
+        baseline=over,
+        details=_details(done),
+        n_clusters=newest.get("n_clusters"),
+        capped=any(bool((line.get("steps") or {}).get("capped")) for line in done),
+        head_choice=str(newest.get("head_choice") or ""),
+        published=tuple(one for one in known if one.backbone and one.backbone == unit.backbone),
+    )
+
+
+def _baselines(unit: Unit, table: Mapping[tuple[Unit, Contender], list[Line]]) -> dict[Contender, list[Line]]:
+    """k-means on this unit, the first choice first."""
+    found = [who for place, who in table if place == unit and who.method == BASELINE]
+    return {who: table[unit, who] for who in sorted(found, key=_rank)}
+
+
+def _gains(
+    done: Sequence[Line], contender: Contender, baselines: Mapping[Contender, Sequence[Line]]
+) -> tuple[str, dict[str, Gain]]:
+    """The first baseline that shares a seed with these cells, and the gains over it."""
+    for base, lines in baselines.items():
+        if base == contender:
+            break  # it is not compared with itself, nor with a weaker one
+        gains = {name: gain(paired(_by_seed(done, name), _by_seed(lines, name))) for name in SCORES}
+        if known := {name: found for name, found in gains.items() if found}:
+            return f"{base.method} {base.preset}".strip(), known
+    return "", {}
+
+
+def _by_seed(lines: Iterable[Line], metric: str) -> dict[tuple[Any, ...], float]:
+    """A metric of each cell, by everything that has to be the same for cells to be a pair."""
+    found = {}
+    for line in lines:
+        value = _number((line.get("scores") or {}).get(metric))
+        if value is not None:
+            files = line.get("features") or {}
+            hashes = tuple((files.get(name) or {}).get("sha256") for name in ("fit", "eval"))
+            found[line.get("seed"), line.get("n_clusters"), *hashes] = value
+    return found
+
+
+def _spreads(lines: Sequence[Line]) -> dict[str, Spread]:
+    return _over_seeds([{name: (line.get("scores") or {}).get(name) for name in SCORES} for line in lines])
+
+
+def _details(lines: Sequence[Line]) -> dict[str, Spread]:
+    records = []
+    for line in lines:
+        seconds, steps, oracle = (line.get(name) or {} for name in ("seconds", "steps", "oracle"))
+        record = {"clusters_used": (line.get("scores") or {}).get("clusters_used")}
+        record |= {"seconds": seconds.get("fit"), "neighbor_seconds": seconds.get("neighbors")}
+        record |= {"steps_reached": steps.get("reached"), "steps_planned": steps.get("planned")}
+        record |= {f"oracle_{name}": (oracle.get(name) or {}).get("score") for name in SCORES}
+        records.append(record)
+    return _over_seeds(records)
+
+
+def _over_seeds(records: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+    names = dict.fromkeys(name for record in records for name in record)
+    values = {name: [_number(record.get(name)) for record in records] for name in names}
+    found = {name: spread([value for value in values[name] if value is not None]) for name in names}
+    return {name: one for name, one in found.items() if one}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _average(scope: str, who: Contender, rows: Sequence[Row]) -> Average:
+    scores = {name: spread([row.scores[name].mean for row in rows if name in row.scores]) for name in SCORES}
+    gains = {name: gain([row.gains[name].mean for row in rows if name in row.gains]) for name in SCORES}
+    ahead = [row.gains["accuracy"].mean > 0 for row in rows if "accuracy" in row.gains]
+    return Average(
+        scope=scope,
+        contender=who,
+        n=len(rows),
+        ahead=sum(ahead),
+        paired=len(ahead),
+        scores={name: one for name, one in scores.items() if one},
+        gains={name: one for name, one in gains.items() if one},
+    )
+
+
+def _made_with(line: Line) -> str:
+    told = [f"{name} {version}" for name, version in sorted(line["versions"].items())]
+    return ", ".join([*told, f"device {line.get('device')}", f"threads {line.get('threads')}"])
