@@ -69,7 +69,7 @@ def _groups(decayed: Parameters, others: Parameters, weight_decay: float) -> lis
 
 
 def _check(*, weight_decay: float, **momenta: float) -> None:
-    if not weight_decay >= 0:
+    if not 0 <= weight_decay < float("inf"):
         raise SettingError(f"weight_decay is {weight_decay}: wanted 0 or more.")
     for name, value in momenta.items():
         if not 0 <= value < 1:

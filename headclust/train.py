@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headclust.errors import HeadclustError
+from headclust.errors import HeadclustError, SettingError, one_line
 from headclust.heads import HEADS, ema_update_, select
 from headclust.optimizers import OPTIMIZERS
 from headclust.progress import bar, note
@@ -28,12 +29,12 @@ class Trained:
 
     Attributes:
         heads: What predicts: the teacher where the objective has one, else the student. In eval mode.
-        losses: Mean training loss per head over the last segment: the last epoch where the unit is epochs, the last
-            tenth of the steps where it is steps.
+        losses: Mean training loss per head over as many steps as the last segment has: the last epoch where the unit
+            is epochs, the last tenth of the steps where it is steps.
         history: One record a segment: step (steps done), n_steps (planned), lr, loss (a list, one a head), and what
             the objective sums up, a list each.
         temperature: Of the softmax that turns the heads' logits into probabilities.
-        checkpoints: The head with the lowest loss, alone, after some of the segments: (step, heads).
+        checkpoints: The head that would speak, alone, after some of the segments and at the end: (step, heads).
     """
 
     heads: Any
@@ -43,7 +44,9 @@ class Trained:
     checkpoints: list[tuple[int, Any]]
 
 
-def train_stage(stage: Stage, samples: Samples, *, seed: int, start: Any = None, position: int = 0) -> Trained:
+def train_stage(
+    stage: Stage, samples: Samples, *, seed: int, start: Any = None, position: int = 0, speaking: int | None = None
+) -> Trained:
     """Trains an ensemble of heads, with a mean teacher where the objective wants one.
 
     Args:
@@ -52,6 +55,7 @@ def train_stage(stage: Stage, samples: Samples, *, seed: int, start: Any = None,
         seed: The fit's seed; heads, batches and objective draw from streams of it.
         start: Heads to go on from; new ones when None.
         position: The stage's place in its recipe; batches of each place are drawn from a stream of their own.
+        speaking: The head that speaks, where that is settled; otherwise the one with the lowest loss.
 
     Raises:
         HeadclustError: The loss stopped being finite.
@@ -76,6 +80,7 @@ def train_stage(stage: Stage, samples: Samples, *, seed: int, start: Any = None,
 
     history: list[dict[str, Any]] = []
     checkpoints: list[tuple[int, Any]] = []
+    recent: deque[Tensor] = deque(maxlen=max(schedule.segments))
     step = 0
     with bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps) as advance:
         for length in schedule.segments:
@@ -86,7 +91,8 @@ def train_stage(stage: Stage, samples: Samples, *, seed: int, start: Any = None,
                 batch = next(batches)
                 slow = None if teacher is None else teacher(*batch.features)
                 loss = objective(batch, student(*batch.features), slow, step / schedule.n_steps)
-                total += _update_(student, optimizer, loss, stage, freeze=step < schedule.frozen_steps)
+                recent.append(_update_(student, optimizer, loss, stage, freeze=step < schedule.frozen_steps))
+                total += recent[-1]
                 if teacher is not None:
                     ema_update_(teacher, student, stage.teacher_momentum)
                 step += 1
@@ -101,13 +107,18 @@ def train_stage(stage: Stage, samples: Samples, *, seed: int, start: Any = None,
             sums = {name: values.tolist() for name, values in objective.summary().items()}
             rate = optimizer.param_groups[0]["lr"]
             history.append({"step": step, "n_steps": schedule.n_steps, "lr": rate, "loss": losses, **sums})
-            if stage.checkpoint_every and (len(history) % stage.checkpoint_every == 0 or step == schedule.n_steps):
-                checkpoints.append((step, _alone(predicting, losses)))
+            if step < before + length:  # the clock has stopped it: a few steps do not tell heads apart
+                losses = torch.stack(tuple(recent)).mean(0).tolist()
+            if stage.checkpoint_every and len(history) % stage.checkpoint_every == 0:
+                checkpoints.append((step, _alone(predicting, losses, speaking)))
             if leveling.all_done(sums.get("confident"), predicting):
                 break
     if step < schedule.n_steps and time.monotonic() >= end:
         note(f"training stopped after {stage.max_seconds:g} s, at step {step} of {schedule.n_steps}.")
     leveling.restore_(predicting)
+    if stage.checkpoint_every:
+        checkpoints = [one for one in checkpoints if one[0] < step]
+        checkpoints.append((step, _alone(predicting, losses, speaking)))
     return Trained(predicting.requires_grad_(False).eval(), objective.temperature, losses, history, checkpoints)
 
 
@@ -165,12 +176,16 @@ def _update_(student: Any, optimizer: torch.optim.Optimizer, loss: Tensor, stage
     if freeze:
         for parameter in student.last_layer:
             parameter.grad = None
-    optimizer.step()
+    try:
+        optimizer.step()
+    except RuntimeError as error:  # a step size beyond float32
+        raise SettingError(f"{one_line(error)}: lower lr (it is {stage.lr:g}).") from None
     return loss.detach()
 
 
-def _alone(heads: Any, losses: list[float]) -> Any:
-    return HEADS[heads.kind].from_state(select(heads.state_dict(), losses.index(min(losses)))).eval()
+def _alone(heads: Any, losses: list[float], speaking: int | None) -> Any:
+    head = losses.index(min(losses)) if speaking is None else speaking
+    return HEADS[heads.kind].from_state(select(heads.state_dict(), head)).eval()
 
 
 def _optimizer(stage: Stage, student: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:

@@ -132,7 +132,7 @@ def test_an_image_that_is_only_slow_is_tried_once(tmp_path: Path, monkeypatch: p
     images = FakeImages(1, before=lambda row: time.sleep(60))
     said = _estimate(tmp_path / "a.h5", images)
     assert (said.bad, said.n_slow, said.n_sampled) == ((), 1, 1)
-    assert 0.2 <= said.reading_seconds < 0.4
+    assert 0.2 <= said.reading_seconds < 6  # it would take 60; a busy machine is slow to end it
     said = _estimate(tmp_path / "a.h5", images, timeout=0.1)
     assert (said.bad, said.n_slow) == ((("0.png", "took more than 0.1 s to read: ended"),), 0)
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from headclust import train
 from headclust.errors import HeadclustError
 from headclust.heads import HeadEnsemble
 from headclust.neighbors import nearest_neighbors
@@ -232,6 +233,47 @@ def test_training_stops_when_its_time_is_up(data, capsys):
     assert trained.history[-1]["n_steps"] == 10**6
     assert np.isfinite(trained.losses).all()
     assert f"stopped after 0.2 s, at step {reached} of 1000000" in capsys.readouterr().err
+
+
+def test_a_head_is_not_chosen_by_the_few_steps_before_the_clock(data, monkeypatch):
+    # Once by a single batch, where the clock stopped training right after a record.
+    times = iter([0.0, *[0.0] * 22, *[100.0] * 10])
+    monkeypatch.setattr(train.time, "monotonic", lambda: next(times))
+    stage = Stage(**SMALL, **STEPS, length=100, warmup=0, lr=1e-2, max_seconds=50)
+    trained = train_stage(stage, data, seed=0)
+    monkeypatch.undo()
+    steps = train_stage(Stage(**SMALL, **STEPS, length=100, warmup=0, lr=1e-2), data, seed=0).history
+    assert [record["step"] for record in trained.history] == [10, 20, 22]
+    assert trained.history[:2] == steps[:2]
+    last = np.array(trained.history[-1]["loss"])
+    before = np.array(trained.history[-2]["loss"])
+    assert trained.losses != trained.history[-1]["loss"]
+    # Ten steps: the last two, and eight of the ten before them.
+    assert np.all(np.abs(np.array(trained.losses) - (0.2 * last + 0.8 * before)) < np.abs(before).max() * 0.2)
+
+
+def test_the_end_is_a_checkpoint_wherever_it_comes(data):
+    stage = Stage(**SMALL, **STEPS, length=10**6, warmup=0, lr=1e-2, max_seconds=0.1, checkpoint_every=20)
+    trained = train_stage(stage, data, seed=0)
+    assert [step for step, _ in trained.checkpoints] == [trained.history[-1]["step"]]
+
+
+def test_a_checkpoint_is_of_the_head_that_speaks(data):
+    stage = Stage(**SMALL, **STEPS, length=20, warmup=0, lr=1e-2, checkpoint_every=5)
+    for head in range(3):
+        trained = train_stage(stage, data, seed=0, speaking=head)
+        for name, tensor in trained.checkpoints[-1][1].state_dict().items():
+            assert torch.equal(tensor, trained.heads.state_dict()[name][head : head + 1])
+
+
+def test_a_step_beyond_float32_is_told_in_one_line(data, monkeypatch):
+    # Once a RuntimeError, of torch's own words.
+    def step(self):
+        raise RuntimeError("value cannot be converted to type float without overflow")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(HeadclustError, match="without overflow: lower lr .it is 0.01"):
+        train_stage(Stage(**SMALL, **STEPS, length=1, warmup=0, lr=1e-2), data, seed=0)
 
 
 def test_a_stage_goes_on_from_given_heads_and_leaves_them_alone(data):

@@ -9,7 +9,7 @@ import torch
 
 from headclust import ensemble
 from headclust.cache import Features
-from headclust.errors import SettingError
+from headclust.errors import DataError, SettingError
 from headclust.heads import HEADS
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.model import ClusterModel, FeatureTransform, fit_transform
@@ -50,18 +50,21 @@ def fit(
     trained: Trained | None = None
     losses: list[float] = []
     history: list[dict[str, Any]] = []
+    kept: list[tuple[int, Any]] = []
+    steps = 0
     for position, stage in enumerate(recipe):
         samples = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
         start = None if trained is None else trained.heads
-        trained = train_stage(stage, samples, seed=seed, start=start, position=position)
+        speaking = ensemble.choose(losses) if losses else None
+        trained = train_stage(stage, samples, seed=seed, start=start, position=position, speaking=speaking)
         losses = losses or trained.losses
         named = {} if len(recipe) == 1 else {"stage": stage.objective}
         history += [{**named, **record} for record in trained.history]
+        kept += [(steps + step, heads) for step, heads in trained.checkpoints]
+        steps += trained.history[-1]["step"]
     assert trained is not None
     model = ClusterModel(transforms, trained.heads, ensemble.choose(losses), trained.temperature)
-    checkpoints = [
-        (step, ClusterModel(transforms, heads, 0, trained.temperature)) for step, heads in trained.checkpoints
-    ]
+    checkpoints = [(step, ClusterModel(transforms, heads, 0, trained.temperature)) for step, heads in kept]
     return conclude(model, *plain, losses=losses, history=history, checkpoints=checkpoints)
 
 
@@ -77,25 +80,39 @@ def _with_partners(
     cached = any(name in ("augmented", "strong") for name in wanted)
     device = samples.spaces[0].device
     has_views = all(space.n_views for space in spaces)
+    if len({space.n_views for space in spaces}) > 1 and (cached or stage.augment):
+        raise DataError(
+            f"the feature files hold {', '.join(str(space.n_views) for space in spaces)} views: wanted as many in each."
+        )
     if has_views and not samples.views and (cached or stage.augment):
         views = (
             torch.stack([transform(space.rows(slice(None), view=view).to(device)) for view in range(space.n_views)])
             for space, transform in zip(spaces, transforms, strict=True)
         )
         samples = replace(samples, views=tuple(views))
-    if cached and not has_views:
-        note(
-            f"the features hold no augmented views: neighbors stand in for them in {stage.objective}. "
-            "For views, embed with --views 2."
-        )
+    _tell_of_views(stage, sum(name in ("augmented", "strong") for name in wanted), spaces)
     if needs_neighbors(wanted, has_views=has_views):
-        k = check_neighbors(stage.n_neighbors, len(samples), n_clusters)
+        if len(spaces) > 1:
+            note(f"neighbors are those of the first feature file, in {stage.objective}.")
+        k = usable_neighbors(stage.n_neighbors, len(samples), n_clusters)
         listed = neighbor_list(spaces[0], k, stage.neighbor_list, device=device)
         samples = replace(samples, neighbors=listed.to(device))
     return samples
 
 
-def check_neighbors(n_neighbors: int, n_samples: int, n_clusters: int) -> int:
+def _tell_of_views(stage: Stage, n_wanted: int, spaces: tuple[Features, ...]) -> None:
+    n_views = min(space.n_views for space in spaces)
+    if not n_views and (n_wanted or stage.augment):
+        without = "neighbors stand in for them" if n_wanted else "anchors and neighbors are the plain images"
+        note(f"the features hold no augmented views: {without} in {stage.objective}. For views, embed with --views 2.")
+    elif 0 < n_views < n_wanted:
+        note(
+            f"the features hold {n_views} augmented of the {n_wanted} views of a sample that {stage.objective} wants: "
+            f"it sees one twice. For more, embed with --views {n_wanted}."
+        )
+
+
+def usable_neighbors(n_neighbors: int, n_samples: int, n_clusters: int) -> int:
     """`n_neighbors`, or as many as there are; says so when they reach beyond an even cluster."""
     k = min(n_neighbors, n_samples - 1)
     if k > n_samples / n_clusters:

@@ -15,7 +15,7 @@ from torch import Tensor
 from headclust import ensemble
 from headclust.cache import Features
 from headclust.errors import SettingError
-from headclust.heads import CentroidHeads
+from headclust.heads.centroids import CentroidHeads
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.model import ClusterModel, FeatureTransform, fit_transform
 from headclust.progress import bar

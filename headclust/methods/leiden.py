@@ -17,7 +17,7 @@ from scipy import sparse
 from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.graph import affinity
-from headclust.methods.gradient import check_neighbors
+from headclust.methods.gradient import usable_neighbors
 from headclust.methods.partition import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.neighbors import cached_neighbors
@@ -80,7 +80,7 @@ def fit(
     """
     check_fit(spaces, recipe, at_least=2)
     (space,), (stage,) = spaces, recipe
-    n_neighbors = check_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
+    n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     weights = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
     start = stream_seed(seed, RESTART_STREAM) % 2**31
     found = _search(_finder(weights, stage.iterations, start), stage.n_clusters, stage.trials)

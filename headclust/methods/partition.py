@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headclust import ensemble
 from headclust.cache import Features
-from headclust.heads import NeighborHeads
+from headclust.heads.neighbors import NeighborHeads
 from headclust.methods.result import FitResult, conclude
 from headclust.model import ClusterModel, fit_transform
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headclust.cache import Features
-from headclust.errors import DataError, SettingError
+from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.model import ClusterModel
 
 
@@ -57,7 +57,9 @@ def check_fit(spaces: tuple[Features, ...], recipe: tuple[Any, ...], *, at_least
         DataError: There are fewer samples than the method needs.
     """
     if len(spaces) != 1 and not (several and spaces):
-        raise SettingError(f"this method takes one feature file: found {len(spaces)}. turtle takes several spaces.")
+        raise SettingError(
+            f"this method takes one feature file: found {len(spaces)}. turtle's heads (task) take several."
+        )
     n_samples, n_clusters = spaces[0].n_samples, recipe[0].n_clusters
     if n_samples < at_least:
         raise DataError(f"{n_samples} sample: this method needs at least {at_least}.")
@@ -75,8 +77,14 @@ def conclude(
     history: list[dict[str, Any]],
     checkpoints: Sequence[tuple[int, ClusterModel]] = (),
 ) -> FitResult:
-    """The result of a fit: what `model` says of the features, (n_samples, feature_dim) a space, it was fitted on."""
+    """The result of a fit: what `model` says of the features, (n_samples, feature_dim) a space, it was fitted on.
+
+    Raises:
+        HeadclustError: It says nothing finite, because a last step of training broke it.
+    """
     clusters, confidence = model.assign(*spaces)
+    if not np.isfinite(confidence).all():
+        raise HeadclustError("the fitted heads say nothing finite of the features: lower lr, or try another transform.")
     return FitResult(
         model=model.to(torch.device("cpu")),
         head_assignments=clusters,

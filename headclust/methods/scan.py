@@ -108,7 +108,7 @@ def fit(
     shares = [record["confident"][result.model.chosen] for record in result.history if "confident" in record]
     if shares and not any(shares):
         note(
-            "the chosen head was sure of no sample, so self-labelling left it as it was: lower "
+            "the chosen head was sure of no sample, so self-labelling had nothing to teach it: lower "
             "self_label.threshold, or train the first stage for longer."
         )
     return result

@@ -82,6 +82,7 @@ def _with_part(stage: Any, position: int, part: str, changes: Mapping[str, Any])
     value = changes.get(_prefix(stage, position) + part)
     if part == "objective" or part not in _own_parts(position) or value is None or not isinstance(stage, Stage):
         return stage
+    value = _parse(_prefix(stage, position) + part, value, like=getattr(stage, part))
     return stage if value == getattr(stage, part) else replace(stage, **{part: value, f"{part}_settings": {}})
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.graph import affinity, diffusion_map, normalized, parts
-from headclust.methods.gradient import check_neighbors
+from headclust.methods.gradient import usable_neighbors
 from headclust.methods.kmeans import restarts
 from headclust.methods.partition import conclude_partition
 from headclust.methods.result import FitResult, check_fit
@@ -103,7 +103,7 @@ def fit(
     """
     check_fit(spaces, recipe, at_least=2)
     (space,), (stage,) = spaces, recipe
-    n_neighbors = check_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
+    n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     weights = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
     kept = _large_parts(parts(weights), stage)
     matrix = normalized(weights[kept][:, kept])

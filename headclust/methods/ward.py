@@ -16,7 +16,7 @@ from sklearn.cluster import AgglomerativeClustering
 from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.graph import affinity
-from headclust.methods.gradient import check_neighbors
+from headclust.methods.gradient import usable_neighbors
 from headclust.methods.partition import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.model import fit_transform
@@ -69,7 +69,7 @@ def fit(
     """
     check_fit(spaces, recipe, at_least=2)
     (space,), (stage,) = spaces, recipe
-    n_neighbors = check_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
+    n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     joined = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
     features = space.all()
     points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()

@@ -96,6 +96,8 @@ class ImcSwav(nn.Module):
         self.code_temperature, self.code_iterations = code_temperature, code_iterations
         self.prototype_temperature = prototype_temperature
         self.balance, self.logit_bound, self.logit_weight = balance, logit_bound, logit_weight
+        if len(feature_dims) != 1:
+            raise SettingError(f"imc-swav takes one feature file: found {len(feature_dims)}.")
         (feature_dim,) = feature_dims
         self.mixing_weight = nn.Parameter(torch.empty(n_heads, feature_dim, feature_dim))
         self.mixing_bias = nn.Parameter(torch.empty(n_heads, feature_dim))

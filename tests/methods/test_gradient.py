@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from headclust.cache import Features
-from headclust.errors import DataError, SettingError
+from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.methods import gradient
 from headclust.model import fit_transform
 from headclust.neighbors import nearest_neighbors
@@ -80,6 +80,49 @@ def test_checkpoints_are_models_of_the_fitted_kind(space, blobs):
     last = result.checkpoints[-1][1]
     clusters, _ = last.assign(torch.tensor(blobs.features))
     assert np.array_equal(clusters[0], result.assignments)
+
+
+def test_checkpoints_of_several_stages_are_all_of_the_head_that_speaks(space, blobs):
+    # Once of the head with the lowest loss of the later stage, and none of the first.
+    second = Stage(objective="self-label", **{**SMALL, "n_neighbors": 6, "checkpoint_every": 5})
+    result = gradient.fit((space,), (first(checkpoint_every=5), second), 1)
+    assert [step for step, _ in result.checkpoints] == [10, 20, 30, 40]
+    clusters, _ = result.checkpoints[-1][1].assign(torch.tensor(blobs.features))
+    assert np.array_equal(clusters[0], result.assignments)
+    clusters, _ = result.checkpoints[1][1].assign(torch.tensor(blobs.features))
+    alone = gradient.fit((space,), (first(),), 1)
+    assert np.array_equal(clusters[0], alone.assignments)
+
+
+def test_a_last_step_that_breaks_the_heads_is_told_in_one_line(space):
+    # Once a run whose confidences were no numbers: losses are from before the step.
+    with pytest.raises(HeadclustError, match="the fitted heads say nothing finite of the features: lower lr"):
+        gradient.fit((space,), (first(length=1, warmup=0, lr=1e30),), 0)
+
+
+def test_views_that_are_not_there_are_told(space, viewed, capsys):
+    two = viewed()
+    gradient.fit((space,), (first(length=1, augment=True),), 0)
+    assert "no augmented views: anchors and neighbors are the plain images in temi" in capsys.readouterr().err
+    pairs = Stage(objective="clc", **{**SMALL, **HEADS, "length": 1})
+    gradient.fit((space,), (pairs,), 0)
+    assert "no augmented views: neighbors stand in for them in clc" in capsys.readouterr().err
+    gradient.fit((two,), (pairs,), 0)
+    assert capsys.readouterr().err == ""
+    five = Stage(objective="imc-swav", head="batchnorm", n_clusters=4, n_heads=2, **{**SMALL, "length": 1})
+    gradient.fit((two,), (five,), 0)
+    assert "hold 2 augmented of the 5 views of a sample that imc-swav wants" in capsys.readouterr().err
+
+
+def test_several_spaces_for_objectives_that_take_one(space, viewed, capsys):
+    task = {**SMALL, "length": 1, "head": "task", "n_clusters": 4, "n_heads": 2}
+    gradient.fit((space, space), (Stage(objective="temi", **task),), 0)
+    assert "neighbors are those of the first feature file, in temi" in capsys.readouterr().err
+    # Once a ValueError and an IndexError.
+    with pytest.raises(SettingError, match="imc-swav takes one feature file: found 2"):
+        gradient.fit((space, space), (Stage(objective="imc-swav", **task),), 0)
+    with pytest.raises(DataError, match="the feature files hold 0, 2 views: wanted as many in each"):
+        gradient.fit((space, viewed()), (Stage(objective="scan", augment=True, **task),), 0)
 
 
 def test_neighbors_beyond_an_even_cluster_are_told(space, capsys):

@@ -124,6 +124,14 @@ def test_another_head_or_optimizer_brings_its_own_settings():
     assert configure(PRESETS["temi"]["ours"], {"head": "mlp"})[0].head_settings["hidden_dim"] == 128  # nothing changed
 
 
+@pytest.mark.parametrize("value", [3, ["mlp"], {}])
+@pytest.mark.parametrize("part", ["head", "optimizer"])
+def test_a_part_that_is_no_text_is_refused(part, value):
+    # Once a TypeError, from a config.json that someone had edited.
+    with pytest.raises(SettingError, match=f"{part} is .*: wanted a name"):
+        configure(PRESETS["temi"]["ours"], {part: value})
+
+
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
 def test_truths_are_read_as_such(text, value):
     assert configure(PRESETS["temi"]["ours"], {"augment": text})[0].augment is value
