@@ -51,7 +51,7 @@ class Stage:
     Args:
         objective: Name in OBJECTIVES.
         objective_settings: Keyword arguments of the objective, each a setting of its own.
-        head: Kind of head: mlp (TEMI's), linear, or another one that can be trained.
+        head: Kind of head: mlp (TEMI's), linear (SCAN's), batchnorm (IMC-SwAV's) or task (TURTLE's).
         head_settings: Keyword arguments of the head, each a setting of its own.
         n_clusters: Clusters a head; 0 stands for the number of labelled classes.
         n_heads: Heads trained side by side; the one with the lowest training loss speaks.

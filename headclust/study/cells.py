@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from headclust.trials import Trial, check_neighbors, run_trial, with_clusters
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "faiss-cpu")
 # Matter to what imports them, by the name they are imported as.
 _EXTRAS = {"igraph": "igraph", "leidenalg": "leidenalg"}
+_INERTIA = ("kmeans", "spectral")  # whose restarts are those of k-means
 Recipe = tuple[Any, ...]
 
 
@@ -165,12 +167,13 @@ def make_fit(cell: Cell, pair: Pair, key: str, recipe: Recipe) -> tuple[dict[str
     line = {
         **_told(cell, pair, key),
         "n_clusters": report["n_clusters"],
-        "head_choice": _head_choice(recipe, trial),
+        "head_choice": _head_choice(cell.method, recipe, trial),
         "scores": scores,
         "fit_scores": report,
         "oracle": _oracle(trial, pair.evaluation),
         "seconds": {"neighbors": searching, "fit": seconds},
         "steps": _steps(recipe, trial.result.history, seconds),
+        "load": _load(),
         "assignments": f"{ASSIGNMENTS}/{key}.npz",
     }
     return line, _assignments(trial, pair)
@@ -203,27 +206,37 @@ def _told(cell: Cell, pair: Pair, key: str) -> dict[str, Any]:
 
 
 def _search(pair: Pair, recipe: Recipe) -> float | None:
-    """Seconds of the neighbor searches a recipe needs; None where there are none, or one was kept from before."""
+    """Seconds of the neighbor searches a recipe still needs; None without any, or where all were kept from before."""
     listed = settings(recipe)
     numbers = {setting.value for setting in listed if setting.name.rpartition(".")[2] == "n_neighbors"}
-    wanted = [min(k, pair.fit.n_samples - 1) for k in numbers]
-    if not wanted or any(is_kept(pair.fit, k) for k in wanted):
+    wanted = {min(k, pair.fit.n_samples - 1) for k in numbers}
+    # The longest first: shorter lists may be its beginning.
+    missing = sorted((k for k in wanted if not is_kept(pair.fit, k)), reverse=True)
+    if not missing:
         return None
     pair.fit.rows([0])  # reading the file is no part of it
     start = time.perf_counter()
-    for k in wanted:
+    for k in missing:
         cached_neighbors(pair.fit, k, device=pair.device)
     return round(time.perf_counter() - start, 3)
 
 
-def _head_choice(recipe: Recipe, trial: Trial) -> str:
+def _load() -> float | None:
+    """What else the machine does: processes that run or wait to, averaged over a minute."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
+
+
+def _head_choice(method: str, recipe: Recipe, trial: Trial) -> str:
     if len(trial.result.losses) < 2:
         return "the only one"
     choose_by = {setting.name: setting.value for setting in settings(recipe)}.get("choose_by", "loss")
     if choose_by != "loss":
         return f"best {choose_by} score"
     if not isinstance(recipe[0], Stage):
-        return "lowest loss of the restarts"
+        return "lowest inertia" if method in _INERTIA else "lowest loss of the restarts"
     return "lowest training loss" if len(recipe) == 1 else "lowest training loss of the first stage"
 
 

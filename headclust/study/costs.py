@@ -25,6 +25,7 @@ GPU_EMBEDDING_SPEED, GPU_FITTING_SPEED, GPU_CORES = 40e12, 10e12, 16
 # Pixels of a JPEG that a core decodes and scales in a second, and seconds a step takes besides its matrix products.
 _DECODING, _CPU_STEP, _GPU_STEP = 25e6, 4e-3, 1e-3
 _ROWS = 64  # of the batch on which a training step's operations are counted
+_RESTARTS = ("kmeans", "spherical-kmeans", "spectral")  # methods without training steps that can be counted
 _PASSES = 200  # over the data: of a restart of k-means, and of a linear probe's solver
 
 
@@ -35,17 +36,19 @@ class Cost:
     Attributes:
         cpu: Seconds on two cores, without an accelerator.
         gpu: Seconds of an accelerator, where there is one; 0 for what does not run on it.
+        beside: Of the seconds on the CPU those that stay there when there is an accelerator.
         size: Bytes of disk that stay.
-        source: "measured" here before, "counted" from the shapes, or "done".
+        source: "measured" here before, "counted" from the shapes, "unknown", or "done".
     """
 
     cpu: float = 0.0
     gpu: float = 0.0
+    beside: float = 0.0
     size: float = 0.0
     source: str = "counted"
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.cpu + other.cpu, self.gpu + other.gpu, self.size + other.size)
+        return Cost(self.cpu + other.cpu, self.gpu + other.gpu, self.beside + other.beside, self.size + other.size)
 
 
 def embedding_cost(wanted: Wanted) -> Cost:
@@ -74,12 +77,13 @@ def _model(backbone: str, image_size: int | None) -> tuple[int, int]:
 def cell_cost(cell: Cell) -> Cost:
     """What a fit or probes take: the neighbor search, then the operations of every training step or pass.
 
-    Fits that stop after a time are counted with that time.
+    Fits that stop after a time are counted with that time. What no formula here says is unknown.
     """
     n, dim, k = cell.fit.n_samples, _dim(cell), cell.fit.dataset.n_classes
     if cell.kind == "probes":
         votes, linear = 2.0 * n * (n + cell.evaluation.n_samples) * dim, 4.0 * n * dim * k * _PASSES
-        return Cost(cpu=(votes + linear) / CPU_SPEED)
+        seconds = (votes + linear) / CPU_SPEED
+        return Cost(cpu=seconds, beside=seconds)
     changes = tuple(sorted(cell.settings.items()))
     return _fit_cost(cell.method, cell.preset, changes, n, dim, k, cell.fit.views)
 
@@ -95,9 +99,11 @@ def _fit_cost(
     found = Cost(cpu=search / CPU_SPEED, gpu=search / GPU_FITTING_SPEED)
     if isinstance(recipe[0], Stage):
         return sum(_stages(recipe, n, dim, n_views), found)
-    # Restarts of k-means, on the CPU; other methods without training steps are taken for as dear.
-    restarts = getattr(recipe[0], "n_heads", 1)
-    return found + Cost(cpu=2.0 * restarts * _PASSES * n * k * dim / CPU_SPEED)
+    if method not in _RESTARTS:
+        return Cost(source="unknown")
+    # Restarts of k-means, on the CPU.
+    seconds = 2.0 * getattr(recipe[0], "n_heads", 1) * _PASSES * n * k * dim / CPU_SPEED
+    return found + Cost(cpu=seconds, beside=seconds)
 
 
 def _dim(cell: Cell) -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
+
 from headclust.backbones import list_backbones
 from headclust.cache import Features, load_features
 from headclust.device import resolve_device
@@ -16,7 +18,7 @@ from headclust.study.cells import Pair, key_of, recipe_of
 from headclust.study.costs import Cost, cell_cost, embedding_cost
 from headclust.study.places import Places, check_made
 from headclust.study.plan import Cell, Wanted
-from headclust.study.results import read_lines
+from headclust.study.results import has_assignments, hides, read_lines
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,15 @@ def expect(
 
     Raises:
         FileFormatError: The results file cannot be read.
+        SettingError: There is no such device.
     """
+    where = resolve_device(device)
     lines = read_lines(places.results)
     files = list(dict.fromkeys(wanted for cell in cells for wanted in (cell.fit, cell.evaluation)))
     features = [_expected_file(wanted, places) for wanted in files]
-    made = {wanted for wanted, expected in zip(files, features, strict=True) if expected.state == "done"}
-    states = _states(cells, places, made, lines, device)
+    state_of = {wanted: expected.state for wanted, expected in zip(files, features, strict=True)}
+    made = {wanted for wanted, state in state_of.items() if state == "done"}
+    states = _states(cells, places, state_of, lines, where)
     return features, [_expected_cell(cell, states[cell.id], made, lines, places) for cell in cells]
 
 
@@ -96,16 +101,25 @@ def _weights() -> dict[str, dict[str, Any]]:
 
 
 def _states(
-    cells: Sequence[Cell], places: Places, made: set[Wanted], lines: Sequence[Mapping[str, Any]], device: str | None
+    cells: Sequence[Cell],
+    places: Places,
+    state_of: Mapping[Wanted, str],
+    lines: Sequence[Mapping[str, Any]],
+    device: torch.device,
 ) -> dict[str, str]:
     """What is known of each cell."""
-    newest = {line["id"]: line for line in lines}
-    done = {line["key"] for line in lines if line["status"] == "done"}
+    newest: dict[str, Mapping[str, Any]] = {}
+    for line in lines:
+        if not hides(line, newest.get(line["id"])):
+            newest[line["id"]] = line
+    done = {line["key"] for line in lines if line["status"] == "done" and has_assignments(line, places.root)}
     opened: dict[Wanted, Features] = {}
     states = {}
     for cell in cells:
         states[cell.id] = "to do"
-        if not {cell.fit, cell.evaluation} <= made:
+        of_files = {state_of[cell.fit], state_of[cell.evaluation]} - {"done"}
+        if of_files:
+            states[cell.id] = next((state for state in sorted(of_files) if state != "to do"), "to do")
             continue
         for one in (cell.fit, cell.evaluation):
             if one not in opened:
@@ -113,15 +127,15 @@ def _states(
         fit, evaluation = opened[cell.fit], opened[cell.evaluation]
         try:
             recipe = recipe_of(cell, fit) if cell.kind == "fit" else ()
-            key = key_of(cell, Pair(fit, evaluation, resolve_device(device)), recipe)
+            key = key_of(cell, Pair(fit, evaluation, device), recipe)
         except HeadclustError as error:
             states[cell.id] = str(error)
             continue
         line = newest.get(cell.id, {})
         if key in done:
             states[cell.id] = "done"
-        elif line.get("key") == key:
-            states[cell.id] = f"failed: {line['error']}"
+        elif line.get("key") == key and line["status"] == "failed":
+            states[cell.id] = f"failed: {line.get('error')}"
         elif line:
             states[cell.id] = "to do again"
     return states
@@ -134,11 +148,12 @@ def _expected_cell(
     needs = "features made" if not lacking else f"features to be made ({_needs(lacking[0], places)})"
     if not state.startswith("to do"):
         return Expected(cell.id, state, needs, Cost(source="done"))
-    return Expected(cell.id, state, needs, _measured(cell, lines) or cell_cost(cell))
+    counted = cell_cost(cell)
+    return Expected(cell.id, state, needs, _measured(cell, lines, counted) or counted)
 
 
-def _measured(cell: Cell, lines: Sequence[Mapping[str, Any]]) -> Cost | None:
-    """The median of what such cells took here before."""
+def _measured(cell: Cell, lines: Sequence[Mapping[str, Any]], counted: Cost) -> Cost | None:
+    """The median of what such cells took here before; an accelerator's part stays counted."""
     names = ("kind", "dataset", *(("method", "preset", "settings", "fit_samples") if cell.kind == "fit" else ()))
     wanted = {
         "kind": cell.kind,
@@ -149,8 +164,12 @@ def _measured(cell: Cell, lines: Sequence[Mapping[str, Any]]) -> Cost | None:
         "fit_samples": cell.fit.n_samples,
     }
     taken = [
-        sum(seconds for seconds in line["seconds"].values() if seconds)
+        sum(seconds for seconds in (line.get("seconds") or {}).values() if seconds)
         for line in lines
         if line["status"] == "done" and all(line.get(name) == wanted[name] for name in names)
     ]
-    return Cost(cpu=statistics.median(taken), source="measured") if taken else None
+    if not taken:
+        return None
+    median = statistics.median(taken)
+    beside = median if counted.beside or counted.source == "unknown" else 0.0
+    return Cost(cpu=median, gpu=counted.gpu, beside=beside, source="measured")

@@ -42,6 +42,20 @@ _STYLE: Any = {
 _CURVES = {"n_heads": "heads", "n_neighbors": "neighbors k", "beta": "beta"}
 
 
+def check_installed() -> None:
+    """Makes sure that pictures can be drawn.
+
+    Raises:
+        SettingError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise SettingError(
+            "pictures need matplotlib, which is not installed: pip install 'headclust[plots]'."
+        ) from None
+
+
 def draw(results: Sequence[Line], folder: Path, *, assignments_below: Path) -> list[Path]:
     """Draws every picture there is something for; returns the files.
 
@@ -54,12 +68,9 @@ def draw(results: Sequence[Line], folder: Path, *, assignments_below: Path) -> l
         SettingError: matplotlib is not installed.
         HeadclustError: A file cannot be written.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise SettingError(
-            "pictures need matplotlib, which is not installed: pip install 'headclust[plots]'."
-        ) from None
+    check_installed()
+    import matplotlib as mpl
+
     summary, written = summarize(results), []
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # text stays text, for whatever fonts the reader has

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from headclust.backbones import load_backbone
+from headclust.backbones import load_backbone, untrained_backbone
 from headclust.cache import Features, load_features
 from headclust.cache.lock import writer_lock
 from headclust.datasets import open_source
 from headclust.embed import embed_images
-from headclust.errors import ConflictError, DataError
+from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.naming import file_name
 from headclust.progress import note, printable
 from headclust.study.plan import Wanted
@@ -113,24 +114,43 @@ def _embed(wanted: Wanted, places: Places, path: Path, device: str | None) -> Pa
 def check_made(features: Features, wanted: Wanted) -> None:
     """Makes sure that a feature file is the one a table wants, as far as it says how it was made.
 
+    A file of another program may say nothing, and is taken for what its place says.
+
     Raises:
         ConflictError: It was made of something else, or otherwise.
     """
     said = features.attributes
     preprocessing = said.get("preprocessing", {})
     seed = _SEED if wanted.limit or wanted.views else None
+    size = preprocessing.get("input_size", [None])[0]
+    # Without a limit the count says whether it is a subset; a file that was not embedded here counts nothing.
+    listed = features.n_samples + len(features.skipped) if wanted.limit else said.get("n_listed")
     facts = {
         "backbone": (said.get("backbone"), wanted.backbone),
         "data set": (said.get("dataset"), wanted.dataset.name),
         "split": (said.get("split"), wanted.split),
         "seed": (said.get("seed"), seed),
         "preset": (preprocessing.get("preset", ""), wanted.preprocessing),
-        "image size": (preprocessing.get("input_size", [None])[0], wanted.image_size),
-        "number of images": (features.n_samples + len(features.skipped), wanted.limit or None),
-        "number of views": (features.n_views, wanted.views or None),
+        "image size": (size, wanted.image_size or (_own_size(wanted) if size else None)),
+        "number of images": (listed, wanted.n_samples if wanted.limit or wanted.is_counted else None),
+        "number of views": (features.n_views, wanted.views),
     }
     for name, (found, want) in facts.items():
         if want is not None and found is not None and found != want:
             path = printable(str(features.path))
             step = "choose another --root, or delete the file"
             raise ConflictError(f"{path}: its {name} is {found}, this table wants {want}: {step}.")
+
+
+def _own_size(wanted: Wanted) -> int | None:
+    """The input size that a table without one of its own gives a model; None where the model cannot be built here."""
+    return _size_of(wanted.backbone, wanted.preprocessing, wanted.dataset.name)
+
+
+@cache
+def _size_of(backbone: str, preset: str, dataset: str) -> int | None:
+    try:
+        made = untrained_backbone(backbone, preset=preset or None, dataset=dataset, device="meta")
+    except HeadclustError:
+        return None
+    return made.preprocessing.size[0]

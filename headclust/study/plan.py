@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -45,6 +46,11 @@ class Wanted:
         """How many images that is, as published."""
         known = self.dataset.n_train if self.split == "train" else self.dataset.n_eval
         return min(self.limit, known) if self.limit else known
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether `n_samples` is exact."""
+        return self.split != "train" or self.dataset.is_counted
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,20 @@ def plan(
         presets: Only these of the methods' recipes.
         seeds: So many on every backbone, instead of the study's own numbers.
         max_seconds: The limit of a training, where the study sets one; 0 for none.
-        ablations: With the points of the study's curves.
+        ablations: With the points of the study's curves, where their method and preset are among those chosen.
 
     Raises:
-        SettingError: A name is unknown or given twice, the number of seeds is not possible, or nothing is left.
+        SettingError: A name is unknown or given twice, the number of seeds or the limit is not possible, or nothing is
+            left.
     """
     _check(backbones, datasets, methods, presets, seeds)
+    if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds >= 0):
+        raise SettingError(f"a limit of {max_seconds} seconds: wanted a finite number, or 0 for none.")
     chosen = tuple(backbones) or study.backbones
     first = next((name for name in study.backbones if name in chosen), chosen[0])
     rows = _rows(study, methods, presets)
+    base = study.curve_row
+    ablations = ablations and base.method in (methods or [base.method]) and base.preset in (presets or [base.preset])
     curves = study.curve_dataset if not datasets or study.curve_dataset in datasets else datasets[0]
     cells: list[Cell] = []
     for backbone in chosen:

@@ -13,7 +13,7 @@ from headclust.errors import unknown
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set of the tables; counts are as published, for estimates only.
+    """A data set of the tables; counts are as published.
 
     Attributes:
         name: Its name in paths and results, which is what its reader calls it.
@@ -25,6 +25,7 @@ class DataSet:
         classes: File with the classes that are kept, below the folder of all data; empty for all of them.
         folders: Where the data are below that folder: the first of these that is there.
         image_size: Side of its images in pixels, on average; what decoding costs.
+        is_counted: Whether `n_train` is exact; `n_eval` always is.
     """
 
     name: str
@@ -36,13 +37,16 @@ class DataSet:
     classes: str = ""
     folders: tuple[str, ...] = ()
     image_size: int = 32
+    is_counted: bool = True
 
 
 def _imagenet_part(n_classes: int, n_train: int) -> DataSet:
     # The lists of SCAN's authors, as their repository names them:
     # https://github.com/wvangansbeke/Unsupervised-Classification/tree/master/data/imagenet_subsets
     name, classes = f"imagenet-{n_classes}", f"imagenet_subsets/imagenet_{n_classes}.txt"
-    return DataSet(name, "imagenet", "val", n_train, 50 * n_classes, n_classes, classes, ("imagenet",), 400)
+    return DataSet(
+        name, "imagenet", "val", n_train, 50 * n_classes, n_classes, classes, ("imagenet",), 400, is_counted=False
+    )
 
 
 _ALL = (

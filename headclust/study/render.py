@@ -85,7 +85,13 @@ def record(row: Row) -> dict[str, Any]:
     """A row as flat fields: the columns of the CSV."""
     fields: dict[str, Any] = {**row.unit._asdict(), **row.contender._asdict(), **row.facts}
     fields |= {"n_clusters": row.n_clusters, "head_choice": row.head_choice, "seeds": list(row.seeds)}
-    fields |= {"failed": row.failed, **_spreads(row.scores), "baseline": row.baseline, **_gains(row.gains)}
+    fields |= {
+        "failed": row.failed,
+        "stale": row.stale,
+        **_spreads(row.scores),
+        "baseline": row.baseline,
+        **_gains(row.gains),
+    }
     for name in ("clusters_used", "seconds", "neighbor_seconds", "steps_reached", "steps_planned"):
         fields[name] = row.details[name].mean if name in row.details else None
     fields["capped"] = row.capped

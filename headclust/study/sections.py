@@ -22,8 +22,13 @@ _GAIN = (
     "clusters and seed. 95 %: its interval by Student's t over the seeds; one seed gives none."
 )
 _SECONDS = "Seconds: of the fit, without the neighbor search, which is kept beside the features."
+_STALE = (
+    "Seeds that are counted and not there failed, or are left out: they are of other features, or another number of "
+    "clusters, than the newest fit of their row."
+)
 _AVERAGES = (
-    "Every pair of data set and backbone counts once, by its mean over seeds, and ± is over the pairs. The interval is "
+    "Every pair of data set and backbone counts once, by its mean over seeds, and ± is over the pairs. Gains are those "
+    "over k-means ours alone; a pair that has only another k-means has none here. The interval is "
     "Student's t over the pairs' gains; it takes pairs for independent, which like backbones on one data set are not."
 )
 _ORACLE = (
@@ -136,9 +141,7 @@ def _results(dataset: str, rows: Sequence[Row]) -> Section:
         "backbone": lambda row: row.unit.backbone,
         "method": lambda row: row.contender.method,
         "preset": lambda row: recipe(row.contender),
-        ">seeds": lambda row: (
-            f"{len(row.seeds)} of {len(row.seeds) + row.failed}" if row.failed else str(len(row.seeds))
-        ),
+        ">seeds": _seeds,
         **{f">{TITLES[name]}": lambda row, name=name: _spread(row.scores.get(name)) for name in SCORES},  # type: ignore[misc]
         ">over k-means": lambda row: _mean_gain(row.gains.get("accuracy")),
         ">95 %": lambda row: _interval(row.gains.get("accuracy")),
@@ -157,11 +160,18 @@ def _results(dataset: str, rows: Sequence[Row]) -> Section:
         *(f"Some gains are over {name}: k-means ours has no such seed." for name in weak),
         _SECONDS,
     ]
+    if any(row.stale for row in rows):
+        notes.append(_STALE)
     if ">oracle ACC" in columns:
         notes.append(_ORACLE)
     return Section(
         dataset, tuple(columns), tuple(tuple(cells[name](row) for name in columns) for row in rows), tuple(notes)
     )
+
+
+def _seeds(row: Row) -> str:
+    missing = row.failed + row.stale
+    return f"{len(row.seeds)} of {len(row.seeds) + missing}" if missing else str(len(row.seeds))
 
 
 _OPTIONAL = (">steps", ">oracle ACC", "published ACC")

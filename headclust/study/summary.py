@@ -1,6 +1,7 @@
 """From the lines of a results file to the rows of a table: means over seeds, paired gains over k-means, averages.
 
-Nothing depends on the order of the lines, except that of two lines with one id the later is the cell.
+Nothing depends on the order of the lines, except that of two lines with one id the later is the cell, and that the
+newest line of a row says which features and number of clusters the row is about.
 """
 
 from __future__ import annotations
@@ -31,21 +32,26 @@ def summarize(lines: Iterable[Line]) -> Summary:
     The gain is over k-means of the preset ours, whatever the contender's own preset, and over the authors' weaker one
     only where there is no other. Seeds are paired: same features, same number of clusters, same seed.
     """
-    cells = list({str(line.get("id")): line for line in lines}.values())
+    newest: dict[str, Line] = {}
+    for line in lines:
+        newest.pop(str(line.get("id")), None)  # the newest is the last
+        newest[str(line.get("id"))] = line
+    cells = list(newest.values())
     fits = [line for line in cells if line.get("kind") == "fit"]
     table: dict[tuple[Unit, Contender], list[Line]] = defaultdict(list)
     curves: dict[tuple[Unit, Contender, str, float], list[Line]] = defaultdict(list)
-    for line in sorted(fits, key=lambda line: str(line.get("id"))):
+    for line in fits:
         if line.get("role") == "ablation":
             point = (str(line.get("curve")), float(line.get("value") or 0))
             if line.get("status") == "done":
                 curves[(_unit(line), _contender(line, without=point[0]), *point)].append(line)
         else:
             table[_unit(line), _contender(line)].append(line)
-    probes = {_unit(line): line["scores"] for line in cells if line.get("kind") == "probes" and line.get("scores")}
+    probes = {_unit(line): line for line in cells if line.get("kind") == "probes" and line.get("scores")}
     rows = [_row(unit, contender, table, probes.get(unit, {})) for unit, contender in sorted(table, key=_order)]
     points = [
-        Point(*who, scores=_spreads(found)) for who, found in sorted(curves.items(), key=lambda item: _order(item[0]))
+        Point(*who, scores=_spreads(_current(found)))
+        for who, found in sorted(curves.items(), key=lambda item: _order(item[0]))
     ]
     failures = [(str(line.get("id")), str(line.get("error"))) for line in cells if line.get("status") == "failed"]
     return Summary(
@@ -114,12 +120,14 @@ def _order(who: tuple[Any, ...]) -> tuple[Any, ...]:
     return unit, _rank(contender), *rest
 
 
-def _row(
-    unit: Unit, contender: Contender, table: Mapping[tuple[Unit, Contender], list[Line]], probes: Mapping[str, float]
-) -> Row:
+def _row(unit: Unit, contender: Contender, table: Mapping[tuple[Unit, Contender], list[Line]], probed: Line) -> Row:
     lines = table[unit, contender]
-    done = sorted((line for line in lines if line.get("status") == "done"), key=lambda line: line.get("seed") or 0)
-    newest: Line = {name: value for line in lines for name, value in line.items() if value is not None}
+    failures = sorted((line for line in lines if line.get("status") != "done"), key=lambda line: str(line.get("id")))
+    ended = [line for line in lines if line.get("status") == "done"]
+    done = sorted(_current(ended), key=lambda line: (line.get("seed") or 0, str(line.get("id"))))
+    newest: Line = {name: value for line in [*failures, *done] for name, value in line.items() if value is not None}
+    # Probes of other features say nothing of these.
+    probes = (probed.get("scores") or {}) if not done or _hashes(probed) == _hashes(done[0]) else {}
     facts = {name: newest.get(name) for name in _FACTS}
     labels, text = newest.get("imagenet_labels"), newest.get("text_supervised")
     facts["trained_on_classes"] = trained_on_classes(unit.dataset, labels, text)
@@ -131,7 +139,8 @@ def _row(
         contender=contender,
         facts=facts,
         seeds=tuple(int(line.get("seed") or 0) for line in done),
-        failed=len(lines) - len(done),
+        failed=len(failures),
+        stale=len(ended) - len(done),
         scores=_spreads(done),
         gains=gains,
         baseline=over,
@@ -141,6 +150,20 @@ def _row(
         head_choice=str(newest.get("head_choice") or ""),
         published=tuple(one for one in known if one.backbone and one.backbone == unit.backbone),
     )
+
+
+def _current(done: Sequence[Line]) -> list[Line]:
+    """The lines about the same features and number of clusters as the newest one, which is the last."""
+    return [line for line in done if _about(line) == _about(done[-1])]
+
+
+def _about(line: Line) -> tuple[Any, ...]:
+    return line.get("n_clusters"), *_hashes(line)
+
+
+def _hashes(line: Line) -> tuple[Any, ...]:
+    files = line.get("features") or {}
+    return tuple((files.get(name) or {}).get("sha256") for name in ("fit", "eval"))
 
 
 def _baselines(unit: Unit, table: Mapping[tuple[Unit, Contender], list[Line]]) -> dict[Contender, list[Line]]:
@@ -168,9 +191,7 @@ def _by_seed(lines: Iterable[Line], metric: str) -> dict[tuple[Any, ...], float]
     for line in lines:
         value = _number((line.get("scores") or {}).get(metric))
         if value is not None:
-            files = line.get("features") or {}
-            hashes = tuple((files.get(name) or {}).get("sha256") for name in ("fit", "eval"))
-            found[line.get("seed"), line.get("n_clusters"), *hashes] = value
+            found[line.get("seed"), *_about(line)] = value
     return found
 
 
@@ -203,8 +224,10 @@ def _number(value: Any) -> float | None:
 
 def _average(scope: str, who: Contender, rows: Sequence[Row]) -> Average:
     scores = {name: spread([row.scores[name].mean for row in rows if name in row.scores]) for name in SCORES}
-    gains = {name: gain([row.gains[name].mean for row in rows if name in row.gains]) for name in SCORES}
-    ahead = [row.gains["accuracy"].mean > 0 for row in rows if "accuracy" in row.gains]
+    # A gain over a weaker k-means is another quantity.
+    known = [row.gains for row in rows if row.baseline == f"{BASELINE} ours"]
+    gains = {name: gain([one[name].mean for one in known if name in one]) for name in SCORES}
+    ahead = [one["accuracy"].mean > 0 for one in known if "accuracy" in one]
     return Average(
         scope=scope,
         contender=who,

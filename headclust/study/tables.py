@@ -38,6 +38,7 @@ class Row:
         facts: What is known of the features, by name; None where it is not.
         seeds: Those that came to an end.
         failed: How many did not.
+        stale: How many are left out, as the newest fit of the row is of other features or numbers of clusters.
         scores: By metric, on the evaluation split.
         gains: By metric, over `baseline`, paired by seed; an interval needs two seeds. Empty for the baseline itself.
         baseline: Which k-means it is; empty where there is none to compare with.
@@ -54,6 +55,7 @@ class Row:
     facts: Mapping[str, Any]
     seeds: tuple[int, ...]
     failed: int
+    stale: int
     scores: Mapping[str, Spread]
     gains: Mapping[str, Gain]
     baseline: str
@@ -72,10 +74,10 @@ class Average:
         scope: What the average runs over: "all", "data set NAME" or "backbone NAME".
         contender: The method.
         n: Units it has scores on.
-        ahead: Units on which its accuracy is above the baseline's.
-        paired: Units that have the baseline too.
+        ahead: Units on which its accuracy is above that of k-means of the preset ours.
+        paired: Units that have a gain over that k-means.
         scores: By metric.
-        gains: By metric, over the baseline, paired by unit; an interval needs two units.
+        gains: By metric, over that k-means alone, paired by unit; an interval needs two units.
     """
 
     scope: str

@@ -50,7 +50,7 @@ def compare(
         methods: Names in METHODS, or "default".
         preset: "ours" or "authors", for all of them.
         clusters: Number of clusters; the labelled classes when None.
-        seeds: Fits a method.
+        seeds: Fits a method, 1 to 1000.
         seed: The first of their seeds.
         evaluate_on: Feature files of other samples to score on too, one a space.
         device: Where to compute.
@@ -66,8 +66,8 @@ def compare(
         HeadclustError: The methods, files or numbers are not possible: told before anything is fitted. Or every fit
             failed.
     """
-    if seeds < 1 or seed < 0:
-        raise SettingError(f"{seeds} seeds from {seed} on: wanted at least one, from 0 on.")
+    if not 1 <= seeds <= 1000 or seed < 0:
+        raise SettingError(f"{seeds} seeds from {seed} on: wanted 1 to 1000, from 0 on.")
     chosen = _recipes(methods, preset, clusters)
     spaces, tests = _load(features or [newest_features()], evaluate_on, chosen)
     chosen = {name: with_clusters(recipe, spaces[0]) for name, recipe in chosen.items()}

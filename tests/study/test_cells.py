@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from headclust import load_features, metrics
 from headclust.errors import SettingError
+from headclust.methods import Setting
 from headclust.study import cells as cells_module
 from headclust.study.cells import Pair, code_of, identity, key_of, make_fit, make_probes, recipe_of
 from headclust.study.plan import plan
@@ -124,7 +125,8 @@ def test_a_line_holds_what_its_scores_are_made_of(cells, pair, key):
     assert line["features"]["fit"] == {"path": fit.fit.file, "sha256": pair.fit.sha256}
     assert (line["oracle"], line["steps"], line["seconds"]["neighbors"]) == (None, None, None)
     assert line["seconds"]["fit"] >= 0
-    assert line["head_choice"] == "lowest loss of the restarts"
+    assert line["head_choice"] == "lowest inertia"
+    assert line["load"] >= 0
     assert line["imagenet_labels"] is True
 
 
@@ -178,3 +180,15 @@ def test_ablations_are_marked(cells):
 def test_too_many_neighbors_asked_for_are_refused(cells, pair):
     with pytest.raises(SettingError, match="n_neighbors is 80, of 80 samples"):
         recipe_of(replace(cells[-1], settings={"n_neighbors": 80}), pair.fit)
+
+
+def test_of_several_lists_those_that_are_missing_are_timed(pair, monkeypatch):
+    searched, kept = [], {2}
+    lists = [Setting("n_neighbors", 2, ""), Setting("second.n_neighbors", 5, ""), Setting("third.n_neighbors", 9, "")]
+    monkeypatch.setattr(cells_module, "settings", lambda recipe: lists)
+    monkeypatch.setattr(cells_module, "is_kept", lambda features, k: k in kept)
+    monkeypatch.setattr(cells_module, "cached_neighbors", lambda features, k, device: searched.append(k))
+    assert cells_module._search(pair, ()) >= 0
+    assert searched == [9, 5]
+    kept |= {5, 9}
+    assert cells_module._search(pair, ()) is None

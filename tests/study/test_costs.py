@@ -12,7 +12,7 @@ WANTED = Wanted("efficientnet_lite0", DATASETS["cifar10"], "train", limit=20_000
 
 
 def test_costs_add_up():
-    assert Cost(1, 2, 3) + Cost(4, 5, 6) == Cost(5, 7, 9)
+    assert Cost(1, 2, 3, 4) + Cost(5, 6, 7, 8) == Cost(6, 8, 10, 12)
 
 
 def test_embedding_is_counted_from_the_model():
@@ -51,4 +51,7 @@ def test_a_limit_of_time_is_the_most_it_can_take():
 def test_every_method_s_cost_is_counted(method):
     cells = [c for c in plan(find_study("offline"), methods=[method], datasets=["digits"], seeds=1) if c.method]
     assert {cell.preset for cell in cells} == set(PRESETS[method]) & {"ours", "authors"}
-    assert all(0 < cell_cost(cell).cpu < 10_000 for cell in cells)
+    if method in ("ward", "hdbscan", "gmm", "leiden"):  # no formula for these
+        assert {cell_cost(cell) for cell in cells} == {Cost(source="unknown")}
+    else:
+        assert all(0 < cell_cost(cell).cpu < 10_000 for cell in cells)

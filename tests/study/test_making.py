@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from headclust.cache.lock import writer_lock
 from headclust.errors import HeadclustError
 from headclust.study import making
 from headclust.study.making import Tally, make
@@ -176,3 +177,62 @@ def test_assignments_are_those_that_were_scored(cells, places):
     for line in read_results(places.results)[1:]:
         arrays = np.load(places.root / line["assignments"], allow_pickle=False)
         assert len(np.unique(arrays["eval"])) == line["scores"]["clusters_used"]
+
+
+def test_a_full_disk_ends_the_run_and_is_no_failure_of_the_fit(cells, places, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "write_whole", full)
+        with pytest.raises(HeadclustError, match=r"cannot write .*No space left on device") as error:
+            make(cells, places)
+    assert "\n" not in str(error.value)
+    assert [line["status"] for line in read_results(places.results)] == ["done"]  # the probes
+    assert make(cells, places) == Tally(kept=1, made=3)
+
+
+def test_a_failed_line_does_not_hide_the_same_fit_under_another_name(places, monkeypatch, fits):
+    cells = plan(TINY)
+    temi = next(cell for cell in cells if cell.method == "temi")
+    same = replace(temi, settings={**temi.settings, "beta": 0.6})  # what its recipe says already
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "make_fit", lambda *_: (_ for _ in ()).throw(HeadclustError("no memory.")))
+        assert make([same], places) == Tally(failed=1)
+    assert make([temi], places, retry=True) == Tally(made=1)
+    assert make([same], places) == Tally(kept=1)
+    assert {line["status"] for line in read_results(places.results)} == {"done"}
+
+
+def test_features_that_are_gone_hide_no_fit(cells, places, capsys):
+    make(cells, places)
+    before = places.results.read_bytes()
+    path = places.features(cells[0].fit)
+    content = path.read_bytes()
+    path.write_bytes(b"damaged")
+    assert make(cells, places) == Tally(failed=4)
+    assert "failed: " in capsys.readouterr().err
+    assert places.results.read_bytes() == before
+    path.write_bytes(content)
+    assert make(cells, places) == Tally(kept=4)
+
+
+def test_a_fit_whose_assignments_are_gone_is_made_again(cells, places, fits):
+    make(cells, places)
+    line = read_results(places.results)[-1]
+    (places.root / line["assignments"]).unlink()
+    fits.clear()
+    assert make(cells, places) == Tally(kept=3, made=1)
+    assert fits == [line["id"]]
+    assert (places.root / line["assignments"]).is_file()
+
+
+def test_a_claim_that_nobody_lets_go_of_is_left_in_the_end(cells, places, capsys):
+    make(cells[:1], places)
+    line = read_results(places.results)[0]
+    places.results.unlink()
+    with writer_lock(places.claim(line["key"])):
+        assert make(cells, places, poll=0.01, patience=0.05) == Tally(made=3, left=1)
+    told = capsys.readouterr().err
+    assert "1 cells of other processes are left" in told
+    assert str(places.claim(line["key"]) / "lock") in told

@@ -1,10 +1,15 @@
 from dataclasses import replace
 
+import pytest
+
+from headclust.errors import SettingError
+from headclust.study.costs import cell_cost
 from headclust.study.making import make
 from headclust.study.outlook import expect, total
 from headclust.study.plan import plan
+from headclust.study.presets import Row
 
-from .conftest import TINY
+from .conftest import QUICK, TINY
 
 
 def tree(folder):
@@ -65,4 +70,30 @@ def test_a_file_made_otherwise_is_told(cells, places):
     path.write_bytes(places.features(cells[0].fit).read_bytes())
     features, fits = expect([wanted], places)
     assert "its backbone is efficientnet_lite0" in features[0].state
-    assert fits[0].state == "to do"
+    assert fits[0].state == features[0].state  # the cells of a file that cannot be used say why
+    assert fits[0].cost.source == "done"
+
+
+def test_a_device_that_is_not_there_is_told_first(cells, places):
+    with pytest.raises(SettingError, match="unknown device 'tpu'"):
+        expect(plan(replace(TINY, datasets=("cifar10",))), places, device="tpu")
+
+
+def test_what_was_measured_keeps_the_accelerator_s_part_as_counted(places):
+    cells = plan(replace(TINY, limit=80, rows=(Row("temi", "ours", settings=QUICK, seeds=2), Row("kmeans", "ours"))))
+    make([cells[1]], places)
+    _, (probes, _, other, kmeans) = expect(cells, places)
+    counted = cell_cost(cells[2])
+    assert other.cost.source == "measured"
+    assert other.cost.gpu == counted.gpu > 0
+    assert other.cost.beside == 0
+    assert (kmeans.cost.gpu, kmeans.cost.beside) == (0, kmeans.cost.cpu)  # k-means and the probes stay on the CPU
+    assert (probes.cost.gpu, probes.cost.beside) == (0, probes.cost.cpu)
+    assert total([other, kmeans, probes]).beside == kmeans.cost.cpu + probes.cost.cpu
+
+
+def test_a_fit_whose_assignments_are_gone_is_to_do_again(cells, places):
+    make(cells[:2], places)
+    next((places.root / "cells").glob("*.npz")).unlink()
+    _, fits = expect(cells[:2], places)
+    assert [one.state for one in fits] == ["done", "to do again"]

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,3 +97,32 @@ def test_features_made_otherwise_are_refused(tmp_path, attributes, words):
     path = write_features(tmp_path / "f.h5", np.eye(20), **made, attributes=attributes)
     with pytest.raises(ConflictError, match=words):
         check_made(load_features(path), wanted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "number of images is 20, this table wants 1437"),
+        ({"split": "test"}, "number of images is 20, this table wants 360"),
+        ({"split": "test", "n_eval": 20, "size": 128}, "image size is 128, this table wants 224"),
+        ({"split": "test", "n_eval": 20, "n_views": 2}, "number of views is 2, this table wants 0"),
+        ({"split": "test", "n_eval": 20}, ""),
+        ({"split": "test", "n_eval": 20, "size": 224}, ""),
+        ({"n_train": 30, "is_counted": False}, ""),  # a part of ImageNet
+    ],
+)
+def test_a_table_without_limit_size_or_views_refuses_files_that_have_them(changes, words):
+    counts = {name: value for name, value in changes.items() if name in ("n_train", "n_eval", "is_counted")}
+    split = changes.get("split", "train")
+    wanted = Wanted("efficientnet_lite0", replace(DATASETS["digits"], **counts), split)
+    size = changes.get("size")
+    said = {"backbone": "efficientnet_lite0", "dataset": "digits", "split": split, "n_listed": 20, "seed": 0}
+    said |= {"preprocessing": {"input_size": [size, size]}} if size else {}
+    features = SimpleNamespace(
+        attributes=said, n_samples=19, skipped=["x"], n_views=changes.get("n_views", 0), path=Path("f.h5")
+    )
+    if words:
+        with pytest.raises(ConflictError, match=words):
+            check_made(features, wanted)
+    else:
+        check_made(features, wanted)

@@ -60,3 +60,16 @@ def test_known_entries():
 
 def test_nothing_is_published_of_what_nobody_published():
     assert published_for([("kmeans", "digits"), ("spectral", "cifar10")]) == []
+
+
+def test_nothing_is_said_that_the_sources_do_not_say():
+    (part,) = published_for([("temi", "imagenet-50")])
+    assert (part.network, part.note) == ("not named", "")
+    (whole,) = [one for one in published_for([("scan", "imagenet")]) if one.trust == "R"]
+    assert whole.network == "MoCo v2"
+    (tutorial,) = [one for one in published_for([("scan", "stl10")]) if "TUTORIAL" in one.source]
+    assert tutorial.note == "SCAN loss"
+    (best,) = published_for([("temi", "stl10")])
+    assert "another entry 96.7" in best.note
+    (base,) = [one for one in published_for([("temi", "imagenet")]) if one.scores.get("accuracy") == 58.0]
+    assert base.note.startswith("the source says DINO ViT-B")

@@ -18,10 +18,10 @@ def path(tmp_path):
     return tmp_path / "below" / "results.jsonl"
 
 
-def test_the_last_line_of_an_id_counts_in_the_order_of_the_first(path):
+def test_the_last_line_of_an_id_counts_the_newest_of_all_last(path):
     for name, value in (("b", 1), ("a", 2), ("b", 3)):
         append(path, line(name, value=value))
-    assert [(one["id"], one["value"]) for one in read_results(path)] == [("b", 3), ("a", 2)]
+    assert [(one["id"], one["value"]) for one in read_results(path)] == [("a", 2), ("b", 3)]
     assert len(read_lines(path)) == 3
 
 
@@ -63,6 +63,9 @@ def test_a_torn_line_is_told(path, capsys):
         (json.dumps({**line(), "version": 2}) + "\n", "has version 2"),
         (json.dumps({**line(), "id": None}) + "\n", "does not say its id"),
         ("name,accuracy\n", "none of its lines"),
+        ("name,accuracy", "none of its lines"),
+        (json.dumps({**line(), "scores": {"nmi": float("nan")}}) + "\n", "line 1 holds NaN"),
+        (json.dumps({**line(), "key": None}) + "\n", "is done and does not say its key"),
     ],
 )
 def test_another_file_is_refused(tmp_path, content, words):
@@ -132,3 +135,49 @@ def test_missing_assignments_are_told(tmp_path, capsys):
     b.write_text(json.dumps(line("x", assignments="cells/1.npz")) + "\n")
     assert merge(tmp_path / "a" / "results.jsonl", [b]) == 1
     assert "merged without its assignments" in capsys.readouterr().err
+
+
+def test_a_file_that_is_one_unfinished_line_goes_on(path, capsys):
+    append(path, line("a"))
+    whole = path.read_bytes()
+    for length in (1, 20, len(whole) - 2):
+        path.write_bytes(whole[:length])
+        assert read_lines(path) == []
+        assert "1 unfinished line left out" in capsys.readouterr().err
+        append(path, line("b"))
+        assert [one["id"] for one in read_lines(path)] == ["b"]
+
+
+def unusable(name):
+    """The failed line of a cell whose features could not be used."""
+    return {**line(name, status="failed"), "key": None, "error": "there is no data"}
+
+
+def test_features_that_another_part_lacked_hide_no_fit(tmp_path):
+    a, b = written(tmp_path / "a", line("x")), written(tmp_path / "b", unusable("x"))
+    assert merge(a, [b]) == 0
+    for number, order in enumerate(([a, b], [b, a])):
+        target = tmp_path / f"{number}.jsonl"
+        merge(target, order)
+        assert [one["status"] for one in read_results(target)] == ["done"]
+    append(a, unusable("x"))  # as it was written before
+    assert [one["status"] for one in read_results(a)] == ["done"]
+
+
+@pytest.mark.parametrize("what", ["missing", "foreign", "pickled", "damaged"])
+def test_nothing_is_merged_unless_all_can_be(tmp_path, what):
+    good = written(tmp_path / "good", line("x", assignments="cells/1.npz"))
+    bad = tmp_path / "bad" / "results.jsonl"
+    if what == "foreign":
+        bad.parent.mkdir()
+        bad.write_text("name,accuracy\n")
+    elif what != "missing":
+        written(tmp_path / "bad", line("y", assignments="cells/2.npz"))
+        if what == "pickled":
+            np.savez(tmp_path / "bad" / "cells" / "2.npz", fit=np.array([{}], dtype=object))
+        else:
+            (tmp_path / "bad" / "cells" / "2.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(HeadclustError) as error:
+        merge(tmp_path / "all" / "results.jsonl", [good, bad])
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "all").exists()

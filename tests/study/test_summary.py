@@ -224,3 +224,23 @@ def test_published_numbers_are_kept_apart():
     assert by_backbone["efficientnet_lite0"].scores["accuracy"].mean == 0.5
     assert {(one.method, one.dataset) for one in summary.published} == {("temi", "cifar100")}
     assert len(summary.published) == 3
+
+
+def test_lines_of_older_features_are_stale(lines):
+    old = {"features": {"fit": {"sha256": "old"}, "eval": {"sha256": "1"}}}
+    mixed = [*over_seeds("temi", {0: 0.1, 3: 0.2}, **old), fit_line("temi", 0.1, seed=4, n_clusters=7)]
+    row = rows_of([*mixed, *lines])[DIGITS, "temi", "ours"]
+    assert (row.seeds, row.stale, row.failed) == ((0, 1, 2), 2, 0)  # seed 0 was made again
+    assert row.scores["accuracy"].mean == pytest.approx(np.mean(list(TEMI.values())))
+    row = rows_of([*lines, fit_line("temi", 0.1, seed=3, **old)])[DIGITS, "temi", "ours"]
+    assert (row.seeds, row.stale, row.facts["knn_accuracy"]) == ((3,), 3, None)  # probes of other features
+
+
+def test_gains_over_another_baseline_are_in_no_average(lines):
+    for dataset, ours in (("cifar10", True), ("fashion-mnist", False)):
+        lines += over_seeds("kmeans", {0: 0.40}, dataset=dataset, preset="ours" if ours else "authors")
+        lines += over_seeds("temi", {0: 0.60}, dataset=dataset)
+    (every,) = [one for one in summarize(lines).averages if (one.scope, one.contender.method) == ("all", "temi")]
+    assert (every.n, every.paired, every.ahead) == (3, 2, 2)
+    first = np.mean(list(TEMI.values())) - np.mean(list(KMEANS.values()))
+    assert every.gains["accuracy"].mean == pytest.approx(np.mean([first, 0.2]))

@@ -1,6 +1,8 @@
 """The script benchmarks/table.py, on the tiny study."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,6 +99,15 @@ def test_a_failed_cell_is_in_the_exit_code(table, tmp_path, capsys):
         (["--only-render"], "no such file"),
         (["--merge", "nothing.jsonl"], "nothing.jsonl: no such file"),
         (["--seeds", "0"], "0 seeds"),
+        (["--max-seconds", "nan"], "a limit of nan seconds"),
+        (["--max-seconds", "inf"], "a limit of inf seconds"),
+        (["--max-seconds", "-1"], "a limit of -1.0 seconds"),
+        (["--data", "cifra10=x"], "unknown data set 'cifra10': did you mean cifar10"),
+        (["--merge", "a.jsonl", "--dry-run"], "leave out --shard and --dry-run"),
+        (["--merge", "a.jsonl", "--shard", "1/2"], "leave out --shard and --dry-run"),
+        (["--format", ""], "no format: wanted markdown"),
+        (["--dry-run", "--device", "tpu"], "unknown device 'tpu'"),
+        (["-o", "/dev/null/x"], "cannot write /dev/null/x"),
     ],
 )
 def test_what_cannot_be_is_one_line(table, tmp_path, capsys, options, words):
@@ -116,3 +127,56 @@ def test_ctrl_c(table, monkeypatch, capsys):
     monkeypatch.setattr(making, "make", interrupt)
     assert table() == 130
     assert "goes on from here" in capsys.readouterr().err
+
+
+def test_matplotlib_is_looked_for_before_anything_is_fitted(table, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert table("--format", "all", "-o", str(tmp_path / "out")) == 2
+    assert "pictures need matplotlib" in capsys.readouterr().err
+    assert not (tmp_path / "root" / "results.jsonl").exists()
+
+
+def test_what_is_named_and_has_no_cell_is_told(table, capsys):
+    assert table("--dry-run", "--methods", "clc,kmeans", "--recipes", "ours,authors", "--ablations") == 0
+    told = capsys.readouterr()
+    assert "recipes authors have no cell" in told.err
+    assert "no ablations: they are of temi ours" in told.err
+    assert "n_heads=1" not in told.out
+    assert table("--preset", "offline", "--dry-run", "--methods", "clc,temi", "--recipes", "authors") == 0
+    assert "clc has no cell" in capsys.readouterr().err
+
+
+def test_a_part_says_that_it_shows_no_table(table, tmp_path, capsys):
+    assert table("--shard", "1/1") == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "a part shows no table" in shown.err
+    assert table("--shard", "1/1", "--only-render") == 0
+    assert "kmeans" in capsys.readouterr().out
+    assert table("--shard", "1/1", "-o", str(tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "table.md").is_file()
+
+
+def test_everything_of_a_preset_is_below_a_folder_of_its_name(table, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_place(tmp_path / "benchmarks" / "results" / "tiny")
+    import table as script
+
+    assert script.main(["--preset", "tiny", "--methods", "kmeans"]) == 0
+    assert (tmp_path / "benchmarks" / "results" / "tiny" / "results.jsonl").is_file()
+
+
+def test_unknown_times_are_no_numbers(table, capsys):
+    assert table("--dry-run", "--methods", "ward,kmeans") == 0
+    told = capsys.readouterr().out
+    (line,) = [line for line in told.splitlines() if "/ward/" in line]
+    assert line.split()[1:4] == ["to", "do", "unknown"]
+    assert "1 cells are in none of these" in told
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    command = f"{sys.executable} {BENCHMARKS / 'table.py'} --root {tmp_path} --methods kmeans --dry-run | head -1"
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent), "PYTHONUNBUFFERED": "1"}
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment, check=True)
+    assert found.stdout.startswith("FEATURES")
+    assert found.stderr == ""
