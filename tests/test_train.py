@@ -272,7 +272,7 @@ def test_a_step_beyond_float32_is_told_in_one_line(data, monkeypatch):
         raise RuntimeError("value cannot be converted to type float without overflow")
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    with pytest.raises(HeadclustError, match="without overflow: lower lr .it is 0.01"):
+    with pytest.raises(HeadclustError, match=r"without overflow: lower lr .it is 0\.01"):
         train_stage(Stage(**SMALL, **STEPS, length=1, warmup=0, lr=1e-2), data, seed=0)
 
 
