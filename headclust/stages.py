@@ -124,12 +124,12 @@ class Stage:
         for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            if not math.isfinite(value):
-                raise SettingError(f"{name} is {value}: wanted a finite number.")
             if not (value >= 0 if name in _AT_LEAST_ZERO else value > 0):
                 raise SettingError(
                     f"{name} is {value}: wanted {'0 or more' if name in _AT_LEAST_ZERO else 'more than 0'}."
                 )
+            if not math.isfinite(value):
+                raise SettingError(f"{name} is {value}: wanted a finite number.")
         if not self.teacher_momentum < 1:
             raise SettingError(f"teacher_momentum is {self.teacher_momentum}: wanted less than 1.")
         # What each part checks of its own settings is checked now, not when the training begins.
