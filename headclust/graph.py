@@ -13,6 +13,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from headclust.errors import SettingError
 from headclust.neighbors import NeighborGraph
+from headclust.progress import note
 
 Floats = NDArray[np.float64]
 _DENSE = 600  # samples up to which all eigenvectors at once are quicker than the sparse solver
@@ -53,6 +54,29 @@ def parts(weights: sparse.csr_array) -> NDArray[np.int64]:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return np.asarray(rank[found], dtype=np.int64)
+
+
+def large_parts(weights: sparse.csr_array, n_clusters: int, *, smallest: float) -> NDArray[np.int64]:
+    """Rows of the samples in connected parts that are large enough to be clusters; all where that is not most of them.
+
+    Says so when there are more such parts than clusters.
+
+    Args:
+        weights: A graph, (n_samples, n_samples).
+        n_clusters: Number of clusters.
+        smallest: Share of an even cluster that a part has to have, in [0, 1].
+    """
+    part = parts(weights)
+    sizes = np.bincount(part)
+    large = sizes >= smallest * len(part) / n_clusters
+    if sizes[large].sum() < max(len(part) / 2, n_clusters):
+        large[:] = True
+    if large.sum() > n_clusters:
+        note(
+            f"warning: the neighbor graph falls into {large.sum()} parts, more than the {n_clusters} clusters: "
+            "nothing in it says which belong together. Raise n_neighbors."
+        )
+    return np.flatnonzero(large[part])
 
 
 def leading_eigenvectors(matrix: sparse.csr_array, count: int, *, seed: int) -> tuple[Floats, Floats]:
@@ -129,7 +153,11 @@ def diffusion_map(matrix: sparse.csr_array, n_vectors: int, *, steps: int, seed:
         Shape (n_samples, n_vectors); rows of length 1, or 0 for a sample in a part that no vector reaches.
     """
     values, vectors = leading_eigenvectors(matrix, n_vectors, seed=seed)
-    rows = vectors * values.clip(0, 1) ** steps
+    return unit_rows(vectors * values.clip(0, 1) ** steps)
+
+
+def unit_rows(rows: Floats) -> Floats:
+    """Rows divided by their length; rows of zeros stay. The first columns of a diffusion map, so, are a map as well."""
     lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: Floats = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > math.sqrt(_TINY))
     return unit

@@ -1,9 +1,10 @@
-"""The fitted pipeline: a feature transform a space, heads, and which head speaks. Tensors only, no files."""
+"""The fitted pipeline: a feature transform a space, heads, and which of them speak. Tensors only, no files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,25 +17,28 @@ from headclust.heads import HEADS, Heads, select
 
 TRANSFORMS = ("none", "l2", "standardize", "pca")
 _PARTS = ("mean", "scale", "matrix")
+_NORMALIZED = ("l2", "unit")
 _ROWS = 8_192
 _ROUNDING = 1e-12  # of the squared length of a difference of unit rows, in float32
 
 
 @dataclass(frozen=True)
 class FeatureTransform:
-    """An affine map after an optional L2 normalisation: (x or x/|x|, less mean), times scale, times matrix.
+    """An affine map between two optional L2 normalisations: (x or x/|x|, less mean), times scale, times matrix.
 
     Attributes:
         l2: Whether rows are divided by their length first (zero rows stay zero).
         mean: Shape (feature_dim,), or None.
         scale: Shape (feature_dim,), or None.
         matrix: Shape (feature_dim, n_components), or None.
+        unit: Whether rows are divided by their length last.
     """
 
     l2: bool = False
     mean: Tensor | None = None
     scale: Tensor | None = None
     matrix: Tensor | None = None
+    unit: bool = False
 
     def __call__(self, features: Tensor) -> Tensor:
         """Transforms rows (..., feature_dim) to (..., dim)."""
@@ -44,12 +48,14 @@ class FeatureTransform:
             features = features - self.mean
         if self.scale is not None:
             features = features * self.scale
-        return features if self.matrix is None else features @ self.matrix
+        if self.matrix is not None:
+            features = features @ self.matrix
+        return F.normalize(features, dim=-1) if self.unit else features
 
     def to(self, device: torch.device) -> FeatureTransform:
         """The same transform with its tensors on `device`."""
-        tensors = (None if t is None else t.to(device) for t in (self.mean, self.scale, self.matrix))
-        return FeatureTransform(self.l2, *tensors)
+        mean, scale, matrix = (None if t is None else t.to(device) for t in (self.mean, self.scale, self.matrix))
+        return replace(self, mean=mean, scale=scale, matrix=matrix)
 
 
 def fit_transform(features: Tensor, kind: str, *, n_components: int = 256) -> FeatureTransform:
@@ -97,6 +103,20 @@ def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
     return FeatureTransform(l2=True, mean=mean, matrix=matrix)
 
 
+class Assignment(NamedTuple):
+    """What a model says of samples.
+
+    Attributes:
+        clusters: The cluster of each, int64 (n_samples,).
+        confidence: Its probability, float32 (n_samples,).
+        by_head: Clusters by every head, int64 (heads, n_samples).
+    """
+
+    clusters: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    by_head: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class ClusterModel:
     """Assigns clusters to features of one or several spaces.
@@ -104,13 +124,14 @@ class ClusterModel:
     Attributes:
         transforms: One a space, applied to its features first.
         heads: All fitted heads, of a kind in HEADS.
-        chosen: The head that speaks.
-        temperature: Of the softmax that turns its logits into probabilities.
+        speaking: The heads that speak: one, or several whose probabilities are averaged, and whose clusters then have
+            to be named alike.
+        temperature: Of the softmax that turns their logits into probabilities.
     """
 
     transforms: tuple[FeatureTransform, ...]
     heads: Heads
-    chosen: int
+    speaking: tuple[int, ...]
     temperature: float
 
     @torch.no_grad()
@@ -119,26 +140,28 @@ class ClusterModel:
         inputs = [transform(space)[None] for transform, space in zip(self.transforms, spaces, strict=True)]
         return torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
 
-    def assign(self, *spaces: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Clusters by every head and how sure the chosen one is, never holding all probabilities at once.
+    def assign(self, *spaces: Tensor) -> Assignment:
+        """Assigns clusters, never holding the probabilities of all samples at once.
 
         Args:
             *spaces: One (n_samples, feature_dim) a space, on the model's device.
-
-        Returns:
-            Clusters, int64 (heads, n_samples), and the chosen head's probability of its own, float32 (n_samples,).
         """
-        blocks = zip(*(torch.split(space, _ROWS) for space in spaces), strict=True)
-        best = [self.probs(*block).max(-1) for block in blocks]
-        clusters = torch.cat([block.indices for block in best], dim=1)
-        confidence = torch.cat([block.values[self.chosen] for block in best])
-        return clusters.cpu().numpy(), confidence.cpu().numpy()
+        by_head, best = [], []
+        for block in zip(*(torch.split(space, _ROWS) for space in spaces), strict=True):
+            probs = self.probs(*block)
+            by_head.append(probs.argmax(-1))
+            best.append(probs[list(self.speaking)].mean(0).max(-1))
+        return Assignment(
+            clusters=torch.cat([block.indices for block in best]).cpu().numpy(),
+            confidence=torch.cat([block.values for block in best]).cpu().numpy(),
+            by_head=torch.cat(by_head, dim=1).cpu().numpy(),
+        )
 
     def alone(self, head: int) -> ClusterModel:
         """The model with one of its heads only, on the CPU."""
         state = {name: tensor.cpu() for name, tensor in select(self.heads.state_dict(), head).items()}
         transforms = tuple(transform.to(torch.device("cpu")) for transform in self.transforms)
-        return ClusterModel(transforms, HEADS[self.heads.kind].from_state(state).eval(), 0, self.temperature)
+        return ClusterModel(transforms, HEADS[self.heads.kind].from_state(state).eval(), (0,), self.temperature)
 
     @property
     def n_clusters(self) -> int:
@@ -148,7 +171,7 @@ class ClusterModel:
     def to(self, device: torch.device) -> ClusterModel:
         """The same model on `device`."""
         transforms = tuple(transform.to(device) for transform in self.transforms)
-        return ClusterModel(transforms, self.heads.to(device), self.chosen, self.temperature)
+        return ClusterModel(transforms, self.heads.to(device), self.speaking, self.temperature)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything the model is, as named tensors on the CPU; `from_tensors` takes them back."""
@@ -157,8 +180,9 @@ class ClusterModel:
             for name in _PARTS:
                 if (tensor := getattr(transform, name)) is not None:
                     named[f"transforms.{space}.{name}"] = tensor
-            named[f"transforms.{space}.l2"] = torch.tensor([transform.l2], dtype=torch.uint8)
-        named["chosen"] = torch.tensor([self.chosen])
+            for name in _NORMALIZED:
+                named[f"transforms.{space}.{name}"] = torch.tensor([getattr(transform, name)], dtype=torch.uint8)
+        named["speaking"] = torch.tensor(self.speaking)
         named["temperature"] = torch.tensor([self.temperature], dtype=torch.float64)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
@@ -179,8 +203,10 @@ class ClusterModel:
             heads = HEADS[kind].from_state(values).eval()
             transforms = tuple(_transform(tensors, space, width) for space, width in enumerate(heads.input_dims))
             n_heads = max(map(len, values.values()))  # what all heads share has a heads axis of one
-            chosen = range(n_heads)[int(tensors["chosen"].item())]
-            return cls(transforms, heads, chosen, float(tensors["temperature"].item()))
+            speaking = tuple(range(n_heads)[head] for head in tensors["speaking"].tolist())
+            if not speaking:
+                raise ValueError("no head speaks")
+            return cls(transforms, heads, speaking, float(tensors["temperature"].item()))
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
 
@@ -188,7 +214,8 @@ class ClusterModel:
 def _transform(tensors: Mapping[str, Tensor], space: int, width: int) -> FeatureTransform:
     """The transform of one space, whose heads take `width` dimensions."""
     parts = {name: tensors.get(f"transforms.{space}.{name}") for name in _PARTS}
-    transform = FeatureTransform(l2=bool(tensors[f"transforms.{space}.l2"].item()), **parts)
+    l2, unit = (bool(tensors[f"transforms.{space}.{name}"].item()) for name in _NORMALIZED)
+    transform = FeatureTransform(l2=l2, unit=unit, **parts)
     widths = [tensor.shape[-1] for tensor in parts.values() if tensor is not None]
     if widths and widths[-1] != width:
         raise ValueError(f"the transform gives {widths[-1]} dimensions, the heads take {width}")

@@ -32,7 +32,7 @@ from headclust.model import ClusterModel
 from headclust.progress import printable
 
 FORMAT = "headclust-run"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _COLUMNS = ("sample_id", "cluster", "confidence")
 _CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # what is read again
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")

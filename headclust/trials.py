@@ -70,7 +70,9 @@ def run_trial(
     result = METHODS[method](unlabelled, recipe, seed, device=device)
     seconds = time.perf_counter() - start
     model, labels = result.model, spaces[0].labels
-    report = ensemble.summarize(result.head_assignments, model.chosen, model.n_clusters, seconds=seconds, labels=labels)
+    report = ensemble.summarize(
+        result.head_assignments, result.assignments, model.n_clusters, seconds=seconds, labels=labels
+    )
     test = assign(model, tests) if tests else None
     return Trial(result, {**report, "eval": test.report} if test else report, test)
 
@@ -78,10 +80,11 @@ def run_trial(
 def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
     """Assigns clusters to samples, one feature space a space of the model, and scores them where they have labels."""
     start = time.perf_counter()
-    clusters, confidence = model.assign(*(space.all() for space in spaces))
+    said = model.assign(*(space.all() for space in spaces))
     seconds = time.perf_counter() - start
-    report = ensemble.summarize(clusters, model.chosen, model.n_clusters, seconds=seconds, labels=spaces[0].labels)
-    return Assigned(clusters[model.chosen], confidence, report)
+    labels = spaces[0].labels
+    report = ensemble.summarize(said.by_head, said.clusters, model.n_clusters, seconds=seconds, labels=labels)
+    return Assigned(said.clusters, said.confidence, report)
 
 
 def with_clusters(recipe: tuple[Any, ...], space: Features) -> tuple[Any, ...]:

@@ -97,7 +97,7 @@ def test_zero_rows_stay_zero():
 def model(request, features):
     kind, heads = request.param
     transform = fit_transform(features, kind, n_components=4)
-    return ClusterModel((transform,), some_heads(heads, transform(features).shape[1]), chosen=2, temperature=0.25)
+    return ClusterModel((transform,), some_heads(heads, transform(features).shape[1]), speaking=(2,), temperature=0.25)
 
 
 def test_probs_are_the_softmax_of_the_heads_over_the_temperature(model, features):
@@ -111,10 +111,10 @@ def test_probs_are_the_softmax_of_the_heads_over_the_temperature(model, features
 def test_assigning_in_blocks_is_reading_the_probabilities(model, features, monkeypatch):
     confidence, clusters = model.probs(features).max(-1)
     monkeypatch.setattr(model_module, "_ROWS", 50)
-    found, sure = model.assign(features)
+    _, sure, found = model.assign(features)
     assert found.dtype == np.int64
     assert (found == clusters.numpy()).mean() > 0.99  # a last bit may tip a tie
-    np.testing.assert_allclose(sure, confidence[model.chosen].numpy(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(sure, confidence[model.speaking[0]].numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_what_a_model_says_of_itself(model):
@@ -126,7 +126,7 @@ def test_tensors_and_back(model, features):
     assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in tensors.values())
     again = ClusterModel.from_tensors(tensors)
     assert torch.equal(again.probs(features), model.probs(features))
-    assert (again.chosen, again.temperature) == (2, 0.25)
+    assert (again.speaking, again.temperature) == ((2,), 0.25)
     assert {name: tensor.tolist() for name, tensor in again.tensors().items()} == {
         name: tensor.tolist() for name, tensor in tensors.items()
     }
@@ -148,13 +148,13 @@ def changed(name, value):
     "damage",
     [
         dict.clear,
-        without("chosen"),
+        without("speaking"),
         without("temperature"),
         without("transforms.0.l2"),
         without("heads.mlp.hidden_bias"),
         without("heads.mlp.hidden_weight"),
-        changed("chosen", torch.tensor([1, 2])),
-        changed("chosen", torch.tensor([3])),  # once an IndexError when asked for clusters
+        changed("speaking", torch.tensor([], dtype=torch.int64)),
+        changed("speaking", torch.tensor([3])),  # once an IndexError when asked for clusters
         changed("heads.mlp.hidden_bias", torch.zeros(2, 8)),
         changed("heads.mlp.hidden_weight", torch.zeros(8, 12)),
         changed("heads.spectral.x", torch.zeros(1)),
@@ -162,7 +162,7 @@ def changed(name, value):
     ],
 )
 def test_tensors_that_make_no_model(features, damage):
-    tensors = ClusterModel((FeatureTransform(),), some_heads("mlp", 12), 0, 0.1).tensors()
+    tensors = ClusterModel((FeatureTransform(),), some_heads("mlp", 12), (0,), 0.1).tensors()
     damage(tensors)
     with pytest.raises(FileFormatError, match="do not make a model"):
         ClusterModel.from_tensors(tensors)
@@ -171,12 +171,12 @@ def test_tensors_that_make_no_model(features, damage):
 def test_a_head_alone_says_what_it_says_among_others(model, features):
     for head in range(3):
         alone = model.alone(head)
-        assert (alone.chosen, alone.n_clusters) == (0, 5)
+        assert (alone.speaking, alone.n_clusters) == ((0,), 5)
         torch.testing.assert_close(alone.probs(features)[0], model.probs(features)[head], rtol=1e-4, atol=1e-6)
 
 
 def test_a_transform_of_another_width_makes_no_model(features):
-    model = ClusterModel((fit_transform(features, "pca", n_components=4),), some_heads("mlp", 4), 0, 0.1)
+    model = ClusterModel((fit_transform(features, "pca", n_components=4),), some_heads("mlp", 4), (0,), 0.1)
     tensors = model.tensors()
     tensors["transforms.0.matrix"] = tensors["transforms.0.matrix"][:, :3]
     with pytest.raises(FileFormatError, match="the transform gives 3 dimensions, the heads take 4"):

@@ -31,7 +31,7 @@ METRICS = {"n_samples": 3, "agreement": None, "entropy": 0.5}
 
 def some_model():
     heads = CentroidHeads(centroids=torch.arange(8.0).reshape(1, 2, 4), scale=torch.ones(1))
-    return ClusterModel((FeatureTransform(l2=True),), heads, 0, 1.0)
+    return ClusterModel((FeatureTransform(l2=True),), heads, (0,), 1.0)
 
 
 def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c")):

@@ -8,6 +8,7 @@ from typing import Any
 from headclust.errors import SettingError, unknown
 from headclust.methods import (
     clc,
+    consensus,
     gmm,
     hdbscan,
     imc_swav,
@@ -27,6 +28,7 @@ from headclust.methods.result import FitResult
 from headclust.methods.settings import Setting, configure, settings
 
 METHODS: dict[str, Callable[..., FitResult]] = {
+    "consensus": consensus.fit,
     "temi": temi.fit,
     "wmi": wmi.fit,
     "pmi": pmi.fit,
@@ -44,6 +46,7 @@ METHODS: dict[str, Callable[..., FitResult]] = {
     "hdbscan": hdbscan.fit,
 }
 PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "consensus": dict(consensus.PRESETS),
     "temi": dict(temi.PRESETS),
     "wmi": dict(wmi.PRESETS),
     "pmi": dict(pmi.PRESETS),
@@ -60,7 +63,7 @@ PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {
     "leiden": dict(leiden.PRESETS),
     "hdbscan": dict(hdbscan.PRESETS),
 }
-DEFAULT_METHOD = "temi"  # what the name "default" stands for
+DEFAULT_METHOD = "consensus"  # what the name "default" stands for
 
 __all__ = ["DEFAULT_METHOD", "METHODS", "PRESETS", "FitResult", "Setting", "configure", "find_preset", "settings"]
 

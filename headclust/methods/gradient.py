@@ -63,8 +63,8 @@ def fit(
         kept += [(steps + step, heads) for step, heads in trained.checkpoints]
         steps += trained.history[-1]["step"]
     assert trained is not None
-    model = ClusterModel(transforms, trained.heads, ensemble.choose(losses), trained.temperature)
-    checkpoints = [(step, ClusterModel(transforms, heads, 0, trained.temperature)) for step, heads in kept]
+    model = ClusterModel(transforms, trained.heads, (ensemble.choose(losses),), trained.temperature)
+    checkpoints = [(step, ClusterModel(transforms, heads, (0,), trained.temperature)) for step, heads in kept]
     return conclude(model, *plain, losses=losses, history=history, checkpoints=checkpoints)
 
 

@@ -160,6 +160,6 @@ def conclude_centroids(found: list[Restart], transform: FeatureTransform, featur
     inertias = [restart.inertia for restart in found]
     scale = (torch.tensor(inertias) / len(features)).clamp_min(torch.finfo(torch.float32).tiny)
     heads = CentroidHeads(centroids=torch.stack([restart.centroids for restart in found]), scale=scale)
-    model = ClusterModel((transform,), heads, ensemble.choose(inertias), temperature=1.0)
+    model = ClusterModel((transform,), heads, (ensemble.choose(inertias),), temperature=1.0)
     history = [{"restart": restart, "inertia": inertia} for restart, inertia in enumerate(inertias)]
     return conclude(model, features, losses=inertias, history=history)

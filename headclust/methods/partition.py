@@ -55,6 +55,6 @@ def conclude_partition(
         # Squared distances of unit rows are 2 (1 - cosine similarity), and pca scales all components alike.
         temperature=temperature * float(transform.matrix[:, 0].square().sum()),
     )
-    model = ClusterModel((transform,), heads, ensemble.choose(losses), temperature=1.0)
+    model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0)
     device = device or torch.device("cpu")
     return conclude(model.to(device), features.to(device), losses=losses, history=history)

@@ -18,29 +18,25 @@ from headclust.model import ClusterModel
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted model and how the fit went. All heads or restarts are in the model; `model.chosen` speaks.
+    """A fitted model and how the fit went. All heads or restarts are in the model; `model.speaking` says which speak.
 
     Attributes:
         model: The fitted pipeline, on the CPU.
-        head_assignments: Clusters of the fitted samples by every head, int64 (heads, n_samples).
-        confidence: The chosen head's probability of its cluster, float32 (n_samples,).
+        assignments: Clusters of the fitted samples, int64 (n_samples,).
+        confidence: Their probability by the heads that speak, float32 (n_samples,).
+        head_assignments: Clusters by every head, int64 (heads, n_samples).
         losses: Training loss of every head, the lower the better.
         history: Records of the training, JSON-like.
         checkpoints: The head that was best by loss after so many steps, where the recipe keeps any: (step, model).
     """
 
     model: ClusterModel
-    head_assignments: NDArray[np.int64]
+    assignments: NDArray[np.int64]
     confidence: NDArray[np.float32]
+    head_assignments: NDArray[np.int64]
     losses: list[float]
     history: list[dict[str, Any]]
     checkpoints: tuple[tuple[int, ClusterModel], ...] = ()
-
-    @property
-    def assignments(self) -> NDArray[np.int64]:
-        """Clusters of the fitted samples by the chosen head, int64 (n_samples,)."""
-        chosen: NDArray[np.int64] = self.head_assignments[self.model.chosen]
-        return chosen
 
 
 def check_fit(spaces: tuple[Features, ...], recipe: tuple[Any, ...], *, at_least: int, several: bool = False) -> None:
@@ -82,13 +78,14 @@ def conclude(
     Raises:
         HeadclustError: It says nothing finite, because a last step of training broke it.
     """
-    clusters, confidence = model.assign(*spaces)
-    if not np.isfinite(confidence).all():
+    assigned = model.assign(*spaces)
+    if not np.isfinite(assigned.confidence).all():
         raise HeadclustError("the fitted heads say nothing finite of the features: lower lr, or try another transform.")
     return FitResult(
         model=model.to(torch.device("cpu")),
-        head_assignments=clusters,
-        confidence=confidence,
+        assignments=assigned.clusters,
+        confidence=assigned.confidence,
+        head_assignments=assigned.by_head,
         losses=losses,
         history=history,
         checkpoints=tuple(checkpoints),

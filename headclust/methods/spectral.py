@@ -13,17 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from headclust.cache import Features
 from headclust.errors import SettingError
-from headclust.graph import affinity, diffusion_map, normalized, parts
+from headclust.graph import affinity, diffusion_map, large_parts, normalized
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.kmeans import restarts
 from headclust.methods.partition import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.neighbors import cached_neighbors
-from headclust.progress import note
 from headclust.seeding import RESTART_STREAM, stream_seed
 
 _RANGES = {
@@ -105,7 +103,7 @@ def fit(
     (space,), (stage,) = spaces, recipe
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     weights = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
-    kept = _large_parts(parts(weights), stage)
+    kept = large_parts(weights, stage.n_clusters, smallest=stage.smallest_part)
     matrix = normalized(weights[kept][:, kept])
     n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), len(kept))
     start = stream_seed(seed, RESTART_STREAM)
@@ -130,17 +128,3 @@ def fit(
         history=[{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(found)],
         device=device,
     )
-
-
-def _large_parts(part: NDArray[np.int64], stage: Cut) -> NDArray[np.int64]:
-    """Rows of the samples in parts of the graph that are large enough to be clusters; all where that is not most."""
-    sizes = np.bincount(part)
-    large = sizes >= stage.smallest_part * len(part) / stage.n_clusters
-    if sizes[large].sum() < max(len(part) / 2, stage.n_clusters):
-        large[:] = True
-    if large.sum() > stage.n_clusters:
-        note(
-            f"warning: the neighbor graph falls into {large.sum()} parts, more than the {stage.n_clusters} clusters: "
-            "nothing in it says which belong together. Raise n_neighbors."
-        )
-    return np.flatnonzero(large[part])

@@ -101,10 +101,10 @@ def fit(
     rows = generator.permutation(spaces[0].n_samples)[: stage.score_samples]
     inputs = [transform(space.rows(rows)) for transform, space in zip(result.model.transforms, spaces, strict=True)]
     scores = generalization([rows.numpy() for rows in inputs], result.head_assignments[:, rows])
-    model = replace(result.model, chosen=int(np.argmax(scores)))
-    confidence = model.assign(*(space.all() for space in spaces))[1]
+    model = replace(result.model, speaking=(int(np.argmax(scores)),))
+    said = model.assign(*(space.all() for space in spaces))
     history = [*result.history, {"generalization": scores}]
-    return replace(result, model=model, confidence=confidence, history=history)
+    return replace(result, model=model, assignments=said.clusters, confidence=said.confidence, history=history)
 
 
 def generalization(spaces: Sequence[NDArray[np.float32]], clusters: NDArray[np.int64]) -> list[float]:

@@ -251,8 +251,8 @@ def _oracle(trial: Trial, evaluation: Features) -> dict[str, Any] | None:
     best: dict[str, Any] = {}
     features = evaluation.all()
     for step, model in trial.result.checkpoints:
-        clusters, _ = model.assign(features)
-        scored = metrics.score(clusters[model.chosen], labels)
+        assigned = model.assign(features)
+        scored = metrics.score(assigned.clusters, labels)
         for name in metrics.METRICS:
             if name not in best or scored[name] > best[name]["score"]:
                 best[name] = {"score": scored[name], "step": step}

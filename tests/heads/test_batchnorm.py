@@ -183,14 +183,14 @@ def test_a_fitted_model_predicts_a_sample_alone_as_among_others(blobs):
     result = METHODS["imc-swav"]((Features.from_array(blobs.features),), recipe, 0)
     model, points = result.model, torch.tensor(blobs.features)
     before = {name: tensor.clone() for name, tensor in model.tensors().items()}
-    clusters, confidence = model.assign(points)
-    shifted, _ = model.assign(torch.cat((points[:5], points[5:] * 20 + 7)))
+    _, confidence, clusters = model.assign(points)
+    shifted = model.assign(torch.cat((points[:5], points[5:] * 20 + 7))).by_head
     assert np.array_equal(shifted[:, :5], clusters[:, :5])
     for row in (0, 17, 119):
-        alone, sure = model.assign(points[row : row + 1])
+        _, sure, alone = model.assign(points[row : row + 1])
         assert np.array_equal(alone[:, 0], clusters[:, row])
         assert sure[0] == pytest.approx(confidence[row], rel=1e-5)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.tensors().items())
     again = ClusterModel.from_tensors(model.tensors())
-    assert np.array_equal(again.assign(points)[0], clusters)
+    assert np.array_equal(again.assign(points).by_head, clusters)
     assert isinstance(again.transforms[0], FeatureTransform)

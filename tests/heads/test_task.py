@@ -113,7 +113,7 @@ def test_what_it_says_of_itself(ensemble):
 
 
 def test_a_model_of_several_spaces_comes_back_from_its_tensors(ensemble):
-    model = ClusterModel((FeatureTransform(), FeatureTransform(l2=True)), ensemble, 1, 1.0)
+    model = ClusterModel((FeatureTransform(), FeatureTransform(l2=True)), ensemble, (1,), 1.0)
     again = ClusterModel.from_tensors(model.tensors())
     spaces = [space[0] for space in features()]
     assert torch.equal(again.probs(*spaces), model.probs(*spaces))

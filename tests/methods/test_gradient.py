@@ -49,7 +49,7 @@ def test_a_later_stage_goes_on_from_the_heads_of_the_one_before(space, blobs):
         assert torch.equal(tensor, result.model.heads.state_dict()[name])
     assert [record["stage"] for record in result.history] == ["temi"] * 10 + ["wmi"] * 5
     assert result.losses == before.losses  # the first stage's say which head speaks
-    assert result.model.chosen == int(np.argmin(before.losses))
+    assert result.model.speaking[0] == int(np.argmin(before.losses))
 
 
 def test_a_later_stage_of_no_length_is_left_out(space):
@@ -78,7 +78,7 @@ def test_checkpoints_are_models_of_the_fitted_kind(space, blobs):
     result = gradient.fit((space,), (first(checkpoint_every=5),), 0)
     assert [step for step, _ in result.checkpoints] == [10, 20]
     last = result.checkpoints[-1][1]
-    clusters, _ = last.assign(torch.tensor(blobs.features))
+    _, _, clusters = last.assign(torch.tensor(blobs.features))
     assert np.array_equal(clusters[0], result.assignments)
 
 
@@ -87,9 +87,9 @@ def test_checkpoints_of_several_stages_are_all_of_the_head_that_speaks(space, bl
     second = Stage(objective="self-label", **{**SMALL, "n_neighbors": 6, "checkpoint_every": 5})
     result = gradient.fit((space,), (first(checkpoint_every=5), second), 1)
     assert [step for step, _ in result.checkpoints] == [10, 20, 30, 40]
-    clusters, _ = result.checkpoints[-1][1].assign(torch.tensor(blobs.features))
+    _, _, clusters = result.checkpoints[-1][1].assign(torch.tensor(blobs.features))
     assert np.array_equal(clusters[0], result.assignments)
-    clusters, _ = result.checkpoints[1][1].assign(torch.tensor(blobs.features))
+    _, _, clusters = result.checkpoints[1][1].assign(torch.tensor(blobs.features))
     alone = gradient.fit((space,), (first(),), 1)
     assert np.array_equal(clusters[0], alone.assignments)
 

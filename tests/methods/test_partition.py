@@ -61,7 +61,7 @@ def test_blobs_are_found(method):
 def test_the_model_says_of_the_fitted_samples_what_the_fit_says(method, blobs):
     result = fit(method, blobs.features)
     again = ClusterModel.from_tensors(result.model.tensors())
-    clusters, confidence = again.assign(torch.tensor(blobs.features))
+    _, confidence, clusters = again.assign(torch.tensor(blobs.features))
     assert np.array_equal(clusters, result.head_assignments)
     assert np.array_equal(confidence, result.confidence)
     assert again.n_clusters == 4

@@ -58,15 +58,15 @@ def test_shapes_that_k_means_cannot_see_are_found(rings, preset):
 def test_new_samples_go_by_their_neighbors(rings):
     features, labels = rings
     result = fit(features[:200], 2)
-    clusters, confidence = result.model.assign(torch.tensor(features[200:]))
-    assert accuracy(clusters[result.model.chosen], labels[200:]) == 1
+    _, confidence, clusters = result.model.assign(torch.tensor(features[200:]))
+    assert accuracy(clusters[result.model.speaking[0]], labels[200:]) == 1
     assert confidence.mean() > 0.99
 
 
 def test_the_model_says_of_the_fitted_samples_what_the_fit_says(blobs):
     result = fit(blobs.features)
     again = ClusterModel.from_tensors(dict(sorted(result.model.tensors().items())))
-    clusters, confidence = again.assign(torch.tensor(blobs.features))
+    _, confidence, clusters = again.assign(torch.tensor(blobs.features))
     assert np.array_equal(clusters, result.head_assignments)
     assert np.array_equal(confidence, result.confidence)
     assert again.heads.features.dtype == torch.float16
@@ -76,7 +76,7 @@ def test_the_restart_with_the_lowest_inertia_speaks(blobs):
     result = fit(blobs.features, 9)
     assert len(result.losses) == 10
     assert len(set(result.losses)) > 1
-    assert result.model.chosen == int(np.argmin(result.losses))
+    assert result.model.speaking[0] == int(np.argmin(result.losses))
     assert result.history == [{"restart": i, "inertia": loss} for i, loss in enumerate(result.losses)]
     assert ((result.confidence > 1 / 9) & (result.confidence <= 1.00001)).all()
 

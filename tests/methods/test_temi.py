@@ -43,15 +43,15 @@ def test_a_few_lines_over_the_training_loop(fit, blobs, quick):
 
 def test_the_head_with_the_lowest_last_loss_speaks(fit, blobs):
     result = fit(blobs.features, n_heads=5, seed=1)
-    assert result.model.chosen > 0  # not just the first
+    assert result.model.speaking[0] > 0  # not just the first
     assert result.losses == result.history[-1]["loss"]
-    assert result.model.chosen == int(np.argmin(result.losses))
-    assert np.array_equal(result.assignments, result.head_assignments[result.model.chosen])
+    assert result.model.speaking[0] == int(np.argmin(result.losses))
+    assert np.array_equal(result.assignments, result.head_assignments[result.model.speaking[0]])
 
 
 def test_confidence_is_the_chosen_heads_probability(fit, blobs):
     result = fit(blobs.features)
-    probs = result.model.probs(torch.tensor(blobs.features))[result.model.chosen]
+    probs = result.model.probs(torch.tensor(blobs.features))[result.model.speaking[0]]
     np.testing.assert_array_equal(result.confidence, probs.max(-1).values.numpy())
     assert ((result.confidence >= 0.25) & (result.confidence <= 1 + 1e-6)).all()
 

@@ -1,0 +1,277 @@
+"""The default: what many ways of cutting the neighbor graph agree on, said by heads that TEMI has refined.
+
+In five parts, each with a setting that leaves it out, and an ablation in docs/default.md:
+
+1. Directions in which samples that belong together differ are made to count less (`headclust.nuisance`).
+2. Partitions of the samples: cuts of several neighbor graphs, and k-means.
+3. A linear head learns each partition, in closed form.
+4. TEMI refines the heads together.
+5. The better half of the heads, by how well neighbors agree under them, speaks with one voice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from headclust import ensemble
+from headclust.cache import Features
+from headclust.errors import SettingError
+from headclust.graph import affinity, diffusion_map, large_parts, normalized, unit_rows
+from headclust.heads.linear import LinearHeads
+from headclust.methods.kmeans import restarts
+from headclust.methods.result import FitResult, check_fit, conclude
+from headclust.model import ClusterModel, FeatureTransform, fit_transform
+from headclust.neighbors import NeighborGraph, nearest_neighbors
+from headclust.nuisance import scatter, whiten_within
+from headclust.sampling import Samples
+from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
+from headclust.stages import Stage
+from headclust.train import Trained, train_stage
+
+_GRAPHS = (1.0, 1.5, 2.25)  # sizes of the neighborhoods that are cut, as multiples of n_neighbors
+_TEMPERATURE = 0.1  # of the graphs' weights, and the steps of the walk: as in the method spectral, whose page says why
+_DIFFUSION = 6
+_SMALLEST_PART = 0.1
+_MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: it starts heads, and TEMI goes on
+_CHOICES = {"partitions": ("both", "graph", "kmeans"), "choose_by": ("consensus", "neighbors", "loss")}
+_RANGES = {
+    "n_clusters": (0, math.inf),
+    "n_heads": (1, math.inf),
+    "n_components": (1, math.inf),
+    "n_neighbors": (1, math.inf),
+    "shrinkage": (1e-6, 1),
+    "fewest_vectors": (0.1, 10),
+    "most_vectors": (0.1, 10),
+    "vectors_at_most": (1, math.inf),
+    "tries": (1, math.inf),
+    "speaking": (0, 1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partitions:
+    """The first stage of the default: a space, partitions of the samples in it, a head for each.
+
+    Args:
+        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
+        n_heads: Partitions, and heads.
+        n_components: Principal components of the unit features that are kept.
+        n_neighbors: Nearest neighbors, at most half of the samples of an even cluster.
+        whiten: Make directions count less in which samples that belong together differ: an image and its cached views,
+            where the feature file has any, and otherwise neighbors.
+        shrinkage: Share of the identity mixed into that covariance, in (0, 1].
+        partitions: What heads start from: graph (cuts of neighbor graphs), kmeans, or both, every fourth head kmeans.
+        fewest_vectors: Eigenvectors a cluster that a cut is made from, at least ...
+        most_vectors: ... and at most; each head draws its own number.
+        vectors_at_most: Eigenvectors at most, whatever the number of clusters.
+        tries: Restarts of k-means a partition, of which the one with the lowest inertia is taken.
+        choose_by: Who speaks: consensus (the mean of the heads that agree best with neighbors), or one head, with the
+            best agreement of neighbors, or the lowest loss.
+        speaking: Share of the heads that speak in the consensus, in (0, 1].
+
+    Raises:
+        SettingError: A value is out of its range.
+    """
+
+    n_clusters: int = 0
+    n_heads: int = 16
+    n_components: int = 256
+    n_neighbors: int = 10
+    whiten: bool = True
+    shrinkage: float = 0.1
+    partitions: str = "both"
+    fewest_vectors: float = 1.2
+    most_vectors: float = 2.2
+    vectors_at_most: int = 200
+    tries: int = 6
+    choose_by: str = "consensus"
+    speaking: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SettingError(f"{name} is {getattr(self, name)!r}: wanted one of {', '.join(choices)}.")
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
+                raise SettingError(f"{name} is {getattr(self, name)}: wanted {wanted}.")
+        if self.fewest_vectors > self.most_vectors:
+            found = f"fewest_vectors is {self.fewest_vectors}, most_vectors {self.most_vectors}"
+            raise SettingError(f"{found}: wanted the first to be the smaller.")
+
+
+PRESETS: dict[str, tuple[Any, ...]] = {
+    "ours": (
+        Partitions(),
+        Stage(
+            objective="temi",
+            objective_settings={"student_temperature": 1.0, "teacher_temperature": 1.0},
+            head="linear",
+            n_neighbors=10,
+            unit="steps",
+            length=600,
+            warmup=0,
+            freeze_last_layer=0,
+            lr=0.1,
+            lr_batch=0,
+            final_lr=0.0,
+            optimizer_settings={"weight_decay": 0.0},
+            teacher_momentum=0.99,
+            reduction="sum",
+        ),
+    ),
+}
+
+
+def fit(
+    spaces: tuple[Features, ...], recipe: tuple[Any, ...], seed: int, *, device: torch.device | None = None
+) -> FitResult:
+    """Fits the default; docs/default.md says why it is what it is.
+
+    Args:
+        spaces: The feature space; exactly one.
+        recipe: The partitions, their n_clusters resolved, and the stage that refines the heads; a length of 0 leaves
+            that one out.
+        seed: The fit's seed.
+        device: Where to compute; the CPU by default. Eigenvectors and k-means are computed on the CPU.
+
+    Raises:
+        SettingError: More than one space, or a number of clusters that is not possible.
+        DataError: A single sample, or samples that are all alike.
+    """
+    check_fit(spaces, recipe, at_least=2)
+    (space,), (first, refinement) = spaces, recipe
+    features = space.all().to(device or torch.device("cpu"))
+    transform = find_space(space, first, features)
+    rows = transform(features)
+    k = _neighbors(first.n_neighbors, len(rows), first.n_clusters)
+    widest = min(math.ceil(k * _GRAPHS[-1]), len(rows) - 1)
+    graph = nearest_neighbors(rows, widest)
+    partitions, kept = find_partitions(rows, graph, first, k, seed)
+    heads = LinearHeads.discriminant(
+        rows[kept.to(rows.device)], partitions.to(rows.device), first.n_clusters, shrinkage=first.shrinkage
+    )
+    trained = Trained(heads.requires_grad_(False).eval(), 1.0, [0.0] * first.n_heads, [], [])
+    if refinement.length:
+        drawn = min(refinement.n_neighbors, widest)
+        samples = Samples((rows,), neighbors=graph.indices[:, :drawn].to(rows.device))
+        trained = train_stage(refinement, samples, seed=seed, start=heads, position=1)
+    model = ClusterModel((transform,), trained.heads, (0,), trained.temperature)
+    said = model.assign(features).by_head
+    scores = [ensemble.neighbor_information(one, graph.indices.numpy(), first.n_clusters) for one in said]
+    speaking = _speakers(first, scores, trained.losses)
+    if len(speaking) > 1:
+        _rename_(trained.heads, ensemble.common_names(said[speaking], first.n_clusters, start=0), speaking)
+    model = ClusterModel((transform,), trained.heads, tuple(speaking), trained.temperature)
+    history = [{"neighbor_information": scores}, *({"stage": "temi", **record} for record in trained.history)]
+    return conclude(model, features, losses=[-score for score in scores], history=history)
+
+
+def find_space(space: Features, stage: Partitions, features: Tensor) -> FeatureTransform:
+    """Principal components of unit rows, in which directions count the less, the more pairs differ in them.
+
+    Args:
+        space: The samples, and their views where there are any.
+        stage: Its settings.
+        features: Rows of the samples on the device, (n_samples, feature_dim).
+    """
+    transform = fit_transform(features, "pca", n_components=stage.n_components)
+    if not stage.whiten:
+        return FeatureTransform(l2=True, mean=transform.mean, matrix=transform.matrix, unit=True)
+    return whiten_within(transform, scatter(_differences(space, stage, transform, features)), shrinkage=stage.shrinkage)
+
+
+def _differences(space: Features, stage: Partitions, transform: FeatureTransform, features: Tensor) -> Iterator[Tensor]:
+    """Differences of samples that belong together: all pairs among an image and its views, or neighbors."""
+    plain = transform(features)
+    if space.n_views:
+        seen = [plain]
+        for number in range(space.n_views):
+            view = transform(space.rows(slice(None), view=number).to(features.device))
+            yield from (view - other for other in seen)
+            seen.append(view)
+        return
+    k = _neighbors(stage.n_neighbors, len(plain), stage.n_clusters)
+    indices = nearest_neighbors(plain, k).indices.long().to(features.device)
+    yield from (plain - plain[indices[:, column]] for column in range(k))
+
+
+def _neighbors(wanted: int, n_samples: int, n_clusters: int) -> int:
+    """Neighbors of a sample: no more than half of an even cluster, so that most of them can be in its own."""
+    return max(1, min(wanted, n_samples // (2 * n_clusters), n_samples - 1))
+
+
+def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Partitions of the samples, and which samples they divide: the graph's small parts on their own are left out.
+
+    Args:
+        rows: Unit rows (n_samples, dim).
+        graph: Their neighbors, as many as the widest cut graph takes.
+        stage: Its settings.
+        k: Neighbors in the narrowest cut graph.
+        seed: The fit's seed; head h draws from its own streams of it.
+
+    Returns:
+        Clusters, int64 (heads, n_kept), and the samples kept, int64 (n_kept,).
+    """
+    kept = large_parts(_cut(graph, k), stage.n_clusters, smallest=_SMALLEST_PART)
+    points = np.ascontiguousarray(rows[torch.from_numpy(kept).to(rows.device)].cpu().numpy())
+    maps: dict[int, NDArray[np.float64]] = {}
+    found = []
+    for head in range(stage.n_heads):
+        generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
+        density = generator.uniform(stage.fewest_vectors, stage.most_vectors)
+        if stage.partitions == "kmeans" or (stage.partitions == "both" and head % 4 == 3):
+            coordinates = points
+        else:
+            wide = min(math.ceil(k * _GRAPHS[head % len(_GRAPHS)]), graph.indices.shape[1])
+            if wide not in maps:
+                maps[wide] = _coordinates(_cut(graph, wide)[kept][:, kept], stage, seed)
+            n_vectors = min(math.ceil(density * stage.n_clusters), maps[wide].shape[1])
+            coordinates = np.ascontiguousarray(unit_rows(maps[wide][:, :n_vectors]), dtype=np.float32)
+        tried = restarts(
+            coordinates,
+            stage.n_clusters,
+            n_heads=stage.tries,
+            max_iter=_MAX_ITER,
+            tolerance=_TOLERANCE,
+            seed=stream_seed(seed, RESTART_STREAM, head),
+        )
+        found.append(min(tried, key=lambda restart: restart.inertia).assignments)
+    return torch.from_numpy(np.stack(found)), torch.from_numpy(kept)
+
+
+def _cut(graph: NeighborGraph, k: int) -> sparse.csr_array:
+    narrow = NeighborGraph(graph.indices[:, :k].contiguous(), graph.similarities[:, :k].contiguous())
+    return affinity(narrow, temperature=_TEMPERATURE)
+
+
+def _coordinates(weights: sparse.csr_array, stage: Partitions, seed: int) -> NDArray[np.float64]:
+    n_vectors = min(math.ceil(stage.most_vectors * stage.n_clusters), stage.vectors_at_most, weights.shape[0])
+    start = stream_seed(seed, RESTART_STREAM)
+    return diffusion_map(normalized(weights), n_vectors, steps=_DIFFUSION, seed=start)
+
+
+def _speakers(stage: Partitions, scores: list[float], losses: list[float]) -> list[int]:
+    """Heads that speak, the one under which neighbors agree best first."""
+    if stage.choose_by == "loss":
+        return [ensemble.choose(losses)]
+    ranked = sorted(range(len(scores)), key=lambda head: -scores[head])
+    return ranked[: max(1, math.ceil(stage.speaking * len(ranked)))] if stage.choose_by == "consensus" else ranked[:1]
+
+
+def _rename_(heads: LinearHeads, names: NDArray[np.int64], which: list[int]) -> None:
+    """Gives the clusters of some heads new names, one (n_clusters,) a head."""
+    with torch.no_grad():
+        for head, new in zip(which, torch.from_numpy(names), strict=True):
+            heads.weight[head, new] = heads.weight[head].clone()
+            heads.cluster_bias[head, new] = heads.cluster_bias[head].clone()
