@@ -71,7 +71,7 @@ def large_parts(weights: sparse.csr_array, n_clusters: int, *, smallest: float) 
     large = sizes >= smallest * len(part) / n_clusters
     if sizes[large].sum() < max(len(part) / 2, n_clusters):
         large[:] = True
-    if large.sum() > n_clusters:
+    if large.sum() > n_clusters > 1:
         note(
             f"warning: the neighbor graph falls into {large.sum()} parts, more than the {n_clusters} clusters: "
             "nothing in it says which belong together. Raise n_neighbors."

@@ -95,7 +95,9 @@ def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
     values, vectors = torch.linalg.eigh(covariance / len(unit))
     values, vectors = values.flip(0)[:n_components], vectors.flip(1)[:, :n_components]
     if not values.sum() > _ROUNDING:
-        raise DataError("all rows point the same way: nothing is left after the transform pca, try another one.")
+        raise DataError(
+            "all rows point the same way: nothing is left after pca. Try --method kmeans --set normalize=none."
+        )
     signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     scale = (n_components / values.sum()).sqrt()
     # Contiguous, as it comes back from a file: a product's last bits depend on the memory order.

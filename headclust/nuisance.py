@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from headclust.errors import DataError
 from headclust.model import FeatureTransform
 
 
@@ -44,15 +43,12 @@ def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: flo
         within: Covariance within pairs of transformed samples, (dim, dim).
         shrinkage: Share of a multiple of the identity with the same trace that is mixed in, in (0, 1]: directions
             in which pairs hardly differ are not blown up without bounds.
-
-    Raises:
-        DataError: The pairs do not differ at all.
     """
     assert transform.matrix is not None
     dim = len(within)
     level = within.trace() / dim
-    if not level > 0:
-        raise DataError("all samples equal their neighbors: nothing tells them apart. Try --method kmeans.")
+    if not level > 0:  # all pairs are copies: there is nothing to make count less
+        return replace(transform, unit=True)
     values, vectors = torch.linalg.eigh((1 - shrinkage) * within + shrinkage * level * torch.eye(dim).double())
     root = (vectors * values.rsqrt()) @ vectors.T
     matrix = (transform.matrix.cpu().double() @ root).float().contiguous().to(transform.matrix.device)

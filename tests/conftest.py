@@ -82,6 +82,7 @@ def blob_file(write, blobs) -> Path:
 
 _SHORT = {
     "n_heads": 3,
+    "tries": 2,
     "hidden_dim": 24,
     "second_dim": 16,
     "bottleneck_dim": 12,

@@ -16,12 +16,13 @@ from headclust.augment import AUGMENTATIONS
 from headclust.cli import features
 from headclust.datasets import SOURCES
 from headclust.device import PRECISIONS
-from headclust.methods import METHODS, PRESETS
+from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods import settings as settings_of
 
-QUICK = ["--heads", "3"]
+QUICK = ["--heads", "3", "--set", "tries=2", "--set", "temi.length=30"]
+TEMI = ["--method", "temi", "--heads", "3"]
 for setting in ("hidden_dim=24", "bottleneck_dim=12", "length=30", "warmup=3", "batch_size=64"):
-    QUICK += ["--set", setting]
+    TEMI += ["--set", setting]
 
 
 @pytest.fixture
@@ -78,8 +79,8 @@ def test_fit_json_is_metrics_json_and_nothing_else(run, blob_file, tmp_path):
 
 
 def test_fit_takes_every_setting_as_an_option(run, blob_file, tmp_path):
-    options = ["--method", "temi", "--preset", "authors", "--clusters", 3, "--seed", 4, "--device", "cpu"]
-    assert run("fit", blob_file, *QUICK, *options, "--set", "beta=0.7", "--set", "n-neighbors = 9", "-o", "run")[0] == 0
+    options = ["--preset", "authors", "--clusters", 3, "--seed", 4, "--device", "cpu"]
+    assert run("fit", blob_file, *TEMI, *options, "--set", "beta=0.7", "--set", "n-neighbors = 9", "-o", "run")[0] == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["preset"], config["seed"], config["method"]) == ("authors", 4, "temi")
     found = [config["settings"][name] for name in ("n_clusters", "n_heads", "beta", "n_neighbors", "lr")]
@@ -92,9 +93,9 @@ def test_fit_config_repeats_byte_for_byte(run, refused, blob_file, tmp_path):
     for name in ("model.safetensors", "assignments.csv", "history.jsonl", "config.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert "leave out either it or them" in refused("fit", "--config", "one", "--method", "kmeans", "-o", "three")
-    assert run("fit", "--config", "one", "--seed", 9, "--set", "beta=0.9", "-o", "three")[0] == 0
+    assert run("fit", "--config", "one", "--seed", 9, "--set", "temi.beta=0.9", "-o", "three")[0] == 0
     config = json.loads((tmp_path / "three" / "config.json").read_text())
-    assert (config["seed"], config["settings"]["beta"]) == (9, 0.9)
+    assert (config["seed"], config["settings"]["temi.beta"]) == (9, 0.9)
 
 
 def test_overwrite(run, refused, blob_file):
@@ -178,7 +179,7 @@ def test_help_names_every_method(run):
 
 
 def test_settings_of_the_default(run):
-    assert run("settings", "default") == run("settings", "temi")
+    assert run("settings", "default") == run("settings", DEFAULT_METHOD)
 
 
 def test_predict(run, fitted, blob_file, tmp_path):
@@ -324,20 +325,28 @@ def test_fit_without_features_anywhere(refused):
     ("options", "message"),
     [
         (["--method", "kmean"], "unknown method 'kmean': did you mean kmeans"),
-        (["--preset", "author"], "unknown preset 'author': did you mean authors"),
-        (["--set", "betta=1"], "unknown setting 'betta': did you mean beta"),
+        (["--method", "kmeans", "--preset", "author"], "unknown preset 'author': did you mean authors"),
+        (["--preset", "authors"], "consensus has no preset 'authors'"),
+        (["--set", "tris=1"], "unknown setting 'tris': did you mean tries"),
+        ([*TEMI, "--set", "betta=1"], "unknown setting 'betta': did you mean beta"),
         (["--set", "beta"], "--set beta: wanted NAME=VALUE"),
         (["--set", "beta="], "--set beta=: wanted NAME=VALUE"),
         (["--set", "=1"], "--set =1: wanted NAME=VALUE"),
-        (["--set", "beta=high"], "beta is 'high': wanted a number, for example 0.6"),
-        (["--set", "beta=7"], "beta is 7.0: wanted 0.5 to 1"),
-        (["--set", "length=1.5"], "length is '1.5': wanted a whole number"),
-        (["--set", "length=0"], "length is 0: wanted more than 0"),
-        (["--set", "lr=nan"], "lr is nan: wanted more than 0"),
-        (["--set", "transform=whiten"], "transform is 'whiten': wanted one of none, l2, standardize, pca"),
+        (["--set", "temi.beta=high"], "beta is 'high': wanted a number, for example 0.6"),
+        (["--set", "temi.beta=7"], "beta is 7.0: wanted 0.5 to 1"),
+        (["--set", "temi.length=1.5"], "length is '1.5': wanted a whole number"),
+        (["--set", "temi.lr=nan"], "lr is nan: wanted more than 0"),
+        (["--set", "tries=1.5"], "tries is '1.5': wanted a whole number"),
+        (["--set", "shrinkage=nan"], "shrinkage is nan: wanted 1e-06 to 1"),
+        (["--set", "whiten=perhaps"], "whiten is 'perhaps': wanted true or false"),
+        (["--set", "partitions=none"], "partitions is 'none': wanted one of both, graph, kmeans"),
+        ([*TEMI, "--set", "beta=high"], "beta is 'high': wanted a number, for example 0.6"),
+        ([*TEMI, "--set", "length=0"], "length is 0: wanted more than 0"),
+        ([*TEMI, "--set", "transform=whiten"], "transform is 'whiten': wanted one of none, l2, standardize, pca"),
         (["--method", "kmeans", "--set", "normalize=whiten"], "'whiten': wanted one of none, l2"),
         (["--method", "kmeans", "--set", "beta=1"], "unknown setting 'beta'"),
         (["--set", "n_neighbors=120"], "n_neighbors is 120, of 120 samples: wanted at most 119"),
+        (["--set", "temi.n_neighbors=120"], "temi.n_neighbors is 120, of 120 samples: wanted at most 119"),
         (["--clusters", "121"], "121 clusters asked of 120 samples"),
         (["--clusters", "0"], "'--clusters': 0 is not in the range x>=1"),
         (["--clusters", "many"], "'many' is not a valid integer"),
@@ -350,12 +359,13 @@ def test_fit_without_features_anywhere(refused):
         (["-o", "."], "exists and is not a run folder"),
         (["-o", "blobs.h5", "--overwrite"], "blobs.h5 exists and is not a run folder"),
         (["-o", "x" * 300], "File name too long"),  # once a traceback
-        (["--set", "lr=1e30", "--set", "warmup=0"], "the loss stopped being finite"),
+        (["--set", "temi.lr=1e38"], "the loss stopped being finite"),
+        ([*TEMI, "--set", "lr=1e30", "--set", "warmup=0"], "the loss stopped being finite"),
     ],
-    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value[-4:])[:40] if isinstance(value, list) else "",
 )
 def test_bad_options_of_fit(refused, blob_file, options, message):
-    quick = [] if "kmeans" in options else QUICK
+    quick = [] if "--method" in options else QUICK
     assert message in refused("fit", blob_file, *quick, *([] if "-o" in options else ["-o", "run"]), *options)
 
 
@@ -537,7 +547,7 @@ def test_a_whole_fit_in_a_process_of_its_own(shell, blob_file, tmp_path):
 
 def test_interrupted(shell, write, blobs, tmp_path):
     write("features/x.h5", blobs.features, blobs.labels)
-    process = shell("fit", *QUICK, "--set", "length=10000000", "-o", "run")
+    process = shell("fit", *QUICK, "--set", "temi.length=10000000", "-o", "run")
     assert b"using the newest" in process.stderr.readline()  # everything is imported
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
@@ -549,7 +559,7 @@ def test_interrupted(shell, write, blobs, tmp_path):
 
 def test_more_than_memory_holds(shell, blob_file, tmp_path):
     # Once a traceback.
-    process = shell("fit", blob_file, *QUICK, "--set", "hidden_dim=1000000000000", "-o", "run")
+    process = shell("fit", blob_file, *TEMI, "--set", "hidden_dim=1000000000000", "-o", "run")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.startswith(b"headclust: error: not enough memory: ")

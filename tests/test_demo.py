@@ -28,7 +28,7 @@ def small(monkeypatch, quick):
         return output
 
     def fit_quickly(*arguments, method, **options):
-        return fit(*arguments, method=method, changes=quick if method == "temi" else {}, **options)
+        return fit(*arguments, method=method, changes={"temi.length": 20} if method == "consensus" else {}, **options)
 
     monkeypatch.setattr(verbs, "embed", embed)
     monkeypatch.setattr(verbs, "fit", fit_quickly)
@@ -38,7 +38,9 @@ def small(monkeypatch, quick):
 def test_the_story_goes_through_the_verbs(tmp_path, small, capsys):
     rows = demo.run_demo(tmp_path)
     assert small == [(demo.BACKBONE, "digits", "train"), (demo.BACKBONE, "digits", "test")]
-    assert [row[:2] for row in rows] == [("temi", "train"), ("temi", "test"), ("kmeans", "train"), ("kmeans", "test")]
+    assert [row[:2] for row in rows] == [
+        (method, split) for method in ("consensus", "kmeans") for split in ("train", "test")
+    ]
     for method, split, metrics in rows:
         written = json.loads((tmp_path / "runs" / method / "metrics.json").read_text())
         assert metrics == (written if split == "train" else written["eval"])

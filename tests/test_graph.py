@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.sparse.linalg import ArpackNoConvergence
 from sklearn.manifold import spectral_embedding
+from sklearn.preprocessing import Normalizer
 
 from headclust import graph as graph_module
 from headclust.errors import SettingError
-from headclust.graph import affinity, diffusion_map, leading_eigenvectors, normalized, parts
+from headclust.graph import affinity, diffusion_map, large_parts, leading_eigenvectors, normalized, parts, unit_rows
 from headclust.neighbors import NeighborGraph, nearest_neighbors
 
 
@@ -153,3 +154,66 @@ def test_rows_are_finite_and_of_length_one_or_zero(n_samples, k, steps, seed):
     assert rows.shape == (n_samples, count)
     lengths = np.linalg.norm(rows, axis=1)
     assert (np.isclose(lengths, 1) | (lengths == 0)).all()
+
+
+def blocks(*sizes):
+    """A graph of cliques with so many samples each, in a shuffled order, and the clique of each sample."""
+    order = np.random.default_rng(0).permutation(sum(sizes))
+    weights = sparse.block_diag([np.ones((size, size)) - np.eye(size) for size in sizes]).tocsr()
+    return sparse.csr_array(weights[order][:, order]), np.repeat(np.arange(len(sizes)), sizes)[order]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_clusters", "smallest", "wanted"),
+    [
+        ((50, 40, 5), 2, 0.1, {0, 1, 2}),  # 4.75 are enough
+        ((50, 40, 4), 2, 0.1, {0, 1}),
+        ((50, 40, 4), 2, 0.05, {0, 1, 2}),
+        ((50, 40, 4), 3, 0.1, {0, 1, 2}),  # 3.1 are
+        ((50, 40, 4), 2, 0.0, {0, 1, 2}),
+        ((50, 40, 4), 2, 0.9, {0}),
+        ((60,), 5, 1.0, {0}),
+        ((4, 4, 4, 4, 4), 1, 0.5, {0, 1, 2, 3, 4}),  # none is large: all stay
+        ((30, 4, 4, 4, 4, 4, 4, 4, 4), 1, 0.4, set(range(9))),  # what is large is not most
+        ((9, 2, 2, 2), 10, 0.0, {0, 1, 2, 3}),
+        ((6, 1, 1), 7, 1.0, {0, 1, 2}),  # the large part has fewer samples than there are clusters
+    ],
+)
+def test_large_parts_by_hand(sizes, n_clusters, smallest, wanted):
+    weights, clique = blocks(*sizes)
+    kept = large_parts(weights, n_clusters, smallest=smallest)
+    assert kept.tolist() == [row for row in range(len(clique)) if clique[row] in wanted]
+
+
+@pytest.mark.parametrize(("n_clusters", "said"), [(1, False), (2, True), (3, False)])
+def test_more_large_parts_than_clusters_are_said(n_clusters, said, capfd):
+    # A single cluster holds all parts, as it should.
+    large_parts(blocks(20, 20, 20)[0], n_clusters, smallest=0.1)
+    assert ("the neighbor graph falls into 3 parts, more than the 2 clusters" in capfd.readouterr().err) == said
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 6), st.floats(0, 1))
+def test_large_parts_are_whole_and_most_of_the_samples(sizes, n_clusters, smallest):
+    n_clusters = min(n_clusters, sum(sizes))
+    weights, clique = blocks(*sizes)
+    kept = large_parts(weights, n_clusters, smallest=smallest)
+    assert len(kept) >= max(sum(sizes) / 2, n_clusters)
+    assert (np.diff(kept) > 0).all()
+    assert np.isin(clique, clique[kept]).sum() == len(kept)
+
+
+def test_unit_rows_are_scikit_learns_and_zeros_stay():
+    rows = np.random.default_rng(0).normal(size=(20, 5)) * np.logspace(-10, 100, 20)[:, None]
+    rows[3] = 0
+    np.testing.assert_allclose(unit_rows(rows), Normalizer().fit_transform(rows), rtol=1e-12)
+    assert not unit_rows(rows)[3].any()
+    assert not unit_rows(np.full((2, 3), 1e-200)).any()  # a length that is nothing but rounding
+
+
+@pytest.mark.parametrize("steps", [0, 6])
+def test_the_first_columns_of_a_diffusion_map_are_the_map_of_fewer_vectors(joined, steps):
+    whole = diffusion_map(normalized(joined), 9, steps=steps, seed=0)
+    for count in (1, 4, 9):
+        alone = diffusion_map(normalized(joined), count, steps=steps, seed=0)
+        first = unit_rows(whole[:, :count])
+        np.testing.assert_allclose(first @ first.T, alone @ alone.T, atol=1e-9)

@@ -22,7 +22,7 @@ ORDER = [
     {"probes", "sampling", "graph"},
     {"ensemble"},
     {"model"},
-    {"stages"},
+    {"stages", "nuisance"},
     {"embed", "train"},
     {"estimate"},
     {"methods"},

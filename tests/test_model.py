@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -180,4 +182,71 @@ def test_a_transform_of_another_width_makes_no_model(features):
     tensors = model.tensors()
     tensors["transforms.0.matrix"] = tensors["transforms.0.matrix"][:, :3]
     with pytest.raises(FileFormatError, match="the transform gives 3 dimensions, the heads take 4"):
+        ClusterModel.from_tensors(tensors)
+
+
+def test_unit_is_a_last_normalization(features):
+    transform = fit_transform(features, "pca", n_components=4)
+    found = replace(transform, unit=True)(features)
+    wanted = Normalizer().fit_transform(transform(features).double().numpy())
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.norm(dim=1).numpy(), 1, rtol=1e-5)
+    first = FeatureTransform(l2=True, mean=features.mean(0), scale=torch.full((12,), 3.0), unit=True)
+    wanted = Normalizer().fit_transform(Normalizer().fit_transform(features.numpy()) - features.mean(0).numpy())
+    np.testing.assert_allclose(first(features).numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_that_is_nothing_stays_nothing_under_unit():
+    transform = FeatureTransform(mean=torch.ones(3), unit=True)
+    assert transform(torch.ones(2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.fixture(params=["mlp", "centroids"])
+def choir(request, features):
+    """Three heads of which two speak, after a transform to unit rows."""
+    transform = replace(fit_transform(features, "pca", n_components=4), unit=True)
+    return ClusterModel((transform,), some_heads(request.param, 4), speaking=(2, 0), temperature=0.5)
+
+
+def test_several_heads_speak_with_the_mean_of_their_probabilities(choir, features, monkeypatch):
+    heads = [choir.alone(head).probs(features)[0].double().numpy() for head in (2, 0)]
+    mean = (heads[0] + heads[1]) / 2
+    monkeypatch.setattr(model_module, "_ROWS", 50)
+    said = choir.assign(features)
+    np.testing.assert_allclose(said.confidence, mean.max(1), rtol=1e-4)
+    assert said.confidence.dtype == np.float32
+    assert (said.clusters == mean.argmax(1)).mean() > 0.99  # a last bit may tip a tie
+    assert said.clusters.dtype == np.int64
+    # It is not what either says alone, or what the head says that keeps still.
+    assert min((said.clusters != clusters).sum() for clusters in said.by_head) > 0
+    assert all(
+        (said.by_head[head] == choir.alone(head).probs(features)[0].argmax(-1).numpy()).mean() > 0.99
+        for head in range(3)
+    )
+
+
+def test_the_order_of_those_who_speak_hardly_matters(choir, features):
+    said, turned = choir.assign(features), replace(choir, speaking=(0, 2)).assign(features)
+    assert np.array_equal(said.clusters, turned.clusters)
+    np.testing.assert_allclose(said.confidence, turned.confidence, rtol=1e-6)
+
+
+def test_a_single_speaker_is_the_head_itself(choir, features):
+    said = replace(choir, speaking=(1,)).assign(features)
+    assert np.array_equal(said.clusters, said.by_head[1])
+
+
+def test_several_who_speak_are_saved_and_read_back(choir, features):
+    again = ClusterModel.from_tensors(choir.tensors())
+    assert (again.speaking, again.transforms[0].unit, again.transforms[0].l2) == ((2, 0), True, True)
+    said, repeated = choir.assign(features), again.assign(features)
+    assert all(np.array_equal(one, other) for one, other in zip(said, repeated, strict=True))
+    assert choir.to(torch.device("cpu")).speaking == (2, 0)
+    assert choir.alone(0).transforms[0].unit
+
+
+@pytest.mark.parametrize("speaking", [[0, 3], [-4], [0.5], []])
+def test_speakers_there_are_not_make_no_model(choir, speaking):
+    tensors = {**choir.tensors(), "speaking": torch.tensor(speaking)}
+    with pytest.raises(FileFormatError, match="do not make a model"):
         ClusterModel.from_tensors(tensors)

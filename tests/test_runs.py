@@ -58,7 +58,7 @@ def test_what_is_written_is_read(tmp_path):
     path = write(tmp_path / "deeper" / "run")
     assert set(names(path)) == FILES
     run = runs.read_run(path)
-    assert run.config == {"format": "headclust-run", "format_version": 2, **CONFIG}
+    assert run.config == {"format": "headclust-run", "format_version": 3, **CONFIG}
     assert run.metrics == METRICS
     features = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(run.model.probs(features), some_model().probs(features))

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-import torch
 
 from headclust import metrics
 from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.methods import METHODS, PRESETS, FitResult, configure
-from headclust.model import ClusterModel
+from headclust.model import Assignment, ClusterModel
 from headclust.trials import assign, check_neighbors, run_trial, with_clusters
 
 
@@ -69,12 +68,12 @@ def test_neighbors_asked_for_are_not_cut(space):
 
 def test_a_model_of_two_spaces_is_given_both(space, recipe):
     class Both:
-        chosen, n_clusters = 0, 2
+        speaking, n_clusters = (0,), 2
 
         def assign(self, *spaces):
             assert len(spaces) == 2
-            clusters = (spaces[0][:, 0] > spaces[1][:, 1]).long()
-            return clusters.numpy()[None], torch.ones(len(clusters)).numpy()
+            clusters = (spaces[0][:, 0] > spaces[1][:, 1]).long().numpy()
+            return Assignment(clusters, np.ones(len(clusters), np.float32), clusters[None])
 
     model: ClusterModel = Both()
     assert assign(model, [space, space]).report["n_samples"] == 120

@@ -16,7 +16,7 @@ from headclust.errors import SettingError
 _SHOWN = ("accuracy", "nmi", "ami", "ari")
 # Written down, as loading the methods would make --help slow; a test holds it against the registry.
 _METHODS = (
-    "default, temi, wmi, pmi, temi-scan, scan, imc-swav, clc (a reconstruction), turtle, kmeans, spectral, "
+    "default, consensus, temi, wmi, pmi, temi-scan, scan, imc-swav, clc (a reconstruction), turtle, kmeans, spectral, "
     "spherical-kmeans, gmm, ward, leiden or hdbscan"
 )
 
@@ -36,7 +36,7 @@ def demo(output: Path) -> None:
         ],
     )
     click.echo(f"Features are in {output / 'features'}, runs in {output / 'runs'}; which image is in which cluster:")
-    click.echo(f"  {output / 'runs' / 'temi' / 'assignments.csv'}")
+    click.echo(f"  {output / 'runs' / 'consensus' / 'assignments.csv'}")
 
 
 @click.command()

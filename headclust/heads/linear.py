@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from headclust.heads.output import HeadOutput, views_first
 from headclust.seeding import HEAD_STREAM, torch_generator
 
+# The least variance within clusters, as a share of all: clusters of one sample or of copies have none to divide by.
+_LEAST_SPREAD = torch.finfo(torch.float32).eps
+_TINY = torch.finfo(torch.float32).tiny
+
 
 class LinearHeads(nn.Module):
     """A linear layer with bias a head, initialised as `torch.nn.Linear` is.
@@ -71,7 +75,7 @@ class LinearHeads(nn.Module):
                 sums = torch.zeros(n_clusters, dim, dtype=torch.float64, device=rows.device)
                 means = sums.index_add_(0, clusters, centered) / counts.clamp_min(1)[:, None]
                 within = (total - means.T @ (means * counts[:, None])) / n_samples
-                level = (within.trace() / dim).clamp_min(torch.finfo(torch.float32).tiny)
+                level = within.trace().clamp_min(_LEAST_SPREAD * total.trace() / n_samples).clamp_min(_TINY) / dim
                 weight = torch.linalg.solve((1 - shrinkage) * within + shrinkage * level * identity, means.T).T
                 prior = ((counts + 1) / (n_samples + n_clusters)).log()
                 heads.weight[head] = weight

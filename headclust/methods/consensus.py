@@ -5,15 +5,16 @@ In five parts, each with a setting that leaves it out, and an ablation in docs/d
 1. Directions in which samples that belong together differ are made to count less (`headclust.nuisance`).
 2. Partitions of the samples: cuts of several neighbor graphs, and k-means.
 3. A linear head learns each partition, in closed form.
-4. TEMI refines the heads together.
-5. The better half of the heads, by how well neighbors agree under them, speaks with one voice.
+4. TEMI refines the heads together. A head under which neighbors agreed better before is taken back.
+5. The heads speak with one voice: clusters get common names, and the mean of their probabilities is the answer.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,10 @@ from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.model import ClusterModel, FeatureTransform, fit_transform
 from headclust.neighbors import NeighborGraph, nearest_neighbors
 from headclust.nuisance import scatter, whiten_within
+from headclust.progress import note
 from headclust.sampling import Samples
-from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
-from headclust.stages import Stage
+from headclust.seeding import BATCH_STREAM, HEAD_STREAM, RESTART_STREAM, stream_seed
+from headclust.stages import Stage, build_objective
 from headclust.train import Trained, train_stage
 
 _GRAPHS = (1.0, 1.5, 2.25)  # sizes of the neighborhoods that are cut, as multiples of n_neighbors
@@ -46,6 +48,7 @@ _CHOICES = {"partitions": ("both", "graph", "kmeans"), "choose_by": ("consensus"
 _RANGES = {
     "n_clusters": (0, math.inf),
     "n_heads": (1, math.inf),
+    "samples_at_most": (2, math.inf),
     "n_components": (1, math.inf),
     "n_neighbors": (1, math.inf),
     "shrinkage": (1e-6, 1),
@@ -53,7 +56,6 @@ _RANGES = {
     "most_vectors": (0.1, 10),
     "vectors_at_most": (1, math.inf),
     "tries": (1, math.inf),
-    "speaking": (0, 1),
 }
 
 
@@ -64,19 +66,22 @@ class Partitions:
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labelled classes.
         n_heads: Partitions, and heads.
+        samples_at_most: Samples that heads are fitted on, drawn at random where there are more. They assign all.
         n_components: Principal components of the unit features that are kept.
         n_neighbors: Nearest neighbors, at most half of the samples of an even cluster.
         whiten: Make directions count less in which samples that belong together differ: an image and its cached views,
             where the feature file has any, and otherwise neighbors.
+        views: Use cached views for that, where there are any.
         shrinkage: Share of the identity mixed into that covariance, in (0, 1].
         partitions: What heads start from: graph (cuts of neighbor graphs), kmeans, or both, every fourth head kmeans.
         fewest_vectors: Eigenvectors a cluster that a cut is made from, at least ...
         most_vectors: ... and at most; each head draws its own number.
         vectors_at_most: Eigenvectors at most, whatever the number of clusters.
         tries: Restarts of k-means a partition, of which the one with the lowest inertia is taken.
-        choose_by: Who speaks: consensus (the mean of the heads that agree best with neighbors), or one head, with the
-            best agreement of neighbors, or the lowest loss.
-        speaking: Share of the heads that speak in the consensus, in (0, 1].
+        guard: A head goes back to what it was before TEMI, where a neighbor's cluster then said more of one's own: TEMI
+            draws clusters to equal sizes, which can cut through large ones.
+        choose_by: Who speaks: consensus (all heads, with the mean of their probabilities), or one head: neighbors (the
+            one under which a neighbor's cluster says most), or loss (the one that TEMI leaves with the lowest).
 
     Raises:
         SettingError: A value is out of its range.
@@ -84,17 +89,19 @@ class Partitions:
 
     n_clusters: int = 0
     n_heads: int = 16
+    samples_at_most: int = 100_000
     n_components: int = 256
     n_neighbors: int = 10
     whiten: bool = True
+    views: bool = True
     shrinkage: float = 0.1
     partitions: str = "both"
     fewest_vectors: float = 1.2
     most_vectors: float = 2.2
     vectors_at_most: int = 200
     tries: int = 6
+    guard: bool = True
     choose_by: str = "consensus"
-    speaking: float = 0.5
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -114,7 +121,7 @@ PRESETS: dict[str, tuple[Any, ...]] = {
         Partitions(),
         Stage(
             objective="temi",
-            objective_settings={"student_temperature": 1.0, "teacher_temperature": 1.0},
+            objective_settings={"student_temperature": 3.0, "teacher_temperature": 3.0},
             head="linear",
             n_neighbors=10,
             unit="steps",
@@ -150,58 +157,84 @@ def fit(
     """
     check_fit(spaces, recipe, at_least=2)
     (space,), (first, refinement) = spaces, recipe
-    features = space.all().to(device or torch.device("cpu"))
-    transform = find_space(space, first, features)
-    rows = transform(features)
+    device = device or torch.device("cpu")
+    drawn = _draw(space.n_samples, first, seed)
+    transform = find_space(space, first, drawn, device)
+    rows = transform(space.rows(drawn).to(device))
     k = _neighbors(first.n_neighbors, len(rows), first.n_clusters)
     widest = min(math.ceil(k * _GRAPHS[-1]), len(rows) - 1)
     graph = nearest_neighbors(rows, widest)
     partitions, kept = find_partitions(rows, graph, first, k, seed)
     heads = LinearHeads.discriminant(
-        rows[kept.to(rows.device)], partitions.to(rows.device), first.n_clusters, shrinkage=first.shrinkage
+        rows[kept.to(device)], partitions.to(device), first.n_clusters, shrinkage=first.shrinkage
     )
-    trained = Trained(heads.requires_grad_(False).eval(), 1.0, [0.0] * first.n_heads, [], [])
+    temperature = build_objective(refinement, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0).temperature
+    trained = Trained(heads.requires_grad_(False).eval(), temperature, [0.0] * first.n_heads, [], [])
+
+    def look(at: LinearHeads) -> tuple[NDArray[np.int64], list[float]]:
+        said = ClusterModel((FeatureTransform(),), at, (0,), temperature).assign(rows).by_head
+        neighbors = graph.indices.numpy()
+        return said, [ensemble.neighbor_information(one, neighbors, first.n_clusters) for one in said]
+
+    said, scores = look(heads)
+    history: list[dict[str, Any]] = [{"neighbor_information": scores}]
     if refinement.length:
-        drawn = min(refinement.n_neighbors, widest)
-        samples = Samples((rows,), neighbors=graph.indices[:, :drawn].to(rows.device))
+        partners = graph.indices[:, : min(refinement.n_neighbors, widest)]
+        samples = Samples((rows,), neighbors=partners.to(device))
         trained = train_stage(refinement, samples, seed=seed, start=heads, position=1)
-    model = ClusterModel((transform,), trained.heads, (0,), trained.temperature)
-    said = model.assign(features).by_head
-    scores = [ensemble.neighbor_information(one, graph.indices.numpy(), first.n_clusters) for one in said]
+        _, refined = look(trained.heads)
+        if first.guard:
+            _restore_(trained.heads, heads, [new < old for new, old in zip(refined, scores, strict=True)])
+        history += [{"stage": "temi", **record} for record in trained.history]
+        said, scores = look(trained.heads)
+        history.append({"refined_neighbor_information": refined, "kept_neighbor_information": scores})
     speaking = _speakers(first, scores, trained.losses)
     if len(speaking) > 1:
         _rename_(trained.heads, ensemble.common_names(said[speaking], first.n_clusters, start=0), speaking)
-    model = ClusterModel((transform,), trained.heads, tuple(speaking), trained.temperature)
-    history = [{"neighbor_information": scores}, *({"stage": "temi", **record} for record in trained.history)]
-    return conclude(model, features, losses=[-score for score in scores], history=history)
+    model = ClusterModel((transform,), trained.heads, tuple(speaking), temperature)
+    return conclude(model, space.all().to(device), losses=[-score for score in scores], history=history)
 
 
-def find_space(space: Features, stage: Partitions, features: Tensor) -> FeatureTransform:
+def _draw(n_samples: int, stage: Partitions, seed: int) -> NDArray[np.int64] | slice:
+    """The rows to fit: all, or as many as the stage allows, at random and in order."""
+    at_most = max(stage.samples_at_most, stage.n_clusters)
+    if n_samples <= at_most:
+        return slice(None)
+    note(f"fitting {at_most:,} of {n_samples:,} samples, drawn at random; the heads assign all of them.")
+    generator = np.random.default_rng(stream_seed(seed, BATCH_STREAM))
+    return np.sort(generator.choice(n_samples, at_most, replace=False))
+
+
+def find_space(
+    space: Features, stage: Partitions, drawn: NDArray[np.int64] | slice, device: torch.device
+) -> FeatureTransform:
     """Principal components of unit rows, in which directions count the less, the more pairs differ in them.
 
     Args:
         space: The samples, and their views where there are any.
         stage: Its settings.
-        features: Rows of the samples on the device, (n_samples, feature_dim).
+        drawn: The rows that are fitted.
+        device: Where to compute.
     """
+    features = space.rows(drawn).to(device)
     transform = fit_transform(features, "pca", n_components=stage.n_components)
     if not stage.whiten:
-        return FeatureTransform(l2=True, mean=transform.mean, matrix=transform.matrix, unit=True)
-    return whiten_within(transform, scatter(_differences(space, stage, transform, features)), shrinkage=stage.shrinkage)
+        return replace(transform, unit=True)
+    seen = [transform(features)]
+    if space.n_views and stage.views:
+        views = (space.rows(drawn, view=number).to(device) for number in range(space.n_views))
+        seen += [transform(view) for view in views]
+    return whiten_within(transform, scatter(_differences(seen, stage)), shrinkage=stage.shrinkage)
 
 
-def _differences(space: Features, stage: Partitions, transform: FeatureTransform, features: Tensor) -> Iterator[Tensor]:
-    """Differences of samples that belong together: all pairs among an image and its views, or neighbors."""
-    plain = transform(features)
-    if space.n_views:
-        seen = [plain]
-        for number in range(space.n_views):
-            view = transform(space.rows(slice(None), view=number).to(features.device))
-            yield from (view - other for other in seen)
-            seen.append(view)
+def _differences(seen: list[Tensor], stage: Partitions) -> Iterator[Tensor]:
+    """Differences of samples that belong together: any two of an image and its views, or of neighbors."""
+    if len(seen) > 1:
+        yield from (one - other for one, other in itertools.combinations(seen, 2))
         return
+    (plain,) = seen
     k = _neighbors(stage.n_neighbors, len(plain), stage.n_clusters)
-    indices = nearest_neighbors(plain, k).indices.long().to(features.device)
+    indices = nearest_neighbors(plain, k).indices.long().to(plain.device)
     yield from (plain - plain[indices[:, column]] for column in range(k))
 
 
@@ -262,11 +295,19 @@ def _coordinates(weights: sparse.csr_array, stage: Partitions, seed: int) -> NDA
 
 
 def _speakers(stage: Partitions, scores: list[float], losses: list[float]) -> list[int]:
-    """Heads that speak, the one under which neighbors agree best first."""
+    """Heads that speak: all, the one under which neighbors agree best first; or one."""
     if stage.choose_by == "loss":
         return [ensemble.choose(losses)]
     ranked = sorted(range(len(scores)), key=lambda head: -scores[head])
-    return ranked[: max(1, math.ceil(stage.speaking * len(ranked)))] if stage.choose_by == "consensus" else ranked[:1]
+    return ranked if stage.choose_by == "consensus" else ranked[:1]
+
+
+def _restore_(heads: LinearHeads, before: LinearHeads, which: list[bool]) -> None:
+    """Gives some heads the parameters they had before."""
+    rows = torch.tensor(which)
+    with torch.no_grad():
+        for now, old in zip(heads.parameters(), before.parameters(), strict=True):
+            now[rows.to(now.device)] = old[rows.to(old.device)]
 
 
 def _rename_(heads: LinearHeads, names: NDArray[np.int64], which: list[int]) -> None:

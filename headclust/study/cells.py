@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headclust import metrics
 from headclust.backbones.catalog import CATALOG
 from headclust.cache import Features
 from headclust.device import description
@@ -28,6 +27,7 @@ from headclust.probes import probe
 from headclust.provenance import versions
 from headclust.stages import Stage
 from headclust.study.digest import code_digest, libraries_of
+from headclust.study.oracles import best_checkpoint, best_head
 from headclust.study.plan import Cell
 from headclust.study.results import ASSIGNMENTS, FORMAT, VERSION
 from headclust.trials import Trial, check_neighbors, run_trial, with_clusters
@@ -170,7 +170,8 @@ def make_fit(cell: Cell, pair: Pair, key: str, recipe: Recipe) -> tuple[dict[str
         "head_choice": _head_choice(cell.method, recipe, trial),
         "scores": scores,
         "fit_scores": report,
-        "oracle": _oracle(trial, pair.evaluation),
+        "oracle": best_checkpoint(trial, pair.evaluation),
+        "oracle_head": best_head(trial, pair.evaluation),
         "seconds": {"neighbors": searching, "fit": seconds},
         "steps": _steps(recipe, trial.result.history, seconds),
         "load": _load(),
@@ -233,30 +234,13 @@ def _head_choice(method: str, recipe: Recipe, trial: Trial) -> str:
     if len(trial.result.losses) < 2:
         return "the only one"
     choose_by = {setting.name: setting.value for setting in settings(recipe)}.get("choose_by", "loss")
+    if choose_by == "consensus":
+        return "the mean of all heads"
     if choose_by != "loss":
         return f"best {choose_by} score"
     if not isinstance(recipe[0], Stage):
         return "lowest inertia" if method in _INERTIA else "lowest loss of the restarts"
     return "lowest training loss" if len(recipe) == 1 else "lowest training loss of the first stage"
-
-
-def _oracle(trial: Trial, evaluation: Features) -> dict[str, Any] | None:
-    """The best checkpoint of each metric by the scored labels, as TEMI's code picks it: it says what could be had.
-
-    https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (eval_experiment.py).
-    """
-    labels = evaluation.labels
-    if not trial.result.checkpoints or labels is None:
-        return None
-    best: dict[str, Any] = {}
-    features = evaluation.all()
-    for step, model in trial.result.checkpoints:
-        assigned = model.assign(features)
-        scored = metrics.score(assigned.clusters, labels)
-        for name in metrics.METRICS:
-            if name not in best or scored[name] > best[name]["score"]:
-                best[name] = {"score": scored[name], "step": step}
-    return best
 
 
 def _steps(recipe: Recipe, history: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any] | None:

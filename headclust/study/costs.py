@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from headclust.backbones import untrained_backbone
 from headclust.backbones.catalog import CATALOG
 from headclust.methods import configure, find_preset, settings
+from headclust.methods.consensus import Partitions
 from headclust.sampling import Samples
 from headclust.stages import Schedule, Stage
 from headclust.study.plan import Cell, Wanted
@@ -49,6 +50,9 @@ class Cost:
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.cpu + other.cpu, self.gpu + other.gpu, self.beside + other.beside, self.size + other.size)
+
+
+_UNKNOWN = Cost(source="unknown")
 
 
 def embedding_cost(wanted: Wanted) -> Cost:
@@ -99,11 +103,20 @@ def _fit_cost(
     found = Cost(cpu=search / CPU_SPEED, gpu=search / GPU_FITTING_SPEED)
     if isinstance(recipe[0], Stage):
         return sum(_stages(recipe, n, dim, n_views), found)
-    if method not in _RESTARTS:
-        return Cost(source="unknown")
-    # Restarts of k-means, on the CPU.
-    seconds = 2.0 * getattr(recipe[0], "n_heads", 1) * _PASSES * n * k * dim / CPU_SPEED
-    return found + Cost(cpu=seconds, beside=seconds)
+    if isinstance(recipe[0], Partitions):
+        first, refinement = recipe
+        width = min(first.n_components, dim, n - 1)
+        stages = (replace(refinement, n_heads=first.n_heads, n_clusters=k),) if refinement.length else ()
+        return sum(_stages(stages, n, width, 0) if stages else [], found) + _restarts(
+            first.n_heads * first.tries, n, k, width
+        )
+    return found + _restarts(getattr(recipe[0], "n_heads", 1), n, k, dim) if method in _RESTARTS else _UNKNOWN
+
+
+def _restarts(number: int, n: int, k: int, dim: int) -> Cost:
+    """What restarts of k-means take, on the CPU."""
+    seconds = 2.0 * number * _PASSES * n * k * dim / CPU_SPEED
+    return Cost(cpu=seconds, beside=seconds)
 
 
 def _dim(cell: Cell) -> int:

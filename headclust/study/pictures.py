@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Told apart by shape; shades are for comfort, and differ in gray too.
-_SHAPES = "osD^v<>Xp*hPd8"
-_SHADES = ("#000000", "#0072b2", "#d55e00", "#56b4e9", "#8a8a8a")
+SHAPES = "osD^v<>Xp*hPd8"
+SHADES = ("#000000", "#0072b2", "#d55e00", "#56b4e9", "#8a8a8a")
 _STYLE: Any = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -68,21 +69,32 @@ def draw(results: Sequence[Line], folder: Path, *, assignments_below: Path) -> l
         SettingError: matplotlib is not installed.
         HeadclustError: A file cannot be written.
     """
-    check_installed()
-    import matplotlib as mpl
-
     summary, written = summarize(results), []
-    with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # text stays text, for whatever fonts the reader has
-        mpl.rcdefaults()  # whatever the user's own style is
-        mpl.rcParams.update(_STYLE)
+    with house_style():
         for name, picture in PICTURES.items():
             figure = picture(summary)
             if figure is not None:
-                written.append(_save(figure, folder / f"{name}.svg"))
+                written.append(save(figure, folder / f"{name}.svg"))
         for name, figure in draw_confusion(results, assignments_below):
-            written.append(_save(figure, folder / f"confusion-{name}.svg"))
+            written.append(save(figure, folder / f"confusion-{name}.svg"))
     return written
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """How all pictures look, whatever the user's own style is.
+
+    Raises:
+        SettingError: matplotlib is not installed.
+    """
+    check_installed()
+    import matplotlib as mpl
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # text stays text, for whatever fonts the reader has
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
 
 
 def gains(summary: Summary) -> Figure | None:
@@ -97,7 +109,7 @@ def gains(summary: Summary) -> Figure | None:
         for who in dict.fromkeys(row.contender for row in rows if row.unit.backbone == backbone):
             places[backbone, who] = len(labels)
             labels.append(f"{_short(who)}  ")
-    figure, panels = _figure(len(datasets), height=0.17 * len(labels) + 1.1, sharey=True)
+    figure, panels = new_figure(len(datasets), height=0.17 * len(labels) + 1.1, sharey=True)
     for axes, dataset in zip(panels, datasets, strict=True):
         mine = [row for row in rows if row.unit.dataset == dataset]
         every = [(place, 0.0, 1.0) for place in range(len(labels))]
@@ -140,7 +152,7 @@ def ablations(summary: Summary) -> Figure | None:
     curves = [*(name for name in _CURVES if name in there), *sorted(there - set(_CURVES))]
     if not points:
         return None
-    figure, panels = _figure(len(curves), height=2.7, sharey=True)
+    figure, panels = new_figure(len(curves), height=2.7, sharey=True)
     lines = list(dict.fromkeys((point.unit, point.contender) for point in points))
     for axes, curve in zip(panels, curves, strict=True):
         for number, line in enumerate(lines):
@@ -150,7 +162,7 @@ def ablations(summary: Summary) -> Figure | None:
             marks = [100 * point.scores["accuracy"].mean for point in mine]
             spreads = [100 * (point.scores["accuracy"].sd or 0) for point in mine]
             name = f"{_short(line[1])}, {_place(line[0])}"
-            style: dict[str, Any] = {"marker": _SHAPES[number % len(_SHAPES)], "color": _SHADES[number % len(_SHADES)]}
+            style: dict[str, Any] = {"marker": SHAPES[number % len(SHAPES)], "color": SHADES[number % len(SHADES)]}
             axes.errorbar([point.value for point in mine], marks, spreads, label=name, capsize=2, linewidth=1, **style)
         values = sorted({point.value for point in points if point.curve == curve})
         if values[0] >= 1:  # counts, which are tried by doubling
@@ -160,7 +172,7 @@ def ablations(summary: Summary) -> Figure | None:
         axes.set_xlabel(_CURVES.get(curve, printable(curve)))
     panels[0].set_ylabel("ACC (%)")
     if len(lines) > 1:
-        _legend(figure, panels)
+        add_legend(figure, panels)
     whose = f"{_short(lines[0][1])} on {_place(lines[0][0])}: " if len(lines) == 1 else ""
     figure.suptitle(f"{whose}ACC against one setting at a time, the others as in the preset")
     return figure
@@ -180,10 +192,10 @@ def _scatter(rows: Sequence[Row], where: Callable[[Row], float], label: str, *, 
         return None
     datasets = _names(rows, "dataset")
     methods = list(dict.fromkeys(row.contender.method for row in rows))
-    figure, panels = _figure(len(datasets), height=max(3.1, 0.17 * len(methods) + 0.8), sharey=False)
+    figure, panels = new_figure(len(datasets), height=max(3.1, 0.17 * len(methods) + 0.8), sharey=False)
     for axes, dataset in zip(panels, datasets, strict=True):
         for number, method in enumerate(methods):
-            marker, color = _SHAPES[number % len(_SHAPES)], _SHADES[number % len(_SHADES)]
+            marker, color = SHAPES[number % len(SHAPES)], SHADES[number % len(SHADES)]
             mine = [row for row in rows if row.unit.dataset == dataset and row.contender.method == method]
             for face in (color, "none"):
                 points = [
@@ -195,10 +207,10 @@ def _scatter(rows: Sequence[Row], where: Callable[[Row], float], label: str, *, 
             axes.plot([], [], linestyle="none", marker=marker, color=color, label=printable(method))
         axes.set_title(printable(dataset))
         if log:
-            _log_axis(axes)
+            log_axis(axes)
     figure.supxlabel(label, fontsize=8)
     panels[0].set_ylabel("ACC (%)")
-    _legend(figure, panels)
+    add_legend(figure, panels)
     return figure
 
 
@@ -229,14 +241,15 @@ def _hollow(rows: Iterable[Row]) -> str:
     return "; hollow: authors' recipe" if any(row.contender.preset != "ours" for row in rows) else ""
 
 
-def _figure(panels: int, *, height: float, sharey: bool) -> tuple[Figure, list[Axes]]:
+def new_figure(panels: int, *, height: float, sharey: bool) -> tuple[Figure, list[Axes]]:
+    """A figure with panels side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(max(5.0, 1.6 + 2.3 * panels), height), layout="constrained")
     return figure, list(figure.subplots(1, panels, sharey=sharey, squeeze=False)[0])
 
 
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+def add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
     """One legend for all panels, of whatever any of them has, beside them."""
     found = {}
     for axes in panels:
@@ -245,7 +258,8 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     figure.legend(found.values(), found.keys(), loc="outside right center")
 
 
-def _log_axis(axes: Axes) -> None:
+def log_axis(axes: Axes) -> None:
+    """Powers of ten and three times those, as plain numbers."""
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")
@@ -270,7 +284,8 @@ def _place(unit: Unit) -> str:
     return printable(f"{unit.dataset}, {unit.backbone}")
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a picture, within `house_style`; returns its file."""
     content = io.BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None})
     with write_errors(path):

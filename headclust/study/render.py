@@ -34,7 +34,12 @@ _SPECIAL = re.compile(r"[\\`*<>\[\]|~&]|(?<!\w)_|_(?!\w)")
 
 def markdown(results: Iterable[Line]) -> str:
     """Tables whose columns line up, so that a terminal shows them as well as a browser."""
-    return "\n".join(_markdown_section(section) for section in sections(summarize(results)))
+    return in_markdown(sections(summarize(results)))
+
+
+def in_markdown(found: Iterable[Section]) -> str:
+    """Sections one below the other."""
+    return "\n".join(_markdown_section(section) for section in found)
 
 
 def latex(results: Iterable[Line]) -> str:

@@ -108,6 +108,6 @@ _FIELDS: dict[str, _Rule] = {
     "settings": (_is_object, "an object"),
     "versions": (_of(_is_text), "an object of texts"),
     "features": (_are_hashes, "an object of objects with a sha256"),
-    "oracle": (_of(_of(_is_number)), "an object of objects of numbers"),
+    **dict.fromkeys(("oracle", "oracle_head"), (_of(_of(_is_number)), "an object of objects of numbers")),
     "steps": (_are_steps, "an object with reached, planned and capped"),
 }

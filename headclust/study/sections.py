@@ -128,7 +128,7 @@ def _feature_cells(row: Row) -> tuple[str, ...]:
         str(facts.get("resolution") or NONE),
         NONE if text is None else "yes" if text else "no",
         str(facts.get("trained_on_classes") or NONE),
-        *(_percent(facts.get(name)) for name in ("knn_accuracy", "linear_accuracy", "neighbor_purity")),
+        *(percent_text(facts.get(name)) for name in ("knn_accuracy", "linear_accuracy", "neighbor_purity")),
     )
 
 
@@ -142,14 +142,14 @@ def _results(dataset: str, rows: Sequence[Row]) -> Section:
         "method": lambda row: row.contender.method,
         "preset": lambda row: recipe(row.contender),
         ">seeds": _seeds,
-        **{f">{TITLES[name]}": lambda row, name=name: _spread(row.scores.get(name)) for name in SCORES},  # type: ignore[misc]
-        ">over k-means": lambda row: _mean_gain(row.gains.get("accuracy")),
-        ">95 %": lambda row: _interval(row.gains.get("accuracy")),
+        **{f">{TITLES[name]}": lambda row, name=name: spread_text(row.scores.get(name)) for name in SCORES},  # type: ignore[misc]
+        ">over k-means": lambda row: gain_text(row.gains.get("accuracy")),
+        ">95 %": lambda row: interval_text(row.gains.get("accuracy")),
         ">clusters": _clusters,
         ">seconds": lambda row: f"{row.details['seconds'].mean:.1f}" if "seconds" in row.details else NONE,
         ">steps": _steps,
         "head": lambda row: row.head_choice or NONE,
-        ">oracle ACC": lambda row: _spread(row.details.get("oracle_accuracy")),
+        ">oracle ACC": lambda row: spread_text(row.details.get("oracle_accuracy")),
         "published ACC": lambda row: _published_cell(row.published),
     }
     columns = [name for name, cell in cells.items() if name not in _OPTIONAL or any(cell(row) != NONE for row in rows)]
@@ -205,9 +205,9 @@ def _averages(averages: Sequence[Average]) -> Section:
             one.contender.method,
             recipe(one.contender),
             str(one.n),
-            *(_spread(one.scores.get(name)) for name in SCORES),
-            _mean_gain(one.gains.get("accuracy")),
-            _interval(one.gains.get("accuracy")),
+            *(spread_text(one.scores.get(name)) for name in SCORES),
+            gain_text(one.gains.get("accuracy")),
+            interval_text(one.gains.get("accuracy")),
             f"{one.ahead} of {one.paired}" if one.paired else NONE,
         )
         for one in averages
@@ -226,7 +226,7 @@ def _points(points: Sequence[Point]) -> Section:
             point.curve,
             f"{point.value:g}",
             str(max((one.n for one in point.scores.values()), default=0)),
-            *(_spread(point.scores.get(name)) for name in SCORES),
+            *(spread_text(point.scores.get(name)) for name in SCORES),
         )
         for point in points
     ]
@@ -262,17 +262,20 @@ def _printed(one: Published, name: str) -> str:
     return f"{one.scores[name]:g} ± {one.spreads[name]:g}" if name in one.spreads else f"{one.scores[name]:g}"
 
 
-def _spread(found: Spread | None) -> str:
+def spread_text(found: Spread | None) -> str:
+    """A mean in percent, ± its standard deviation where there is one."""
     if found is None:
         return NONE
-    return _percent(found.mean) if found.sd is None else f"{_percent(found.mean)} ± {_percent(found.sd)}"
+    return percent_text(found.mean) if found.sd is None else f"{percent_text(found.mean)} ± {percent_text(found.sd)}"
 
 
-def _mean_gain(found: Gain | None) -> str:
+def gain_text(found: Gain | None) -> str:
+    """A mean difference in points, with its sign."""
     return NONE if found is None else f"{_points_of(found.mean)}"
 
 
-def _interval(found: Gain | None) -> str:
+def interval_text(found: Gain | None) -> str:
+    """Its interval; nothing for a single pair."""
     if found is None or found.low is None or found.high is None:
         return NONE
     return f"{_points_of(found.low)} to {_points_of(found.high)}"
@@ -282,5 +285,6 @@ def _points_of(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def _percent(share: float | None) -> str:
+def percent_text(share: float | None) -> str:
+    """A share in percent."""
     return NONE if share is None else f"{100 * share:.1f}"

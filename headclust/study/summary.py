@@ -44,13 +44,13 @@ def summarize(lines: Iterable[Line]) -> Summary:
         if line.get("role") == "ablation":
             point = (str(line.get("curve")), float(line.get("value") or 0))
             if line.get("status") == "done":
-                curves[(_unit(line), _contender(line, without=point[0]), *point)].append(line)
+                curves[(_unit(line), contender_of(line, without=point[0]), *point)].append(line)
         else:
-            table[_unit(line), _contender(line)].append(line)
+            table[_unit(line), contender_of(line)].append(line)
     probes = {_unit(line): line for line in cells if line.get("kind") == "probes" and line.get("scores")}
     rows = [_row(unit, contender, table, probes.get(unit, {})) for unit, contender in sorted(table, key=_order)]
     points = [
-        Point(*who, scores=_spreads(_current(found)))
+        Point(*who, scores=spreads_of(current(found)))
         for who, found in sorted(curves.items(), key=lambda item: _order(item[0]))
     ]
     failures = [(str(line.get("id")), str(line.get("error"))) for line in cells if line.get("status") == "failed"]
@@ -60,7 +60,7 @@ def summarize(lines: Iterable[Line]) -> Summary:
         points=tuple(points),
         published=tuple(published_for((row.contender.method, row.unit.dataset) for row in rows)),
         failures=tuple(sorted(failures)),
-        made_with=tuple(sorted({_made_with(line) for line in cells if line.get("versions")})),
+        made_with=tuple(sorted({told_versions(line) for line in cells if line.get("versions")})),
     )
 
 
@@ -105,7 +105,8 @@ def _unit(line: Line) -> Unit:
     return Unit(*(str(line.get(name) or "") for name in Unit._fields))
 
 
-def _contender(line: Line, without: str = "") -> Contender:
+def contender_of(line: Line, without: str = "") -> Contender:
+    """Whose line it is; `without` leaves one changed setting out."""
     changed = {name: value for name, value in (line.get("settings") or {}).items() if name != without}
     settings = json.dumps(changed, sort_keys=True) if changed else ""
     return Contender(str(line.get("method") or ""), str(line.get("preset") or ""), settings)
@@ -124,7 +125,7 @@ def _row(unit: Unit, contender: Contender, table: Mapping[tuple[Unit, Contender]
     lines = table[unit, contender]
     failures = sorted((line for line in lines if line.get("status") != "done"), key=lambda line: str(line.get("id")))
     ended = [line for line in lines if line.get("status") == "done"]
-    done = sorted(_current(ended), key=lambda line: (line.get("seed") or 0, str(line.get("id"))))
+    done = sorted(current(ended), key=lambda line: (line.get("seed") or 0, str(line.get("id"))))
     newest: Line = {name: value for line in [*failures, *done] for name, value in line.items() if value is not None}
     # Probes of other features say nothing of these.
     probes = (probed.get("scores") or {}) if not done or _hashes(probed) == _hashes(done[0]) else {}
@@ -141,10 +142,10 @@ def _row(unit: Unit, contender: Contender, table: Mapping[tuple[Unit, Contender]
         seeds=tuple(int(line.get("seed") or 0) for line in done),
         failed=len(failures),
         stale=len(ended) - len(done),
-        scores=_spreads(done),
+        scores=spreads_of(done),
         gains=gains,
         baseline=over,
-        details=_details(done),
+        details=details_of(done),
         n_clusters=newest.get("n_clusters"),
         capped=any(bool((line.get("steps") or {}).get("capped")) for line in done),
         head_choice=str(newest.get("head_choice") or ""),
@@ -152,7 +153,7 @@ def _row(unit: Unit, contender: Contender, table: Mapping[tuple[Unit, Contender]
     )
 
 
-def _current(done: Sequence[Line]) -> list[Line]:
+def current(done: Sequence[Line]) -> list[Line]:
     """The lines about the same features and number of clusters as the newest one, which is the last."""
     return [line for line in done if _about(line) == _about(done[-1])]
 
@@ -179,13 +180,13 @@ def _gains(
     for base, lines in baselines.items():
         if base == contender:
             break  # it is not compared with itself, nor with a weaker one
-        gains = {name: gain(paired(_by_seed(done, name), _by_seed(lines, name))) for name in SCORES}
+        gains = {name: gain(paired(by_seed(done, name), by_seed(lines, name))) for name in SCORES}
         if known := {name: found for name, found in gains.items() if found}:
             return f"{base.method} {base.preset}".strip(), known
     return "", {}
 
 
-def _by_seed(lines: Iterable[Line], metric: str) -> dict[tuple[Any, ...], float]:
+def by_seed(lines: Iterable[Line], metric: str) -> dict[tuple[Any, ...], float]:
     """A metric of each cell, by everything that has to be the same for cells to be a pair."""
     found = {}
     for line in lines:
@@ -195,18 +196,21 @@ def _by_seed(lines: Iterable[Line], metric: str) -> dict[tuple[Any, ...], float]
     return found
 
 
-def _spreads(lines: Sequence[Line]) -> dict[str, Spread]:
+def spreads_of(lines: Sequence[Line]) -> dict[str, Spread]:
+    """Mean and spread of each metric over lines."""
     return _over_seeds([{name: (line.get("scores") or {}).get(name) for name in SCORES} for line in lines])
 
 
-def _details(lines: Sequence[Line]) -> dict[str, Spread]:
+def details_of(lines: Sequence[Line]) -> dict[str, Spread]:
+    """Mean and spread of everything else that is counted: see `Row.details`."""
     records = []
     for line in lines:
-        seconds, steps, oracle = (line.get(name) or {} for name in ("seconds", "steps", "oracle"))
+        seconds, steps, oracle, heads = (line.get(name) or {} for name in ("seconds", "steps", "oracle", "oracle_head"))
         record = {"clusters_used": (line.get("scores") or {}).get("clusters_used")}
         record |= {"seconds": seconds.get("fit"), "neighbor_seconds": seconds.get("neighbors")}
         record |= {"steps_reached": steps.get("reached"), "steps_planned": steps.get("planned")}
         record |= {f"oracle_{name}": (oracle.get(name) or {}).get("score") for name in SCORES}
+        record |= {f"oracle_head_{name}": (heads.get(name) or {}).get("score") for name in SCORES}
         records.append(record)
     return _over_seeds(records)
 
@@ -239,6 +243,7 @@ def _average(scope: str, who: Contender, rows: Sequence[Row]) -> Average:
     )
 
 
-def _made_with(line: Line) -> str:
+def told_versions(line: Line) -> str:
+    """Versions, device and threads of a line, in words."""
     told = [f"{name} {version}" for name, version in sorted(line["versions"].items())]
     return ", ".join([*told, f"device {line.get('device')}", f"threads {line.get('threads')}"])

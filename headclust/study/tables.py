@@ -43,7 +43,8 @@ class Row:
         gains: By metric, over `baseline`, paired by seed; an interval needs two seeds. Empty for the baseline itself.
         baseline: Which k-means it is; empty where there is none to compare with.
         details: `clusters_used`, `seconds` (of the fit, without the neighbor search), `neighbor_seconds`,
-            `steps_reached`, `steps_planned`, and `oracle_METRIC`: the best checkpoint by test labels, where recorded.
+            `steps_reached`, `steps_planned`, and where recorded `oracle_METRIC`, the best checkpoint by test labels,
+            and `oracle_head_METRIC`, the best head by them.
         n_clusters: Clusters asked for.
         capped: Whether a limit of time ended a fit before its planned steps.
         head_choice: How the head that speaks was chosen, in words.

@@ -109,7 +109,7 @@ def _recipes(methods: Sequence[str], preset: str, clusters: int | None) -> Recip
             raise SettingError(f"methods: {told} is named twice: name each once.")
         recipes[name] = configure(recipe, {} if clusters is None else {"n_clusters": clusters})
     if not recipes:
-        raise SettingError("no method to compare: name some, for example --methods temi,kmeans.")
+        raise SettingError("no method to compare: name some, for example --methods default,kmeans.")
     return recipes
 
 

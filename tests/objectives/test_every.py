@@ -81,7 +81,7 @@ def head_kind(name):
     """The kind of head that a method gives this objective."""
     for presets in PRESETS.values():
         for recipe in presets.values():
-            if any(isinstance(stage, Stage) and stage.objective == name for stage in recipe):
+            if isinstance(recipe[0], Stage) and any(stage.objective == name for stage in recipe):
                 return recipe[0].head
     return "mlp"
 

@@ -153,12 +153,19 @@ def test_the_oracle_is_the_best_checkpoint_of_each_metric(cells, pair, key, monk
     real = metrics.score
     monkeypatch.setattr(metrics, "score", lambda a, labels: seen.append(real(a, labels)) or seen[-1])
     line, _ = make_fit(temi, pair, key(temi), recipe_of(temi, pair.fit))
-    checkpoints = seen[2:]  # the first two are the outcome's own
-    assert len(checkpoints) == 10
+    checkpoints, heads = seen[2:12], seen[12:]  # the first two are the outcome's own
+    assert len(heads) == temi.settings["n_heads"] > 1
     assert set(line["oracle"]) == set(metrics.METRICS)
     for name, best in line["oracle"].items():
         values = [scores[name] for scores in checkpoints]
         assert best == {"score": max(values), "step": 2 * (1 + values.index(max(values)))}
+    assert len(heads) == 2
+    for name, best in line["oracle_head"].items():
+        values = [scores[name] for scores in heads]
+        assert best == {"score": max(values), "head": values.index(max(values))}
+    for name, best in line["oracle_head"].items():
+        values = [scores[name] for scores in heads]
+        assert best == {"score": max(values), "head": values.index(max(values))}
     # Labels choose the oracle's checkpoint, and nothing else.
     without, _ = make_fit(cells[-1], pair, key(cells[-1]), recipe_of(cells[-1], pair.fit))
     assert without["oracle"] is None

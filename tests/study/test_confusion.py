@@ -6,6 +6,7 @@ from sklearn.metrics import confusion_matrix
 
 from headclust import metrics
 from headclust.errors import DataError
+from headclust.methods import DEFAULT_METHOD
 from headclust.study.confusion import confusion_of, draw_confusion
 from study.lines import fit_line
 
@@ -68,16 +69,16 @@ def keep(tmp_path):
 def test_one_cell_a_data_set_is_drawn(keep, tmp_path):
     lines = [
         keep("a.npz", dataset="cifar10", method="kmeans"),
-        keep("b.npz", dataset="cifar10", seed=1),
-        keep("c.npz", dataset="cifar10"),
-        keep("d.npz", dataset="cifar10", preset="authors"),
+        keep("b.npz", dataset="cifar10", method=DEFAULT_METHOD, seed=1),
+        keep("c.npz", dataset="cifar10", method=DEFAULT_METHOD),
+        keep("d.npz", dataset="cifar10", method=DEFAULT_METHOD, preset="authors"),
         keep("e.npz", dataset="my / set", method="scan"),
         keep("f.npz", dataset="digits", role="ablation"),
         keep("g.npz", dataset="digits", status="failed"),
     ]
     found = {name: figure.get_suptitle() for name, figure in draw_confusion(lines, tmp_path)}
     assert found == {
-        "cifar10": "cifar10 (test): efficientnet_lite0, temi, ours, seed 0",
+        "cifar10": f"cifar10 (test): efficientnet_lite0, {DEFAULT_METHOD}, ours, seed 0",
         "my-set": "my / set (test): efficientnet_lite0, scan, ours, seed 0",
     }
 

@@ -4,6 +4,7 @@ import pytest
 
 from headclust.methods import METHODS, PRESETS
 from headclust.study import costs
+from headclust.study.contest import contest_plan
 from headclust.study.costs import Cost, cell_cost, embedding_cost
 from headclust.study.plan import Wanted, plan
 from headclust.study.presets import DATASETS, find_study
@@ -55,3 +56,11 @@ def test_every_method_s_cost_is_counted(method):
         assert {cell_cost(cell) for cell in cells} == {Cost(source="unknown")}
     else:
         assert all(0 < cell_cost(cell).cpu < 10_000 for cell in cells)
+
+
+def test_the_default_without_its_refinement_takes_less():
+    cells = contest_plan(entrants=("default",), backbones=("efficientnet_lite0",), datasets=("cifar10",), seeds=1)
+    changes = ({"temi.length": 0}, {"temi.length": 300}, {}, {"n_heads": 32})
+    seconds = [cell_cost(replace(cells[0], settings=settings)).cpu for settings in changes]
+    assert seconds[0] > 0
+    assert seconds == sorted(set(seconds))

@@ -5,13 +5,13 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import make_blobs
+from conftest import make_blobs, short
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
 from headclust import cli, load_features, verbs
 from headclust.errors import DataError, HeadclustError, SettingError
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure
 from headclust.trials import run_trial
 
 SIZES = {"clusters_used", "largest_share", "entropy", "agreement", "seconds"}
@@ -21,6 +21,7 @@ SCORES = {"accuracy", "nmi", "ami", "ari"}
 @pytest.fixture(autouse=True)
 def quick_presets(quick, monkeypatch):
     monkeypatch.setitem(PRESETS["temi"], "ours", configure(PRESETS["temi"]["ours"], quick))
+    monkeypatch.setitem(PRESETS["consensus"], "ours", configure(PRESETS["consensus"]["ours"], short("consensus")))
 
 
 @pytest.fixture
@@ -94,16 +95,16 @@ def test_every_number_is_that_of_single_trials(hard_file, test_file):
 
 def test_one_seed_has_no_spread_and_no_interval(blob_file):
     compared = verbs.compare([blob_file], methods=["kmeans", "default"])
-    assert list(by_method(compared)) == ["kmeans", "temi"]
-    temi = by_method(compared)["temi"]
-    assert set(temi["sd"].values()) == {None}
-    assert temi["gain"]["accuracy"]["low"] is temi["gain"]["accuracy"]["high"] is None
-    assert temi["gain"]["accuracy"]["mean"] == pytest.approx(
-        temi["mean"]["accuracy"] - by_method(compared)["kmeans"]["mean"]["accuracy"]
+    assert list(by_method(compared)) == ["kmeans", DEFAULT_METHOD]
+    default = by_method(compared)[DEFAULT_METHOD]
+    assert set(default["sd"].values()) == {None}
+    assert default["gain"]["accuracy"]["low"] is default["gain"]["accuracy"]["high"] is None
+    assert default["gain"]["accuracy"]["mean"] == pytest.approx(
+        default["mean"]["accuracy"] - by_method(compared)["kmeans"]["mean"]["accuracy"]
     )
-    assert compared["agreement"]["temi"]["temi"] is None
-    assert compared["agreement"]["temi"]["kmeans"] > 0.5
-    assert "eval" not in temi
+    assert compared["agreement"][DEFAULT_METHOD][DEFAULT_METHOD] is None
+    assert compared["agreement"][DEFAULT_METHOD]["kmeans"] > 0.5
+    assert "eval" not in default
 
 
 def test_without_labels(write, blobs, capsys):
@@ -130,7 +131,7 @@ def test_labels_change_nothing_but_the_scores(write, blobs):
     [
         ({"methods": ["kmeans", "tmi"]}, "unknown method 'tmi': did you mean temi"),
         ({"methods": ["kmeans", "temi", "kmeans"]}, "methods: kmeans is named twice: name each once"),
-        ({"methods": ["temi", "default"]}, "methods: default stands for temi, which is named twice"),
+        ({"methods": ["consensus", "default"]}, "methods: default stands for consensus, which is named twice"),
         ({"methods": []}, "no method to compare"),
         ({"methods": ["kmeans"], "preset": "our"}, "unknown preset 'our': did you mean ours"),
         ({"methods": ["kmeans"], "seeds": 0}, "0 seeds from 0 on: wanted 1 to 1000"),

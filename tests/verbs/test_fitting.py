@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import short
 from torch import Tensor
 
 from headclust import load_features, metrics, verbs
@@ -202,13 +203,13 @@ def test_neighbors_are_cut_by_default_but_not_when_asked_for(fit, write, blobs, 
     verbs.fit(config=run, output=run.with_name("again"))
 
 
-def test_default_places(fit, blob_file, here, quick):
-    for wanted in ("blobs-blobs-temi-s0", "blobs-blobs-temi-s0-2"):
-        assert verbs.fit([blob_file], changes=quick).name == wanted
+def test_default_places(fit, blob_file, here):
+    for wanted in ("blobs-blobs-consensus-s0", "blobs-blobs-consensus-s0-2"):
+        assert verbs.fit([blob_file], changes=short("consensus")).name == wanted
     assert verbs.fit([blob_file], method="kmeans", preset="authors", seed=2).name == "blobs-blobs-kmeans-s2-authors"
     assert {path.name for path in (here / "runs").iterdir()} == {
-        "blobs-blobs-temi-s0",
-        "blobs-blobs-temi-s0-2",
+        "blobs-blobs-consensus-s0",
+        "blobs-blobs-consensus-s0-2",
         "blobs-blobs-kmeans-s2-authors",
     }
 

@@ -1,0 +1,205 @@
+"""The default against k-means, its peers and itself without each of its parts, over nine pairs of data and backbone.
+
+Command:  python benchmarks/default.py [--root FOLDER] [--data-root FOLDER] [-o FOLDER] ...
+          --dry-run says what it would take; --only, --datasets, --backbones and --shard 1/3 make a part;
+          --curve measures ACC against seconds, --calibration accuracy against confidence, instead of the table.
+Setting:  the features of the study offline (benchmarks/table.py): digits, Fashion-MNIST and CIFAR-10, of the train
+          split up to 20,000 images, the test split to score; three packaged backbones at 128 px. Who is fitted, with
+          how many seeds: headclust/study/contest.py. Labels only score. Killed, it goes on where it was, and fits
+          that benchmarks/table.py made below the same root are taken over.
+Figure:   mean and standard deviation of ACC over seeds; the default's gain over the stronger k-means and its distance
+          to the best peer, paired by seed, with 95 % intervals; its ablations; clusters used; seconds. The oracle, the
+          best head by test labels, is a column of its own. With --curve ACC against seconds on one pair, to be run on
+          a machine that does nothing else; with --calibration the expected calibration error, one fit a data set.
+Result:   see docs/default.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Threads that wait by spinning slow a busy machine to a crawl; has to be said before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from table import folders, names, numbers, told
+
+from headclust.cache.disk import write_errors, write_whole
+from headclust.errors import DataError, HeadclustError, SettingError
+from headclust.naming import file_name
+from headclust.progress import note, printable
+from headclust.study import making, outlook, pictures
+from headclust.study.budgets import budget_plan, budget_section, draw_budgets, measure
+from headclust.study.calibration import calibrate, calibration_section, draw_calibration, expected_error
+from headclust.study.contest import ENTRANTS, Contest, as_json, contest_plan
+from headclust.study.contest_tables import contest_sections
+from headclust.study.places import Places
+from headclust.study.plan import Cell, shard
+from headclust.study.render import in_markdown
+from headclust.study.results import read_results
+from headclust.study.sections import Section
+
+CURVE_DATASET = "cifar10"  # unless --datasets names one
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes or shows the comparison; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        code = run(options)
+        sys.stdout.flush()
+        return code
+    except HeadclustError as error:
+        print(f"default.py: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("default.py: interrupted: the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--only", type=names, default=(), help=f"of {', '.join(ENTRANTS)} only these")
+    made.add_argument("--backbones", type=names, default=(), help="only these, separated by commas")
+    made.add_argument("--datasets", type=names, default=(), help="only these")
+    made.add_argument("--seeds", type=int, help="so many for each on every backbone [each one's own number]")
+    made.add_argument("--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results")
+    made.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/ and fashion-mnist/")
+    made.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
+    made.add_argument("--device", help="cpu, cuda, cuda:N or mps [the best there is]")
+    made.add_argument("--shard", metavar="I/N", help="make only part I of N; several may run at once")
+    made.add_argument("--retry", action="store_true", help="try again what has failed before")
+    made.add_argument("--dry-run", action="store_true", help="say what it would take, and write nothing")
+    made.add_argument("--only-render", action="store_true", help="show what there is; fit nothing")
+    made.add_argument("-o", "--output", type=Path, help="folder for Markdown, JSON and pictures [Markdown on stdout]")
+    instead = made.add_mutually_exclusive_group()
+    instead.add_argument("--curve", action="store_true", help=f"ACC against seconds, on one pair [{CURVE_DATASET}]")
+    instead.add_argument("--calibration", action="store_true", help="accuracy against confidence, on one backbone")
+    return made
+
+
+def run(options: argparse.Namespace) -> int:
+    """What the options ask for."""
+    places = Places(options.root, options.data_root, folders(options.data), offline=True)
+    if options.curve or options.calibration:
+        check_instead(options)
+    if options.output is not None:
+        if options.curve or options.calibration:
+            pictures.check_installed()  # before minutes of fits
+        if not options.dry_run:
+            with write_errors(options.output):
+                options.output.mkdir(parents=True, exist_ok=True)
+    if options.curve:
+        return curve(options, places)
+    if options.calibration:
+        return calibration(options, places)
+    return contest(options, places)
+
+
+def check_instead(options: argparse.Namespace) -> None:
+    """Refuses what only the table has."""
+    given = {"--only": options.only, "--shard": options.shard, "--seeds": options.seeds is not None}
+    given |= {"--retry": options.retry, "--only-render": options.only_render}
+    for name, is_given in given.items():
+        if is_given:
+            raise SettingError(f"{name} is for the table: leave it out with --curve and --calibration.")
+
+
+def contest(options: argparse.Namespace, places: Places) -> int:
+    """Makes and shows the table."""
+    cells = contest_plan(
+        entrants=options.only, backbones=options.backbones, datasets=options.datasets, seeds=options.seeds
+    )
+    part = shard(cells, *numbers(options.shard)) if options.shard else cells
+    if options.dry_run:
+        return expect(part, places, options.device)
+    unfinished = 0
+    if not options.only_render:
+        tally = making.make(part, places, device=options.device, retry=options.retry)
+        note(f"{tally.made} cells made, {tally.kept} there before, {tally.failed} failed: {places.results}")
+        unfinished = tally.failed + tally.left
+        if options.shard:
+            note("a part shows no table: show all with --only-render when the others are done.")
+            return 1 if unfinished else 0
+    wanted = {cell.id for cell in part}
+    lines = [line for line in read_results(places.results) if line["id"] in wanted]
+    if not lines:
+        raise DataError(f"{places.results} holds none of these fits: make them without --only-render.")
+    found = Contest(lines)
+    show("default", contest_sections(found), as_json(found), options.output)
+    return 1 if unfinished else 0
+
+
+def curve(options: argparse.Namespace, places: Places) -> int:
+    """Measures and shows ACC against seconds."""
+    (place,) = defaults(options.backbones[:1], options.datasets[:1] or (CURVE_DATASET,))
+    if len(options.datasets) > 1 or len(options.backbones) > 1:
+        raise SettingError("a curve is of one pair: name one data set and one backbone.")
+    cells = budget_plan(place)
+    if options.dry_run:
+        return expect(cells, places, options.device)
+    name = file_name(f"curve-{place.fit.dataset.name}-{place.fit.backbone}")
+    lines = measure(cells, places, places.root / f"{name}.jsonl", device=options.device)
+    failed = sum(line["status"] == "failed" for line in lines)
+    show(name, [budget_section(lines)], list(lines), options.output)
+    if options.output is not None:
+        title = f"{place.fit.dataset.name}, {place.fit.backbone}"
+        print(draw_budgets(lines, title, options.output / f"{name}.svg"))
+    return 1 if failed else 0
+
+
+def calibration(options: argparse.Namespace, places: Places) -> int:
+    """Fits the default and shows whether its confidence says how often it is right."""
+    if len(options.backbones) > 1:
+        raise SettingError("calibration is shown on one backbone: name one.")
+    cells = defaults(options.backbones, options.datasets)
+    if options.dry_run:
+        return expect(cells, places, options.device)
+    found = {cell.fit.dataset.name: calibrate(cell, places, device=options.device) for cell in cells}
+    content = {
+        name: {"expected_calibration_error": expected_error(these), "bins": [vars(one) for one in these]}
+        for name, these in found.items()
+    }
+    show("calibration", [calibration_section(found)], content, options.output)
+    if options.output is not None:
+        print(draw_calibration(found, options.output / "calibration.svg"))
+    return 0
+
+
+def defaults(backbones: Sequence[str], datasets: Sequence[str]) -> tuple[Cell, ...]:
+    """The default's fit with seed 0 on one backbone, Lite0 unless another is named, and each data set."""
+    cells = contest_plan(entrants=("default",), backbones=backbones, datasets=datasets, seeds=1)
+    return tuple(cell for cell in cells if cell.fit.backbone == cells[0].fit.backbone)
+
+
+def expect(cells: Sequence[Cell], places: Places, device: str | None) -> int:
+    """What a dry run says."""
+    print("\n".join(told(*outlook.expect(cells, places, device=device))))
+    return 0
+
+
+def show(name: str, sections: Sequence[Section], content: object, output: Path | None) -> None:
+    """Markdown on stdout, or Markdown and JSON in a folder."""
+    text = in_markdown(sections)
+    if output is None:
+        print(text, end="")
+        return
+    for path, written in (
+        (output / f"{name}.md", text),
+        (output / f"{name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n"),
+    ):
+        with write_errors(path):
+            write_whole(path, written.encode())
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
