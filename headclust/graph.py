@@ -56,7 +56,9 @@ def parts(weights: sparse.csr_array) -> NDArray[np.int64]:
     return np.asarray(rank[found], dtype=np.int64)
 
 
-def large_parts(weights: sparse.csr_array, n_clusters: int, *, smallest: float) -> NDArray[np.int64]:
+def large_parts(
+    weights: sparse.csr_array, n_clusters: int, *, smallest: float, advice: str = "Raise n_neighbors."
+) -> NDArray[np.int64]:
     """Rows of the samples in connected parts that are large enough to be clusters; all where that is not most of them.
 
     Says so when there are more such parts than clusters.
@@ -65,6 +67,7 @@ def large_parts(weights: sparse.csr_array, n_clusters: int, *, smallest: float) 
         weights: A graph, (n_samples, n_samples).
         n_clusters: Number of clusters.
         smallest: Share of an even cluster that a part has to have, in [0, 1].
+        advice: What to do about too many.
     """
     part = parts(weights)
     sizes = np.bincount(part)
@@ -74,7 +77,7 @@ def large_parts(weights: sparse.csr_array, n_clusters: int, *, smallest: float) 
     if large.sum() > n_clusters > 1:
         note(
             f"warning: the neighbor graph falls into {large.sum()} parts, more than the {n_clusters} clusters: "
-            "nothing in it says which belong together. Raise n_neighbors."
+            f"nothing in it says which belong together. {advice}"
         )
     return np.flatnonzero(large[part])
 

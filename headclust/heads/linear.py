@@ -64,15 +64,16 @@ class LinearHeads(nn.Module):
             n_clusters: Number of clusters; one without samples gets the mean of all.
             shrinkage: Share of the identity, in (0, 1].
         """
-        n_heads, (n_samples, dim) = len(assignments), rows.shape
-        heads = cls(feature_dims=(dim,), n_clusters=n_clusters, n_heads=n_heads).to(rows.device)
+        device, n_heads, (n_samples, dim) = rows.device, len(assignments), rows.shape
+        rows, assignments = rows.cpu(), assignments.cpu()  # float64, which some devices lack, and repeatable sums
+        heads = cls(feature_dims=(dim,), n_clusters=n_clusters, n_heads=n_heads)
         centered = (rows - rows.mean(0)).double()
         total = centered.T @ centered
-        identity = torch.eye(dim, dtype=torch.float64, device=rows.device)
+        identity = torch.eye(dim, dtype=torch.float64)
         with torch.no_grad():
             for head, clusters in enumerate(assignments):
                 counts = torch.bincount(clusters, minlength=n_clusters).double()
-                sums = torch.zeros(n_clusters, dim, dtype=torch.float64, device=rows.device)
+                sums = torch.zeros(n_clusters, dim, dtype=torch.float64)
                 means = sums.index_add_(0, clusters, centered) / counts.clamp_min(1)[:, None]
                 within = (total - means.T @ (means * counts[:, None])) / n_samples
                 level = within.trace().clamp_min(_LEAST_SPREAD * total.trace() / n_samples).clamp_min(_TINY) / dim
@@ -80,7 +81,7 @@ class LinearHeads(nn.Module):
                 prior = ((counts + 1) / (n_samples + n_clusters)).log()
                 heads.weight[head] = weight
                 heads.cluster_bias[head] = prior - weight @ rows.mean(0).double() - (weight * means).sum(1) / 2
-        return heads
+        return heads.to(device)
 
     @property
     def input_dims(self) -> tuple[int, ...]:

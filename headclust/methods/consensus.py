@@ -1,6 +1,6 @@
 """The default: what many ways of cutting the neighbor graph agree on, said by heads that TEMI has refined.
 
-In five parts, each with a setting that leaves it out, and an ablation in docs/default.md:
+In five parts; what each is worth is in docs/default.md:
 
 1. Directions in which samples that belong together differ are made to count less (`headclust.nuisance`).
 2. Partitions of the samples: cuts of several neighbor graphs, and k-means.
@@ -44,7 +44,7 @@ _TEMPERATURE = 0.1  # of the graphs' weights, and the steps of the walk: as in t
 _DIFFUSION = 6
 _SMALLEST_PART = 0.1
 _MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: it starts heads, and TEMI goes on
-_CHOICES = {"partitions": ("both", "graph", "kmeans"), "choose_by": ("consensus", "neighbors", "loss")}
+_CHOICES = {"partitions": ("both", "graph", "kmeans"), "choose_by": ("consensus", "neighbors")}
 _RANGES = {
     "n_clusters": (0, math.inf),
     "n_heads": (1, math.inf),
@@ -68,11 +68,13 @@ class Partitions:
         n_heads: Partitions, and heads.
         samples_at_most: Samples that heads are fitted on, drawn at random where there are more. They assign all.
         n_components: Principal components of the unit features that are kept.
-        n_neighbors: Nearest neighbors, at most half of the samples of an even cluster.
+        n_neighbors: Nearest neighbors in the narrowest graph, at most half of the samples of an even cluster; the
+            widest takes 2.25 times as many.
         whiten: Make directions count less in which samples that belong together differ: an image and its cached views,
             where the feature file has any, and otherwise neighbors.
         views: Use cached views for that, where there are any.
-        shrinkage: Share of the identity mixed into that covariance, in (0, 1].
+        shrinkage: Share of the identity mixed into that covariance, and into the one within clusters that heads are
+            made with, in (0, 1].
         partitions: What heads start from: graph (cuts of neighbor graphs), kmeans, or both, every fourth head kmeans.
         fewest_vectors: Eigenvectors a cluster that a cut is made from, at least ...
         most_vectors: ... and at most; each head draws its own number.
@@ -80,8 +82,8 @@ class Partitions:
         tries: Restarts of k-means a partition, of which the one with the lowest inertia is taken.
         guard: A head goes back to what it was before TEMI, where a neighbor's cluster then said more of one's own: TEMI
             draws clusters to equal sizes, which can cut through large ones.
-        choose_by: Who speaks: consensus (all heads, with the mean of their probabilities), or one head: neighbors (the
-            one under which a neighbor's cluster says most), or loss (the one that TEMI leaves with the lowest).
+        choose_by: Who speaks: consensus (all heads, with the mean of their probabilities), or neighbors (the one head
+            under which a neighbor's cluster says most of one's own).
 
     Raises:
         SettingError: A value is out of its range.
@@ -116,10 +118,20 @@ class Partitions:
             raise SettingError(f"{found}: wanted the first to be the smaller.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refinement(Stage):
+    """The second stage of the default: training that goes on from the partitions' heads, in their space and graph."""
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Fields that mean nothing here."""
+        return super().unused | {"neighbor_list", "augment", "checkpoint_every"}
+
+
 PRESETS: dict[str, tuple[Any, ...]] = {
     "ours": (
         Partitions(),
-        Stage(
+        Refinement(
             objective="temi",
             objective_settings={"student_temperature": 3.0, "teacher_temperature": 3.0},
             head="linear",
@@ -179,7 +191,7 @@ def fit(
     said, scores = look(heads)
     history: list[dict[str, Any]] = [{"neighbor_information": scores}]
     if refinement.length:
-        partners = graph.indices[:, : min(refinement.n_neighbors, widest)]
+        partners = graph.indices[:, : min(refinement.n_neighbors, k)]
         samples = Samples((rows,), neighbors=partners.to(device))
         trained = train_stage(refinement, samples, seed=seed, start=heads, position=1)
         _, refined = look(trained.heads)
@@ -188,7 +200,9 @@ def fit(
         history += [{"stage": "temi", **record} for record in trained.history]
         said, scores = look(trained.heads)
         history.append({"refined_neighbor_information": refined, "kept_neighbor_information": scores})
-    speaking = _speakers(first, scores, trained.losses)
+    speaking = sorted(range(len(scores)), key=lambda head: -scores[head])
+    if first.choose_by == "neighbors":
+        speaking = speaking[:1]
     if len(speaking) > 1:
         _rename_(trained.heads, ensemble.common_names(said[speaking], first.n_clusters, start=0), speaking)
     model = ClusterModel((transform,), trained.heads, tuple(speaking), temperature)
@@ -256,7 +270,8 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
     Returns:
         Clusters, int64 (heads, n_kept), and the samples kept, int64 (n_kept,).
     """
-    kept = large_parts(_cut(graph, k), stage.n_clusters, smallest=_SMALLEST_PART)
+    advice = "Lower --clusters, or try --set partitions=kmeans."
+    kept = large_parts(_cut(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
     points = np.ascontiguousarray(rows[torch.from_numpy(kept).to(rows.device)].cpu().numpy())
     maps: dict[int, NDArray[np.float64]] = {}
     found = []
@@ -292,14 +307,6 @@ def _coordinates(weights: sparse.csr_array, stage: Partitions, seed: int) -> NDA
     n_vectors = min(math.ceil(stage.most_vectors * stage.n_clusters), stage.vectors_at_most, weights.shape[0])
     start = stream_seed(seed, RESTART_STREAM)
     return diffusion_map(normalized(weights), n_vectors, steps=_DIFFUSION, seed=start)
-
-
-def _speakers(stage: Partitions, scores: list[float], losses: list[float]) -> list[int]:
-    """Heads that speak: all, the one under which neighbors agree best first; or one."""
-    if stage.choose_by == "loss":
-        return [ensemble.choose(losses)]
-    ranked = sorted(range(len(scores)), key=lambda head: -scores[head])
-    return ranked if stage.choose_by == "consensus" else ranked[:1]
 
 
 def _restore_(heads: LinearHeads, before: LinearHeads, which: list[bool]) -> None:

@@ -49,7 +49,6 @@ _ABLATIONS: tuple[tuple[str, Any], ...] = (
     ("temi.length", 0),
     ("guard", False),
     ("choose_by", "neighbors"),
-    ("choose_by", "loss"),
 )
 
 

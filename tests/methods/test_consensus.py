@@ -9,7 +9,7 @@ from headclust import ensemble
 from headclust.cache import Features
 from headclust.errors import DataError, SettingError
 from headclust.heads import LinearHeads
-from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure
+from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure, settings
 from headclust.methods.consensus import Partitions, find_partitions, find_space
 from headclust.metrics import accuracy
 from headclust.model import ClusterModel, fit_transform
@@ -224,7 +224,6 @@ def test_those_who_speak_are_named_alike(hard):
         ({"partitions": "kmeans"}, 3),
         ({"temi.length": 0}, 3),
         ({"choose_by": "neighbors"}, 1),
-        ({"choose_by": "loss"}, 1),
         ({"n_heads": 1}, 1),
         ({"n_heads": 50, "tries": 1, "temi.length": 5}, 50),
         ({"shrinkage": 1.0}, 3),
@@ -243,12 +242,15 @@ def test_every_part_can_be_left_out(blobs, changes, speaking):
         assert len(result.history) == 1
 
 
-def test_the_lowest_loss_speaks_where_that_is_asked_for(hard):
-    result = fit(hard.features, choose_by="loss", n_heads=5)
-    (last,) = [record["loss"] for record in result.history if record.get("step") == record.get("n_steps", -1)]
-    assert result.model.speaking == (int(np.argmin(last)),)
+def test_one_head_speaks_where_that_is_asked_for(hard):
     best = fit(hard.features, choose_by="neighbors", n_heads=5)
     assert best.model.speaking == (int(np.argmin(best.losses)),)
+
+
+def test_what_training_does_not_use_is_no_setting():
+    names = {setting.name for setting in settings(PRESETS["consensus"]["ours"])}
+    assert "temi.n_neighbors" in names
+    assert not names & {"temi.neighbor_list", "temi.augment", "temi.checkpoint_every", "temi.head", "temi.n_heads"}
 
 
 @pytest.fixture(scope="module")
