@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from headclust.backbones import untrained_backbone
 from headclust.backbones.catalog import CATALOG
 from headclust.methods import configure, find_preset, settings
-from headclust.methods.consensus import Partitions
+from headclust.methods.consensus_start import Partitions
 from headclust.sampling import Samples
 from headclust.stages import Schedule, Stage
 from headclust.study.plan import Cell, Wanted

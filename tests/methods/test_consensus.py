@@ -10,7 +10,7 @@ from headclust.cache import Features
 from headclust.errors import DataError, SettingError
 from headclust.heads import LinearHeads
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure, settings
-from headclust.methods.consensus import Partitions, find_partitions, find_space
+from headclust.methods.consensus_start import Partitions, find_partitions, find_space
 from headclust.metrics import accuracy
 from headclust.model import ClusterModel, fit_transform
 from headclust.neighbors import nearest_neighbors
