@@ -19,6 +19,7 @@ TRANSFORMS = ("none", "l2", "standardize", "pca")
 _PARTS = ("mean", "scale", "matrix")
 _NORMALIZED = ("l2", "unit")
 _ROWS = 8_192
+_PROBABILITIES = 1 << 25  # at most in one block, so that a thousand clusters of fifty heads fit into memory
 _ROUNDING = 1e-12  # of the squared length of a difference of unit rows, in float32
 
 
@@ -149,7 +150,8 @@ class ClusterModel:
             *spaces: One (n_samples, feature_dim) a space, on the model's device.
         """
         by_head, best = [], []
-        for block in zip(*(torch.split(space, _ROWS) for space in spaces), strict=True):
+        n_rows = max(1, min(_ROWS, _PROBABILITIES // (self.n_heads * self.n_clusters)))
+        for block in zip(*(torch.split(space, n_rows) for space in spaces), strict=True):
             probs = self.probs(*block)
             by_head.append(probs.argmax(-1))
             best.append(probs[list(self.speaking)].mean(0).max(-1))
@@ -164,6 +166,11 @@ class ClusterModel:
         state = {name: tensor.cpu() for name, tensor in select(self.heads.state_dict(), head).items()}
         transforms = tuple(transform.to(torch.device("cpu")) for transform in self.transforms)
         return ClusterModel(transforms, HEADS[self.heads.kind].from_state(state).eval(), (0,), self.temperature)
+
+    @property
+    def n_heads(self) -> int:
+        """Number of heads, whether they speak or not."""
+        return max(map(len, self.heads.state_dict().values()))  # what all heads share has a heads axis of one
 
     @property
     def n_clusters(self) -> int:
@@ -204,11 +211,10 @@ class ClusterModel:
             ((kind, values),) = state.items()
             heads = HEADS[kind].from_state(values).eval()
             transforms = tuple(_transform(tensors, space, width) for space, width in enumerate(heads.input_dims))
-            n_heads = max(map(len, values.values()))  # what all heads share has a heads axis of one
-            speaking = tuple(range(n_heads)[head] for head in tensors["speaking"].tolist())
-            if not speaking:
-                raise ValueError("no head speaks")
-            return cls(transforms, heads, speaking, float(tensors["temperature"].item()))
+            model = cls(transforms, heads, tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item()))
+            if not (model.speaking and set(model.speaking) <= set(range(model.n_heads))):
+                raise ValueError(f"of {model.n_heads} heads {list(model.speaking)} speak")
+            return model
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+
+_busy: ContextVar[bool] = ContextVar("a bar is shown", default=False)
 
 
 def note(line: str) -> None:
@@ -28,9 +31,10 @@ def bar(description: str, total: int, *, start: int = 0) -> Iterator[Callable[[i
     """A progress bar over `total` items, `start` of them already done.
 
     Yields:
-        A function that takes the number of items just finished. It does nothing when stderr is not a terminal.
+        A function that takes the number of items just finished. It does nothing when stderr is not a terminal, or
+        within another bar: that one tells of the whole.
     """
-    if not (_is_open() and sys.stderr.isatty()):
+    if _busy.get() or not (_is_open() and sys.stderr.isatty()):
         yield lambda _: None
         return
     from rich.console import Console
@@ -51,6 +55,10 @@ def bar(description: str, total: int, *, start: int = 0) -> Iterator[Callable[[i
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(printable(description), total=total, completed=start)
-        yield lambda done: progress.advance(task, done)
+    outer = _busy.set(True)
+    try:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(printable(description), total=total, completed=start)
+            yield lambda done: progress.advance(task, done)
+    finally:
+        _busy.reset(outer)

@@ -339,7 +339,7 @@ def test_fit_without_features_anywhere(refused):
         (["--set", "tries=1.5"], "tries is '1.5': wanted a whole number"),
         (["--set", "shrinkage=nan"], "shrinkage is nan: wanted 1e-06 to 1"),
         (["--set", "whiten=perhaps"], "whiten is 'perhaps': wanted true or false"),
-        (["--set", "partitions=none"], "partitions is 'none': wanted one of both, graph, kmeans"),
+        (["--set", "partitions=none"], "partitions is 'none': wanted one of graph, kmeans"),
         ([*TEMI, "--set", "beta=high"], "beta is 'high': wanted a number, for example 0.6"),
         ([*TEMI, "--set", "length=0"], "length is 0: wanted more than 0"),
         ([*TEMI, "--set", "transform=whiten"], "transform is 'whiten': wanted one of none, l2, standardize, pca"),

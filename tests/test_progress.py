@@ -54,6 +54,21 @@ def test_a_bar_on_a_terminal_counts_and_cleans_up(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_bar_within_a_bar_is_not_shown(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.bar("outer", 3) as advance:
+        with progress.bar("inner", 5) as inner:
+            inner(5)
+        advance(1)
+    assert "outer" in terminal.getvalue()
+    assert "inner" not in terminal.getvalue()
+    with progress.bar("afterwards", 2):
+        pass
+    assert "afterwards" in terminal.getvalue()
+
+
 def test_a_bar_lets_errors_through():
     with pytest.raises(KeyboardInterrupt), progress.bar("working", 3):
         raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 In five parts; what each is worth is in docs/default.md:
 
 1. Directions in which samples that belong together differ are made to count less (`headclust.nuisance`).
-2. Partitions of the samples: cuts of several neighbor graphs, and k-means.
+2. Partitions of the samples: cuts of several neighbor graphs, each from another number of eigenvectors.
 3. A linear head learns each partition, in closed form.
 4. TEMI refines the heads together. A head under which neighbors agreed better before is taken back.
 5. The heads speak with one voice: clusters get common names, and the mean of their probabilities is the answer.

@@ -27,7 +27,7 @@ _TEMPERATURE = 0.1  # of the graphs' weights, and the steps of the walk: as in t
 _DIFFUSION = 6
 _SMALLEST_PART = 0.1
 _MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: it starts heads, and TEMI goes on
-_CHOICES = {"partitions": ("both", "graph", "kmeans"), "choose_by": ("consensus", "neighbors")}
+_CHOICES = {"partitions": ("graph", "kmeans"), "choose_by": ("consensus", "neighbors")}
 _RANGES = {
     "n_clusters": (0, math.inf),
     "n_heads": (1, math.inf),
@@ -58,7 +58,7 @@ class Partitions:
         views: Use cached views for that, where there are any.
         shrinkage: Share of the identity mixed into that covariance, and into the one within clusters that heads are
             made with, in (0, 1].
-        partitions: What heads start from: graph (cuts of neighbor graphs), kmeans, or both, every fourth head kmeans.
+        partitions: What heads start from: graph (cuts of neighbor graphs), or kmeans.
         fewest_vectors: Eigenvectors a cluster that a cut is made from, at least ...
         most_vectors: ... and at most; each head draws its own number.
         vectors_at_most: Eigenvectors at most, whatever the number of clusters.
@@ -80,7 +80,7 @@ class Partitions:
     whiten: bool = True
     views: bool = True
     shrinkage: float = 0.1
-    partitions: str = "both"
+    partitions: str = "graph"
     fewest_vectors: float = 1.2
     most_vectors: float = 2.2
     vectors_at_most: int = 200
@@ -160,7 +160,7 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
     for head in range(stage.n_heads):
         generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
         density = generator.uniform(stage.fewest_vectors, stage.most_vectors)
-        if stage.partitions == "kmeans" or (stage.partitions == "both" and head % 4 == 3):
+        if stage.partitions == "kmeans":
             coordinates = points
         else:
             wide = min(math.ceil(k * GRAPHS[head % len(GRAPHS)]), graph.indices.shape[1])

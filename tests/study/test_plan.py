@@ -23,7 +23,7 @@ def test_ids_say_who_a_cell_is(cells):
 def test_the_offline_plan_has_the_cells_it_says():
     cells = plan(OFFLINE)
     # Ten methods, of which one has no authors' code.
-    assert len(cells) == 3 * (1 + 3 * 10 + 9) + 2 * 3 * (1 + 10)
+    assert len(cells) == 3 * (1 + 3 * 11 + 9) + 2 * 3 * (1 + 11)
     assert len({cell.id for cell in cells}) == len(cells)
     trained = [cell for cell in cells if cell.method == "temi" and cell.preset == "authors"]
     assert [cell.settings for cell in trained] == [{"max_seconds": 45.0}] * 3
