@@ -18,21 +18,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Threads that wait by spinning slow a busy machine to a crawl; has to be said before torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-from table import folders, names, numbers, told
+from script import answer, expectation, folders, names, numbers
 
 from headclust.cache.disk import write_errors, write_whole
-from headclust.errors import DataError, HeadclustError, SettingError
+from headclust.errors import DataError, SettingError
 from headclust.naming import file_name
-from headclust.progress import note, printable
-from headclust.study import making, outlook, pictures
+from headclust.progress import note
+from headclust.study import making, pictures
 from headclust.study.budgets import budget_plan, budget_section, draw_budgets, measure
 from headclust.study.calibration import calibrate, calibration_section, draw_calibration, expected_error
 from headclust.study.contest import ENTRANTS, Contest, as_json, contest_plan
@@ -48,20 +44,7 @@ CURVE_DATASET = "cifar10"  # unless --datasets names one
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Makes or shows the comparison; returns the exit code."""
-    options = parser().parse_args(arguments)
-    try:
-        code = run(options)
-        sys.stdout.flush()
-        return code
-    except HeadclustError as error:
-        print(f"default.py: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader, say `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("default.py: interrupted: the same command goes on from here.", file=sys.stderr)
-        return 130
+    return answer("default", parser(), run, arguments)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -120,7 +103,8 @@ def contest(options: argparse.Namespace, places: Places) -> int:
     )
     part = shard(cells, *numbers(options.shard)) if options.shard else cells
     if options.dry_run:
-        return expect(part, places, options.device)
+        print(expectation(part, places, options.device))
+        return 0
     unfinished = 0
     if not options.only_render:
         tally = making.make(part, places, device=options.device, retry=options.retry)
@@ -145,7 +129,8 @@ def curve(options: argparse.Namespace, places: Places) -> int:
         raise SettingError("a curve is of one pair: name one data set and one backbone.")
     cells = budget_plan(place)
     if options.dry_run:
-        return expect(cells, places, options.device)
+        print(expectation(cells, places, options.device))
+        return 0
     name = file_name(f"curve-{place.fit.dataset.name}-{place.fit.backbone}")
     lines = measure(cells, places, places.root / f"{name}.jsonl", device=options.device)
     failed = sum(line["status"] == "failed" for line in lines)
@@ -162,7 +147,8 @@ def calibration(options: argparse.Namespace, places: Places) -> int:
         raise SettingError("calibration is shown on one backbone: name one.")
     cells = defaults(options.backbones, options.datasets)
     if options.dry_run:
-        return expect(cells, places, options.device)
+        print(expectation(cells, places, options.device))
+        return 0
     found = {cell.fit.dataset.name: calibrate(cell, places, device=options.device) for cell in cells}
     content = {
         name: {"expected_calibration_error": expected_error(these), "bins": [vars(one) for one in these]}
@@ -178,12 +164,6 @@ def defaults(backbones: Sequence[str], datasets: Sequence[str]) -> tuple[Cell, .
     """The default's fit with seed 0 on one backbone, Lite0 unless another is named, and each data set."""
     cells = contest_plan(entrants=("default",), backbones=backbones, datasets=datasets, seeds=1)
     return tuple(cell for cell in cells if cell.fit.backbone == cells[0].fit.backbone)
-
-
-def expect(cells: Sequence[Cell], places: Places, device: str | None) -> int:
-    """What a dry run says."""
-    print("\n".join(told(*outlook.expect(cells, places, device=device))))
-    return 0
 
 
 def show(name: str, sections: Sequence[Section], content: object, output: Path | None) -> None:

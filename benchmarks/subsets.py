@@ -1,0 +1,208 @@
+"""The default where classes are few, unequal or small: class subsets, long tails and small samples of the nine pairs.
+
+Command:  python benchmarks/subsets.py [--root FOLDER] [--data-root FOLDER] [-o FILE.md] ...
+          --only, --backbones and --datasets make a part; --only-render shows what there is. Killed, it goes on where
+          it was; two may run at once on different --backbones.
+Setting:  the train features of the study offline (benchmarks/table.py), of which each draw takes some rows:
+          six    six classes at random, 4,000 images at most
+          tail   all classes, their sizes falling geometrically in random order, the first 20 times the last, of up to
+                 4,000 images
+          small  200 images at random
+          Two draws each; fitted and scored on the same rows, with the number of classes among them. Draw and fit have
+          the same seed. Labels make the data sets, which is what is asked for here, and score; no fit sees them.
+Figure:   mean ACC of who is named; the default's gain over each, paired by draw, with 95 % intervals.
+Expected: above k-means in all three; ahead of spectral on average; TEMI, which draws clusters to equal sizes, worth
+          nothing on long tails.
+Result:   see docs/default.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from script import answer, folders, names
+
+from headclust.cache import Features, load_features
+from headclust.cache.disk import write_errors, write_whole
+from headclust.device import resolve_device
+from headclust.errors import DataError, SettingError
+from headclust.progress import note
+from headclust.study.cells import Pair, key_of, recipe_of
+from headclust.study.contest import ENTRANTS, contest_plan
+from headclust.study.places import Places, make_features
+from headclust.study.plan import Cell
+from headclust.study.render import in_markdown
+from headclust.study.sections import Section, gain_text, interval_text, percent_text
+from headclust.study.spread import gain, paired, spread
+from headclust.trials import run_trial
+
+KINDS = ("six", "tail", "small")
+DRAWS = 2
+AT_MOST, SMALL, RATIO = 4_000, 200, 20
+EVERYWHERE = ("default", "kmeans", "own-kmeans", "spectral")
+ON_THE_FIRST = (*EVERYWHERE, *(key for key, one in ENTRANTS.items() if one.part == "ablation" and key != "views=false"))
+
+
+def main() -> int:
+    """Makes or shows the comparison; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=names, default=(), help=f"of {', '.join(ENTRANTS)} only these")
+    parser.add_argument("--backbones", type=names, default=(), help="only these, separated by commas")
+    parser.add_argument("--datasets", type=names, default=(), help="only these")
+    parser.add_argument("--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/ and fashion-mnist/")
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
+    parser.add_argument("--only-render", action="store_true", help="show what there is; fit nothing")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="Markdown to write [stdout]")
+    return answer("subsets", parser, run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """What the options ask for."""
+    places = Places(options.root, options.data_root, folders(options.data), offline=True)
+    kept = options.root / "subsets.jsonl"
+    lines = {line["key"]: line for line in read(kept)}
+    wanted = dict.fromkeys(names_of(cell) for cell in plan(options))
+    if not options.only_render:
+        for key, line in measure(plan(options), places, set(lines)):
+            with write_errors(kept), kept.open("a", encoding="utf-8") as file:
+                file.write("\n" + json.dumps({"key": key, **line}) + "\n")  # apart from a line that was cut short
+            lines[key] = {"key": key, **line}
+    newest = {
+        tuple(line[name] for name in ("backbone", "dataset", "entrant", "kind", "draw")): line
+        for line in lines.values()
+    }
+    found = [line for line in newest.values() if (line["backbone"], line["dataset"], line["entrant"]) in wanted]
+    if not found:
+        raise DataError(f"{kept} holds none of these fits: make them without --only-render.")
+    text = in_markdown(tables(found))
+    if options.output is None:
+        print(text, end="")
+    else:
+        with write_errors(options.output):
+            write_whole(options.output, text.encode())
+    return 0
+
+
+def plan(options: argparse.Namespace) -> list[Cell]:
+    """The fits, one an entrant and pair: the draws stand for their seeds."""
+    entrants = options.only or ON_THE_FIRST
+    cells = contest_plan(entrants=entrants, backbones=options.backbones, datasets=options.datasets, seeds=1)
+    return [
+        cell
+        for cell in cells
+        if names_of(cell)[2] in (options.only or EVERYWHERE) or cell.fit.backbone.endswith("lite0")
+    ]
+
+
+def names_of(cell: Cell) -> tuple[str, str, str]:
+    """Backbone, data set and entrant of a fit."""
+    told = (cell.method, dict(cell.settings))
+    entrant = next(key for key, one in ENTRANTS.items() if (one.row.method, dict(one.row.settings)) == told)
+    return cell.fit.backbone, cell.fit.dataset.name, entrant
+
+
+def measure(cells: Sequence[Cell], places: Places, done: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Makes the fits that are not there, each with the checksum of all that determines it."""
+    device = resolve_device()
+    for cell in cells:
+        features = load_features(make_features(cell.fit, places))
+        for kind in KINDS:
+            for draw in range(DRAWS):
+                part, seeded = take(features, kind, draw), replace(cell, seed=draw)
+                recipe = recipe_of(seeded, part)
+                key = key_of(seeded, Pair(part, part, device), recipe)
+                if key in done:
+                    continue
+                report = run_trial([part], cell.method, recipe, draw, device=device).report
+                backbone, dataset, entrant = names_of(cell)
+                note(f"{backbone} {dataset} {kind} {draw} {entrant}: {percent_text(report['accuracy'])}")
+                told = {"backbone": backbone, "dataset": dataset, "kind": kind, "draw": draw, "entrant": entrant}
+                yield key, {**told, "n_samples": part.n_samples, **report}
+
+
+def take(features: Features, kind: str, draw: int) -> Features:
+    """Some rows of features, with their views."""
+    assert features.labels is not None
+    rows = drawn(features.labels, kind, np.random.default_rng([draw, KINDS.index(kind)]))
+    views = [features.rows(rows).numpy(), *(features.rows(rows, view=view).numpy() for view in range(features.n_views))]
+    return replace(
+        features,
+        path=None,
+        sample_ids=tuple(features.sample_ids[row] for row in rows),
+        labels=features.labels[rows],
+        sha256=hashlib.sha256(features.sha256.encode() + rows.tobytes()).hexdigest(),
+        _read=lambda view: views[0 if view is None else view + 1],
+    )
+
+
+def drawn(labels: NDArray[np.int64], kind: str, generator: np.random.Generator) -> NDArray[np.int64]:
+    """The rows of one draw, in order."""
+    if kind == "small":
+        return np.sort(generator.choice(len(labels), min(SMALL, len(labels)), replace=False))
+    classes = generator.permutation(np.unique(labels))
+    if kind == "six":
+        rows = np.flatnonzero(np.isin(labels, classes[:6]))
+        return np.sort(generator.choice(rows, min(AT_MOST, len(rows)), replace=False))
+    shares = RATIO ** -(np.arange(len(classes)) / (len(classes) - 1))
+    there = [np.flatnonzero(labels == one) for one in classes]
+    scale = min(AT_MOST / shares.sum(), *(len(rows) / share for rows, share in zip(there, shares, strict=True)))
+    parts = [
+        generator.choice(rows, int(scale * share), replace=False) for rows, share in zip(there, shares, strict=True)
+    ]
+    return np.sort(np.concatenate(parts))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines there are; one that a killed process left unfinished is left out."""
+    try:
+        texts = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}.") from None
+    found = []
+    for text in texts:
+        with suppress(ValueError):
+            found.append(json.loads(text))
+    return found
+
+
+def tables(lines: Sequence[dict[str, Any]]) -> list[Section]:
+    """A row an entrant and kind: ACC on each data set, and the default's gain."""
+    scores: dict[tuple[str, str], dict[tuple[str, str, int], float]] = defaultdict(dict)
+    for line in lines:
+        scores[line["kind"], line["entrant"]][line["dataset"], line["backbone"], line["draw"]] = line["accuracy"]
+    datasets = sorted({line["dataset"] for line in lines})
+    rows = []
+    for kind in KINDS:
+        default = scores.get((kind, "default"), {})
+        for entrant in ENTRANTS:
+            here = scores.get((kind, entrant), {})
+            if not here:
+                continue
+            by_set = [spread([one for place, one in here.items() if place[0] == name]) for name in datasets]
+            over = gain(paired(default, here)) if entrant != "default" else None
+            told = [percent_text(one.mean) if one else "-" for one in by_set]
+            rows.append((kind, entrant, *told, gain_text(over), interval_text(over), str(len(here))))
+    columns = ("draws of", "who", *(f">{name}" for name in datasets), ">default over it", ">95 %", ">fits")
+    notes = (
+        "ACC in percent on the fitted rows, mean over draws and backbones. The default's gain in points is over the "
+        "fits both have, paired by rows and seed; 95 %: Student's t over these pairs, taken for independent.",
+    )
+    return [Section("Few classes, unequal classes, few images", columns, tuple(rows), notes)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
