@@ -22,6 +22,8 @@ _HOMES = {
     "METRICS": "metrics",
     "ClusterModel": "model",
     "embed_images": "embed",
+    "HeadClustering": "estimators",
+    "EmbedImages": "estimators",
     "HeadclustError": "errors",
 }
 __all__ = ["__version__", *_HOMES]

@@ -2,21 +2,19 @@
 
 config.json         the whole resolved recipe, the feature files' fingerprints, versions; `fit --config` repeats it
 model.safetensors   the fitted pipeline
-assignments.csv     sample_id,cluster,confidence
+assignments.csv     sample_id,cluster,confidence: see assignments.py
 history.jsonl       the training, a record a line
 metrics.json        sizes, agreement, seconds; scores where labels are known
+seen.safetensors    some of the fitted samples, for how unlike them others are
 """
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +24,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from headclust.assignments import write_assignments
 from headclust.cache.disk import sync_folder, write_errors, write_whole
 from headclust.errors import ConflictError, DataError, FileFormatError
 from headclust.model import ClusterModel
+from headclust.novelty import Seen
 from headclust.progress import printable
 
 FORMAT = "headclust-run"
 FORMAT_VERSION = 3
-_COLUMNS = ("sample_id", "cluster", "confidence")
 _CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # what is read again
-_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,7 @@ def write_run(
     model: ClusterModel,
     history: Iterable[Mapping[str, Any]],
     assignments: tuple[Sequence[str], NDArray[np.int64], NDArray[np.float32]],
+    seen: Seen | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Writes a run folder under another name and moves it into place when whole; returns its path.
@@ -98,6 +97,7 @@ def write_run(
         model: The fitted pipeline.
         history: Records of the training.
         assignments: Sample ids, their clusters and confidences.
+        seen: Fitted samples to compare others with, if any are kept.
         overwrite: Replace a run that is there.
 
     Raises:
@@ -116,6 +116,8 @@ def write_run(
             write_whole(staging / "history.jsonl", b"".join(_json(record) for record in history))
             write_whole(staging / "model.safetensors", save(model.tensors()))
             write_assignments(staging / "assignments.csv", *assignments)
+            if seen is not None:
+                write_whole(staging / "seen.safetensors", save(seen.tensors()))
             sync_folder(staging)
             _move_into_place(staging, path, overwrite=overwrite)
     finally:
@@ -142,54 +144,6 @@ def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
     sync_folder(path.parent)
 
 
-def write_assignments(
-    path: Path, sample_ids: Sequence[str], clusters: NDArray[np.int64], confidence: NDArray[np.float32]
-) -> Path:
-    """Writes `sample_id,cluster,confidence` rows, under another name first; names that are not UTF-8 keep their bytes.
-
-    Raises:
-        ConflictError: Something else than such a file is there.
-        HeadclustError: The file cannot be written.
-    """
-    _check_replaceable(path)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-                rows = csv.writer(file, lineterminator="\n")
-                quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-                rows.writerow(_COLUMNS)
-                for name, cluster, sure in zip(sample_ids, clusters.tolist(), confidence.tolist(), strict=True):
-                    # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
-                    writer = quoted if "\r" in name else rows
-                    writer.writerow((_encodable(name), cluster, f"{sure:.6f}"))
-                file.flush()
-                os.fsync(file.fileno())
-            tmp.replace(path)
-    finally:
-        with suppress(OSError):  # what went wrong is told already
-            tmp.unlink(missing_ok=True)
-    return path
-
-
-def _check_replaceable(path: Path) -> None:
-    if path.is_dir() or not path.name:
-        raise ConflictError(f"{printable(str(path))} is a folder: name the CSV file to write.")
-    if path.is_file():
-        with path.open("rb") as file:
-            start = file.readline(100)
-        if start.strip() not in (b"", ",".join(_COLUMNS).encode()):
-            raise ConflictError(f"{printable(str(path))} exists and holds no assignments: choose another -o.")
-
-
-def _encodable(name: str) -> str:
-    """`name` with the surrogates that stand for no byte (U+DC80-U+DCFF do) as the bytes UTF-8 would have for them."""
-    if _NO_BYTE.search(name):
-        return name.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
-    return name
-
-
 def read_run(path: Path) -> Run:
     """The run in a folder.
 
@@ -208,6 +162,23 @@ def read_run(path: Path) -> Run:
     except (OSError, SafetensorError) as error:
         raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
     return Run(path, config, metrics, ClusterModel.from_tensors(tensors))
+
+
+def read_seen(run: Run) -> Seen | None:
+    """The fitted samples that a run keeps to compare others with; None where it keeps none.
+
+    Raises:
+        FileFormatError: They cannot be read, or are not of the run's spaces.
+    """
+    path = run.path / "seen.safetensors"
+    if not path.exists():
+        return None
+    try:
+        spaces = run.config["features"]
+        dims = [space["feature_dim"] for space in spaces]
+        return Seen.from_tensors(load_file(path), dims, spaces[0]["n_samples"])
+    except (OSError, KeyError, SafetensorError, FileFormatError) as error:
+        raise FileFormatError(f"{printable(str(path))} cannot be read ({error}): fit again.") from None
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,4 +1,3 @@
-import csv
 import errno
 import json
 import os
@@ -10,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from headclust import runs
+from headclust import Features, runs
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
 from headclust.heads import CentroidHeads
 from headclust.model import ClusterModel, FeatureTransform
+from headclust.novelty import keep
 
-FILES = {"config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv"}
+FILES = {"config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv", "seen.safetensors"}
 CONFIG = {
     "method": "kmeans",
     "preset": "ours",
     "seed": 3,
     "settings": {"n_clusters": 2},
-    "features": [{"path": "/somewhere/x.h5", "sha256": "00", "feature_dim": 4}],
+    "features": [{"path": "/somewhere/x.h5", "sha256": "00", "feature_dim": 4, "n_samples": 3}],
 }
 METRICS = {"n_samples": 3, "agreement": None, "entropy": 0.5}
 
@@ -34,7 +33,11 @@ def some_model():
     return ClusterModel((FeatureTransform(l2=True),), heads, (0,), 1.0)
 
 
-def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c")):
+def some_samples():
+    return keep([Features.from_array(np.eye(3, 4, dtype=np.float32))], 0)
+
+
+def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c"), seen=True):
     return runs.write_run(
         path,
         config=CONFIG,
@@ -42,6 +45,7 @@ def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c")):
         model=some_model(),
         history=[{"step": 1}, {"step": 2}],
         assignments=(ids, np.arange(len(ids)), np.linspace(0.5, 1, len(ids), dtype=np.float32)),
+        seen=some_samples() if seen else None,
         overwrite=overwrite,
     )
 
@@ -69,6 +73,7 @@ def test_what_is_written_is_read(tmp_path):
         {"step": 1},
         {"step": 2},
     ]
+    assert all(torch.equal(*pair) for pair in zip(runs.read_seen(run).rows, some_samples().rows, strict=True))
     assert names(tmp_path / "deeper") == ["run"]
     assert runs.read_config(path) == runs.read_config(path / "config.json") == run.config
 
@@ -204,7 +209,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 import test_runs
 from pathlib import Path
-from headclust import runs
+from headclust import Features, runs
 runs.write_assignments = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 test_runs.write(Path(sys.argv[1]))
 """
@@ -223,79 +228,6 @@ def test_a_killed_writer_leaves_no_run(tmp_path):
     assert names(tmp_path) == ["run"]
 
 
-def read_rows(path):
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.reader(file))
-
-
-HOSTILE = [
-    "new\nline",
-    "carriage\rreturn",
-    "both\r\n",
-    'quo"te',
-    "com,ma",
-    "",
-    " ",
-    "'=1+1",
-    "\udce9t\udcff.png",
-    "字🙂",
-    "a\tb",
-]
-
-
-def test_hostile_sample_ids_survive(tmp_path):
-    # A bare carriage return once cut a row in two.
-    path = write(tmp_path / "run", ids=HOSTILE) / "assignments.csv"
-    assert [row[0] for row in read_rows(path)] == ["sample_id", *HOSTILE]
-    assert {len(row) for row in read_rows(path)} == {3}
-    assert os.fsencode("\udce9t\udcff.png") in path.read_bytes()
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=5))
-def test_any_sample_id_survives(tmp_path, ids):
-    path = tmp_path / "x.csv"
-    runs.write_assignments(path, ids, np.zeros(len(ids), np.int64), np.ones(len(ids), np.float32))
-    assert read_rows(path) == [["sample_id", "cluster", "confidence"], *([name, "0", "1.000000"] for name in ids)]
-
-
-def test_surrogates_that_stand_for_no_byte(tmp_path):
-    # Once a UnicodeEncodeError, after the whole fit.
-    ids = ["\ud800", "x\udfff\udce9", "plain"]
-    path = write(tmp_path / "run", ids=ids) / "assignments.csv"
-    rows = read_rows(path)
-    assert len({row[0] for row in rows}) == 4
-    assert [row[1] for row in rows[1:]] == ["0", "1", "2"]
-    assert b"\xed\xa0\x80,0," in path.read_bytes()
-
-
-@pytest.mark.parametrize(("failure", "error", "message"), FAILURES, ids=lambda value: getattr(value, "__name__", ""))
-def test_assignments_are_written_whole_or_not_at_all(tmp_path, monkeypatch, failure, error, message):
-    path, before = tmp_path / "x.csv", "sample_id,cluster,confidence\n"
-    path.write_text(before)
-    monkeypatch.setattr("headclust.runs.os.fsync", failure)
-    with pytest.raises(error, match=message):
-        runs.write_assignments(path, ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
-    assert names(tmp_path) == ["x.csv"]
-    assert path.read_text() == before
-
-
-@pytest.mark.parametrize("content", [b"precious", b"\x89HDF\r\n", b"sample_id,cluster,confidence,more\n"])
-def test_assignments_replace_nothing_else(tmp_path, content):
-    path = tmp_path / "x.csv"
-    path.write_bytes(content)
-    with pytest.raises(ConflictError, match="holds no assignments"):
-        runs.write_assignments(path, ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
-    assert path.read_bytes() == content
-
-
-def test_assignments_below_a_file(tmp_path):
-    # Once a traceback: cleaning up failed too, and hid the line.
-    (tmp_path / "file").write_text("precious")
-    with pytest.raises(HeadclustError, match=r"cannot write .*x\.csv: "):
-        runs.write_assignments(tmp_path / "file" / "x.csv", ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
-
-
 def test_what_is_no_run(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("x")
@@ -305,6 +237,31 @@ def test_what_is_no_run(tmp_path):
         assert not runs.is_run(tmp_path / name)
     with pytest.raises(DataError, match="no such file"):
         runs.read_config(tmp_path / "folder")
+
+
+def test_a_run_may_keep_no_samples(tmp_path):
+    path = write(tmp_path / "run", seen=False)
+    assert set(names(path)) == FILES - {"seen.safetensors"}
+    assert runs.read_seen(runs.read_run(path)) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(file.read_bytes()[:-9]),
+        lambda file: file.write_bytes(b"x" * 100),
+        lambda file: save_file({**some_samples().tensors(), "numbers": torch.arange(1, 4)}, file),
+        lambda file: save_file({**some_samples().tensors(), "spaces.0.rows": torch.zeros(3, 5)}, file),
+        lambda file: save_file({"numbers": torch.arange(3)}, file),
+        lambda file: (file.unlink(), file.mkdir()),
+    ],
+)
+def test_kept_samples_that_are_none(tmp_path, damage):
+    run = runs.read_run(write(tmp_path / "run"))
+    damage(run.path / "seen.safetensors")
+    with pytest.raises(FileFormatError, match=r"seen\.safetensors cannot be read") as caught:
+        runs.read_seen(run)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def without(path, name):

@@ -130,7 +130,7 @@ def compare(methods: str, as_json: bool, **options: Any) -> None:
 @click.option("--offline", is_flag=True, help="Never download weights.")
 @click.option("-o", "--output", type=PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
 def predict(run: Path, **options: Any) -> None:
-    """Assign the clusters of RUN to other images: sample_id,cluster,confidence."""
+    """Assign the clusters of RUN to other images, and say how unlike the fitted ones they are."""
     from headclust import verbs
 
     click.echo(verbs.predict(run, **options))

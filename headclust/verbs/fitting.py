@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headclust import runs
+from headclust import novelty, runs
 from headclust.cache import load_features
 from headclust.device import description, resolve_device
 from headclust.errors import SettingError
@@ -102,6 +102,7 @@ def fit(
         model=result.model,
         history=result.history,
         assignments=(spaces[0].sample_ids, result.assignments, result.confidence),
+        seen=novelty.keep(spaces, seed),
         overwrite=overwrite,
     )
 

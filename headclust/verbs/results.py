@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from headclust import runs
-from headclust.backbones import load_backbone
-from headclust.cache import load_features, verify_features
+import numpy as np
+
+from headclust import novelty, runs
+from headclust.assignments import write_assignments
+from headclust.backbones import Backbone, load_backbone
+from headclust.cache import Features, load_features, verify_features
 from headclust.datasets import ImageSet, open_source
 from headclust.embed import embed_images
-from headclust.errors import ConflictError, SettingError
+from headclust.errors import ConflictError, DataError, SettingError
 from headclust.naming import file_name
 from headclust.probes import probe
+from headclust.progress import note, printable
 from headclust.spaces import check_alike, reload_spaces
-from headclust.trials import assign
+from headclust.trials import Assigned, assign
+
+_MADE_BY = ("feature_dim", "weights_sha256", "feature_point", "preprocessing")
 
 
 def predict(
@@ -32,7 +39,9 @@ def predict(
     offline: bool = False,
     output: Path | None = None,
 ) -> Path:
-    """Assigns the clusters of a run to other images; returns the CSV of `sample_id,cluster,confidence`.
+    """Assigns the clusters of a run to other images; returns the CSV of `sample_id,cluster,confidence,novelty`.
+
+    A run that keeps none of its samples, as older versions made them, has no `novelty`. A line on stderr sums up.
 
     Args:
         run: A run folder.
@@ -52,15 +61,28 @@ def predict(
     if bool(features) == bool(data):
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
+    seen = runs.read_seen(fitted)
     stated = fitted.config["features"]
-    embed = partial(_embed_like, weights=weights, device=device, on_error=on_error, offline=offline)
-    paths = features or [embed(space, run, str(data), split) for space in stated]
-    found = [load_features(path) for path in paths]
-    check_alike(stated, found)
-    assigned = assign(fitted.model, found)
-    told = [found[0].attributes["dataset"], found[0].attributes.get("split", "all"), found[0].attributes["backbone"]]
-    default = run / "predicted" / f"{file_name('-'.join(told))}.csv" if features else paths[0].with_suffix(".csv")
-    return runs.write_assignments(output or default, found[0].sample_ids, assigned.clusters, assigned.confidence)
+    if data is not None:
+        folder = run / "predicted"
+        features = _embed_spaces(
+            stated, folder, data, split, weights=weights, device=device, on_error=on_error, offline=offline
+        )
+        default = features[0].with_suffix(".csv")
+        found = _load_alike(stated, features)
+    else:
+        found = _load_alike(stated, features)
+        told = [found[0].attributes["dataset"], found[0].attributes.get("split", "all")]
+        default = run / "predicted" / f"{file_name('-'.join([*told, found[0].attributes['backbone']]))}.csv"
+    assigned, unlike = assign(fitted.model, found), None
+    if seen is None:
+        note("this run keeps none of its samples, so whether images are unlike them is not told: fit again for that.")
+    else:
+        same = [one.sha256 for one in found] == [one["sha256"] for one in stated]
+        unlike = novelty.measure(seen, found, fitted=same)
+    written = write_assignments(output or default, found[0].sample_ids, assigned.clusters, assigned.confidence, unlike)
+    _sum_up(found[0].sample_ids, assigned, unlike, 0 if seen is None else len(seen.numbers))
+    return written
 
 
 def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) -> dict[str, Any]:
@@ -79,10 +101,9 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
             "probes are trained on the run's features: say which others to test them on with --features."
         )
     fitted = runs.read_run(run)
-    found = [load_features(path) for path in features]
+    found = _load_alike(fitted.config["features"], features) if features else []
     report = dict(fitted.metrics)
     if found:
-        check_alike(fitted.config["features"], found)
         report = assign(fitted.model, found).report
     if probes:
         train = reload_spaces(fitted.config["features"])[0]
@@ -108,11 +129,48 @@ def verify(path: Path) -> list[str]:
     return verify_features(path)
 
 
+def _load_alike(stated: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> list[Features]:
+    """Feature files that lie in the spaces of a fit, one each, of the same samples."""
+    found = [load_features(path) for path in paths]
+    check_alike(stated, found)
+    for one in found:
+        if one.sample_ids != found[0].sample_ids:
+            first, other = (printable(str(space.path)) for space in (found[0], one))
+            raise DataError(f"{other} and {first} hold different samples: wanted the same, in one order.")
+    return found
+
+
+def _sum_up(ids: Sequence[str], assigned: Assigned, unlike: Any, n_seen: int) -> None:
+    """The line on stderr: how many images, how many look unlike anything seen, which is the least sure."""
+    least = int(np.argmin(assigned.confidence))
+    sure = f"least sure is {ids[least]} ({assigned.confidence[least]:.2f} for cluster {assigned.clusters[least]})"
+    images = "1 image" if len(ids) == 1 else f"{len(ids)} images"
+    level = novelty.UNUSUAL
+    if unlike is None:
+        note(f"{images}: {sure}.")
+    elif n_seen / (n_seen + 1) < level:
+        note(f"{images}: {n_seen} fitted ones are too few to tell which are unlike them; {sure}.")
+    else:
+        usual = f"novelty of {level:g} or more, as 1 % of the fitted ones have"
+        note(f"{images}: {int((unlike >= level).sum())} unlike anything seen ({usual}); {sure}.")
+
+
+def _embed_spaces(
+    stated: Sequence[Mapping[str, Any]], folder: Path, data: str, split: str | None, **options: Any
+) -> list[Path]:
+    """Embeds images as every space of a run was; returns the files, the first of them `DATASET-SPLIT.h5`."""
+    images = open_source(data, split, offline=options["offline"])
+    suffixes = ["", *(f"-space{number}" for number in range(2, len(stated) + 1))]
+    return [
+        _embed_like(space, folder, images, suffix, **options) for space, suffix in zip(stated, suffixes, strict=True)
+    ]
+
+
 def _embed_like(
     stated: Mapping[str, Any],
     folder: Path,
-    data: str,
-    split: str | None,
+    images: ImageSet,
+    suffix: str,
     *,
     weights: Path | None,
     device: str | None,
@@ -125,7 +183,6 @@ def _embed_like(
         raise SettingError(
             "the run was fitted on imported features: embed the images as those were, then use --features."
         )
-    images = open_source(data, split, offline=offline)
     size, own, preset = preprocessing["input_size"], preprocessing["own_size"], preprocessing.get("preset")
     backbone = load_backbone(
         stated["backbone"],
@@ -135,11 +192,12 @@ def _embed_like(
         preset=preset,
         dataset=stated["dataset"],  # a preset does the same to other images as it did to these
     )
+    _check_backbone(backbone, stated)
     embed = partial(
         embed_images,
         images,
         backbone,
-        _predicted_path(folder / "predicted", images),
+        _predicted_path(folder, images, suffix),
         batch_size=stated["batch_size"],
         dtype=stated["dtype"],
         precision="float32" if stated.get("precision") == "float32" else "auto",
@@ -153,11 +211,27 @@ def _embed_like(
         return embed(overwrite=True)
 
 
-def _predicted_path(folder: Path, images: ImageSet) -> Path:
+def _check_backbone(backbone: Backbone, stated: Mapping[str, Any]) -> None:
+    """Refuses a model that is not the one of the fit, before time is spent on embedding with it.
+
+    Raises:
+        DataError: Its weights, dimension, feature point or preprocessing are others.
+    """
+    record = json.loads(json.dumps(backbone.preprocessing.record))  # as it comes back from a file
+    theirs = {name: getattr(backbone, name) for name in _MADE_BY} | {"preprocessing": record}
+    for name in _MADE_BY:
+        if theirs[name] != stated.get(name):
+            raise DataError(
+                f"{backbone.name} here has the {name} {theirs[name]}, the fit's was {stated.get(name)}: "
+                "embed with the weights and library versions it was fitted with (--weights FILE)."
+            )
+
+
+def _predicted_path(folder: Path, images: ImageSet, suffix: str) -> Path:
     """`DATASET-SPLIT.h5`, or with -2, -3 ... where another source of that name was there first."""
     name = file_name(f"{images.dataset}-{images.split}")
     for number in itertools.count(1):
-        path = folder / (f"{name}.h5" if number == 1 else f"{name}-{number}.h5")
+        path = folder / f"{name if number == 1 else f'{name}-{number}'}{suffix}.h5"
         if not path.exists() or load_features(path).attributes.get("source") == images.source:
             return path
     raise AssertionError("there is always another number")

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import make_blobs
 
 from headclust import ensemble, load_features, runs, trials, verbs
 from headclust.errors import ConflictError, DataError, SettingError
@@ -15,7 +16,64 @@ from verbs.conftest import read_config, read_metrics, rows
 def test_predict_says_what_the_fit_said(fit, blob_file, here, method):
     run = fit(blob_file, method=method)
     csv_file = verbs.predict(run, features=[blob_file], output=here / "p.csv")
-    assert csv_file.read_bytes() == (run / "assignments.csv").read_bytes()
+    without_novelty = [line.rpartition(b",")[0] for line in csv_file.read_bytes().splitlines()]
+    assert without_novelty == (run / "assignments.csv").read_bytes().splitlines()
+    # Each of the fitted samples is measured without itself, so their shares are spread over all there are.
+    shares = np.sort([float(row["novelty"]) for row in rows(csv_file)])
+    np.testing.assert_allclose(shares, np.arange(120) / 121, atol=0.02)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_unlike_the_fitted_samples(fit, blob_file, write, blobs, method):
+    run = fit(blob_file, method=method)
+    strange = np.random.default_rng(3).normal(size=(200, 12))
+    told = rows(verbs.predict(run, features=[write("other.h5", [*make_blobs(200, seed=1).features, *strange])]))
+    novelty = np.array([float(row["novelty"]) for row in told])
+    assert (novelty[:200] >= 0.9).mean() < 0.2  # a tenth of the fitted ones
+    assert (novelty[200:] >= 0.9).mean() > 0.7
+
+
+def test_several_spaces(fit, write, blobs, capsys):
+    generator = np.random.default_rng(0)
+    second = (blobs.features @ generator.normal(size=(12, 7))).astype(np.float32)
+    files = [write("a.h5", blobs.features), write("b.h5", second, backbone="other")]
+    run = fit(*files, method="turtle", clusters=4)
+    strange = np.vstack([generator.normal(size=(40, 7)), second[40:]]).astype(np.float32)
+    pair = [write("c.h5", blobs.features), write("d.h5", strange, backbone="other")]
+    novelty = np.array([float(row["novelty"]) for row in rows(verbs.predict(run, features=pair))])
+    assert novelty[:40].mean() > 0.7 > 0.4 > novelty[40:].mean()
+    with pytest.raises(DataError, match="hold different samples: wanted the same"):
+        verbs.predict(run, features=[pair[0], write("e.h5", second[:50], backbone="other")])
+    other = write("f.h5", second, backbone="other", sample_ids=list(map(str, range(120))))
+    with pytest.raises(DataError, match="hold different samples: wanted the same"):
+        verbs.evaluate(run, features=[pair[0], other])
+
+
+def test_a_run_without_kept_samples_predicts_all_the_same(fit, blob_file, test_file, capsys):
+    # As older versions made them.
+    run = fit(blob_file, method="kmeans")
+    (run / "seen.safetensors").unlink()
+    assert list(rows(verbs.predict(run, features=[test_file]))[0]) == ["sample_id", "cluster", "confidence"]
+    told = capsys.readouterr().err
+    assert "keeps none of its samples" in told
+    assert "60 images: least sure is t" in told
+
+
+def test_the_line_after_predict(fit, write, blobs, blob_file, test_file, capsys):
+    csv_file = verbs.predict(fit(blob_file), features=[test_file])
+    told, found = capsys.readouterr().err.splitlines()[-1], rows(csv_file)
+    least = min(found, key=lambda row: float(row["confidence"]))
+    unlike = sum(float(row["novelty"]) >= 0.99 for row in found)
+    assert told == (
+        f"60 images: {unlike} unlike anything seen (novelty of 0.99 or more, as 1 % of the fitted ones have); "
+        f"least sure is {least['sample_id']} ({float(least['confidence']):.2f} for cluster {least['cluster']})."
+    )
+    few = fit(write("few.h5", blobs.features[:50]), clusters=4, output="few")
+    verbs.predict(few, features=[write("one.h5", blobs.features[:1], sample_ids=["\x1b[2J=1+1"])])
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(
+        "1 image: 50 fitted ones are too few to tell which are unlike them; least sure is \\x1b[2J=1+1"
+    )
 
 
 def test_predict_other_samples(fit, blob_file, test_file):
@@ -34,18 +92,27 @@ def test_predict_wants_features_or_images(fit, blob_file):
             verbs.predict(run, **given)
 
 
+MADE_BY = {"weights_sha256": "5a", "feature_point": "pool"}
+
+
+def some_backbone(preprocessing, feature_dim=12, **changes):
+    record = SimpleNamespace(record=preprocessing)
+    return SimpleNamespace(name="gauss", feature_dim=feature_dim, preprocessing=record, **{**MADE_BY, **changes})
+
+
 @pytest.mark.parametrize(
     ("own_size", "image_size", "preset"),
     [([224, 224], 96, None), ([96, 96], None, None), ([48, 48], None, "temi-paper")],
 )
 def test_images_are_embedded_as_the_runs_were(fit, write, blobs, monkeypatch, own_size, image_size, preset):
     preprocessing = {"input_size": [96, 96], "own_size": own_size, **({"preset": preset} if preset else {})}
-    described = {"attributes": {"preprocessing": preprocessing, "batch_size": 17, "precision": "float32"}}
+    described = {"attributes": {"preprocessing": preprocessing, "batch_size": 17, "precision": "float32", **MADE_BY}}
     seen = {}
+    backbone = some_backbone(preprocessing)
 
     def load(name, **options):
         seen.update(options, name=name)
-        return "backbone"
+        return backbone
 
     def embed(images, backbone, path, **options):
         seen.update(options, images=images, backbone=backbone, path=path)
@@ -65,7 +132,7 @@ def test_images_are_embedded_as_the_runs_were(fit, write, blobs, monkeypatch, ow
         "preset": preset,
         "dataset": "blobs",
         "images": photos,
-        "backbone": "backbone",
+        "backbone": backbone,
         "path": run / "predicted" / "my-photos-val.h5",
         "batch_size": 17,
         "dtype": "float32",
@@ -77,9 +144,10 @@ def test_images_are_embedded_as_the_runs_were(fit, write, blobs, monkeypatch, ow
 
 def test_another_source_of_the_same_name_replaces_nothing(fit, write, blobs, monkeypatch):
     # Once the second replaced the first without a word.
-    described = {"attributes": {"preprocessing": {"input_size": [8, 8], "own_size": [8, 8]}, "batch_size": 17}}
+    preprocessing = {"input_size": [8, 8], "own_size": [8, 8]}
+    described = {"attributes": {"preprocessing": preprocessing, "batch_size": 17, **MADE_BY}}
     run = fit(write("own.h5", blobs.features, blobs.labels, **described))
-    monkeypatch.setattr("headclust.verbs.results.load_backbone", lambda *_, **__: None)
+    monkeypatch.setattr("headclust.verbs.results.load_backbone", lambda *_, **__: some_backbone(preprocessing))
 
     def embed(images, backbone, path, overwrite=False, **options):
         if path.exists() and not overwrite:
@@ -103,6 +171,59 @@ def test_another_source_of_the_same_name_replaces_nothing(fit, write, blobs, mon
     ]
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"weights_sha256": "00"}, "weights_sha256 00, the fit's was 5a"),
+        ({"feature_point": "norm"}, "feature_point norm, the fit's was pool"),
+        ({"feature_dim": 13}, "feature_dim 13, the fit's was 12"),
+        ({"preprocessing": SimpleNamespace(record={"input_size": [9, 9]})}, "preprocessing {'input_size': "),
+    ],
+)
+def test_another_model_is_seen_before_time_is_spent(fit, write, blobs, monkeypatch, change, told):
+    preprocessing = {"input_size": [8, 8], "own_size": [8, 8]}
+    described = {"attributes": {"preprocessing": preprocessing, "batch_size": 17, **MADE_BY}}
+    run = fit(write("own.h5", blobs.features, blobs.labels, **described), method="kmeans")
+    other = SimpleNamespace(**{**vars(some_backbone(preprocessing)), **change})
+    photos = SimpleNamespace(dataset="photos", split="all", source="/photos")
+    monkeypatch.setattr("headclust.verbs.results.open_source", lambda *_, **__: photos)
+    monkeypatch.setattr("headclust.verbs.results.load_backbone", lambda *_, **__: other)
+    monkeypatch.setattr("headclust.verbs.results.embed_images", lambda *_, **__: pytest.fail("embedded all the same"))
+    with pytest.raises(DataError) as caught:
+        verbs.predict(run, data="photos")
+    assert told in str(caught.value)
+    assert not (run / "predicted").exists()
+
+
+def test_images_are_embedded_once_a_space(fit, write, blobs, monkeypatch):
+    # Once the second space's features replaced the first's.
+    preprocessing = {"input_size": [8, 8], "own_size": [8, 8]}
+    described = {"attributes": {"preprocessing": preprocessing, "batch_size": 17, **MADE_BY}}
+    spaces = {"gauss": blobs.features, "other": blobs.features[:, :7]}
+    files = [write(f"{name}.h5", rows, backbone=name, **described) for name, rows in spaces.items()]
+    run = fit(*files, method="turtle", clusters=4)
+    photos = SimpleNamespace(dataset="photos", split="all", source="/photos")
+
+    def load(name, **options):
+        return SimpleNamespace(**{**vars(some_backbone(preprocessing, spaces[name].shape[1])), "name": name})
+
+    def embed(images, backbone, path, **options):
+        attributes = {**described["attributes"], "source": images.source}
+        return write(path, spaces[backbone.name][:5], backbone=backbone.name, attributes=attributes)
+
+    monkeypatch.setattr("headclust.verbs.results.open_source", lambda *_, **__: photos)
+    monkeypatch.setattr("headclust.verbs.results.load_backbone", load)
+    monkeypatch.setattr("headclust.verbs.results.embed_images", embed)
+    csv_file = verbs.predict(run, data="photos")
+    assert {file.name for file in (run / "predicted").iterdir()} == {
+        "photos-all.csv",
+        "photos-all.h5",
+        "photos-all-space2.h5",
+    }
+    fitted = rows(run / "assignments.csv")[:5]
+    assert [row["cluster"] for row in rows(csv_file)] == [row["cluster"] for row in fitted]
+
+
 def test_images_for_a_run_on_imported_features(fit, blob_file):
     with pytest.raises(SettingError, match="fitted on imported features"):
         verbs.predict(fit(blob_file, method="kmeans"), data="digits")
@@ -113,11 +234,19 @@ def test_images_for_a_run_on_imported_features(fit, blob_file):
     [
         ({"features": np.ones((3, 5), np.float32)}, "its feature_dim is 5, the fit's was 12"),
         ({"backbone": "other"}, "its backbone is other, the fit's was gauss"),
+        ({"weights_sha256": "00"}, "its weights_sha256 is 00, the fit's was 5a"),
+        ({"weights_sha256": None}, "its weights_sha256 is None, the fit's was 5a"),
+        ({"feature_point": "norm"}, "its feature_point is norm, the fit's was pool"),
+        ({"preprocessing": {"crop": 0.9}}, "its preprocessing is {'crop': 0.9}, the fit's was {'crop': 0.875}"),
     ],
 )
-def test_features_of_another_space(fit, write, blobs, blob_file, change, message):
-    described = {"features": blobs.features[:3], **change}
-    other = write("other.h5", described.pop("features"), **described)
+def test_features_of_another_space(fit, write, blobs, change, message):
+    described = {"features": blobs.features[:3], "backbone": "gauss", **MADE_BY, "preprocessing": {"crop": 0.875}}
+    described |= change
+    attributes = {name: described[name] for name in (*MADE_BY, "preprocessing") if described[name] is not None}
+    other = write("other.h5", described["features"], backbone=described["backbone"], attributes=attributes)
+    own = {"attributes": {**MADE_BY, "preprocessing": {"crop": 0.875}}}
+    blob_file = write("own.h5", blobs.features, blobs.labels, **own)
     run = fit(blob_file, method="kmeans")
     for ask in (
         lambda: verbs.predict(run, features=[other]),

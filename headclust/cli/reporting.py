@@ -1,0 +1,42 @@
+"""The command that shows a run to a person."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headclust.cli.printing import PATH
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--features", multiple=True, type=PATH, metavar="FILE", help="Use these: the run's own, or others.")
+@click.option("--umap/--no-umap", default=True, show_default=True, help="Lay the map out by UMAP too, if installed.")
+@click.option("-o", "--output", type=PATH, metavar="HTML", help="File to write. [default: RUN/report.html]")
+@click.option(
+    "--open",
+    "open_it",
+    type=click.Choice(["yes", "no"]),
+    help="Show it in the browser. [default: yes on a terminal with a screen]",
+)
+def report(run: Path, open_it: str | None, **options: Any) -> None:
+    """Make one HTML file that shows RUN: its clusters, their images, a map, scores."""
+    from headclust import verbs
+
+    path = verbs.report(run, **options)
+    click.echo(path)
+    if open_it == "yes" or (open_it is None and _has_screen()):
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+
+
+def _has_screen() -> bool:
+    """Whether a person sits there who would see a browser."""
+    if not sys.stdout.isatty() or os.environ.get("CI") or os.environ.get("SSH_CONNECTION"):
+        return False
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

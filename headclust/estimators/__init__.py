@@ -1,0 +1,10 @@
+"""headclust as scikit-learn has it: `HeadClustering` on features, `EmbedImages` in front of it on paths."""
+
+from __future__ import annotations
+
+from headclust.estimators.clustering import HeadClustering
+from headclust.estimators.gallery import Gallery, gallery
+from headclust.estimators.images import EmbedImages
+from headclust.estimators.refusal import InputError
+
+__all__ = ["EmbedImages", "Gallery", "HeadClustering", "InputError", "gallery"]

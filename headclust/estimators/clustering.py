@@ -1,0 +1,202 @@
+"""HeadClustering: any method of headclust behind scikit-learn's interface for clusterers."""
+
+# ruff: noqa: N803 - X is what scikit-learn calls it
+from __future__ import annotations
+
+import operator
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import estimator_html_repr
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from headclust.cache import Features
+from headclust.device import resolve_device
+from headclust.estimators.refusal import InputError, value_errors
+from headclust.estimators.summary import summary
+from headclust.methods import configure, find_preset
+from headclust.model import ClusterModel
+from headclust.spaces import check_alike, fingerprint, load_spaces
+from headclust.trials import check_neighbors, run_trial
+
+_PROBABILITIES = 1 << 25  # at most in one block, over all heads
+_ROWS = 8_192
+
+
+class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Clusters features of images by light heads; what `headclust fit` does, with the same numbers.
+
+    X is an array (n_samples, n_features), a data frame or a CPU tensor of numbers; or a feature file, as its path or as
+    loaded by `headclust.load_features`. Labels, given as y or inside a feature file, are never looked at. Cached views
+    in a feature file are used as the method uses them.
+
+    Args:
+        n_clusters: Number of clusters.
+        method: A name in `headclust.METHODS`, or "default".
+        preset: "ours", or "authors" for the authors' own settings where there are any.
+        n_heads: Number of heads (restarts of k-means); the preset's when None.
+        settings: Other settings by name, as `headclust settings METHOD` lists them.
+        random_state: Seed, 0 or more: the same as `--seed`. A RandomState draws one. None takes one from the system,
+            another one each fit; `seed_` says which.
+        device: Where to fit; the best there is when None.
+
+    Attributes:
+        labels_: Clusters of the fitted samples, int64 (n_samples,).
+        confidence_: Their probability, float32 (n_samples,).
+        head_labels_: Clusters by every head, int64 (n_heads, n_samples). Heads have names for clusters of their own,
+            but for those that speak together.
+        model_: The fitted `headclust.ClusterModel`, on the CPU.
+        report_: Sizes, entropy, agreement of heads and seconds, as metrics.json has them.
+        history_: Records of the training. There is no n_iter_: stages and heads count in units of their own.
+        seed_: The seed of the fit.
+        n_features_in_: Number of features.
+        feature_names_in_: Their names, where X was a data frame that had some.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        method: str = "default",
+        preset: str = "ours",
+        n_heads: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        device: str | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.method = method
+        self.preset = preset
+        self.n_heads = n_heads
+        self.settings = settings
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: Any, y: Any = None) -> HeadClustering:
+        """Fits the heads; returns the estimator.
+
+        Args:
+            X: Features, at least as many as clusters.
+            y: Ignored.
+
+        Raises:
+            ValueError: X, a parameter or a setting cannot be used.
+        """
+        seed, space = self._seed(), self._space(X, reset=True)
+        about = f"n_samples={space.n_samples}, n_features={space.feature_dim}"
+        with value_errors(about):
+            name, recipe = find_preset(self.method, self.preset)
+            given = self._given()
+            recipe = configure(recipe, given)
+            check_neighbors(given, space)
+            trial = run_trial((space,), name, recipe, seed, device=resolve_device(self.device))
+        result = trial.result
+        self.labels_, self.confidence_ = result.assignments, result.confidence
+        self.head_labels_, self.history_ = result.head_assignments, result.history
+        self.model_, self.report_, self.seed_ = result.model, trial.report, seed
+        self._fitted_on, self._n_features_out = fingerprint(space), result.model.n_clusters
+        _warn_of_collapse(trial.report)
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """The cluster of each sample, int64 (n_samples,)."""
+        check_is_fitted(self)
+        return self.model_.assign(self._space(X, reset=False).all()).clusters
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Cluster probabilities, float32 (n_samples, n_clusters): of the heads that speak, on average."""
+        check_is_fitted(self)
+        return _probabilities(self.model_, self._space(X, reset=False).all())
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """The same as `predict_proba`: a column a cluster, as other clusterers give distances."""
+        return self.predict_proba(X)
+
+    def _space(self, X: Any, *, reset: bool) -> Features:
+        """X as features without labels, after a look whether they can be used, and go with those that were fitted."""
+        if not isinstance(X, str | os.PathLike | Features):
+            with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, and is refused
+                return Features.from_array(validate_data(self, _as_numpy(X), reset=reset, dtype=np.float32))
+        with value_errors():
+            space = X if isinstance(X, Features) else load_spaces([Path(X)])[0]
+            own = fingerprint(space)
+            # What an array is of cannot be compared. The rows are looked at anyway:
+            # another program may have written the file.
+            check_alike([own if reset or not (self._fitted_on["path"] and own["path"]) else self._fitted_on], [space])
+        if reset:
+            self.n_features_in_ = space.feature_dim
+            self.__dict__.pop("feature_names_in_", None)
+        elif space.feature_dim != self.n_features_in_:
+            found = f"X has {space.feature_dim} features, but {type(self).__name__}"
+            raise InputError(f"{found} is expecting {self.n_features_in_} features as input.")
+        return replace(space, labels=None, class_names=())
+
+    def _given(self) -> dict[str, Any]:
+        """Settings that differ from the preset's."""
+        given = {**(self.settings or {}), "n_clusters": _whole("n_clusters", self.n_clusters)}
+        return given if self.n_heads is None else {**given, "n_heads": _whole("n_heads", self.n_heads)}
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, np.random.RandomState):
+            return int(self.random_state.randint(2**31 - 1))
+        if self.random_state is None:
+            return int(np.random.SeedSequence().generate_state(1)[0])  # the global generator is nobody's
+        return _whole("random_state", self.random_state, least=0)
+
+    def _repr_html_inner(self) -> str:
+        diagram = str(estimator_html_repr(self))
+        if not hasattr(self, "labels_"):
+            return diagram
+        return diagram + summary(self.labels_, self.confidence_, self.report_)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._repr_html_inner()
+        return bundle
+
+
+def _as_numpy(X: Any) -> Any:
+    """A tensor as an array; everything else as it is. Types that NumPy lacks become float32."""
+    if not isinstance(X, torch.Tensor):
+        return X
+    if X.layout is not torch.strided:
+        raise InputError("X is a sparse tensor: wanted a dense one, X.to_dense().")
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+
+
+def _whole(name: str, value: Any, *, least: int = 1) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise InputError(f"{name} is {value!r}: wanted a whole number, {least} or more.")
+    return number
+
+
+def _probabilities(model: ClusterModel, rows: torch.Tensor) -> NDArray[np.float32]:
+    """(n_samples, clusters) for `rows` (n_samples, feature_dim), never holding those of all heads at once."""
+    n_rows = max(1, min(_ROWS, _PROBABILITIES // (model.n_heads * model.n_clusters)))
+    speaking = list(model.speaking)
+    blocks = [model.probs(block)[speaking].mean(0) for block in torch.split(rows, n_rows)]
+    return torch.cat(blocks).numpy()
+
+
+def _warn_of_collapse(report: Mapping[str, Any]) -> None:
+    used, wanted = report["clusters_used"], report["n_clusters"]
+    if used < wanted:
+        warnings.warn(f"only {used} of {wanted} clusters are used.", ConvergenceWarning, stacklevel=3)
+    elif report["largest_share"] > 3 / wanted:
+        told = f"one cluster holds {report['largest_share']:.0%} of the samples, more than 3 times its even share."
+        warnings.warn(told, ConvergenceWarning, stacklevel=3)

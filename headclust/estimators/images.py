@@ -1,0 +1,192 @@
+"""EmbedImages: a frozen backbone as a scikit-learn transformer, from images to features in memory."""
+
+# ruff: noqa: N803 - X is what scikit-learn calls it
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+
+from headclust.backbones import Backbone, load_backbone
+from headclust.cache import check_finite
+from headclust.datasets.decode import decode, to_rgb
+from headclust.decoding import decoded_batches, told
+from headclust.device import forward, kept_memory, resolve_device, resolve_precision
+from headclust.embed import Pixels, check_settings, pixel_shape
+from headclust.errors import DataError, one_line
+from headclust.estimators.refusal import InputError, value_errors
+from headclust.progress import bar
+
+
+class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Embeds images with a frozen backbone, a row an image, in order: what `headclust embed` does, the same numbers.
+
+    X is a list (array, series) of paths; or of images, each a PIL image or uint8 array (height, width[, 3]). There is
+    nothing to learn: `fit` only makes sure of the parameters, and `transform` works without it. Rows are kept in memory
+    and made anew each time; for large collections, or damaged ones, make a feature file with `headclust embed`, which
+    can be interrupted and leaves out what cannot be read, and give that to `HeadClustering`.
+
+    Args:
+        model: A backbone's name, `timm:NAME` or `open_clip:ARCH/PRETRAINED`.
+        weights: A file with the model's weights.
+        image_size: Input size in pixels, instead of the model's own.
+        batch_size: Images a batch; a row's last bits depend on it.
+        precision: What the model computes in: "auto" or "float32".
+        device: Where to compute; the best there is when None.
+        timeout: Seconds an image may take to be read.
+        offline: Never download weights.
+
+    Attributes:
+        weights_sha256_: SHA-256 of the weights' file. A copy that was pickled loads them again, and refuses others.
+    """
+
+    def __init__(
+        self,
+        model: str = "efficientnet_lite0",
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        image_size: int | None = None,
+        batch_size: int = 64,
+        precision: str = "auto",
+        device: str | None = None,
+        timeout: float = 60.0,
+        offline: bool = False,
+    ) -> None:
+        self.model = model
+        self.weights = weights
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.precision = precision
+        self.device = device
+        self.timeout = timeout
+        self.offline = offline
+
+    def fit(self, X: Any, y: Any = None) -> EmbedImages:
+        """Makes sure of the parameters and of the kind of X; no image is opened. Returns the estimator.
+
+        Args:
+            X: Paths or images.
+            y: Ignored.
+
+        Raises:
+            ValueError: X or a parameter cannot be used.
+        """
+        with value_errors():
+            _named_readers(X)
+            self._check()
+            self.__dict__.pop("_loaded", None)
+            self.__dict__.pop("weights_sha256_", None)
+            backbone = self._backbone()
+        self.weights_sha256_, self._n_features_out = backbone.weights_sha256, backbone.feature_dim
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Features, float32 (n_images, feature_dim).
+
+        Args:
+            X: Paths or images.
+
+        Raises:
+            ValueError: An image cannot be read, said with its path and the reason; or X or a parameter cannot be used.
+        """
+        with value_errors():
+            self._check()
+            names, read = _named_readers(X)
+            return self._rows(self._backbone(), names, read)
+
+    def _rows(
+        self, backbone: Backbone, names: Sequence[str], read: Callable[[int], Image.Image]
+    ) -> NDArray[np.float32]:
+        device = resolve_device(self.device)
+        precision = resolve_precision(device, self.precision)
+        features = forward(backbone.model, backbone.preprocessing.normalize, device, precision)
+        rows = np.empty((len(names), backbone.feature_dim), np.float32)
+        blocks = [range(i, min(i + self.batch_size, len(names))) for i in range(0, len(names), self.batch_size)]
+
+        def pixels_of(row: int, out: Pixels) -> None:
+            out[0] = backbone.preprocessing.pixels(read(row))
+
+        Image.init()  # here, so that no worker has to load the readers of rarer formats
+        decoded = decoded_batches(pixels_of, blocks, pixel_shape(backbone, self.batch_size, 0), timeout=self.timeout)
+        with kept_memory(device), bar("embedding", len(names)) as advance, closing(decoded) as batches:
+            for where, pixels, bad in batches:
+                if bad:
+                    row = min(bad)
+                    raise DataError(f"image {row}, {told(names[row], bad[row])}: mend it, or leave it out of the list.")
+                rows[where.start : where.stop] = features(pixels[0])[: len(where)].numpy()
+                advance(len(where))
+        check_finite(rows, names)
+        return rows
+
+    def _check(self) -> None:
+        check_settings(self.batch_size, "float32", timeout=self.timeout, seed=0)
+
+    def _backbone(self) -> Backbone:
+        """The model, loaded once; another one once a parameter has changed."""
+        asked = (self.model, self.weights, self.image_size, self.offline)
+        if getattr(self, "_loaded", (None, None))[0] != asked:
+            weights = None if self.weights is None else Path(self.weights)
+            found = load_backbone(self.model, weights=weights, image_size=self.image_size, offline=self.offline)
+            fitted = getattr(self, "weights_sha256_", found.weights_sha256)
+            if found.weights_sha256 != fitted:
+                raise InputError(f"{self.model}: weights {found.weights_sha256}, fitted with {fitted}: fit again.")
+            self._loaded = asked, found
+        return self._loaded[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = {**super().__getstate__()}
+        state.pop("_loaded", None)  # hundreds of megabytes that are at hand by name
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
+    """What X holds: a name for each image, and what reads one of them.
+
+    Raises:
+        DataError: It is neither a list of paths nor of images, or is empty.
+    """
+    if isinstance(X, str | bytes | os.PathLike | Image.Image):
+        wanted = "a list of paths or images, for example sorted(Path(FOLDER).glob('*.jpg'))"
+        raise DataError(f"X is one {type(X).__name__}: wanted {wanted}.")
+    column = getattr(X, "shape", ())[1:] == (1,)  # a column, as transformers of columns hand it over
+    items = list(np.asarray(X)[:, 0] if column else X)
+    if not items:
+        raise DataError("X holds no images: wanted at least one path or image.")
+    images = {row: _image(row, item) for row, item in enumerate(items) if not isinstance(item, str | os.PathLike)}
+    names = [f"X[{row}]" if row in images else os.fsdecode(item) for row, item in enumerate(items)]
+
+    def read(row: int) -> Image.Image:
+        return to_rgb(ImageOps.exif_transpose(images[row])) if row in images else decode(names[row])
+
+    return names, read
+
+
+def _image(row: int, item: Any) -> Image.Image:
+    """An image that is in memory: the processes that prepare it have no files open."""
+    if isinstance(item, Image.Image):
+        try:
+            item.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"X[{row}]: cannot be decoded: {one_line(error)}.") from None
+        return item
+    pixels = np.asarray(item)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (3,)):
+        found = f"{type(item).__name__}" if pixels.ndim == 0 else f"{pixels.dtype} of shape {pixels.shape}"
+        raise DataError(f"X[{row}] is {found}: wanted a path, a PIL image, or uint8 of shape (height, width[, 3]).")
+    return Image.fromarray(pixels)

@@ -1,0 +1,197 @@
+"""Formats that are files: CSV, Parquet, FiftyOne's classification layout, COCO."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from headclust.cache.disk import sync_folder, write_errors, write_whole
+from headclust.datasets.decode import FORMATS
+from headclust.errors import ConflictError, DataError, SettingError
+from headclust.export.table import Table
+from headclust.progress import note, printable
+
+Outputs = Mapping[str, bytes]  # content by file name; one without a name is the output itself
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_files(path: Path, outputs: Outputs, *, overwrite: bool = False) -> Path:
+    """Writes a format's files, each under another name first; what is there already and the same stays.
+
+    Args:
+        path: The file; or the folder, where the files have names.
+        outputs: What they hold.
+        overwrite: Replace files that hold something else.
+
+    Raises:
+        ConflictError: Something else is there.
+        HeadclustError: They cannot be written.
+    """
+    shown, places = printable(str(path)), {path / name if name else path: content for name, content in outputs.items()}
+    with write_errors(path):
+        if not path.name:
+            raise ConflictError(f"{shown} has no name of its own: name what to make with -o.")
+        if path.exists() and path.is_dir() != ("" not in outputs):
+            found, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+            raise ConflictError(f"{shown} is {found}, and this format is {wanted}: choose another place with -o.")
+        others = (
+            [file.name for file in path.iterdir() if file.with_name(file.name.removesuffix(".tmp")) not in places]
+            if path.is_dir()
+            else []
+        )
+        if others:
+            raise ConflictError(f"{shown} holds other things ({printable(others[0])}): choose another place with -o.")
+        new = {place: content for place, content in places.items() if not _holds(place, content)}
+        taken = [place for place in new if place.is_symlink() or place.exists()]
+        if taken and not overwrite:
+            raise ConflictError(
+                f"{printable(str(taken[0]))} exists: choose another place with -o, or replace it with --overwrite."
+            )
+        for place, content in new.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(place, content)
+        if new:
+            sync_folder(path.parent)
+    return path
+
+
+def _holds(place: Path, content: bytes) -> bool:
+    return place.is_file() and place.stat().st_size == len(content) and place.read_bytes() == content
+
+
+def _csv(table: Table) -> Outputs:
+    columns = _columns(table)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    rows.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        cells = [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row]
+        # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
+        (quoted if any("\r" in cell for cell in cells if isinstance(cell, str)) else rows).writerow(cells)
+    risky = [name for name in table.sample_ids if name.startswith(_FORMULA)]
+    if risky:
+        first = printable(risky[0])[:60]
+        note(
+            f"sample ids that start like a formula: {len(risky)} ({first}). Tell a spreadsheet to import them as text."
+        )
+    return {"": text.getvalue().encode("utf-8", "surrogateescape")}
+
+
+def _parquet(table: Table) -> Outputs:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise SettingError(
+            "pyarrow, which writes Parquet files, is not installed: pip install 'headclust[parquet]', or say --to csv."
+        ) from None
+    kinds = {"cluster": pa.int64(), "confidence": pa.float64(), "novelty": pa.float64()}
+    arrays = {
+        name: pa.array([_utf8(cell) if isinstance(cell, str) else cell for cell in cells], kinds.get(name, pa.string()))
+        for name, cells in _columns(table).items()
+    }
+    sink = io.BytesIO()
+    pq.write_table(pa.table(arrays), sink)
+    return {"": sink.getvalue()}
+
+
+def _fiftyone(table: Table) -> Outputs:
+    """Labels by number, and a list of where the image of each number is: ids may hold what FiftyOne cuts off or joins.
+
+    https://docs.voxel51.com/user_guide/import_datasets.html, FiftyOneImageClassificationDataset.
+    """
+    index = {name: number for number, name in enumerate(table.classes)}
+    places, labels, left_out = dict[str, str](), dict[str, Any](), 0
+    for row, (path, group) in enumerate(zip(table.paths, table.group_of, strict=True)):
+        if path is None or _utf8(path) != path:  # its database takes nothing but UTF-8
+            left_out += 1
+            continue
+        more: dict[str, Any] = {"sample_id": _utf8(table.sample_ids[row]), "cluster": table.clusters[row]}
+        more |= {} if table.novelty is None else {"novelty": table.novelty[row]}
+        label = None if table.labels is None else table.labels[row]
+        more |= {} if label is None else {"ground_truth": _utf8(label)}
+        places[f"{row:09d}"] = path
+        labels[f"{row:09d}"] = {"label": index[group], "confidence": table.confidence[row], "attributes": more}
+    if not places:
+        raise DataError(
+            f"FiftyOne shows files, and none of the {len(table)} images is one "
+            f"(source: {printable(table.source or 'not known')}): export folders with --copy first, or say --to csv."
+        )
+    if left_out:
+        note(f"images left out, as they are no files, are gone, or have paths that are not UTF-8: {left_out}.")
+    return {"data.json": _json(places), "labels.json": _json({"classes": list(index), "labels": labels})}
+
+
+def _coco(table: Table) -> Outputs:
+    """Images, a category a group, and an annotation an image; with a box of the whole image where its size is known.
+
+    https://cocodataset.org/#format-data.
+    """
+    category = {name: number for number, name in enumerate(table.classes, start=1)}
+    images, annotations = [], []
+    for row, (name, group) in enumerate(zip(table.sample_ids, table.group_of, strict=True), start=1):
+        width, height = _size(table.paths[row - 1])
+        sized = {"width": width, "height": height} if width else {}
+        box = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0} if width else {}
+        told: dict[str, Any] = {"score": table.confidence[row - 1], "cluster": table.clusters[row - 1]}
+        told |= {} if table.novelty is None else {"novelty": table.novelty[row - 1]}
+        label = None if table.labels is None else table.labels[row - 1]
+        told |= {} if label is None else {"ground_truth": label}
+        images.append({"id": row, "file_name": name, **sized})
+        annotations.append({"id": row, "image_id": row, "category_id": category[group], **box, **told})
+    categories = [{"id": number, "name": name, "supercategory": "cluster"} for name, number in category.items()]
+    info = {"description": "clusters by headclust", "source": table.source}
+    return {
+        "": _json(
+            {"info": info, "licenses": [], "categories": categories, "images": images, "annotations": annotations}
+        )
+    }
+
+
+FILES: dict[str, Callable[[Table], Outputs]] = {
+    "csv": _csv,
+    "parquet": _parquet,
+    "fiftyone": _fiftyone,
+    "coco": _coco,
+}
+
+
+def _columns(table: Table) -> dict[str, list[Any]]:
+    columns: dict[str, Any] = {
+        "sample_id": table.sample_ids,
+        "path": table.paths,
+        "cluster": table.clusters,
+        "group": table.group_of,
+        "confidence": table.confidence,
+        "novelty": table.novelty,
+        "label": table.labels,
+    }
+    return {name: list(cells) for name, cells in columns.items() if cells is not None}
+
+
+def _size(path: str | None) -> tuple[int, int]:
+    """Width and height as stored, from the file's header; 0, 0 where that cannot be read."""
+    try:
+        if path is None:
+            return 0, 0
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            return image.size
+    except Exception:  # decoders raise anything over bytes that make no sense; the image has its row all the same
+        return 0, 0
+
+
+def _utf8(text: str) -> str:
+    r"""`text` with bytes that are not UTF-8 written out, as \xe9."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()

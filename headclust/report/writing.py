@@ -1,0 +1,56 @@
+"""The report's file: written under another name, and moved into place when whole."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from headclust.cache.disk import sync_folder, write_errors
+from headclust.errors import ConflictError
+from headclust.progress import printable
+
+_OURS, _START = b'<meta name="generator" content="headclust report">', 400
+
+
+def check_place(path: Path) -> None:
+    """Makes sure that a report may be written at `path`, before time is spent on it.
+
+    Raises:
+        ConflictError: A folder is there, or a file that is no report.
+        HeadclustError: It cannot be read.
+    """
+    with write_errors(path):
+        if path.is_dir() or not path.name:
+            raise ConflictError(f"{printable(str(path))} is a folder: name the HTML file to write.")
+        if path.exists() and not path.is_file():
+            raise ConflictError(f"{printable(str(path))} exists and is no file: choose another -o.")
+        if path.is_file():
+            with path.open("rb") as file:
+                start = file.read(_START)
+            if start.strip() and _OURS not in start:
+                raise ConflictError(f"{printable(str(path))} exists and is no report of ours: choose another -o.")
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Writes a page; returns its path.
+
+    Raises:
+        ConflictError: Something else than a report is there.
+        HeadclustError: The file cannot be written.
+    """
+    check_place(path)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tmp.open("wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            tmp.replace(path)
+            sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # what went wrong is told already
+            tmp.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,198 @@
+import os
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+
+from headclust import EmbedImages, HeadClustering, HeadclustError, load_features, verbs
+
+MODEL = "efficientnet_lite0"
+SMALL = {"model": MODEL, "image_size": 64, "batch_size": 8, "device": "cpu", "offline": True}
+
+
+@pytest.fixture(scope="module")
+def embed():
+    """A loaded transformer, the same for all tests of this file: not to be changed."""
+    return EmbedImages(**SMALL).fit(["any.png"])
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Twelve pictures: stripes across, stripes down and noise in turns."""
+    generator = np.random.default_rng(0)
+    made = []
+    for number in range(12):
+        pixels = generator.integers(0, 40, (48, 48, 3))
+        if number % 3 == 2:
+            pixels = generator.integers(0, 255, (48, 48, 3))
+        else:
+            where = slice(number % 5, None, 8)
+            pixels[(where, slice(None)) if number % 3 else (slice(None), where)] += 200
+        made.append(tmp_path / "photos" / f"{number:02d}.png")
+        made[-1].parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(made[-1])
+    return made
+
+
+@pytest.fixture
+def rows(paths, tmp_path):
+    """What `headclust embed` makes of them."""
+    file = verbs.embed(
+        MODEL, str(tmp_path / "photos"), image_size=64, batch_size=8, device="cpu", output=tmp_path / "photos.h5"
+    )
+    return load_features(file).all().numpy()
+
+
+def test_the_rows_are_those_of_embed(embed, paths, rows):
+    assert np.array_equal(embed.transform(paths), rows)
+
+
+def test_rows_are_in_the_order_of_the_list(embed, paths, rows):
+    order = [7, 0, 7, 11]
+    found = embed.transform([paths[row] for row in order])
+    assert np.array_equal(found, rows[order])
+    assert (found.dtype, found.shape) == (np.float32, (4, 1280))
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        lambda paths: [str(path) for path in paths],
+        lambda paths: np.array([str(path) for path in paths]),
+        lambda paths: np.array(paths, dtype=object)[:, None],
+        lambda paths: [Image.open(path) for path in paths],
+        lambda paths: [np.asarray(Image.open(path)) for path in paths],
+        lambda paths: np.stack([np.asarray(Image.open(path)) for path in paths]),
+        lambda paths: [path if row % 2 else Image.open(path) for row, path in enumerate(paths)],
+    ],
+    ids=["str", "array", "column", "PIL", "arrays", "one array", "mixed"],
+)
+def test_what_x_may_be(embed, paths, rows, same):
+    assert np.array_equal(embed.transform(same(paths)), rows)
+
+
+def test_series_of_paths(embed, paths, rows):
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series(list(map(str, paths)), index=range(50, 62))
+    assert np.array_equal(embed.transform(series), rows)
+    assert np.array_equal(embed.transform(series.to_frame()), rows)
+
+
+def test_images_are_turned_as_their_files_would_be(embed, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:, :20] = 255
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    by_path, loaded = embed.transform([tmp_path / "turned.png", Image.open(tmp_path / "turned.png")])
+    assert np.array_equal(by_path, loaded)
+    assert not np.array_equal(by_path, embed.transform([Image.fromarray(pixels)])[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"shopping: milk", "not an image in a format that is read here"),
+        (b"<!DOCTYPE html><html></html>", "not an image in a format that is read here"),
+        (None, "no such file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(embed, paths, tmp_path, content, reason):
+    bad = tmp_path / "=1+1\n\x1b[2J<b>.jpg"
+    if content is not None:
+        bad.write_bytes(content)
+    with pytest.raises(ValueError, match=reason) as caught:
+        embed.transform([*paths, bad])
+    assert isinstance(caught.value, HeadclustError)
+    assert r"image 12, " in str(caught.value)
+    assert r"=1+1\n\x1b[2J<b>.jpg" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_truncated_image_is_refused_however_it_comes(embed, paths):
+    whole = paths[2].read_bytes()
+    paths[2].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"image 2, .*02\.png: cannot be decoded"):
+        embed.transform(paths)
+    with Image.open(paths[2]) as image, pytest.raises(ValueError, match=r"X\[0\]: cannot be decoded"):
+        embed.transform([image])
+
+
+@pytest.mark.parametrize(
+    ("x", "line"),
+    [
+        ("photos", "X is one str: wanted a list of paths or images"),
+        (os.curdir.encode(), "X is one bytes"),
+        (Image.new("RGB", (9, 9)), "X is one Image"),
+        ([], "X holds no images"),
+        ([3], r"X\[0\] is int: wanted a path"),
+        ([np.zeros((9, 9, 3))], r"X\[0\] is float64 of shape \(9, 9, 3\)"),
+        ([np.zeros((9, 9, 4), np.uint8)], r"X\[0\] is uint8 of shape \(9, 9, 4\)"),
+        ([np.zeros((0, 9, 3), np.uint8)], r"X\[0\] is uint8 of shape \(0, 9, 3\)"),
+    ],
+)
+def test_what_x_may_not_be(embed, x, line):
+    for call in (embed.transform, clone(embed).fit):
+        with pytest.raises(ValueError, match=line):
+            call(x)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"model": "efficientnet_lite9"}, "unknown model"),
+        ({"batch_size": 0}, "batch size 0"),
+        ({"timeout": 0}, "timeout 0 s"),
+        ({"image_size": 0}, "image size 0"),
+        ({"weights": "none.safetensors"}, "none.safetensors"),
+        ({"device": "abacus"}, "unknown device"),
+        ({"precision": "float8"}, "precision 'float8'"),
+    ],
+)
+def test_parameters_that_cannot_be(paths, options, line):
+    with pytest.raises(ValueError, match=line):
+        EmbedImages(**{**SMALL, **options}).fit(paths).transform(paths[:1])
+
+
+def test_nothing_is_opened_or_learned_in_fit(paths, rows):
+    embed = EmbedImages(**SMALL)
+    assert np.array_equal(embed.transform(paths), rows)  # without a fit
+    assert embed.fit(["no", "such", "files"]) is embed
+    assert len(embed.get_feature_names_out()) == 1280
+    assert len(embed.weights_sha256_) == 64
+
+
+def test_a_changed_parameter_is_not_passed_over(paths, rows):
+    embed = EmbedImages(**SMALL).fit(paths)
+    assert not np.array_equal(embed.set_params(image_size=96).fit_transform(paths), rows)
+    assert np.array_equal(embed.set_params(image_size=64).fit_transform(paths), rows)
+
+
+def test_a_pickle_holds_no_weights_and_refuses_others(embed, paths, rows):
+    written = pickle.dumps(embed)
+    assert len(written) < 2_000
+    twin = pickle.loads(written)
+    assert np.array_equal(twin.transform(paths), rows)
+    other = pickle.loads(written)
+    other.weights_sha256_ = "0" * 64
+    with pytest.raises(ValueError, match="fit again"):
+        other.transform(paths)
+
+
+def test_from_paths_to_groups_in_one_pipeline(paths):
+    method = {"method": "kmeans", "settings": {"normalize": "l2"}}
+    pipeline = make_pipeline(EmbedImages(**SMALL), HeadClustering(3, device="cpu", **method))
+    assert adjusted_rand_score(pipeline.fit_predict(paths), np.arange(12) % 3) == 1
+    assert list(pipeline.predict(paths[:3])) == list(pipeline[-1].labels_[:3])
+    assert pipeline.transform(paths).shape == (12, 3)
+    assert list(pipeline.get_feature_names_out()) == [f"headclustering{i}" for i in range(3)]
+
+
+def test_the_default_groups_a_list_of_paths(paths):
+    pipeline = make_pipeline(EmbedImages(**SMALL), HeadClustering(3, settings={"temi.length": 20}, device="cpu"))
+    assert set(pipeline.fit_predict(paths)) <= {0, 1, 2}

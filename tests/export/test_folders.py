@@ -1,0 +1,408 @@
+import errno
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.conftest import NAMES, draw, make_table, number, tree
+from headclust.assignments import as_written
+from headclust.errors import ConflictError, DataError, HeadclustError
+from headclust.export import HOW, Sources, Table, folders, write_folders
+from headclust.export.folders import MARKER, Names
+
+
+def placed(target: Path) -> dict[str, str | bytes]:
+    found = tree(target)
+    assert MARKER in found
+    return {name: content for name, content in found.items() if name != MARKER}
+
+
+def test_links_by_default(photos, tmp_path):
+    before = tree(photos)
+    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), "link")
+    assert placed(target) == {
+        "one/a.png": str(photos / "a.png"),
+        "one/c.png": str(photos / "c.png"),
+        "one/a-2.png": str(photos / "deep/er/a.png"),
+        "two/b.png": str(photos / "b.png"),
+        "two/a.png": str(photos / "deep/a.png"),
+    }
+    assert [number(target / name) for name in ("one/a.png", "one/a-2.png", "two/a.png")] == [0, 4, 3]
+    assert tree(photos) == before
+
+
+def test_copies(photos, tmp_path):
+    before = tree(photos)
+    os.utime(photos / "a.png", (1, 1))
+    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
+    assert [number(target / name) for name in ("one/a.png", "one/a-2.png", "two/a.png")] == [0, 4, 3]
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+    assert (target / "one/a.png").stat().st_mtime == 1
+    assert (target / "one/a.png").stat().st_nlink == 1
+    assert tree(photos) == before
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_moves(photos, tmp_path, monkeypatch, hard_links):
+    if not hard_links:
+
+        def refused(*_):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        monkeypatch.setattr(Path, "hardlink_to", refused)
+    before = tree(photos)
+    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), "move")
+    assert tree(photos) == {}
+    assert sorted(placed(target).values()) == sorted(before.values())
+    assert number(target / "one/a-2.png") == 4
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_again_changes_nothing(photos, tmp_path, how):
+    table, sources = make_table(photos, *NAMES)
+    before = tree(write_folders(tmp_path / "out", table, sources, how))
+    times = {path: path.lstat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    # Looked up anew, as a second command would: what was moved is found no more.
+    write_folders(tmp_path / "out", *make_table(photos, *NAMES), how)
+    assert tree(tmp_path / "out") == before
+    assert {path: path.lstat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
+
+
+@pytest.mark.parametrize("after", range(len(NAMES)))
+@pytest.mark.parametrize("how", HOW)
+def test_it_goes_on_where_it_was_stopped(photos, tmp_path, monkeypatch, how, after):
+    whole = write_folders(tmp_path / "whole", *make_table(shutil.copytree(photos, tmp_path / "same"), *NAMES), how)
+    put, seen = folders._put, []
+
+    def stopped(*arguments):
+        if len(seen) == after:
+            raise KeyboardInterrupt
+        seen.append(put(*arguments))
+
+    monkeypatch.setattr(folders, "_put", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_folders(tmp_path / "out", *make_table(photos, *NAMES), how)
+    monkeypatch.undo()
+    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), how)
+    wanted = {name: str(content).replace("/same/", "/photos/") for name, content in placed(whole).items()}
+    assert {name: str(content) for name, content in placed(target).items()} == wanted
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_move_that_was_stopped_between_its_two_steps(photos, tmp_path, monkeypatch, hard_links):
+    unlink = Path.unlink
+
+    def stopped(path, **options):
+        if path.is_relative_to(photos):
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", stopped)
+    if not hard_links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "no")))
+    with pytest.raises(KeyboardInterrupt):
+        write_folders(tmp_path / "out", *make_table(photos, *NAMES), "move")
+    assert (photos / "a.png").exists()
+    assert (tmp_path / "out/one/a.png").exists()
+    monkeypatch.undo()
+    write_folders(tmp_path / "out", *make_table(photos, *NAMES), "move")
+    assert tree(photos) == {}
+    assert len(placed(tmp_path / "out")) == len(NAMES)
+
+
+def test_images_that_cannot_be_moved_away(photos, tmp_path, monkeypatch):
+    unlink = Path.unlink
+
+    def refused(path, **options):
+        if path.is_relative_to(photos):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, **options)
+
+    before = tree(photos)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(HeadclustError, match=r"cannot move .*a\.png: Permission denied: it stays"):
+        write_folders(tmp_path / "out", *make_table(photos, *NAMES), "move")
+    assert tree(photos) == before
+
+
+def test_a_moved_link_is_what_it_leads_to(tmp_path):
+    photos = draw(tmp_path / "photos", "a.png", "b.png")
+    outside = draw(tmp_path / "outside", "c.png") / "c.png"
+    (photos / "c.png").symlink_to("../outside/c.png")
+    (photos / "z.png").symlink_to("a.png")  # to an image that is moved itself
+    ids = ("a.png", "b.png", "c.png", "z.png")
+    target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * 4), "move")
+    assert [number(target / "one" / name) for name in ids] == [0, 1, 0, 0]
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+    assert outside.exists()
+    assert not any(photos.iterdir())
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def precious(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("precious")
+    return path
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("out", "exists and is no folder"),
+        ("out/mine.txt", "holds other things"),
+        ("out/one/x.png", "holds other things"),
+    ],
+)
+def test_other_folders_are_left_alone(photos, tmp_path, how, place, told):
+    precious(tmp_path / place)
+    before = tree(tmp_path)
+    with pytest.raises(ConflictError, match=told):
+        write_folders(tmp_path / "out", *make_table(photos, *NAMES), how)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("kind", ["file", "link", "folder", "broken link"])
+def test_nothing_is_replaced(photos, tmp_path, how, kind):
+    # An export that was stopped, and then something else of one of its names came.
+    table, sources = make_table(photos, *NAMES)
+    folders._mark((tmp_path / "out").resolve(), table, how)
+    place, mine = tmp_path / "out/two/b.png", precious(tmp_path / "mine.txt")
+    place.parent.mkdir()
+    if kind == "file":
+        precious(place)
+    elif kind == "folder":
+        precious(place / "x")
+    else:
+        place.symlink_to(mine if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(ConflictError, match=r"b\.png is in the way and not replaced"):
+        write_folders(tmp_path / "out", table, sources, how)
+    assert mine.read_text() == "precious"
+    assert (photos / "b.png").exists()
+    if kind == "file":
+        assert place.read_text() == "precious"
+    elif kind != "folder":
+        assert place.is_symlink()
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_group_that_leads_elsewhere(photos, tmp_path, how):
+    table, sources = make_table(photos, *NAMES)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folders._mark((tmp_path / "out").resolve(), table, how)
+    (tmp_path / "out/two").symlink_to(elsewhere)
+    with pytest.raises(ConflictError, match="two is in the way: wanted a folder"):
+        write_folders(tmp_path / "out", table, sources, how)
+    assert not any(elsewhere.iterdir())
+    assert len(tree(photos)) == len(NAMES)
+
+
+def test_another_export_is_left_alone(photos, tmp_path):
+    table, sources = make_table(photos, *NAMES)
+    before = tree(write_folders(tmp_path / "out", table, sources, "link"))
+    others = (
+        (table, "copy"),
+        (make_table(photos, *NAMES, clusters=[1, 1, 1, 1, 1])[0], "link"),
+        (make_table(photos, *NAMES, groups=("one", "other"))[0], "link"),
+        (make_table(photos, *NAMES[:4])[0], "link"),
+    )
+    for other, how in others:
+        with pytest.raises(ConflictError, match="holds an export of something else"):
+            write_folders(tmp_path / "out", other, sources, how)
+    (tmp_path / "out" / MARKER).write_text("nonsense")
+    with pytest.raises(ConflictError, match="holds an export of something else"):
+        write_folders(tmp_path / "out", table, sources, "link")
+    (tmp_path / "out" / MARKER).unlink()
+    assert tree(tmp_path / "out") == {name: content for name, content in before.items() if name != MARKER}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("place", ["", "groups", "deep/groups", "../photos/groups"])
+def test_not_among_the_images(photos, how, place):
+    before = tree(photos)
+    with pytest.raises(ConflictError, match="where the images would be found once more"):
+        write_folders(photos / place, *make_table(photos, *NAMES), how)
+    assert tree(photos) == before
+
+
+def test_not_around_the_images(photos, tmp_path):
+    with pytest.raises(ConflictError, match="holds other things"):
+        write_folders(tmp_path, *make_table(photos, *NAMES), "link")
+
+
+HOSTILE = (
+    "../../a.png",
+    "/etc/passwd",
+    "..",
+    ".",
+    "",
+    "a/../../../b.png",
+    "nul\0.png",
+    as_written("\ud800.png"),
+    "x" * 300 + ".png",
+)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_ids_lead_nowhere(photos, tmp_path, how, capsys):
+    draw(tmp_path, "a.png", "b.png")
+    before = {name: content for name, content in tree(tmp_path).items() if not name.startswith("photos/")}
+    ids = (*HOSTILE, "a.png")
+    target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * len(ids)), how)
+    assert [path.name for path in (target / "one").iterdir()] == ["a-2.png"]  # the first a.png is none of the photos
+    after = tree(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert f"left out, as no longer where they were: {len(HOSTILE)} of {len(ids)} images" in capsys.readouterr().err
+
+
+NAMES_OF_ANY_KIND = (
+    "=1+1.png",
+    "-rf.png",
+    "new\nline.png",
+    "\x1b[2J.png",
+    "<script>.png",
+    "\udce9.png",
+    "字🙂.png",
+    " .png",
+)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_names_stay_what_they_are(tmp_path, how):
+    photos = draw(tmp_path / "photos", *NAMES_OF_ANY_KIND)
+    ids = tuple(sorted(NAMES_OF_ANY_KIND))
+    target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * len(ids)), how)
+    assert listed(target / "one") == sorted(NAMES_OF_ANY_KIND)
+
+
+def test_long_names_of_one_kind(tmp_path):
+    long = "x" * 251 + ".png"
+    photos = draw(tmp_path / "photos", long, f"b/{long}", f"c/{long.upper()}")
+    ids = (long, f"b/{long}", f"c/{long.upper()}")
+    target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * 3), "copy")
+    found = listed(target / "one")
+    assert sorted(map(len, found)) == [255] * 3
+    assert sorted(number(target / "one" / name) for name in found) == [0, 1, 2]
+
+
+def test_a_place_too_deep_for_the_disk(photos, tmp_path):
+    deep = tmp_path.joinpath(*["y" * 200] * 25)
+    with pytest.raises(HeadclustError, match=r"cannot write .*File name too long: choose another place"):
+        write_folders(deep, *make_table(photos, *NAMES), "link")
+
+
+def test_a_full_disk(photos, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("headclust.export.folders.shutil.copyfile", full)
+    with pytest.raises(HeadclustError, match="No space left on device: free some space, then run it again"):
+        write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
+    assert placed(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_read_only_place(photos, tmp_path, monkeypatch, how):
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    before = tree(photos)
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(HeadclustError, match="Read-only file system: choose another place"):
+        write_folders(tmp_path / "closed/out", *make_table(photos, *NAMES), how)
+    assert tree(photos) == before
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_no_images_left(photos, tmp_path, how):
+    table, _ = make_table(photos, *NAMES)
+    shutil.rmtree(photos)
+    with pytest.raises(DataError, match=r"none of the 5 images is found in .*photos: put them back"):
+        write_folders(tmp_path / "out", table, make_table(photos, *NAMES)[1], how)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_image_gone(photos, tmp_path, capsys):
+    (photos / "b.png").unlink()
+    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), "link")
+    assert len(placed(target)) == 4
+    assert "1 of 5 images (b.png)" in capsys.readouterr().err
+
+
+@pytest.fixture
+def archive(photos, tmp_path) -> Path:
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in NAMES:
+            file.write(photos / name, name)
+        file.write(photos / "c.png", "\x1b[2J c.jpg")
+    return path
+
+
+@pytest.mark.parametrize("how", ["link", "move"])
+def test_images_in_an_archive_are_no_files(archive, tmp_path, how):
+    with pytest.raises(DataError, match=rf"photos\.zip are no files of their own to {how}: say --copy"):
+        write_folders(tmp_path / "out", *make_table(archive, *NAMES), how)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_in_an_archive_are_copied_as_pixels(archive, tmp_path):
+    ids = (*NAMES, "\x1b[2J c.jpg")
+    for _ in range(2):
+        target = write_folders(tmp_path / "out", *make_table(archive, *ids), "copy")
+        assert {name: number(target / name) for name in placed(target)} == {
+            "one/a.png": 0,
+            "one/c.png": 2,
+            "one/a-2.png": 4,
+            "two/b.png": 1,
+            "two/a.png": 3,
+            "two/\\x1b[2J c.png": 2,
+        }
+
+
+def test_an_image_that_cannot_be_read(archive, tmp_path):
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("bad.png", b"no image")
+    with pytest.raises(DataError, match=r"bad\.png: not an image .*: mend it, then run it again"):
+        write_folders(tmp_path / "out", *make_table(archive, "a.png", "bad.png"), "copy")
+
+
+def test_groups_with_hostile_names(photos, tmp_path):
+    groups = ("../x", "..\\x", "A b", "a B", "")
+    table, sources = make_table(photos, *NAMES, clusters=[0, 1, 2, 3, 4], groups=groups)
+    target = write_folders(tmp_path / "out", table, sources, "link")
+    assert listed(target) == sorted(["x", "x-2", "A-b", "a-B-2", "unnamed", MARKER])
+
+
+def test_clusters_of_one_name_are_one_folder(photos, tmp_path):
+    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES, groups=("pets", "pets")), "link")
+    assert listed(target / "pets") == ["a-2.png", "a-3.png", "a.png", "b.png", "c.png"]
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8), max_size=30))
+def test_names_in_a_folder_are_never_alike(names):
+    free = Names(taken=["taken"])
+    given = [free.free(name, 12) for name in [*names, *names, "taken"]]
+    assert len({name.casefold() for name in given} | {"taken"}) == len(given) + 1
+    assert all(0 < len(os.fsencode(name)) <= 12 for name in given)
+
+
+def test_many_of_one_name():
+    free = Names()
+    found = [free.free("0001.jpg", 255) for _ in range(20_000)]
+    assert (found[0], found[1], found[-1]) == ("0001.jpg", "0001-2.jpg", "0001-20000.jpg")
+
+
+def test_nothing_known_of_the_source(tmp_path):
+    table = Table(("a",), (None,), [0], ("one",), [1.0])
+    with pytest.raises(DataError, match="none of the 1 images is found in a source that is not known"):
+        write_folders(tmp_path / "out", table, Sources((None,), None, None, (None,)), "copy")

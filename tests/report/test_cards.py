@@ -1,0 +1,80 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from headclust.report import cards
+from headclust.report.groups import Shown, measure
+from headclust.report.images import Thumbnail, Thumbnails
+from headclust.report.scores import compare
+from headclust.report.twins import Twins
+
+THUMB = Thumbnail("data:image/webp;base64,AAAA", 8, 8)
+
+
+@pytest.fixture
+def geometry(material):
+    return measure(material.model, material.spaces, material.clusters)
+
+
+def test_images_of_every_cluster_none_twice(material, geometry):
+    chosen = cards.choose_images(material, geometry)
+    assert list(chosen) == [0, 1, 2, 3]
+    rows = [row for shown in chosen.values() for row in shown.rows]
+    assert len(rows) == len(set(rows))
+    for cluster, shown in chosen.items():
+        assert (material.clusters[list(shown.rows)] == cluster).all()
+
+
+@pytest.mark.parametrize(("n_clusters", "each"), [(4, 6), (75, 5), (200, 1), (3_000, 1)])
+def test_many_clusters_show_fewer_images_each(n_clusters, each):
+    clusters = np.repeat(np.arange(n_clusters), 30)
+    confidence = np.linspace(0, 1, len(clusters), dtype=np.float32)
+    crowd = SimpleNamespace(clusters=clusters, confidence=confidence, n_clusters=n_clusters)
+    chosen = cards.choose_images(crowd, None)
+    assert {len(shown.typical) for shown in chosen.values()} == {2 * each}
+    assert {len(shown.unsure) for shown in chosen.values()} == {each}
+
+
+def test_what_matters_most_comes_first():
+    chosen = {0: Shown((1, 2), (3,), (4,)), 5: Shown((9,), (), ())}
+    pairs = Twins(((2, 7, 1.0), (7, 8, 0.98)), 60)
+    assert cards.wanted_rows(chosen, None) == [1, 9, 2, 4, 3]
+    assert cards.wanted_rows(chosen, pairs) == [2, 7, 8, 1, 9, 4, 3]
+
+
+def test_what_a_card_says(material, geometry):
+    chosen = cards.choose_images(material, geometry)
+    scores = compare(material.clusters, material.labels, material.spaces[0].class_names)
+    thumbnails = Thumbnails(made=dict.fromkeys(chosen[1].rows, THUMB))
+    made = cards.make_cards(material, chosen, geometry, thumbnails, scores)
+    assert [card.number for card in made] == [0, 1, 2, 3]
+    for card in made:
+        members = np.flatnonzero(material.clusters == card.number)
+        assert card.size == len(members)
+        assert card.confidence == pytest.approx(material.confidence[members].mean(dtype=float))
+        names, counts = np.unique(material.labels[members], return_counts=True)
+        assert card.majority == material.spaces[0].class_names[names[counts.argmax()]]
+        assert card.purity == counts.max() / counts.sum()
+        assert len(card.nearest) == 3
+    assert sorted(made, key=lambda card: card.order) == sorted(made, key=lambda card: (-card.size, card.number))
+    assert [card.face is None for card in made] == [True, False, True, True]
+    assert made[1].face == chosen[1].typical[0]
+    assert {near.number: near.face for near in made[0].nearest}[1] == made[1].face
+    (borderline,) = (strip for strip in made[1].strips if strip.kind == "borderline")
+    assert [one.note for one in borderline.pictures] == [
+        f"near {geometry.neighbor[row]}" for row in chosen[1].borderline
+    ]
+    typical = made[1].strips[0].pictures[0]
+    assert typical.alt == f"{typical.name}: typical of cluster 1, confidence {typical.note}"
+
+
+def test_an_image_is_at_home_in_one_place(material):
+    chosen = {0: Shown((4,), (), ())}
+    object.__setattr__(material, "clusters", np.array([0] * 10 + [1] * 50))
+    pairs = cards.make_pairs(material, Twins(((4, 7, 1.0), (7, 20, 0.98)), 60), chosen, Thumbnails(made={7: THUMB}))
+    assert [(pair.first.home, pair.second.home) for pair in pairs] == [(False, True), (False, True)]
+    assert [pair.apart for pair in pairs] == [False, True]
+    assert "clusters 0 and 1, 0.980 alike" in pairs[1].text
+    assert pairs[0].first.thumb is None
+    assert pairs[0].second.thumb is THUMB

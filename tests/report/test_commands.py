@@ -1,0 +1,143 @@
+import shlex
+import subprocess
+
+import pytest
+
+from headclust import verbs
+from headclust.cli import cli
+from headclust.methods import METHODS, PRESETS, configure, find_preset, settings
+from headclust.report import gather
+from headclust.report.commands import repeat, shell_word
+from headclust.report.images import Source, find_source
+from report.conftest import HOSTILE
+
+
+def parsed(line):
+    """A command's options, as the command line reads them."""
+    program, name, *arguments = shlex.split(line)
+    assert program == "headclust"
+    return name, cli.commands[name].make_context(name, arguments).params
+
+
+def test_the_fit_is_repeated(world):
+    material = gather(world.run)
+    lines = repeat(material, find_source(material))
+    assert lines[0].startswith("# ")
+    assert "made elsewhere" in lines[0]
+    name, options = parsed(lines[-1])
+    assert (name, options["features"], options["seed"]) == ("fit", (world.features,), 0)
+    again = verbs.fit(
+        options["features"],
+        method=options["method"],
+        clusters=options["clusters"],
+        heads=options["heads"],
+        output=world.root / "again",
+    )
+    for file in ("assignments.csv", "model.safetensors"):
+        assert (again / file).read_bytes() == (world.run / file).read_bytes()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("changes", [{}, {"seed": 4, "preset": "authors"}, {"set": True}, {"part": True}])
+def test_every_recipe_is_written_down(material, method, changes):
+    preset = changes.get("preset", "ours")
+    if preset not in PRESETS[method]:
+        return
+    recipe = configure(find_preset(method, preset)[1], {"n_clusters": 7})
+    if "set" in changes:
+        other = {one.name: _other(one.value) for one in settings(recipe) if _other(one.value) is not None}
+        recipe = configure(recipe, other)
+    if "part" in changes:
+        if "optimizer" not in {one.name for one in settings(recipe)}:
+            return
+        recipe = configure(recipe, {"optimizer": "sgd"})
+    config = {
+        **material.config,
+        "method": method,
+        "preset": preset,
+        "seed": changes.get("seed", 0),
+        "settings": {one.name: one.value for one in settings(recipe)},
+    }
+    object.__setattr__(material, "config", config)
+    options = parsed(repeat(material, Source(None, None))[-1])[1]
+    given = dict(change.split("=", 1) for change in options["changes"])
+    given |= {"n_clusters": options["clusters"]}
+    given |= {} if options["heads"] is None else {"n_heads": options["heads"]}
+    found = configure(find_preset(options["method"], options["preset"] or "ours")[1], given)
+    assert {one.name: one.value for one in settings(found)} == config["settings"]
+    assert options["seed"] == config["seed"]
+
+
+def _other(value):
+    """Another value of a setting, where any number will do."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, float):
+        return value * 0.9
+    return None
+
+
+ATTRIBUTES = {
+    "backbone": "dino_vitb16",
+    "source": "/data/my photos",
+    "split": "all",
+    "dtype": "float32",
+    "preprocessing": {"input_size": [224, 224], "own_size": [224, 224]},
+    "batch_size": 64,
+    "seed": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "source", "wanted"),
+    [
+        ({}, {}, {}),
+        ({"split": "train"}, {}, {"split": "train"}),
+        ({"source": "digits", "split": "all"}, {}, {"data": "digits", "split": "all"}),
+        ({"seed": 3}, {"subset": (500, 3)}, {"limit": 500, "seed": 3}),
+        ({"preprocessing": {"input_size": [96, 96], "own_size": [224, 224]}}, {}, {"image_size": 96}),
+        ({"preprocessing": {"input_size": [48, 48], "preset": "temi-paper"}}, {}, {"preset": "temi-paper"}),
+        ({"n_views": 4, "augmentation": "strong"}, {}, {"views": 4, "augmentation": "strong"}),
+        ({"batch_size": 17, "dtype": "float16"}, {}, {"batch_size": 17, "dtype": "float16"}),
+        ({"precision": "float32", "device": "cuda: A"}, {}, {"precision": "float32"}),
+        ({"weights_origin": "file my w.pth (sha256 of the file)"}, {}, {"weights": "my w.pth"}),
+        ({}, {"classes": True}, {"classes": "classes.txt"}),
+    ],
+)
+def test_the_embedding_is_repeated(material, change, source, wanted):
+    (space,) = material.spaces
+    object.__setattr__(space, "attributes", {**ATTRIBUTES, **change})
+    lines = repeat(material, Source(None, None, **source))
+    name, options = parsed(next(line for line in lines if not line.startswith("#")))
+    assert name == "embed"
+    default = parsed("headclust embed --model dino_vitb16 --data '/data/my photos' --on-error skip")[1]
+    assert {key: str(value) for key, value in options.items()} == {
+        key: str(value) for key, value in {**default, "output": space.path, **wanted}.items()
+    }
+
+
+def test_what_no_command_can_say_is_told(material):
+    (space,) = material.spaces
+    object.__setattr__(space, "attributes", {**ATTRIBUTES, "weights_origin": "file w.pth", "weights_sha256": "ab12"})
+    source = Source(None, None, problem="gone", classes=True)
+    remarks = [line for line in repeat(material, source) if line.startswith("#")]
+    assert [word in remark for word, remark in zip(("bee", "--limit", "ab12"), remarks, strict=True)] == [True] * 3
+
+
+def test_other_samples_are_not_embedded_again(world):
+    material = gather(world.run)
+    object.__setattr__(material, "own", False)
+    assert [line.split()[1] for line in repeat(material, Source(None, None))] == ["fit"]
+
+
+def test_features_that_are_gone(world):
+    world.features.unlink()
+    assert [line.split()[1] for line in repeat(gather(world.run), Source(None, None))] == ["fit"]
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "", "plain", "it's", "caf\udce9", "\x07f", "a\\b\n'"])
+def test_words_are_one_word_to_the_shell_whatever_they_hold(text):
+    word = shell_word(text)
+    assert word.isprintable()
+    said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
+    assert said == text.encode("utf-8", "surrogateescape")
