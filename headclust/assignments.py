@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 
 from headclust.cache.disk import write_errors
 from headclust.errors import ConflictError, DataError, FileFormatError
+from headclust.naming import as_written
 from headclust.progress import printable
 
 _COLUMNS = ("sample_id", "cluster", "confidence")
 _HEADERS = (_COLUMNS, (*_COLUMNS, "novelty"))  # the fourth of samples that were compared with the fitted ones
-_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,6 @@ def _check_replaceable(path: Path) -> None:
             start = file.readline(100)
         if start.strip() not in (b"", *(",".join(columns).encode() for columns in _HEADERS)):
             raise ConflictError(f"{printable(str(path))} exists and holds no assignments: choose another -o.")
-
-
-def as_written(name: str) -> str:
-    """`name` with the surrogates that stand for no byte (U+DC80-U+DCFF do) as the bytes UTF-8 would have for them."""
-    if _NO_BYTE.search(name):
-        return name.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
-    return name
 
 
 def read_assignments(path: Path) -> Assignments:

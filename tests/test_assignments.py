@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headclust.assignments import as_written, read_assignments, write_assignments
+from headclust.assignments import read_assignments, write_assignments
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
+from headclust.naming import as_written
 
 
 def names(path):

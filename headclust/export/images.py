@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from headclust.assignments import as_written
-from headclust.datasets import SOURCES, ImageSet, open_source
+from headclust.datasets import SOURCES, ImageSet
 from headclust.datasets.layout import is_image_name
 from headclust.datasets.lists import SUFFIXES
-from headclust.errors import DataError, HeadclustError
+from headclust.datasets.reopened import reopen
+from headclust.errors import DataError
 from headclust.progress import note
 
 
@@ -59,13 +59,11 @@ def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]
     nothing: tuple[None, ...] = (None,) * len(sample_ids)
     if source is None:
         return Sources(nothing, None, None, nothing)
-    try:
-        images = open_source(source, split, offline=True)
-    except HeadclustError as error:
-        note(f"the images are not found again: {error}")
-        return Sources(nothing, None, None, nothing)
-    numbers = {as_written(name): row for row, name in enumerate(images.sample_ids)}
-    rows = tuple(numbers.get(name) for name in sample_ids)
+    found = reopen(source, split, sample_ids)
+    images, rows = found.images, tuple(row if row >= 0 else None for row in found.rows.tolist())
+    if images is None:
+        note(f"the images are not found again: {found.problem}")
+        return Sources(nothing, None, None, rows)
     place = _place(source)
     listed = place.name.lower().endswith(SUFFIXES)
     base = place if place.is_dir() else place.parent

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headclust.assignments import as_written
 from headclust.cache import samples_sha256
-from headclust.datasets import ImageSet, open_source
+from headclust.datasets import ImageSet
+from headclust.datasets.reopened import reopen
 from headclust.decoding import decoded_batches
 from headclust.errors import HeadclustError, one_line
 from headclust.progress import bar
@@ -73,15 +73,10 @@ class Thumbnails:
 def find_source(material: Material) -> Source:
     """Where the images of the samples can be read again; they are matched by sample id."""
     described, ids = material.described, material.sample_ids
-    nowhere = np.full(len(ids), -1, np.int64)
-    if not isinstance(described.get("source"), str):
-        return Source(None, nowhere, "the features were made elsewhere, and do not say where the images are.")
-    try:
-        images = open_source(described["source"], described.get("split"), offline=True)
-    except HeadclustError as error:
-        return Source(None, nowhere, one_line(error))
-    there = {as_written(name): row for row, name in enumerate(images.sample_ids)}
-    rows = np.array([there.get(as_written(name), -1) for name in ids], np.int64)
+    found = reopen(described.get("source"), described.get("split"), ids)
+    images, rows = found.images, found.rows
+    if images is None:
+        return Source(None, rows, found.problem)
     missing = int((rows < 0).sum())
     if missing == len(ids):
         return Source(None, rows, f"{described['source']} holds none of the images that were embedded.")

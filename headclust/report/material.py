@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust import runs
-from headclust.assignments import as_written, read_assignments
+from headclust.assignments import read_assignments
 from headclust.cache import Features
 from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.model import ClusterModel
+from headclust.naming import as_written
 from headclust.progress import printable
 from headclust.spaces import check_alike, load_spaces, reload_spaces
 from headclust.trials import assign

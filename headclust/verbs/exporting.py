@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headclust import runs
-from headclust.assignments import Assignments, as_written, read_assignments
+from headclust.assignments import Assignments, read_assignments
 from headclust.cache import Features, load_features
 from headclust.errors import ConflictError, DataError, HeadclustError, SettingError, unknown
 from headclust.export import (
@@ -20,7 +20,7 @@ from headclust.export import (
     write_files,
     write_folders,
 )
-from headclust.naming import file_name
+from headclust.naming import as_written, file_name
 from headclust.progress import note, printable
 
 EXPORTS_FOLDER = Path("exports")

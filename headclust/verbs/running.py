@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headclust import runs
-from headclust.assignments import as_written
 from headclust.backbones import list_backbones, load_backbone
 from headclust.cache import Features, load_features, samples_sha256, staging_folder
 from headclust.cache.disk import write_errors, write_whole
@@ -29,6 +28,7 @@ from headclust.datasets import ImageSet, open_source
 from headclust.embed import embed_images
 from headclust.errors import BusyError, ConflictError, DataError, FileFormatError, HeadclustError, SettingError
 from headclust.methods import configure, find_preset, settings
+from headclust.naming import as_written
 from headclust.progress import note, printable
 from headclust.trials import with_clusters
 from headclust.verbs.fitting import fit

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.conftest import NAMES, draw, make_table, number, tree
-from headclust.assignments import as_written
 from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.export import HOW, Sources, Table, folders, write_folders
 from headclust.export.folders import MARKER, Names
+from headclust.naming import as_written
 
 
 def placed(target: Path) -> dict[str, str | bytes]:

@@ -125,7 +125,7 @@ def test_images_are_looked_for_without_the_network(material, monkeypatch):
         seen.append((split, options))
         return open_source(source, split, **options)
 
-    monkeypatch.setattr("headclust.report.images.open_source", open_it)
+    monkeypatch.setattr("headclust.datasets.reopened.open_source", open_it)
     find_source(material)
     assert seen == [("all", {"offline": True})]
 
