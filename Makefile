@@ -5,6 +5,7 @@
 #   make test UV=                 install with pip although uv is there
 
 VENV ?= .venv
+SITE ?= build/site
 PYTHON ?=
 UV ?= $(shell command -v uv 2>/dev/null)
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
@@ -19,7 +20,7 @@ HEALTHY := $(if $(STAMPS),$(shell "$(BIN)/python" -c "" 2>/dev/null && cat $(STA
 INSTALLED := $(if $(wildcard $(DEV_STAMP)),$(DEV_STAMP),$(USER_STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types docs docs-check check install install-dev FORCE
+.PHONY: help demo test lint format types docs docs-check site check install install-dev FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | while IFS=: read -r name text; do printf '%-12s%s\n' "$$name" "$$text"; done
@@ -44,10 +45,14 @@ types: $(DEV_STAMP) ## check types
 docs: $(DEV_STAMP) ## write the generated parts of the documentation anew
 	"$(BIN)/python" docs/check.py --write
 
-docs-check: $(DEV_STAMP) ## check that the documentation agrees with the code
-	"$(BIN)/python" docs/check.py
+docs-check: $(DEV_STAMP) ## check that the documentation agrees with the code, and run its tutorials and how-tos
+	"$(BIN)/python" docs/check.py --run
 
-check: lint types docs-check test ## all of the checks
+site: $(DEV_STAMP) ## build the documentation as a site, in SITE
+	"$(BIN)/python" -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs --jobs auto --fresh-env . "$(SITE)"
+	@echo "$(SITE)/index.html"
+
+check: lint types docs-check site test ## all of the checks
 
 install: $(INSTALLED) ## set VENV up for use
 install-dev: $(DEV_STAMP) ## set VENV up for development

@@ -1,4 +1,5 @@
-"""Keeps the documentation true: `python docs/check.py` says what does not hold, `--write` renews the generated parts.
+"""Keeps the documentation true: `python docs/check.py` says what does not hold, `--write` renews the generated parts,
+`--run` also runs the blocks of the tutorials and how-tos, as docs/blocks.py has it.
 
 Checked in every Markdown file of the project: blocks between `<!-- generated: WHAT -->` and `<!-- /generated -->` are
 what the code says now (WHAT is `help`, `help COMMAND`, `models` or `settings METHOD`); relative links and their anchors
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from blocks import is_run, read_page, run_pages
 from click.testing import CliRunner
 
 from headclust.backbones import CATALOG, list_backbones
@@ -57,10 +60,14 @@ def main() -> int:
     """Checks, or renews with `--write`; the exit code is 1 where something does not hold."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help="renew the generated parts first")
-    if parser.parse_args().write:
+    parser.add_argument("--run", action="store_true", help="run the blocks of tutorials and how-tos too")
+    options = parser.parse_args()
+    if options.write:
         for path in renew(ROOT):
             print(f"{path.relative_to(ROOT)}: renewed.")
     problems = check(ROOT)
+    if options.run:
+        problems += run_pages(ROOT, [path for path in pages(ROOT) if is_run(path, ROOT)])
     print("\n".join(problems) or f"{len(pages(ROOT))} pages hold.")
     return 1 if problems else 0
 
@@ -100,6 +107,8 @@ def check(root: Path) -> list[str]:
         findings = [*broken, *check_generated(text), *check_links(path, root, _without_code(text))]
         for fence in fences:
             findings += [f"line {fence.line}: {line}" for line in check_fence(fence, root)]
+        if is_run(path, root):
+            findings += read_page(text).problems
         for code in _INLINE_CODE.findall(_without_fences(text)):
             findings += check_mention(code, root)
         problems += [f"{name}: {line}" for line in findings]
@@ -290,9 +299,13 @@ def check_imports(tree: ast.Module) -> Iterator[str]:
             module, names = "headclust", [node.attr]
         else:
             continue
-        missing = [name for name in names if not hasattr(importlib.import_module(module), name)]
+        missing = [name for name in names if not _has(module, name)]
         if missing:
             yield f"{module} has no {', '.join(missing)}."
+
+
+def _has(module: str, name: str) -> bool:
+    return hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}") is not None
 
 
 def shell_lines(fence: Fence) -> Iterator[str]:

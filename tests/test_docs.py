@@ -14,6 +14,7 @@ from headclust.cli import cli
 from headclust.methods import METHODS, PRESETS, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs"))  # where check.py finds the modules beside it
 _spec = importlib.util.spec_from_file_location("docs_check", ROOT / "docs" / "check.py")
 check = importlib.util.module_from_spec(_spec)
 sys.modules["docs_check"] = check  # where dataclasses look for a class's module
@@ -139,6 +140,8 @@ def test_what_does_not_hold_is_found(tmp_path, text, found):
         "```sh\nmake demo VENV=x -n  # a comment\nheadclust fit a.h5 --eval b.h5 --set temi.beta=0.7 | head -n 3\n```",
         "Say `headclust embed --model`, `headclust COMMAND --help`, `headclust --version`.",
         "```jsonl\n{}\n[]\n```",
+        "```python\nfrom headclust import verbs\nfrom headclust.cache import load_features\n```",
+        "<!-- any comment -->\n```sh\nfalse\n```",
     ],
 )
 def test_what_holds_is_left_alone(tmp_path, text):
@@ -151,3 +154,18 @@ def test_other_tools_folders_are_not_ours(tmp_path):
         (tmp_path / folder / "page.md").write_text("[a](missing.md)")
     (tmp_path / "venv" / "pyvenv.cfg").touch()
     assert findings(tmp_path, "") == []
+
+
+@pytest.mark.parametrize("page", ["docs/index.md", "docs/faq.md", "docs/how-to/page.md", "docs/tutorials/page.md"])
+def test_pages_that_are_run_are_held_to_their_marks(tmp_path, page):
+    for folder in ("how-to", "tutorials"):
+        (tmp_path / "docs" / folder).mkdir(parents=True)
+    (found,) = findings(tmp_path, "<!-- not run -->\n```sh\nfalse\n```", name=page)
+    assert found == f"{page}: line 1: this comment is none of the marks that docs/blocks.py knows."
+
+
+def test_the_pages_that_are_run_are_there():
+    run = [path.relative_to(ROOT).as_posix() for path in check.pages(ROOT) if check.is_run(path, ROOT)]
+    assert {"docs/index.md", "docs/faq.md"} <= set(run)
+    assert {f"docs/how-to/{name}.md" for name in cli.commands if name not in ("info", "verify")} <= set(run)
+    assert sum(name.startswith("docs/tutorials/") for name in run) == 2

@@ -96,7 +96,7 @@ def _head(material: Material) -> dict[str, Any]:
         shown["labels"] = "Labels"
     images, clusters = "image" if n_samples == 1 else "images", "cluster" if used == 1 else "clusters"
     return {
-        "title": material.name or "run",
+        "title": str(material.described.get("dataset") or material.name or "run"),
         "headline": f"{n_samples:,} {images} in {used} {clusters}",
         "origin": material.name,
         "lead": f"{dataset} seen by {described.get('backbone', 'a backbone')}, clustered by {config['method']}.",

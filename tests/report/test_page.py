@@ -87,7 +87,7 @@ def test_hostile_names_are_text(text, parsed):
     assert not [found for found in parsed.all("img") if "onerror" in found or not found["src"].startswith("data:")]
     assert "<b>torn.jpg" in "".join(parsed.text["th"])
     assert "<i>ant" in "".join(parsed.text["i"])
-    assert parsed.text["title"][0] == "run \u2013 headclust report"
+    assert parsed.text["title"][0] == "photos \u2013 headclust report"
 
 
 def test_the_data_cannot_leave_its_script(text, material):
