@@ -144,14 +144,19 @@ def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
     sync_folder(path.parent)
 
 
+def find_run(path: Path) -> Path:
+    """`path`, or the run folder in it, where `path` is the folder that `headclust run` makes everything in."""
+    return path / "run" if not is_run(path) and is_run(path / "run") else path
+
+
 def read_run(path: Path) -> Run:
-    """The run in a folder.
+    """The run in a folder, which `find_run` finds.
 
     Raises:
         DataError: There is no such folder, or it is not a run.
         FileFormatError: Its files do not make a run of this version.
     """
-    name = printable(str(path))
+    name, path = printable(str(path)), find_run(path)
     if not is_run(path):
         found = "not a run folder" if path.exists() else "no such folder"
         raise DataError(f"{name}: {found}: wanted one that headclust fit made.")
@@ -188,7 +193,7 @@ def read_config(path: Path) -> dict[str, Any]:
         DataError: It is not there, or not a run's.
         FileFormatError: It cannot be read.
     """
-    file = path / "config.json" if path.is_dir() else path
+    file = find_run(path) / "config.json" if path.is_dir() else path
     if not file.is_file():
         raise DataError(f"{printable(str(file))}: no such file: wanted a run's config.json.")
     config = _read_json(file)

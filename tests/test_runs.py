@@ -239,6 +239,15 @@ def test_what_is_no_run(tmp_path):
         runs.read_config(tmp_path / "folder")
 
 
+def test_the_folder_of_groups_stands_for_the_run_in_it(tmp_path):
+    inner = write(tmp_path / "photos-groups" / "run")
+    assert runs.read_run(tmp_path / "photos-groups").path == inner
+    assert runs.read_config(tmp_path / "photos-groups")["seed"] == 3
+    outer = write(tmp_path / "outer")
+    write(outer / "run")
+    assert runs.read_run(outer).path == outer  # a run is itself, whatever lies in it
+
+
 def test_a_run_may_keep_no_samples(tmp_path):
     path = write(tmp_path / "run", seen=False)
     assert set(names(path)) == FILES - {"seen.safetensors"}

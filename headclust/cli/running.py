@@ -55,7 +55,8 @@ def run(data: str, as_json: bool, **options: Any) -> None:
         return
     print_metrics(metrics, as_json=False)
     if made.left_out:
-        click.echo(f"Left out: {made.n_left_out} images that cannot be read, listed in {made.left_out}")
+        count = "1 image" if made.n_left_out == 1 else f"{made.n_left_out} images"
+        click.echo(f"Left out, as unreadable: {count}, listed in {made.left_out}")
     click.echo(f"Report: {made.report}")
     click.echo(f"Which image is in which group: {made.assignments}")
     click.echo(f"Run folder: {made.run}")

@@ -95,7 +95,7 @@ def gather(path: Path, features: Sequence[Path] = ()) -> Material:
         return Material(
             name, run.config, said.report, run.model, ids, said.clusters, said.confidence, spaces, False, missing
         )
-    ids, clusters, confidence = _assignments(path / "assignments.csv", run.model.n_clusters, spaces)
+    ids, clusters, confidence = _assignments(run.path / "assignments.csv", run.model.n_clusters, spaces)
     return Material(name, run.config, run.metrics, run.model, ids, clusters, confidence, spaces, True, missing)
 
 

@@ -64,14 +64,14 @@ def export(
     if to == "folders" and overwrite:
         raise SettingError("folders are never replaced: choose another place with -o, without --overwrite.")
     fitted = runs.read_run(run)
-    file = _assignments_file(run, predicted)
+    file = _assignments_file(fitted.path, predicted)
     assigned, n_clusters = read_assignments(file), fitted.model.n_clusters
     if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
         raise DataError(f"{printable(str(file))} has no row, or clusters that {printable(str(run))} has not.")
     groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
     stem = run.resolve().name if predicted is None else f"{run.resolve().name}-{file.stem}"
     path = output or EXPORTS_FOLDER / f"{file_name(stem)}{_ENDS[to]}"
-    _check_place(path, run)
+    _check_place(path, fitted.path)
     beside = Path(fitted.config["features"][0]["path"]) if predicted is None else file.with_suffix(".h5")
     found = _features(features, beside, assigned.sample_ids)
     stated = fitted.config["features"][0] if found is None and predicted is None else {}

@@ -64,7 +64,7 @@ def predict(
     seen = runs.read_seen(fitted)
     stated = fitted.config["features"]
     if data is not None:
-        folder = run / "predicted"
+        folder = fitted.path / "predicted"
         features = _embed_spaces(
             stated, folder, data, split, weights=weights, device=device, on_error=on_error, offline=offline
         )
@@ -73,7 +73,7 @@ def predict(
     else:
         found = _load_alike(stated, features)
         told = [found[0].attributes["dataset"], found[0].attributes.get("split", "all")]
-        default = run / "predicted" / f"{file_name('-'.join([*told, found[0].attributes['backbone']]))}.csv"
+        default = fitted.path / "predicted" / f"{file_name('-'.join([*told, found[0].attributes['backbone']]))}.csv"
     assigned, unlike = assign(fitted.model, found), None
     if seen is None:
         note("this run keeps none of its samples, so whether images are unlike them is not told: fit again for that.")

@@ -53,7 +53,7 @@ def test_it_ends_with_where_things_are(asked, command):
     code, out, err = command("photos", "--clusters", "3")
     assert (code, err) == (0, "")
     assert out.splitlines()[-4:] == [
-        "Left out: 5 images that cannot be read, listed in photos-groups/left-out.csv",
+        "Left out, as unreadable: 5 images, listed in photos-groups/left-out.csv",
         "Report: photos-groups/report.html",
         "Which image is in which group: photos-groups/run/assignments.csv",
         "Run folder: photos-groups/run",
