@@ -3,7 +3,6 @@
 # ruff: noqa: N803 - X is what scikit-learn calls it
 from __future__ import annotations
 
-import operator
 import os
 import warnings
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from headclust.cache import Features
 from headclust.device import resolve_device
-from headclust.estimators.refusal import InputError, value_errors
+from headclust.estimators.refusal import InputError, check_kind, check_whole, value_errors
 from headclust.estimators.summary import summary
 from headclust.methods import configure, find_preset
 from headclust.model import ClusterModel
@@ -91,6 +90,9 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         Raises:
             ValueError: X, a parameter or a setting cannot be used.
         """
+        for name in ("method", "preset"):
+            check_kind(name, getattr(self, name), str, "a name, see headclust.METHODS and headclust.PRESETS")
+        check_kind("device", self.device, (str, type(None)), "a name, or None for the best there is")
         seed, space = self._seed(), self._space(X, reset=True)
         about = f"n_samples={space.n_samples}, n_features={space.feature_dim}"
         with value_errors(about):
@@ -141,16 +143,29 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         return replace(space, labels=None, class_names=())
 
     def _given(self) -> dict[str, Any]:
-        """Settings that differ from the preset's."""
-        given = {**(self.settings or {}), "n_clusters": _whole("n_clusters", self.n_clusters)}
-        return given if self.n_heads is None else {**given, "n_heads": _whole("n_heads", self.n_heads)}
+        """Settings that differ from the preset's.
+
+        Raises:
+            InputError: A parameter is of the wrong kind, or is said twice and differently.
+        """
+        check_kind("settings", self.settings, (Mapping, type(None)), "a mapping from names to values, or None")
+        given = dict(self.settings or {})
+        for name in given:
+            check_kind("a name in settings", name, str, "a text")
+        own = {"n_clusters": check_whole("n_clusters", self.n_clusters)}
+        if self.n_heads is not None:
+            own["n_heads"] = check_whole("n_heads", self.n_heads)
+        for name, value in own.items():
+            if given.get(name, value) != value:
+                raise InputError(f"{name} is {value!r}, and {given[name]!r} in settings: say it once.")
+        return {**given, **own}
 
     def _seed(self) -> int:
         if isinstance(self.random_state, np.random.RandomState):
             return int(self.random_state.randint(2**31 - 1))
         if self.random_state is None:
             return int(np.random.SeedSequence().generate_state(1)[0])  # the global generator is nobody's
-        return _whole("random_state", self.random_state, least=0)
+        return check_whole("random_state", self.random_state, least=0)
 
     def _repr_html_inner(self) -> str:
         diagram = str(estimator_html_repr(self))
@@ -173,16 +188,6 @@ def _as_numpy(X: Any) -> Any:
         raise InputError("X is a sparse tensor: wanted a dense one, X.to_dense().")
     X = X.detach().cpu()
     return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-
-
-def _whole(name: str, value: Any, *, least: int = 1) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise InputError(f"{name} is {value!r}: wanted a whole number, {least} or more.")
-    return number
 
 
 def _probabilities(model: ClusterModel, rows: torch.Tensor) -> NDArray[np.float32]:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from headclust.decoding import decoded_batches, told
 from headclust.device import forward, kept_memory, resolve_device, resolve_precision
 from headclust.embed import Pixels, check_settings, pixel_shape
 from headclust.errors import DataError, one_line
-from headclust.estimators.refusal import InputError, value_errors
+from headclust.estimators.refusal import InputError, check_kind, value_errors
 from headclust.progress import bar
 
 
@@ -126,7 +127,14 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return rows
 
     def _check(self) -> None:
+        check_kind("model", self.model, str, "a backbone's name")
+        check_kind("weights", self.weights, (str, os.PathLike, type(None)), "a path, or None")
+        check_kind("device", self.device, (str, type(None)), "a name, or None for the best there is")
+        check_kind("timeout", self.timeout, Real, "a number of seconds")
+        check_kind("image_size", self.image_size, (Integral, type(None)), "a number of pixels, or None")
+        check_kind("batch_size", self.batch_size, Integral, "a whole number")
         check_settings(self.batch_size, "float32", timeout=self.timeout, seed=0)
+        resolve_precision(resolve_device(self.device), self.precision)
 
     def _backbone(self) -> Backbone:
         """The model, loaded once; another one once a parameter has changed."""
@@ -161,9 +169,9 @@ def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
     Raises:
         DataError: It is neither a list of paths nor of images, or is empty.
     """
-    if isinstance(X, str | bytes | os.PathLike | Image.Image):
+    if isinstance(X, str | bytes | os.PathLike | Image.Image | Mapping) or not isinstance(X, Iterable):
         wanted = "a list of paths or images, for example sorted(Path(FOLDER).glob('*.jpg'))"
-        raise DataError(f"X is one {type(X).__name__}: wanted {wanted}.")
+        raise DataError(f"X is a {type(X).__name__}: wanted {wanted}.")
     column = getattr(X, "shape", ())[1:] == (1,)  # a column, as transformers of columns hand it over
     items = list(np.asarray(X)[:, 0] if column else X)
     if not items:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from headclust.errors import DataError, FileFormatError, HeadclustError, SettingError
 
@@ -25,3 +27,28 @@ def value_errors(about: str = "") -> Iterator[None]:
         raise
     except (DataError, FileFormatError, SettingError) as error:
         raise InputError(f"{error} ({about})" if about else str(error)) from error
+
+
+def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Refuses a parameter that is of none of these kinds.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(value, kinds):
+        raise InputError(f"{name} is {value!r}: wanted {wanted}.")
+
+
+def check_whole(name: str, value: Any, *, least: int = 1) -> int:
+    """A parameter that has to be a whole number, as one.
+
+    Raises:
+        InputError: It is not, or is below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise InputError(f"{name} is {value!r}: wanted a whole number, {least} or more.")
+    return number

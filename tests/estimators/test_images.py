@@ -126,9 +126,12 @@ def test_a_truncated_image_is_refused_however_it_comes(embed, paths):
 @pytest.mark.parametrize(
     ("x", "line"),
     [
-        ("photos", "X is one str: wanted a list of paths or images"),
-        (os.curdir.encode(), "X is one bytes"),
-        (Image.new("RGB", (9, 9)), "X is one Image"),
+        ("photos", "X is a str: wanted a list of paths or images"),
+        (os.curdir.encode(), "X is a bytes"),
+        (Image.new("RGB", (9, 9)), "X is a Image"),
+        (None, "X is a NoneType"),
+        (5, "X is a int"),
+        ({"a.png": 1}, "X is a dict"),
         ([], "X holds no images"),
         ([3], r"X\[0\] is int: wanted a path"),
         ([np.zeros((9, 9, 3))], r"X\[0\] is float64 of shape \(9, 9, 3\)"),
@@ -152,11 +155,20 @@ def test_what_x_may_not_be(embed, x, line):
         ({"weights": "none.safetensors"}, "none.safetensors"),
         ({"device": "abacus"}, "unknown device"),
         ({"precision": "float8"}, "precision 'float8'"),
+        ({"model": 3}, "model is 3: wanted a backbone's name"),
+        ({"model": None}, "model is None"),
+        ({"weights": 3}, "weights is 3: wanted a path"),
+        ({"image_size": "a"}, "image_size is 'a': wanted a number of pixels"),
+        ({"batch_size": "4"}, "batch_size is '4': wanted a whole number"),
+        ({"timeout": "x"}, "timeout is 'x': wanted a number of seconds"),
+        ({"device": 3}, "device is 3"),
     ],
 )
 def test_parameters_that_cannot_be(paths, options, line):
-    with pytest.raises(ValueError, match=line):
-        EmbedImages(**{**SMALL, **options}).fit(paths).transform(paths[:1])
+    for call in (EmbedImages.fit, EmbedImages.transform):
+        with pytest.raises(ValueError, match=line) as caught:
+            call(EmbedImages(**{**SMALL, **options}), paths)
+        assert isinstance(caught.value, HeadclustError)
 
 
 def test_nothing_is_opened_or_learned_in_fit(paths, rows):
