@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.cache.disk import write_errors
+from headclust.cache.disk import made_whole, write_errors
 from headclust.errors import ConflictError, DataError, FileFormatError
 from headclust.naming import as_written
 from headclust.progress import printable
@@ -50,37 +50,35 @@ def write_assignments(
         HeadclustError: The file cannot be written.
     """
     _check_replaceable(path)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-                rows = csv.writer(file, lineterminator="\n")
-                quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-                rows.writerow(_COLUMNS if novelty is None else _HEADERS[1])
-                shares = [one for one in (confidence, novelty) if one is not None]
-                texts = zip(*([f"{share:.6f}" for share in one.tolist()] for one in shares), strict=True)
-                for name, cluster, rest in zip(sample_ids, clusters.tolist(), texts, strict=True):
-                    # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
-                    writer = quoted if "\r" in name else rows
-                    writer.writerow((as_written(name), cluster, *rest))
-                file.flush()
-                os.fsync(file.fileno())
-            tmp.replace(path)
-    finally:
-        with suppress(OSError):  # what went wrong is told already
-            tmp.unlink(missing_ok=True)
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            made_whole(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            rows = csv.writer(file, lineterminator="\n")
+            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            rows.writerow(_COLUMNS if novelty is None else _HEADERS[1])
+            shares = [one for one in (confidence, novelty) if one is not None]
+            texts = zip(*([f"{share:.6f}" for share in one.tolist()] for one in shares), strict=True)
+            for name, cluster, rest in zip(sample_ids, clusters.tolist(), texts, strict=True):
+                # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
+                writer = quoted if "\r" in name else rows
+                writer.writerow((as_written(name), cluster, *rest))
     return path
 
 
 def _check_replaceable(path: Path) -> None:
     if path.is_dir() or not path.name:
         raise ConflictError(f"{printable(str(path))} is a folder: name the CSV file to write.")
+    start = b""
     if path.is_file():
         with path.open("rb") as file:
             start = file.readline(100)
-        if start.strip() not in (b"", *(",".join(columns).encode() for columns in _HEADERS)):
-            raise ConflictError(f"{printable(str(path))} exists and holds no assignments: choose another -o.")
+    # Not an empty line: a file of the user's may start with one.
+    known = not start or start.strip() in [",".join(columns).encode() for columns in _HEADERS]
+    if not known or (not path.is_file() and os.path.lexists(path)):
+        raise ConflictError(f"{printable(str(path))} exists and holds no assignments: choose another -o.")
 
 
 def read_assignments(path: Path) -> Assignments:
@@ -88,7 +86,7 @@ def read_assignments(path: Path) -> Assignments:
 
     Raises:
         DataError: There is no such file.
-        FileFormatError: It holds something else.
+        FileFormatError: It holds something else, or a sample twice.
     """
     name, line = printable(str(path)), 1
     try:
@@ -114,6 +112,9 @@ def read_assignments(path: Path) -> Assignments:
         raise DataError(f"{name} cannot be read: {error.strerror}.") from None
     except (ValueError, OverflowError, csv.Error) as error:
         raise FileFormatError(f"{name}, line {line}: {error}: make it again.") from None
+    if len(set(ids)) < len(ids):
+        twice = printable(Counter(ids).most_common(1)[0][0])[:100]
+        raise FileFormatError(f"{name}: sample {twice!r} comes twice, wanted one row a sample: make it again.")
     columns = np.array(shares, np.float64).reshape(len(ids), len(header) - 2).T
     return Assignments(tuple(ids), np.array(clusters, np.int64), columns[0], columns[1] if len(columns) > 1 else None)
 

@@ -25,15 +25,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from headclust.assignments import write_assignments
-from headclust.cache.disk import sync_folder, write_errors, write_whole
-from headclust.errors import ConflictError, DataError, FileFormatError
+from headclust.cache import load_features
+from headclust.cache.disk import is_temporary, sync_folder, write_errors, write_whole
+from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
+from headclust.metrics import METRICS
 from headclust.model import ClusterModel
 from headclust.novelty import Seen
 from headclust.progress import printable
 
 FORMAT = "headclust-run"
 FORMAT_VERSION = 3
+FILES = ("config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv", "seen.safetensors")
+_ADDED = ("predicted", "report.html")  # by other commands, and made anew by them
+_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # file managers leave these where a person has looked
 _CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # what is read again
+_COUNTS, _SHARES = ("n_samples", "n_clusters", "clusters_used"), ("largest_share", "entropy")
+_OPTIONAL = ("agreement", *METRICS, "accuracy_majority")  # of metrics: one may be left out
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     """Makes sure that a run may be written at `path`, before time is spent on it.
 
     Raises:
-        ConflictError: Something is there: a run without `overwrite`, or anything that is not a run.
+        ConflictError: Something is there: a run without `overwrite`, one that holds more than ours, or no run at all.
         HeadclustError: The folder it would be in cannot be written.
     """
     with write_errors(path):
@@ -66,6 +73,19 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise ConflictError(f"{printable(str(path))} has no name of its own: name the run folder to make.")
     if not overwrite:
         raise ConflictError(f"{name} holds a run: choose another place with -o, or replace it with --overwrite.")
+    _check_ours(path)
+
+
+def _check_ours(path: Path) -> None:
+    """Refuses to replace a run folder into which somebody has put files: they would go with it."""
+    with write_errors(path):
+        there = sorted(one.name for one in path.iterdir() if not is_temporary(one))
+    for name in there:
+        if name not in (*FILES, *_ADDED, *_OF_SYSTEMS):
+            raise ConflictError(
+                f"{printable(str(path))} also holds {printable(name)}, which is not of the run and would go with "
+                "it: move it elsewhere first, or choose another place with -o."
+            )
 
 
 def is_run(path: Path) -> bool:
@@ -162,6 +182,7 @@ def read_run(path: Path) -> Run:
         raise DataError(f"{name}: {found}: wanted one that headclust fit made.")
     config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
     _check_config(path / "config.json", config)
+    _check_metrics(path / "metrics.json", metrics)
     try:
         tensors = load_file(path / "model.safetensors")
     except (OSError, SafetensorError) as error:
@@ -214,6 +235,44 @@ def _check_config(file: Path, config: Mapping[str, Any]) -> None:
     for space in config["features"]:
         if not (isinstance(space, dict) and isinstance(space.get("path"), str) and "sha256" in space):
             raise FileFormatError(f"{name}: its features hold {space!r}: restore it from a copy, or fit again.")
+
+
+def _check_metrics(file: Path, metrics: Mapping[str, Any]) -> None:
+    present = [name for name in _OPTIONAL if name in metrics and (name, metrics[name]) != ("agreement", None)]
+    wrong = [name for name in _COUNTS if type(metrics.get(name)) is not int or metrics[name] < 1]
+    wrong += [name for name in (*_SHARES, *present) if type(metrics.get(name)) not in (int, float)]
+    if wrong:
+        found = printable(repr(metrics.get(wrong[0])))[:50]
+        raise FileFormatError(
+            f"{printable(str(file))}: its {wrong[0]} is {found}: restore it from a copy, or fit again."
+        )
+
+
+def locate_features(folder: Path, stated: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a run states of its feature files, with the `path` where each lies now.
+
+    That is where it was, or beside the run folder, as in a folder of groups that was moved: known by its checksum. One
+    that is at neither place keeps its path.
+
+    Args:
+        folder: The run folder.
+        stated: `features` of its config.
+    """
+    beside = folder.resolve().parent
+    located = []
+    for one in stated:
+        path = Path(one["path"])
+        moved = beside / path.name
+        is_moved = not _holds(path, one["sha256"]) and _holds(moved, one["sha256"])
+        located.append({**one, "path": str(moved if is_moved else path)})
+    return located
+
+
+def _holds(path: Path, sha256: Any) -> bool:
+    try:
+        return bool(load_features(path).sha256 == sha256)
+    except HeadclustError:
+        return False
 
 
 def unique_path(path: Path) -> Path:

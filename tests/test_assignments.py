@@ -73,6 +73,8 @@ HEADER = "sample_id,cluster,confidence\n"
         (HEADER + "a,0,1.5\n", FileFormatError, "'1.5', wanted 0 to 1"),
         (HEADER + "a,0,x\n", FileFormatError, "line 2: "),
         (HEADER + '"a,0,0.5\n', FileFormatError, "line "),
+        (HEADER + "b,0,0.5\na,0,0.5\na,1,0.5\n", FileFormatError, "sample 'a' comes twice"),
+        (HEADER + "\x1b[2J,0,0.5\n" * 2, FileFormatError, "comes twice, wanted one row a sample"),
     ],
 )
 def test_files_that_are_none(tmp_path, text, error, told):
@@ -122,7 +124,7 @@ def test_hostile_sample_ids_survive(tmp_path, novelty):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=5))
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=5, unique=True))
 def test_any_sample_id_survives(tmp_path, ids):
     path = tmp_path / "x.csv"
     write_assignments(path, ids, np.zeros(len(ids), np.int64), np.ones(len(ids), np.float32))
@@ -145,20 +147,45 @@ def test_surrogates_that_stand_for_no_byte(tmp_path):
 def test_assignments_are_written_whole_or_not_at_all(tmp_path, monkeypatch, failure, error, message):
     path, before = tmp_path / "x.csv", "sample_id,cluster,confidence\n"
     path.write_text(before)
-    monkeypatch.setattr("headclust.assignments.os.fsync", failure)
+    monkeypatch.setattr("headclust.cache.disk.os.fsync", failure)
     with pytest.raises(error, match=message):
         write_assignments(path, ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
     assert names(tmp_path) == ["x.csv"]
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("content", [b"precious", b"\x89HDF\r\n", b"sample_id,cluster,confidence,more\n", b"novelty\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"precious", b"\x89HDF\r\n", b"sample_id,cluster,confidence,more\n", b"novelty\n", b"\nmy notes\n", b" \n"],
+)
 def test_assignments_replace_nothing_else(tmp_path, content):
     path = tmp_path / "x.csv"
     path.write_bytes(content)
     with pytest.raises(ConflictError, match="holds no assignments"):
         write_assignments(path, ["a"], np.zeros(1, np.int64), np.ones(1, np.float32))
     assert path.read_bytes() == content
+
+
+def test_an_empty_file_may_be_written(tmp_path):
+    (tmp_path / "x.csv").touch()
+    assert read_assignments(write(tmp_path / "x.csv", ["a"])).sample_ids == ("a",)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere")], ids=["pipe", "broken link"])
+def test_assignments_replace_no_other_kind_of_file(tmp_path, make):
+    make(tmp_path / "x.csv")
+    with pytest.raises(ConflictError, match="holds no assignments"):
+        write(tmp_path / "x.csv", ["a"])
+    assert not (tmp_path / "x.csv").is_file()
+
+
+def test_no_file_beside_it_is_written_through(tmp_path):
+    # Once the temporary name told where to put something.
+    mine = tmp_path / f".x.csv.{os.getpid()}.tmp"
+    mine.write_text("precious")
+    write(tmp_path / "x.csv", ["a"])
+    assert mine.read_text() == "precious"
+    assert names(tmp_path) == sorted([mine.name, "x.csv"])
 
 
 def test_assignments_below_a_file(tmp_path):

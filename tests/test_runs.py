@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from headclust import Features, runs
+from headclust import Features, load_features, runs, write_features
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
 from headclust.heads import CentroidHeads
 from headclust.model import ClusterModel, FeatureTransform
@@ -25,7 +25,15 @@ CONFIG = {
     "settings": {"n_clusters": 2},
     "features": [{"path": "/somewhere/x.h5", "sha256": "00", "feature_dim": 4, "n_samples": 3}],
 }
-METRICS = {"n_samples": 3, "agreement": None, "entropy": 0.5}
+METRICS = {
+    "n_samples": 3,
+    "n_clusters": 2,
+    "clusters_used": 2,
+    "largest_share": 2 / 3,
+    "entropy": 0.5,
+    "agreement": None,
+}
+OTHER = {**METRICS, "entropy": 1}
 
 
 def some_model():
@@ -87,17 +95,35 @@ def test_an_existing_run_needs_overwrite(tmp_path):
     with pytest.raises(
         ConflictError, match="holds a run: choose another place with -o, or replace it with --overwrite"
     ):
-        write(tmp_path / "run", metrics={"new": 1})
+        write(tmp_path / "run", metrics=OTHER)
     assert contents(tmp_path / "run") == before
-    write(tmp_path / "run", metrics={"new": 1}, overwrite=True)
-    assert runs.read_run(tmp_path / "run").metrics == {"new": 1}
+    write(tmp_path / "run", metrics=OTHER, overwrite=True)
+    assert runs.read_run(tmp_path / "run").metrics == OTHER
     assert names(tmp_path) == ["run"]
 
 
 def test_overwriting_leaves_nothing_of_the_old_run(tmp_path):
-    (write(tmp_path / "run") / "predictions-x.csv").write_text("old")
-    write(tmp_path / "run", overwrite=True)
-    assert set(names(tmp_path / "run")) == FILES
+    path = write(tmp_path / "run")
+    (path / "predicted").mkdir()
+    for name in ("predicted/x.csv", "report.html", ".headclust-0f.tmp", ".DS_Store"):
+        (path / name).write_text("old")
+    write(path, overwrite=True)
+    assert set(names(path)) == FILES
+
+
+@pytest.mark.parametrize("name", ["names.csv", ".notes", "x.tmp", "report.html.bak", "\x1b[2J", "folder/"])
+def test_overwriting_deletes_nothing_of_the_users(tmp_path, name):
+    # A names.csv for export once went with the run it was kept in.
+    path = write(tmp_path / "run")
+    before = contents(path)
+    (path / name).mkdir() if name.endswith("/") else (path / name).write_text("precious")
+    with pytest.raises(ConflictError, match=r"also holds .*: move it elsewhere first, or choose another") as caught:
+        write(path, metrics=OTHER, overwrite=True)
+    assert name.strip("/").replace("\x1b", "\\x1b") in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert names(path) == sorted([*FILES, name.rstrip("/")])
+    assert {file: (path / file).read_bytes() for file in FILES} == before
+    assert names(tmp_path) == ["run"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -146,7 +172,7 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch, existing, step, fail
     before = contents(write(path)) if existing else None
     monkeypatch.setattr(f"headclust.runs.{step}", failure)
     with pytest.raises(error, match=message):
-        write(path, metrics={"new": 1}, overwrite=existing)
+        write(path, metrics=OTHER, overwrite=existing)
     assert names(tmp_path) == (["run"] if existing else [])
     if existing:
         assert contents(path) == before
@@ -177,7 +203,7 @@ def test_a_failed_replacement_puts_the_old_run_back(tmp_path, monkeypatch, failu
 
     monkeypatch.setattr(Path, "rename", second)
     with pytest.raises(error, match=message):
-        write(tmp_path / "run", metrics={"new": 1}, overwrite=True)
+        write(tmp_path / "run", metrics=OTHER, overwrite=True)
     assert names(tmp_path) == ["run"]
     assert contents(tmp_path / "run") == before
 
@@ -271,6 +297,50 @@ def test_kept_samples_that_are_none(tmp_path, damage):
     with pytest.raises(FileFormatError, match=r"seen\.safetensors cannot be read") as caught:
         runs.read_seen(run)
     assert len(str(caught.value).splitlines()) == 1
+
+
+METRICS_DAMAGE = [
+    *[(name, lambda metrics, name=name: metrics.pop(name)) for name in METRICS if name != "agreement"],
+    ("largest_share", lambda metrics: metrics.update(largest_share=None)),
+    ("entropy", lambda metrics: metrics.update(entropy="\x1b[2J" * 99)),
+    ("n_clusters", lambda metrics: metrics.update(n_clusters=0)),
+    ("clusters_used", lambda metrics: metrics.update(clusters_used=True)),
+    ("agreement", lambda metrics: metrics.update(agreement="all")),
+    ("accuracy", lambda metrics: metrics.update(accuracy=None)),
+    ("n_samples", lambda metrics: metrics.clear()),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), METRICS_DAMAGE)
+def test_metrics_that_are_none(tmp_path, name, damage):
+    # The report once ended in a KeyError, or a TypeError.
+    path, metrics = write(tmp_path / "run"), dict(METRICS)
+    damage(metrics)
+    (path / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(FileFormatError, match=rf"metrics\.json: its {name} is .*: restore it") as caught:
+        runs.read_run(path)
+    assert str(caught.value).isprintable()
+
+
+def test_features_that_moved_with_the_run_are_found_beside_it(tmp_path, monkeypatch):
+    def features(path, value):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_features(path, np.full((2, 3), value), sample_ids=["a", "b"], dataset="x", backbone="y", overwrite=True)
+        return load_features(path).sha256
+
+    sha256 = features(tmp_path / "groups" / "features.h5", 1)
+    stated = [{"path": str(tmp_path / "groups" / "features.h5"), "sha256": sha256, "n_samples": 2}]
+    run = write(tmp_path / "groups" / "run")
+    assert runs.locate_features(run, stated) == stated
+    (tmp_path / "groups").rename(tmp_path / "moved")
+    moved = [{**stated[0], "path": str(tmp_path / "moved" / "features.h5")}]
+    assert runs.locate_features(tmp_path / "moved" / "run", stated) == moved
+    monkeypatch.chdir(tmp_path / "moved" / "run")
+    assert runs.locate_features(Path(), stated) == moved
+    features(tmp_path / "groups" / "features.h5", 2)  # others, at the old place
+    assert runs.locate_features(Path(), stated) == moved
+    features(tmp_path / "moved" / "features.h5", 3)
+    assert runs.locate_features(Path(), stated) == stated  # the checksum decides, not the name
 
 
 def without(path, name):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headclust.errors import HeadclustError
@@ -14,6 +15,7 @@ from headclust.progress import printable
 
 _CHUNK = 1 << 24
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TEMPORARY = (".headclust-", ".tmp")  # how a name to write under starts and ends
 
 
 @contextmanager
@@ -40,19 +42,53 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _replace(temporary: Path, path: Path) -> None:
+    temporary.replace(path)
+
+
+@contextmanager
+def made_whole(path: Path, *, publish: Callable[[Path, Path], None] = _replace, lasting: bool = True) -> Iterator[Path]:
+    """An empty file of another name beside `path`, to write to; what it holds in the end gets the name `path`.
+
+    The other name is nobody's: it is made up, short whatever `path` is called, and taken only where nothing has it.
+    Whatever goes wrong, it is gone again; only a killed process leaves it, and no other one writes to it.
+
+    Args:
+        path: What to make; its folder is there.
+        publish: Gives the file of the first path the name of the second one; replaces what is there by default.
+        lasting: Sync the file and its folder.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
+    start, end = _TEMPORARY
+    temporary = path.parent / f"{start}{secrets.token_hex(8)}{end}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        try:
+            yield temporary
+            if lasting:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        publish(temporary, path)
+        if lasting:
+            sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # what went wrong is told already
+            temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` has a name that `made_whole` makes up: what a killed process left, or one writes just now."""
+    start, end = _TEMPORARY
+    return path.name.startswith(start) and path.name.endswith(end)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a small file so that it is either whole or absent."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with made_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def check_space(folder: Path, wanted: int) -> None:

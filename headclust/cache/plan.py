@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headclust.cache.disk import write_errors, write_whole
+from headclust.cache.disk import is_temporary, write_errors, write_whole
 from headclust.cache.format import OWN_ATTRIBUTES
 from headclust.cache.reading import SIGNATURE, load_features
 from headclust.errors import ConflictError, FileFormatError
 from headclust.progress import printable
 
-_FILES = ("journal.jsonl", "data.bin", "plan.json", "plan.json.tmp")  # in the order to remove them: the plan goes last
+_FILES = ("journal.jsonl", "data.bin", "plan.json")  # in the order to remove them: the plan goes last
 _WHAT = {"samples_sha256": "the samples (ids, file sizes, file times or labels)"}
 
 
@@ -97,5 +97,7 @@ def _short(value: Any) -> str:
 
 def discard(folder: Path) -> None:
     """Removes what staging keeps in `folder`, but not the lock."""
+    for left in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
+        left.unlink(missing_ok=True)
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from headclust.cache.disk import sync_folder, write_errors, write_whole
+from headclust.cache.disk import is_temporary, sync_folder, write_errors, write_whole
 from headclust.datasets.decode import FORMATS
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.export.table import Table
@@ -41,11 +41,8 @@ def write_files(path: Path, outputs: Outputs, *, overwrite: bool = False) -> Pat
         if path.exists() and path.is_dir() != ("" not in outputs):
             found, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
             raise ConflictError(f"{shown} is {found}, and this format is {wanted}: choose another place with -o.")
-        others = (
-            [file.name for file in path.iterdir() if file.with_name(file.name.removesuffix(".tmp")) not in places]
-            if path.is_dir()
-            else []
-        )
+        there = path.iterdir() if path.is_dir() else ()
+        others = [file.name for file in there if file not in places and not is_temporary(file)]
         if others:
             raise ConflictError(f"{shown} holds other things ({printable(others[0])}): choose another place with -o.")
         new = {place: content for place, content in places.items() if not _holds(place, content)}
@@ -76,12 +73,11 @@ def _csv(table: Table) -> Outputs:
         cells = [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row]
         # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
         (quoted if any("\r" in cell for cell in cells if isinstance(cell, str)) else rows).writerow(cells)
-    risky = [name for name in table.sample_ids if name.startswith(_FORMULA)]
+    texts = [(name, cell) for name, cells in columns.items() for cell in cells if isinstance(cell, str)]
+    risky = [(name, cell) for name, cell in texts if cell.startswith(_FORMULA)]
     if risky:
-        first = printable(risky[0])[:60]
-        note(
-            f"sample ids that start like a formula: {len(risky)} ({first}). Tell a spreadsheet to import them as text."
-        )
+        first = f"{risky[0][0]} {printable(risky[0][1])[:60]}"
+        note(f"cells that start like a formula: {len(risky)} ({first}). Tell a spreadsheet to import them as text.")
     return {"": text.getvalue().encode("utf-8", "surrogateescape")}
 
 
@@ -144,11 +140,11 @@ def _coco(table: Table) -> Outputs:
         told: dict[str, Any] = {"score": table.confidence[row - 1], "cluster": table.clusters[row - 1]}
         told |= {} if table.novelty is None else {"novelty": table.novelty[row - 1]}
         label = None if table.labels is None else table.labels[row - 1]
-        told |= {} if label is None else {"ground_truth": label}
-        images.append({"id": row, "file_name": name, **sized})
+        told |= {} if label is None else {"ground_truth": _utf8(label)}
+        images.append({"id": row, "file_name": _utf8(name), **sized})
         annotations.append({"id": row, "image_id": row, "category_id": category[group], **box, **told})
     categories = [{"id": number, "name": name, "supercategory": "cluster"} for name, number in category.items()]
-    info = {"description": "clusters by headclust", "source": table.source}
+    info = {"description": "clusters by headclust", "source": None if table.source is None else _utf8(table.source)}
     return {
         "": _json(
             {"info": info, "licenses": [], "categories": categories, "images": images, "annotations": annotations}

@@ -12,12 +12,12 @@ import json
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headclust.cache.disk import write_errors, write_whole
+from headclust.cache.disk import is_temporary, made_whole, sync_folder, write_errors, write_whole
 from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.export.images import Sources
 from headclust.export.table import Table
@@ -54,7 +54,7 @@ def write_folders(target: Path, table: Table, sources: Sources, how: str) -> Pat
         missing = [row for row, place in enumerate(plan) if not _can(how, row, sources) and not _lexists(target, place)]
         if len(missing) == len(plan):
             raise DataError(_nothing(table, sources, how))
-        _mark(target, table, how)
+        _mark(target, table, sources, how)
         if missing:
             first = printable(table.sample_ids[missing[0]])
             note(f"left out, as no longer where they were: {len(missing)} of {len(plan)} images ({first}).")
@@ -143,16 +143,21 @@ def _check_target(target: Path, sources: Sources) -> None:
     shown = printable(str(target))
     if os.path.lexists(target) and not target.is_dir():
         raise ConflictError(f"{shown} exists and is no folder: choose another place with -o.")
-    if sources.folder is not None and target.is_relative_to(sources.folder):
+    if sources.folder is None:
+        return
+    folder = sources.folder.resolve()  # one that is a link to the export has each image where it would be put
+    if target.is_relative_to(folder):
         raise ConflictError(
             f"{shown} lies in {printable(str(sources.folder))}, where the images would be found once more: "
             "choose another place with -o."
         )
+    if folder.is_relative_to(target):
+        raise ConflictError(f"{shown} holds the images themselves: choose another place with -o.")
 
 
-def _mark(target: Path, table: Table, how: str) -> None:
+def _mark(target: Path, table: Table, sources: Sources, how: str) -> None:
     """Writes down what the folder is an export of, or makes sure that it is one of the same."""
-    content = json.dumps([list(table.sample_ids), table.group_of, how]).encode()
+    content = json.dumps([list(table.sample_ids), table.group_of, how, table.source, sources.split]).encode()
     own = {
         "format": "headclust-folders",
         "format_version": 1,
@@ -161,7 +166,7 @@ def _mark(target: Path, table: Table, how: str) -> None:
     }
     marker, shown = target / MARKER, printable(str(target))
     target.mkdir(parents=True, exist_ok=True)
-    if not any(target.iterdir()):
+    if all(is_temporary(path) for path in target.iterdir()):  # as a process killed while marking leaves it
         write_whole(marker, (json.dumps(own, indent=2) + "\n").encode())
     elif not os.path.lexists(marker):
         raise ConflictError(f"{shown} holds other things: choose another place with -o, or an empty folder.")
@@ -211,33 +216,38 @@ def _link(path: str, place: Path) -> None:
             raise _in_the_way(place) from None
 
 
-def _copy(path: str, place: Path, *, sync: bool = False) -> None:
+def _copy(path: str, place: Path, *, lasting: bool = False) -> None:
     if os.path.lexists(place):
-        if place.is_symlink() or not place.is_file() or place.stat().st_size != Path(path).stat().st_size:
-            raise _in_the_way(place)
+        _check_same(path, place)
         return
-    with _published(place) as temporary:
+    with made_whole(place, publish=_publish, lasting=lasting) as temporary:
         shutil.copyfile(path, temporary)
         shutil.copystat(path, temporary)
-        if sync:
-            _sync(temporary)
+
+
+def _check_same(path: str, place: Path) -> None:
+    if place.is_symlink() or not place.is_file() or not filecmp.cmp(path, place, shallow=False):
+        raise _in_the_way(place)
 
 
 def _move(path: str, place: Path) -> None:
     """A link is moved as what it leads to, which stays where it is: elsewhere it might lead nowhere."""
     source = Path(path)
+    # One file by two ways, so its only copy; whereas a hard link has its own place, and is a move half done.
+    if _key(source.name) == _key(place.name) and source.parent.samefile(place.parent):
+        return
     if os.path.lexists(place):  # stopped between the two steps below
-        if place.is_symlink() or not place.is_file() or not filecmp.cmp(source, place, shallow=False):
-            raise _in_the_way(place)
+        _check_same(path, place)
+        sync_folder(place.parent)
     elif source.is_symlink():
-        _copy(path, place, sync=True)
+        _copy(path, place, lasting=True)
     else:
         try:
             place.hardlink_to(source)
         except FileExistsError:
             raise _in_the_way(place) from None
         except OSError:  # another disk, or one without hard links
-            _copy(path, place, sync=True)
+            _copy(path, place, lasting=True)
     try:
         source.unlink()
     except OSError as error:
@@ -252,35 +262,20 @@ def _write_pixels(row: int, table: Table, sources: Sources, place: Path) -> None
         image = sources.read(row)
     except DataError as error:
         raise DataError(f"{printable(table.sample_ids[row])}: {error}: mend it, then run it again.") from None
-    with _published(place) as temporary:
+    with made_whole(place, publish=_publish, lasting=False) as temporary:
         image.save(temporary, format="PNG")
 
 
-@contextmanager
-def _published(place: Path) -> Iterator[Path]:
-    """Another name to write under; what is there in the end gets its own, unless that is taken."""
-    temporary = place.with_name(f".{os.getpid()}.tmp")
+def _publish(temporary: Path, place: Path) -> None:
+    """Gives the file its own name, unless that is taken."""
     try:
-        yield temporary
-        try:
-            place.hardlink_to(temporary)
-        except FileExistsError:
+        place.hardlink_to(temporary)
+    except FileExistsError:
+        raise _in_the_way(place) from None
+    except OSError:  # a disk without hard links
+        if os.path.lexists(place):
             raise _in_the_way(place) from None
-        except OSError:  # a disk without hard links
-            if os.path.lexists(place):
-                raise _in_the_way(place) from None
-            temporary.rename(place)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        temporary.rename(place)
 
 
 def _in_the_way(place: Path) -> ConflictError:

@@ -26,6 +26,7 @@ class Sources:
         images: The source they come from; None where that could not be opened.
         rows: Which row of it each sample is; None where it has it no more.
         are_files: Whether its images are files of their own, and not in an archive or the like.
+        split: The split they were looked for in.
     """
 
     paths: tuple[str | None, ...]
@@ -33,6 +34,7 @@ class Sources:
     images: ImageSet | None
     rows: tuple[int | None, ...]
     are_files: bool = False
+    split: str | None = None
 
     def read(self, sample: int) -> Image.Image:
         """The pixels of a sample, RGB.
@@ -63,14 +65,14 @@ def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]
     images, rows = found.images, tuple(row if row >= 0 else None for row in found.rows.tolist())
     if images is None:
         note(f"the images are not found again: {found.problem}")
-        return Sources(nothing, None, None, rows)
+        return Sources(nothing, None, None, rows, split=split)
     place = _place(source)
     listed = place.name.lower().endswith(SUFFIXES)
     base = place if place.is_dir() else place.parent
     if not (listed or place.is_dir()):
-        return Sources(nothing, None, images, rows)
+        return Sources(nothing, None, images, rows, split=split)
     paths = tuple(None if row is None else _file(base, images.sample_ids[row], any_name=listed) for row in rows)
-    return Sources(paths, None if listed else base, images, rows, are_files=any(paths))
+    return Sources(paths, None if listed else base, images, rows, any(paths), split)
 
 
 def _place(source: str) -> Path:

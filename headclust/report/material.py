@@ -72,7 +72,8 @@ def gather(path: Path, features: Sequence[Path] = ()) -> Material:
     Args:
         path: A run folder.
         features: Feature files to use, one a space: the run's own from where they lie now, or those of other samples,
-            which the run's model then assigns. Empty for where the run says its own are; they may be gone.
+            which the run's model then assigns. Empty for its own where it says they are, or
+            beside it; they may be gone.
 
     Raises:
         HeadclustError: The run cannot be read, or feature files that were named cannot be used.
@@ -85,7 +86,7 @@ def gather(path: Path, features: Sequence[Path] = ()) -> Material:
         check_alike(stated, spaces)
     else:
         try:
-            spaces = reload_spaces(stated)
+            spaces = reload_spaces(runs.locate_features(run.path, stated))
         except HeadclustError as error:
             missing = one_line(error)
     name = path.resolve().name

@@ -109,9 +109,10 @@ def _top(material: Material, made: list[cards.Card], twins: Twins | None, pairs:
     limit = overview.threshold(material.n_clusters)
     unsure = int((material.confidence < limit).sum())
     unused = np.setdiff1d(np.arange(material.n_clusters), [card.number for card in made]).tolist()
-    looked = ""
+    looked = among = ""
     if twins and twins.n_searched < len(material.sample_ids):
         looked = f" Looked for among a random {twins.n_searched:,} of the {len(material.sample_ids):,} images."
+        among = f" among the {twins.n_searched:,} images that were looked at"
     apart = sum(int(material.clusters[one] != material.clusters[two]) for one, two, _ in twins.pairs) if twins else 0
     found = f"{len(twins.pairs):,} pairs whose features have a cosine similarity of {ALIKE} or more" if twins else ""
     parted = f", {apart:,} of them in different clusters" if apart else ""
@@ -125,6 +126,7 @@ def _top(material: Material, made: list[cards.Card], twins: Twins | None, pairs:
         "threshold": f"{limit:.2f}",
         "bins": overview.histogram(material),
         "histogram_title": f"Images by confidence: mean {material.confidence.mean(dtype=float):.2f}, {unsure:,} unsure",
+        "among": among,
         "twins": {"text": text, "pairs": pairs} if pairs else None,
         "clusters_text": "The numbers are those of assignments.csv, and mean nothing else. " + _chosen(material),
     }

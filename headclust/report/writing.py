@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
-from headclust.cache.disk import sync_folder, write_errors
+from headclust.cache.disk import write_errors, write_whole
 from headclust.errors import ConflictError
 from headclust.progress import printable
 
@@ -28,7 +26,7 @@ def check_place(path: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 start = file.read(_START)
-            if start.strip() and _OURS not in start:
+            if start and _OURS not in start:
                 raise ConflictError(f"{printable(str(path))} exists and is no report of ours: choose another -o.")
 
 
@@ -40,17 +38,7 @@ def write_page(path: Path, text: str) -> Path:
         HeadclustError: The file cannot be written.
     """
     check_place(path)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tmp.open("wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            tmp.replace(path)
-            sync_folder(path.parent)
-    finally:
-        with suppress(OSError):  # what went wrong is told already
-            tmp.unlink(missing_ok=True)
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text.encode())
     return path

@@ -22,6 +22,7 @@ from headclust.export import (
 )
 from headclust.naming import as_written, file_name
 from headclust.progress import note, printable
+from headclust.verbs.groups import MARK
 
 EXPORTS_FOLDER = Path("exports")
 FORMATS = (*FILES, "folders")
@@ -47,7 +48,7 @@ def export(
         output: What to make; named after the run, under `./exports/`, when None.
         predicted: Not the fitted images, but those of `RUN/predicted/NAME.csv`: its NAME, or the path of such a file.
         features: The feature file of these images, for where they are and for their labels; when None the one the run
-            names, or the one beside the predicted file.
+            names, where it was or beside the run folder, or the one beside the predicted file.
         names: A CSV file cluster,name with names for some or all clusters.
         how: Of folders: "link", "copy" or "move" the images.
         overwrite: Replace a file. Folders are never replaced.
@@ -69,10 +70,12 @@ def export(
     if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
         raise DataError(f"{printable(str(file))} has no row, or clusters that {printable(str(run))} has not.")
     groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
-    stem = run.resolve().name if predicted is None else f"{run.resolve().name}-{file.stem}"
+    name = _name(fitted.path)
+    stem = name if predicted is None else f"{name}-{file.stem}"
     path = output or EXPORTS_FOLDER / f"{file_name(stem)}{_ENDS[to]}"
     _check_place(path, fitted.path)
-    beside = Path(fitted.config["features"][0]["path"]) if predicted is None else file.with_suffix(".h5")
+    own = runs.locate_features(fitted.path, fitted.config["features"])[0]
+    beside = Path(own["path"]) if predicted is None else file.with_suffix(".h5")
     found = _features(features, beside, assigned.sample_ids)
     stated = fitted.config["features"][0] if found is None and predicted is None else {}
     stated = stated if found is None else found.attributes
@@ -83,6 +86,12 @@ def export(
         write_folders(path, table, images, how)
         return path
     return write_files(path, FILES[to](table), overwrite=overwrite)
+
+
+def _name(run: Path) -> str:
+    """What tells a run from others: its folder's name, or for the `run` of a folder of groups that one's."""
+    folder = run.resolve()
+    return folder.parent.name if folder.name == "run" and (folder.parent / MARK).is_file() else folder.name
 
 
 def _check_place(path: Path, run: Path) -> None:

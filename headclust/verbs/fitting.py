@@ -69,7 +69,8 @@ def fit(
     recipe = configure(configure(recipe, repeated["settings"]), given)
     seed = int(repeated["seed"]) if seed is None else seed
     if config and not features:
-        spaces = reload_spaces(repeated["features"])
+        home = runs.find_run(config) if config.is_dir() else config.parent
+        spaces = reload_spaces(runs.locate_features(home, repeated["features"]))
     else:
         spaces = load_spaces(features or [newest_features()])
     fingerprints = [fingerprint(space) for space in spaces]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headclust.cache.disk import write_errors, write_whole
@@ -57,6 +59,26 @@ def mark_folder(images: ImageSet, folder: Path) -> None:
             write_whole(folder / MARK, (json.dumps(mark, indent=2) + "\n").encode())
 
 
+@contextmanager
+def marked_folder(images: ImageSet, folder: Path) -> Iterator[None]:
+    """Marks a folder for what is done within; where that fails and leaves nothing, the mark goes too.
+
+    Raises:
+        HeadclustError: It cannot be made.
+    """
+    was_there = folder.exists()
+    try:
+        mark_folder(images, folder)
+        yield
+    except BaseException:
+        with suppress(OSError):  # what went wrong is told already
+            if [path.name for path in folder.iterdir()] == [MARK]:
+                (folder / MARK).unlink()
+                if not was_there:
+                    folder.rmdir()
+        raise
+
+
 def _check_apart(images: ImageSet, folder: Path) -> None:
     """Refuses a place among the images: what lies there would be looked through the next time."""
     named = images.source if images.source.startswith("/") else images.source.partition(":")[2]  # NAME:FOLDER
@@ -71,8 +93,13 @@ def _check_apart(images: ImageSet, folder: Path) -> None:
 
 def _free_folder(images: ImageSet) -> Path:
     name = file_name(images.dataset).encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return free_folder(images, Path(f"{name}-groups"))
+
+
+def free_folder(images: ImageSet, path: Path) -> Path:
+    """`path`, or `path-2`, `path-3` ... whichever is free, or holds groups of these very images."""
     for number in itertools.count(1):
-        folder = Path(f"{name}-groups" if number == 1 else f"{name}-groups-{number}")
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
         if not folder.exists() or _owner(folder) == _identity(images):
             return folder
     raise AssertionError("there is always another number")

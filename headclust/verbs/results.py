@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -56,11 +57,13 @@ def predict(
             feature files the backbone.
 
     Raises:
+        ConflictError: The output is the assignments of a run.
         HeadclustError: Neither or both are given, or the features come from another backbone or preprocessing.
     """
     if bool(features) == bool(data):
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
+    _check_output(output)
     seen = runs.read_seen(fitted)
     stated = fitted.config["features"]
     if data is not None:
@@ -106,7 +109,7 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
     if found:
         report = assign(fitted.model, found).report
     if probes:
-        train = reload_spaces(fitted.config["features"])[0]
+        train = reload_spaces(runs.locate_features(fitted.path, fitted.config["features"]))[0]
         report["probes"] = probe(train, found[0])
     return report
 
@@ -138,6 +141,16 @@ def _load_alike(stated: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> l
             first, other = (printable(str(space.path)) for space in (found[0], one))
             raise DataError(f"{other} and {first} hold different samples: wanted the same, in one order.")
     return found
+
+
+def _check_output(path: Path | None) -> None:
+    """Refuses the place of a run's own assignments, which a file of other images would replace for good."""
+    place = Path(os.path.realpath(path)) if path else None  # of links in a circle too
+    if path and place and place.name == "assignments.csv" and runs.is_run(place.parent):
+        raise ConflictError(
+            f"{printable(str(path))} holds the assignments of the fitted images: choose another -o, "
+            "or leave it out for a file in RUN/predicted/."
+        )
 
 
 def _sum_up(ids: Sequence[str], assigned: Assigned, unlike: Any, n_seen: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,14 +26,16 @@ from headclust.backbones import list_backbones, load_backbone
 from headclust.cache import Features, load_features, samples_sha256, staging_folder
 from headclust.cache.disk import write_errors, write_whole
 from headclust.datasets import ImageSet, open_source
+from headclust.device import resolve_device
 from headclust.embed import embed_images
 from headclust.errors import BusyError, ConflictError, DataError, FileFormatError, HeadclustError, SettingError
 from headclust.methods import configure, find_preset, settings
 from headclust.naming import as_written
 from headclust.progress import note, printable
+from headclust.report import check_place
 from headclust.trials import with_clusters
 from headclust.verbs.fitting import fit
-from headclust.verbs.groups import groups_folder, mark_folder
+from headclust.verbs.groups import free_folder, groups_folder, marked_folder
 from headclust.verbs.reporting import report
 
 # Of the packaged backbones the better first: docs/default.md, mean over its data sets.
@@ -109,8 +112,9 @@ def run(
         HeadclustError: Anything about the images, the settings or the folder that a user can mend.
     """
     images = open_source(data, split, offline=offline)
-    _check(images, clusters, method, seed)
+    _check(images, clusters, method, seed, device)
     folder = groups_folder(images, output)
+    check_place(folder / "report.html")
     features = _embed(
         images,
         folder / "features.h5",
@@ -124,7 +128,17 @@ def run(
     )
     left_out, path = _list_left_out(folder / "left-out.csv", features), folder / "run"
     with _told():
-        _fit(features, path, clusters=clusters, method=method, seed=seed, device=device, overwrite=overwrite)
+        _fit(
+            images,
+            data,
+            features,
+            path,
+            clusters=clusters,
+            method=method,
+            seed=seed,
+            device=device,
+            overwrite=overwrite,
+        )
         made = _report(path, folder / "report.html")
     return Groups(folder, folder / "features.h5", path, made, features.n_samples, len(features.skipped), left_out)
 
@@ -139,9 +153,10 @@ def _told() -> Iterator[None]:
         raise
 
 
-def _check(images: ImageSet, clusters: int | None, method: str, seed: int) -> None:
+def _check(images: ImageSet, clusters: int | None, method: str, seed: int, device: str | None) -> None:
     """Refuses what can be known to be impossible before an image is opened."""
     _recipe(method, clusters)
+    resolve_device(device)
     if seed < 0:
         raise SettingError(f"seed {seed}: wanted 0 or more.")
     if len(images) < 2:
@@ -181,16 +196,16 @@ def _embed(
         return features
     note(f"step 1 of 3: embedding {told}.")
     backbone = load_backbone(model, weights=weights, offline=offline)
-    mark_folder(images, path.parent)
     embed = partial(embed_images, images, backbone, path, n_views=views, on_error=on_error, device=device)
-    try:
-        embed()
-    except BusyError:
-        raise
-    except ConflictError:
-        if not overwrite:
+    with marked_folder(images, path.parent):
+        try:
+            embed()
+        except BusyError:
             raise
-        embed(overwrite=True)
+        except ConflictError:
+            if not overwrite:
+                raise
+            embed(overwrite=True)
     return load_features(path)
 
 
@@ -242,6 +257,8 @@ def _list_left_out(path: Path, features: Features) -> Path | None:
 
 
 def _fit(
+    images: ImageSet,
+    data: str,
     features: Features,
     path: Path,
     *,
@@ -262,15 +279,24 @@ def _fit(
             note(f"step 2 of 3: {told}: fitted already, with the same settings.")
             return
         if not overwrite:
-            options = f"--clusters {recipe[0].n_clusters} --method {method} --seed {seed}"
-            both = f"headclust fit {features.path} {options}"
+            options = ["--clusters", str(recipe[0].n_clusters), "--method", method, "--seed", str(seed)]
+            place = free_folder(images, path.parent.with_name(f"{path.parent.name}-{recipe[0].n_clusters}"))
+            apart = shlex.join(["headclust", "run", *_as_before(data, features), *options, "-o", str(place)])
+            quick = shlex.join(["headclust", "fit", str(features.path), *options])
             raise ConflictError(
                 f"{printable(str(path))} was fitted with other settings ({difference}): say --overwrite to replace it, "
-                f"or keep both with {printable(both)}."
+                f"or keep both with {printable(apart)}, or without embedding again with {printable(quick)}."
             )
     note(f"step 2 of 3: fitting {told}.")
     assert features.path is not None
     fit([features.path], method=method, clusters=clusters, seed=seed, device=device, output=path, overwrite=overwrite)
+
+
+def _as_before(data: str, features: Features) -> list[str]:
+    """The arguments of `headclust run` that embed the same images in the same way elsewhere."""
+    split, model = str(features.attributes.get("split", "all")), str(features.attributes["backbone"])
+    options = {"--split": (split, "all"), "--model": (model, _packaged()), "--views": (features.n_views, N_VIEWS)}
+    return [data, *(text for name, (value, usual) in options.items() if value != usual for text in (name, str(value)))]
 
 
 def _difference(path: Path, wanted: Mapping[str, Any]) -> str:
@@ -288,7 +314,9 @@ def _difference(path: Path, wanted: Mapping[str, Any]) -> str:
 
 
 def _report(path: Path, output: Path) -> Path:
-    if output.is_file() and output.stat().st_mtime_ns >= (path / "config.json").stat().st_mtime_ns:
+    check_place(output)
+    newer = output.is_file() and output.stat().st_mtime_ns >= (path / "config.json").stat().st_mtime_ns
+    if newer and output.stat().st_size:
         note(f"step 3 of 3: {output} is there already.")
         return output
     note("step 3 of 3: making the report.")

@@ -163,7 +163,7 @@ def _swap_lines(folder: Path) -> None:
         (lambda folder: os.truncate(folder / "data.bin", 5000), [2], ""),
         (lambda folder: (folder / "journal.jsonl").unlink(), [0, 1, 2], ""),
         (lambda folder: (folder / "plan.json").unlink(), [0, 1, 2], ""),
-        (lambda folder: (folder / "plan.json.tmp").write_text("{"), [2], ""),
+        (lambda folder: (folder / ".headclust-00.tmp").write_text("{"), [2], ""),
         (lambda folder: (folder.parent / "a.h5.tmp").write_text("half a file"), [2], ""),
     ],
 )

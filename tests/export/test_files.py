@@ -48,13 +48,43 @@ def test_hostile_names_are_the_same_text_everywhere(tmp_path, capsys):
     rows = read_csv(FILES["csv"](table)[""])
     assert [row["sample_id"] for row in rows] == list(HOSTILE)
     assert [row["path"] for row in rows] == [f"{photos}/{name}" for name in HOSTILE]
-    assert "sample ids that start like a formula: 1 (=1+1.png)" in capsys.readouterr().err
+    assert "cells that start like a formula: 8 (sample_id =1+1.png)" in capsys.readouterr().err
     coco = json.loads(FILES["coco"](table)[""])
-    assert [image["file_name"] for image in coco["images"]] == list(HOSTILE)
-    assert all((photos / image["file_name"]).is_file() for image in coco["images"])
     shown = [name.replace("\udce9", "\\xe9") for name in HOSTILE]
+    assert [image["file_name"] for image in coco["images"]] == shown
+    assert all((photos / name).is_file() for name in shown if "\\" not in name)
     parquet = pq.read_table(io.BytesIO(FILES["parquet"](table)[""]))
     assert parquet["sample_id"].to_pylist() == shown
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"labels": ["cat", "=1+1", None]}, "1 (label =1+1)"),
+        ({"groups": ("@one", "two")}, "2 (group @one)"),
+        ({"groups": ("one", "two"), "labels": ["\t\x1b[2J", "cat", "-1"]}, "2 (label \\t\\x1b[2J)"),
+    ],
+)
+def test_formulas_are_told_of_whatever_their_column(photos, capsys, more, told):
+    # Once of sample ids alone.
+    FILES["csv"](make_table(photos, *NAMES[:3], **more)[0])
+    assert f"cells that start like a formula: {told}. Tell a spreadsheet" in capsys.readouterr().err
+    FILES["csv"](make_table(photos, *NAMES[:3], labels=["a=1", None, "1-1"])[0])
+    assert capsys.readouterr().err == ""
+
+
+def test_coco_holds_text_alone(tmp_path):
+    # Lone surrogates are what many JSON readers refuse.
+    photos = draw(tmp_path / "\udce9", "\udcff.png")
+    content = FILES["coco"](make_table(photos, "\udcff.png", labels=["\udce8"])[0])[""]
+    assert b"\\ud" not in content
+    found = json.loads(content)
+    assert found["info"]["source"] == str(tmp_path / "\\xe9")
+    assert found["images"][0]["file_name"] == "\\xff.png"
+    assert found["annotations"][0]["ground_truth"] == "\\xe8"
+    assert found["images"][0]["width"] == 3
+    nowhere = Table(("a",), (None,), [0], ("one",), [1.0])
+    assert json.loads(FILES["coco"](nowhere)[""])["info"]["source"] is None
 
 
 def test_parquet(photos):
@@ -205,6 +235,7 @@ def test_files_are_replaced_only_when_told(tmp_path, outputs):
         ("out/mine.txt", ONE, "is a folder, and this format is a file"),
         ("out", TWO, "is a file, and this format is a folder"),
         ("out/mine.txt", TWO, r"holds other things \(mine\.txt\)"),
+        ("out/data.json.tmp", TWO, r"holds other things \(data\.json\.tmp\)"),
     ],
 )
 def test_other_things_are_never_replaced(tmp_path, there, outputs, told, overwrite):
@@ -223,6 +254,23 @@ def test_a_link_is_not_written_through(tmp_path):
     assert not (tmp_path / "mine.csv").exists()
 
 
+def test_files_beside_it_are_left_alone(tmp_path):
+    # Once a file of the user's was lost this way, and a link of that name written through.
+    (tmp_path / "one.csv.tmp").write_text("precious")
+    (tmp_path / "two.csv.tmp").symlink_to("one.csv.tmp")
+    before = tree(tmp_path)
+    for name in ("one.csv", "two.csv"):
+        write_files(tmp_path / name, ONE)
+    assert tree(tmp_path) == before | {"one.csv": ONE[""], "two.csv": ONE[""]}
+
+
+def test_what_a_killed_process_left_stops_nothing(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.headclust-0011223344556677.tmp").write_text("{")
+    write_files(tmp_path / "out", TWO)
+    assert {name: content for name, content in tree(tmp_path / "out").items() if name in TWO} == TWO
+
+
 @pytest.mark.parametrize("outputs", [ONE, TWO])
 def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, outputs):
     def full(*_):
@@ -234,10 +282,10 @@ def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, outputs):
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.parametrize("name", ["x" * 256, "y" * 254])
-def test_a_name_too_long_for_the_disk(tmp_path, name):
+def test_a_name_too_long_for_the_disk(tmp_path):
     with pytest.raises(HeadclustError, match="File name too long: choose another place"):
-        write_files(tmp_path / name, ONE)
+        write_files(tmp_path / ("x" * 256), ONE)
+    assert write_files(tmp_path / ("x" * 255), ONE).read_bytes() == ONE[""]
 
 
 def test_a_pipe_called_like_an_image_is_not_waited_for(tmp_path):

@@ -174,7 +174,7 @@ def test_other_folders_are_left_alone(photos, tmp_path, how, place, told):
 def test_nothing_is_replaced(photos, tmp_path, how, kind):
     # An export that was stopped, and then something else of one of its names came.
     table, sources = make_table(photos, *NAMES)
-    folders._mark((tmp_path / "out").resolve(), table, how)
+    folders._mark((tmp_path / "out").resolve(), table, sources, how)
     place, mine = tmp_path / "out/two/b.png", precious(tmp_path / "mine.txt")
     place.parent.mkdir()
     if kind == "file":
@@ -198,7 +198,7 @@ def test_a_group_that_leads_elsewhere(photos, tmp_path, how):
     table, sources = make_table(photos, *NAMES)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    folders._mark((tmp_path / "out").resolve(), table, how)
+    folders._mark((tmp_path / "out").resolve(), table, sources, how)
     (tmp_path / "out/two").symlink_to(elsewhere)
     with pytest.raises(ConflictError, match="two is in the way: wanted a folder"):
         write_folders(tmp_path / "out", table, sources, how)
@@ -234,9 +234,120 @@ def test_not_among_the_images(photos, how, place):
     assert tree(photos) == before
 
 
-def test_not_around_the_images(photos, tmp_path):
-    with pytest.raises(ConflictError, match="holds other things"):
-        write_folders(tmp_path, *make_table(photos, *NAMES), "link")
+@pytest.mark.parametrize("how", HOW)
+def test_not_around_the_images(photos, tmp_path, how):
+    table, sources = make_table(photos, *NAMES)
+    folders._mark((tmp_path / "out").resolve(), table, sources, how)
+    within = shutil.copytree(photos, tmp_path / "out/photos")
+    before = tree(tmp_path)
+    for target in (tmp_path, tmp_path / "out"):
+        with pytest.raises(ConflictError, match="holds the images themselves: choose another place"):
+            write_folders(target, *make_table(within, *NAMES), how)
+    assert tree(tmp_path) == before
+
+
+IDS_BY_GROUP = ("one/a.png", "two/b.png")
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_images_whose_folder_became_a_link_to_the_export(tmp_path, how):
+    # Once --move took each for its own copy, and deleted it.
+    photos = draw(tmp_path / "photos", *IDS_BY_GROUP)
+    target = write_folders(tmp_path / "out", *make_table(photos, *IDS_BY_GROUP), "move")
+    shutil.rmtree(photos)
+    photos.symlink_to("out")
+    before = tree(tmp_path)
+    with pytest.raises(ConflictError, match="where the images would be found once more"):
+        write_folders(target, *make_table(photos, *IDS_BY_GROUP), how)
+    assert tree(tmp_path) == before
+    photos.unlink()
+    photos.mkdir()
+    for name in ("one", "two"):  # the same, a folder further down
+        (photos / name).symlink_to(target / name)
+    before = tree(tmp_path)
+    write_folders(target, *make_table(photos, *IDS_BY_GROUP), "move")
+    assert tree(tmp_path) == before
+    assert [number(target / name) for name in IDS_BY_GROUP] == [0, 1]
+
+
+def test_a_listed_image_that_is_where_it_would_be_put(tmp_path):
+    # A list may name files anywhere, so no folder tells that they are in place already.
+    photos = draw(tmp_path / "photos", *IDS_BY_GROUP)
+    target = write_folders(tmp_path / "out", *make_table(photos, *IDS_BY_GROUP), "move")
+    table, _ = make_table(photos, *IDS_BY_GROUP)
+    paths = tuple(str(tmp_path / "photos/../out" / name) for name in IDS_BY_GROUP)
+    before = tree(tmp_path)
+    write_folders(target, table, Sources(paths, None, None, (0, 1), are_files=True), "move")
+    assert tree(tmp_path) == before
+
+
+def test_images_of_another_source_are_not_taken_for_these(tmp_path):
+    # Once a copy of the same size counted as made.
+    one, other = draw(tmp_path / "one", "a.png", "b.png"), draw(tmp_path / "other", "a.png", "b.png")
+    (other / "a.png").write_bytes((one / "a.png").read_bytes()[:-1] + b"?")
+    target = write_folders(tmp_path / "out", *make_table(one, "a.png", "b.png"), "copy")
+    before = tree(target)
+    with pytest.raises(ConflictError, match="holds an export of something else"):
+        write_folders(target, *make_table(other, "a.png", "b.png"), "copy")
+    with pytest.raises(ConflictError, match="holds an export of something else"):
+        write_folders(target, *make_table(one, "a.png", "b.png", split="train"), "copy")
+    shutil.copyfile(other / "a.png", one / "a.png")
+    with pytest.raises(ConflictError, match=r"a\.png is in the way and not replaced"):
+        write_folders(target, *make_table(one, "a.png", "b.png"), "copy")
+    assert tree(target) == before
+
+
+def test_what_a_killed_process_left_is_never_written_to(photos, tmp_path):
+    # A second name of a published image was once truncated by the next process of that number.
+    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
+    wanted = placed(target)
+    (target / "one/a-2.png").unlink()
+    for name in (f".{os.getpid()}.tmp", ".headclust-0011223344556677.tmp"):
+        (target / "one" / name).hardlink_to(target / "one/a.png")
+    write_folders(target, *make_table(photos, *NAMES), "copy")
+    assert {name: placed(target)[name] for name in wanted} == wanted
+
+
+def test_interrupted_while_marking(photos, tmp_path, monkeypatch):
+    # Ctrl-C here once blocked the folder for good.
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headclust.cache.disk.os.fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
+    assert tree(tmp_path / "out") == {}
+    (tmp_path / "out/.headclust-0011223344556677.tmp").write_text("{")  # as a killed process leaves it
+    write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
+    assert (tmp_path / "out/one/a.png").is_file()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_move_to_another_disk_lasts_before_the_image_goes(photos, tmp_path, monkeypatch, resumed):
+    fsync, unlink, done = os.fsync, Path.unlink, []
+
+    def synced(descriptor):
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def gone(path, **options):
+        if path.is_relative_to(photos):
+            done.append(str(path))
+        unlink(path, **options)
+
+    table, sources = make_table(photos, "b.png", clusters=[1])
+    target = (tmp_path / "out").resolve()
+    folders._mark(target, table, sources, "move")
+    if resumed:
+        (target / "two").mkdir()
+        shutil.copyfile(photos / "b.png", target / "two/b.png")
+    monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "no")))
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "unlink", gone)
+    write_folders(target, table, sources, "move")
+    assert done[-2:] == [str(target / "two"), str(photos / "b.png")]
+    assert len(done) == (2 if resumed else 3)
 
 
 HOSTILE = (

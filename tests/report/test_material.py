@@ -50,6 +50,16 @@ def test_features_that_are_gone_or_have_changed(world):
     assert "has changed since" in gather(world.run).missing
 
 
+def test_features_that_moved_with_the_run(world):
+    before = gather(world.run)
+    groups = world.root / "moved"
+    groups.mkdir()
+    world.features.rename(groups / world.features.name)
+    material = gather(world.run.rename(groups / "run"))
+    assert (material.missing, material.own, len(material.spaces)) == ("", True, 1)
+    assert np.array_equal(material.clusters, before.clusters)
+
+
 def test_other_samples_are_assigned_by_the_model(world):
     features, labels = make_blobs(50, seed=3)
     other = write_features(

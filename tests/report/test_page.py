@@ -192,6 +192,13 @@ def test_what_is_gone_is_left_out_and_told(world, capsys, gone):
     assert "headclust fit" in text
 
 
+@pytest.mark.parametrize(("searched", "among"), [(60, ""), (20, " among the 20 images that were looked at")])
+def test_near_duplicates_are_denied_only_of_what_was_searched(material, monkeypatch, searched, among):
+    monkeypatch.setattr(page, "find_twins", lambda *_: page.Twins((), searched))
+    monkeypatch.setattr(page.overview, "warnings", lambda *_: [])
+    assert f"and the features hold no near-duplicates{among}.</p>" in render(material, umap=False)
+
+
 def test_all_is_well_and_nothing_is_told(shared, capsys):
     capsys.readouterr()
     render(gather(shared.run), umap=False)

@@ -16,7 +16,13 @@ def test_a_page_is_written_whole_and_replaced(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda path: path.mkdir(), lambda path: path.write_text("<html>mine</html>"), os.mkfifo]
+    "make",
+    [
+        lambda path: path.mkdir(),
+        lambda path: path.write_text("<html>mine</html>"),
+        lambda path: path.write_text("\n" * 500 + "mine"),
+        os.mkfifo,
+    ],
 )
 def test_nothing_of_the_users_is_replaced(tmp_path, make):
     path = tmp_path / "page.html"
@@ -32,6 +38,14 @@ def test_an_empty_file_may_be_written(tmp_path):
     path = tmp_path / "page.html"
     path.touch()
     assert write_page(path, PAGE).read_text(encoding="utf-8") == PAGE
+
+
+def test_no_file_beside_it_is_written_through(tmp_path):
+    mine = tmp_path / f".page.html.{os.getpid()}.tmp"
+    mine.write_text("precious")
+    write_page(tmp_path / "page.html", PAGE)
+    assert mine.read_text(encoding="utf-8") == "precious"
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted([mine.name, "page.html"])
 
 
 def test_a_place_that_cannot_be(tmp_path):

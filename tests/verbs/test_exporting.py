@@ -109,6 +109,32 @@ def test_features_that_are_gone(run, here, photos, capsys):
     assert "exported without labels: " in capsys.readouterr().err
 
 
+def test_a_folder_of_groups_that_moved(fit, run, here, capsys):
+    # Labels and the report's map were once lost with the old path.
+    groups = here / "groups"
+    groups.mkdir()
+    (groups / "headclust.json").write_text("{}")
+    (here / "photos.h5").rename(groups / "features.h5")
+    inner = fit(groups / "features.h5", method="kmeans", clusters=4, output="groups/run")
+    groups.rename(here / "moved-groups")
+    told = rows(verbs.export(here / "moved-groups", to="csv"))
+    assert [row["label"] for row in told[:5]] == ["", "", "", "dogs", "cats"]
+    assert "exported without labels" not in capsys.readouterr().err
+    assert not inner.exists()
+
+
+def test_exports_of_two_folders_of_groups_do_not_meet(run, here):
+    # Both were once exports/run.csv.
+    made = []
+    for name in ("pets-groups", "photos-groups"):
+        shutil.copytree(run, here / name / "run")
+        (here / name / "headclust.json").write_text("{}")
+        made += [verbs.export(here / name / "run", to="csv"), verbs.export(here / name, to="csv")]
+    assert [path.name for path in made] == ["pets-groups.csv"] * 2 + ["photos-groups.csv"] * 2
+    shutil.copytree(run, here / "photos-groups" / "run-30")
+    assert verbs.export(here / "photos-groups" / "run-30", to="csv").name == "run-30.csv"
+
+
 def test_features_that_changed(run, write, blobs, capsys):
     other = write("photos.h5", blobs.features, sample_ids=[f"x{row}" for row in range(120)], overwrite=True)
     assert "label" not in rows(verbs.export(run, to="csv"))[0]

@@ -76,6 +76,30 @@ def test_the_line_after_predict(fit, write, blobs, blob_file, test_file, capsys)
     )
 
 
+def test_predict_never_replaces_the_assignments_of_a_run(fit, blob_file, test_file, here, monkeypatch):
+    # `-o RUN/assignments.csv` once put other images in the place of the fitted ones, without a word.
+    run, other = fit(blob_file), fit(blob_file, output="other")
+    before = (run / "assignments.csv").read_bytes()
+    (here / "link").symlink_to(run)
+    (here / "p.csv").symlink_to(run / "assignments.csv")
+    monkeypatch.setattr("headclust.verbs.results.assign", None)  # told before anything is computed
+    places = [folder / "assignments.csv" for folder in (run, other, here / "link", run / "predicted" / "..")]
+    (run / "predicted").mkdir()
+    for place in (*places, here / "p.csv"):
+        with pytest.raises(ConflictError, match="holds the assignments of the fitted images: choose another -o"):
+            verbs.predict(run, features=[test_file], output=place)
+    assert (run / "assignments.csv").read_bytes() == before
+    monkeypatch.undo()
+    assert len(rows(verbs.predict(run, features=[test_file], output=here / "elsewhere" / "assignments.csv"))) == 60
+
+
+def test_probes_find_features_that_moved_with_the_run(fit, write, blobs, test_file, here):
+    run = fit(write("groups/x.h5", blobs.features, blobs.labels), output="groups/run")
+    wanted = verbs.evaluate(run, features=[test_file], probes=True)["probes"]
+    (here / "groups").rename(here / "moved")
+    assert verbs.evaluate(here / "moved/run", features=[test_file], probes=True)["probes"] == wanted
+
+
 def test_predict_other_samples(fit, blob_file, test_file):
     run = fit(blob_file)
     csv_file = verbs.predict(run, features=[test_file])

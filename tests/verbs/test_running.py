@@ -2,7 +2,9 @@ import csv
 import dataclasses
 import json
 import os
+import shlex
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from headclust.errors import BusyError, ConflictError, DataError, HeadclustError
 from headclust.verbs import groups, running
 from verbs.conftest import read_config, read_metrics, rows
 
+PAGE = '<!DOCTYPE html><meta name="generator" content="headclust report">'
 BROKEN = {
     "truncated.jpg": "cannot be decoded",
     "text.jpg": "not an image in a format",
@@ -47,7 +50,7 @@ def calls(monkeypatch, small_backbone):
 
     def report(run, *, output=None):
         done.append(("report", run.name))
-        output.write_text("report")
+        output.write_text(PAGE)
         return output
 
     for name, stub in (("load_backbone", load), ("embed_images", embed), ("fit", fitted), ("report", report)):
@@ -147,6 +150,7 @@ def test_another_fit_is_refused_or_replaces_the_old_one(photos, here, calls, opt
     assert found in str(caught.value)
     assert "--overwrite" in str(caught.value)
     assert "headclust fit photos-groups/features.h5" in str(caught.value)
+    assert f"headclust run {photos} --clusters {options.get('clusters', 2)} " in str(caught.value)
     assert tree(here) == before
     assert calls == []
     made = run(photos, **options, overwrite=True)
@@ -169,6 +173,31 @@ def test_another_embedding_is_refused_or_replaces_the_old_one(photos, here, call
     calls.clear()
     run(photos)  # goes on with what is there
     assert calls == []
+
+
+def test_the_command_that_keeps_both_does(here, calls):
+    # The line once named `headclust fit` only, which makes no folder of groups.
+    photos = draw(here / "my photos", [f"{number:02d}.png" for number in range(20)])
+    first = run(photos, views=1)
+    before = tree(first.folder)
+    (here / "my-photos-groups-3").mkdir()
+    (here / "my-photos-groups-3" / "mine.txt").write_text("mine")
+    with pytest.raises(ConflictError) as caught:
+        run(photos, clusters=3, seed=4)
+    told = str(caught.value)
+    words = shlex.split(told[told.index("headclust run") : told.index(", or without embedding")])
+    asked = dict(zip(words[3::2], words[4::2], strict=True))
+    assert words[2] == str(photos)
+    assert asked == {
+        "--views": "1",
+        "--clusters": "3",
+        "--method": "kmeans",
+        "--seed": "4",
+        "-o": "my-photos-groups-3-2",
+    }
+    made = run(photos, clusters=3, seed=4, views=1, output=Path(asked["-o"]))
+    assert read_config(made.run)["settings"]["n_clusters"] == 3
+    assert tree(first.folder) == before
 
 
 def test_more_images_are_told(photos, calls):
@@ -227,6 +256,11 @@ def test_only_broken_files(here, calls):
         (here / "photos" / name).touch()
     with pytest.raises(DataError, match="none of 2 images can be read"):
         run(here / "photos")
+    assert [path.name for path in here.iterdir()] == ["photos"]  # a marked folder was once left
+    (here / "empty").mkdir()
+    with pytest.raises(DataError, match="none of 2 images can be read"):
+        run(here / "photos", output=here / "empty")
+    assert list((here / "empty").iterdir()) == []
 
 
 def test_a_stopped_run_goes_on(photos, here, calls, monkeypatch, capsys):
@@ -257,6 +291,33 @@ def test_a_damaged_run_is_fitted_again_when_told(photos, calls):
     assert [call[0] for call in calls] == ["fit", "report"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_report_that_is_none_of_ours(photos, calls, overwrite):
+    # Any newer file once counted as the report, and --overwrite said so after the run was gone.
+    made = run(photos)
+    made.report.write_text("mine")
+    before = tree(made.folder)
+    calls.clear()
+    with pytest.raises(ConflictError, match=r"report\.html exists and is no report of ours"):
+        run(photos, clusters=3, overwrite=overwrite)
+    with pytest.raises(ConflictError, match=r"report\.html exists and is no report of ours"):
+        run(photos, overwrite=overwrite)
+    assert calls == []
+    assert tree(made.folder) == before
+    made.report.write_text("")
+    run(photos)
+    assert made.report.read_text() == PAGE
+
+
+def test_files_of_the_users_in_the_run_stay(photos, calls):
+    made = run(photos)
+    (made.run / "names.csv").write_text("cluster,name\n")
+    before = tree(made.run)
+    with pytest.raises(ConflictError, match=r"also holds names\.csv, which is not of the run"):
+        run(photos, clusters=3, overwrite=True)
+    assert tree(made.run) == before
+
+
 def test_a_newer_run_gets_a_new_report(photos, calls):
     made = run(photos)
     os.utime(made.report, ns=(0, 0))
@@ -281,6 +342,7 @@ def test_class_folders_say_how_many(here, calls):
         ({"method": "means"}, "unknown method 'means'"),
         ({"clusters": -1}, "n_clusters is -1"),
         ({"seed": -1}, "seed -1"),
+        ({"device": "cuda:9"}, "'cuda:9' is not present"),
         ({"split": "train"}, "it has no splits"),
     ],
 )
