@@ -88,13 +88,8 @@ def fit_transform(features: Tensor, kind: str, *, n_components: int = 256) -> Fe
 def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
     n_components = max(1, min(n_components, len(unit) - 1, unit.shape[1]))
     mean = unit.mean(0)
-    # The covariance in float64, by blocks: repeatable, and no second copy of the features.
-    covariance = torch.zeros(unit.shape[1], unit.shape[1], dtype=torch.float64)
-    for block in torch.split(unit, _ROWS):
-        centered = (block - mean).cpu().double()
-        covariance += centered.T @ centered
-    values, vectors = torch.linalg.eigh(covariance / len(unit))
-    values, vectors = values.flip(0)[:n_components], vectors.flip(1)[:, :n_components]
+    values, vectors = _wide_components(unit - mean) if len(unit) < unit.shape[1] else _components(unit, mean)
+    values, vectors = values[:n_components], vectors[:, :n_components]
     if not values.sum() > _ROUNDING:
         raise DataError(
             "all rows point the same way: nothing is left after pca. Try --method kmeans --set normalize=none."
@@ -104,6 +99,23 @@ def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
     # Contiguous, as it comes back from a file: a product's last bits depend on the memory order.
     matrix = (vectors * signs * scale).float().contiguous().to(unit.device)
     return FeatureTransform(l2=True, mean=mean, matrix=matrix)
+
+
+def _components(unit: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues of the covariance and its eigenvectors (dim, dim), the largest first, float64, on the CPU."""
+    # By blocks: repeatable, and no second copy of the features.
+    covariance = torch.zeros(unit.shape[1], unit.shape[1], dtype=torch.float64)
+    for block in torch.split(unit, _ROWS):
+        centered = (block - mean).cpu().double()
+        covariance += centered.T @ centered
+    values, vectors = torch.linalg.eigh(covariance / len(unit))
+    return values.flip(0), vectors.flip(1)
+
+
+def _wide_components(centered: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of fewer rows than dimensions, most of whose covariance has no eigenvalue but zero: solvers can fail."""
+    _, roots, vectors = torch.linalg.svd(centered.cpu().double(), full_matrices=False)
+    return roots.square() / len(centered), vectors.T
 
 
 class Assignment(NamedTuple):

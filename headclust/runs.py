@@ -35,6 +35,7 @@ from headclust.progress import printable
 
 FORMAT = "headclust-run"
 FORMAT_VERSION = 3
+GROUPS_MARK = "headclust.json"  # what the folder of `headclust run` is known by
 FILES = ("config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv", "seen.safetensors")
 _ADDED = ("predicted", "report.html")  # by other commands, and made anew by them
 _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # file managers leave these where a person has looked
@@ -166,7 +167,8 @@ def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
 
 def find_run(path: Path) -> Path:
     """`path`, or the run folder in it, where `path` is the folder that `headclust run` makes everything in."""
-    return path / "run" if not is_run(path) and is_run(path / "run") else path
+    is_groups = (path / GROUPS_MARK).is_file() and not is_run(path)
+    return path / "run" if is_groups and is_run(path / "run") else path
 
 
 def read_run(path: Path) -> Run:

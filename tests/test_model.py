@@ -250,3 +250,15 @@ def test_speakers_there_are_not_make_no_model(choir, speaking):
     tensors = {**choir.tensors(), "speaking": torch.tensor(speaking)}
     with pytest.raises(FileFormatError, match="do not make a model"):
         ClusterModel.from_tensors(tensors)
+
+
+@pytest.mark.parametrize("n_samples", [2, 5, 30])
+def test_components_of_fewer_rows_than_dimensions(n_samples):
+    """Once the covariance of five rows of 1,280 numbers, most of whose eigenvalues are zero, had no solution."""
+    rows = torch.randn(n_samples, 1280, generator=torch.Generator().manual_seed(0)).relu()
+    found = fit_transform(rows, "pca")(rows).double()
+    unit = torch.nn.functional.normalize(rows, dim=1).double()
+    wanted = PCA(n_samples - 1, svd_solver="full").fit_transform(unit.numpy())
+    wanted = torch.from_numpy(wanted) * (n_samples - 1) ** 0.5 / wanted.var(0).sum() ** 0.5
+    assert found.shape == (n_samples, n_samples - 1)
+    torch.testing.assert_close(found.abs(), wanted.abs(), rtol=1e-4, atol=1e-4)

@@ -267,10 +267,14 @@ def test_what_is_no_run(tmp_path):
 
 def test_the_folder_of_groups_stands_for_the_run_in_it(tmp_path):
     inner = write(tmp_path / "photos-groups" / "run")
+    with pytest.raises(DataError, match="photos-groups: not a run folder"):
+        runs.read_run(tmp_path / "photos-groups")
+    (tmp_path / "photos-groups" / runs.GROUPS_MARK).write_text("{}")
     assert runs.read_run(tmp_path / "photos-groups").path == inner
     assert runs.read_config(tmp_path / "photos-groups")["seed"] == 3
     outer = write(tmp_path / "outer")
     write(outer / "run")
+    (outer / runs.GROUPS_MARK).write_text("{}")
     assert runs.read_run(outer).path == outer  # a run is itself, whatever lies in it
 
 

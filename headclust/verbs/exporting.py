@@ -22,7 +22,6 @@ from headclust.export import (
 )
 from headclust.naming import as_written, file_name
 from headclust.progress import note, printable
-from headclust.verbs.groups import MARK
 
 EXPORTS_FOLDER = Path("exports")
 FORMATS = (*FILES, "folders")
@@ -91,7 +90,7 @@ def export(
 def _name(run: Path) -> str:
     """What tells a run from others: its folder's name, or for the `run` of a folder of groups that one's."""
     folder = run.resolve()
-    return folder.parent.name if folder.name == "run" and (folder.parent / MARK).is_file() else folder.name
+    return folder.parent.name if folder.name == "run" and (folder.parent / runs.GROUPS_MARK).is_file() else folder.name
 
 
 def _check_place(path: Path, run: Path) -> None:

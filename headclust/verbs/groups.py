@@ -13,9 +13,9 @@ from headclust.datasets import ImageSet
 from headclust.errors import ConflictError
 from headclust.naming import file_name
 from headclust.progress import printable
+from headclust.runs import GROUPS_MARK
 
 FORMAT, FORMAT_VERSION = "headclust-groups", 1
-MARK = "headclust.json"
 _LONGEST_NAME = 200  # bytes: file systems take 255
 
 
@@ -56,7 +56,7 @@ def mark_folder(images: ImageSet, folder: Path) -> None:
         if _owner(folder) != _identity(images):
             folder.mkdir(parents=True, exist_ok=True)
             mark = {"format": FORMAT, "format_version": FORMAT_VERSION, **_identity(images)}
-            write_whole(folder / MARK, (json.dumps(mark, indent=2) + "\n").encode())
+            write_whole(folder / GROUPS_MARK, (json.dumps(mark, indent=2) + "\n").encode())
 
 
 @contextmanager
@@ -72,8 +72,8 @@ def marked_folder(images: ImageSet, folder: Path) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(OSError):  # what went wrong is told already
-            if [path.name for path in folder.iterdir()] == [MARK]:
-                (folder / MARK).unlink()
+            if [path.name for path in folder.iterdir()] == [GROUPS_MARK]:
+                (folder / GROUPS_MARK).unlink()
                 if not was_there:
                     folder.rmdir()
         raise
@@ -112,7 +112,7 @@ def _identity(images: ImageSet) -> dict[str, str]:
 def _owner(folder: Path) -> dict[str, str]:
     """The source and split a folder is marked with; empty where it is not."""
     try:
-        mark = json.loads((folder / MARK).read_bytes())
+        mark = json.loads((folder / GROUPS_MARK).read_bytes())
     except (OSError, ValueError):
         return {}
     if not isinstance(mark, dict) or mark.get("format") != FORMAT:

@@ -1,6 +1,7 @@
 import shlex
 import subprocess
 
+import click
 import pytest
 
 from headclust import verbs
@@ -16,7 +17,9 @@ def parsed(line):
     """A command's options, as the command line reads them."""
     program, name, *arguments = shlex.split(line)
     assert program == "headclust"
-    return name, cli.commands[name].make_context(name, arguments).params
+    # With the group's settings: a command remembers the first help option it had.
+    group = click.Context(cli, info_name="headclust", **cli.context_settings)
+    return name, cli.commands[name].make_context(name, arguments, parent=group).params
 
 
 def test_the_fit_is_repeated(world):

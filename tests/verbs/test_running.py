@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headclust import backbones, load_features, verbs
+from headclust import backbones, load_features, runs, verbs
 from headclust.errors import BusyError, ConflictError, DataError, HeadclustError, SettingError
 from headclust.verbs import groups, running
 from verbs.conftest import read_config, read_metrics, rows
@@ -481,7 +481,7 @@ def test_the_folders_name_can_be_anything(here, calls, name):
 def test_a_mark_that_makes_no_sense_is_none(photos, calls):
     folder = run(photos).folder
     for text in ("", "[]", '{"format": "other"}', "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")):
-        (folder / groups.MARK).write_text(text)
+        (folder / runs.GROUPS_MARK).write_text(text)
         with pytest.raises(ConflictError, match="was not made by headclust run"):
             run(photos, output=folder)
 
