@@ -6,7 +6,7 @@ in [-1, 1].
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, nor
 from headclust.errors import DataError
 
 Ints = NDArray[np.int64]
+LARGE = 3  # times its even share: a cluster that has swallowed others
 
 
 def confusion(assignments: Ints, labels: Ints) -> Ints:
@@ -104,3 +105,12 @@ def describe(assignments: Ints, n_clusters: int) -> dict[str, float | int]:
         "largest_share": float(shares.max()),
         "entropy": entropy,
     }
+
+
+def warnings_of(described: Mapping[str, float]) -> list[str]:
+    """What `describe` found that says a fit has collapsed, in a sentence each; nothing where it has not."""
+    used, wanted, largest = (described[name] for name in ("clusters_used", "n_clusters", "largest_share"))
+    found = [f"only {used} of {wanted} clusters are used."] if used < wanted else []
+    if largest > LARGE / wanted:
+        found.append(f"one cluster holds {largest:.0%} of the samples, more than {LARGE} times its even share.")
+    return found

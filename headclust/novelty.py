@@ -23,7 +23,7 @@ from torch import Tensor
 
 from headclust.cache import Features
 from headclust.errors import FileFormatError
-from headclust.seeding import torch_generator
+from headclust.seeding import SEEN_STREAM, torch_generator
 
 UNUSUAL = 0.99  # novelty from which on an image is said to look unlike anything seen
 _NUMBERS = 1 << 21  # kept at most, of float16: 4 MB
@@ -31,7 +31,6 @@ _FEWEST, _MOST = 256, 4_096  # rows kept, however wide or narrow they are
 _NEAREST = 3
 _ROWS = 4_096
 _ROUNDING = 1e-6  # of the squared distance of unit rows: nearer ones are the same
-_STREAM = 6  # seeding.py has those before
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def keep(spaces: Sequence[Features], seed: int) -> Seen:
     limit = min(_MOST, max(_FEWEST, _NUMBERS // width))
     numbers = torch.arange(n_samples)
     if n_samples > limit:
-        numbers = torch.randperm(n_samples, generator=torch_generator(seed, _STREAM))[:limit].sort().values
+        numbers = torch.randperm(n_samples, generator=torch_generator(seed, SEEN_STREAM))[:limit].sort().values
     return Seen(numbers, tuple(F.normalize(space.rows(numbers), dim=1).half() for space in spaces))
 
 

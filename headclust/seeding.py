@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 # What a stream is for, the first number after the seed: no two purposes share one.
-HEAD_STREAM, BATCH_STREAM, RESTART_STREAM, VIEW_STREAM, OBJECTIVE_STREAM = 1, 2, 3, 4, 5
+HEAD_STREAM, BATCH_STREAM, RESTART_STREAM, VIEW_STREAM, OBJECTIVE_STREAM, SEEN_STREAM = 1, 2, 3, 4, 5, 6
 
 
 def stream_seed(seed: int, *stream: int) -> int:

@@ -23,6 +23,7 @@ from headclust.device import resolve_device
 from headclust.estimators.refusal import InputError, check_kind, check_whole, value_errors
 from headclust.estimators.summary import summary
 from headclust.methods import configure, find_preset
+from headclust.metrics import warnings_of
 from headclust.model import ClusterModel
 from headclust.spaces import check_alike, fingerprint, load_spaces
 from headclust.trials import check_neighbors, run_trial
@@ -106,7 +107,8 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         self.head_labels_, self.history_ = result.head_assignments, result.history
         self.model_, self.report_, self.seed_ = result.model, trial.report, seed
         self._fitted_on, self._n_features_out = fingerprint(space), result.model.n_clusters
-        _warn_of_collapse(trial.report)
+        for told in warnings_of(trial.report):
+            warnings.warn(told, ConvergenceWarning, stacklevel=2)
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -196,12 +198,3 @@ def _probabilities(model: ClusterModel, rows: torch.Tensor) -> NDArray[np.float3
     speaking = list(model.speaking)
     blocks = [model.probs(block)[speaking].mean(0) for block in torch.split(rows, n_rows)]
     return torch.cat(blocks).numpy()
-
-
-def _warn_of_collapse(report: Mapping[str, Any]) -> None:
-    used, wanted = report["clusters_used"], report["n_clusters"]
-    if used < wanted:
-        warnings.warn(f"only {used} of {wanted} clusters are used.", ConvergenceWarning, stacklevel=3)
-    elif report["largest_share"] > 3 / wanted:
-        told = f"one cluster holds {report['largest_share']:.0%} of the samples, more than 3 times its even share."
-        warnings.warn(told, ConvergenceWarning, stacklevel=3)

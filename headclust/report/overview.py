@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from headclust.metrics import LARGE
 from headclust.report.images import Source, Thumbnails
 from headclust.report.material import Material
 from headclust.report.twins import Twins
 
 _BINS = 20
-_LARGE = 3  # times its even share, as `headclust fit` warns
 _MANY = 0.2  # share of unsure images that is worth a warning
 _LISTED = 30  # clusters that a warning names
 
@@ -124,10 +124,10 @@ def _of_sizes(material: Material) -> list[Remark]:
                 "warn", f"{unused} of {n_clusters} clusters hold no image:", "fewer groups were found than asked for."
             )
         )
-    large = np.flatnonzero(sizes > _LARGE * n_samples / n_clusters).tolist()
+    large = np.flatnonzero(sizes > LARGE * n_samples / n_clusters).tolist()
     if large:
         what = "A cluster is" if len(large) == 1 else f"{len(large)} clusters are"
-        text = f"more than {_LARGE} times as large as an even share:"
+        text = f"more than {LARGE} times as large as an even share:"
         found.append(Remark("warn", what, text, tuple(large[:_LISTED]), len(large) > _LISTED))
     return found
 

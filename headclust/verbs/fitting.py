@@ -11,6 +11,7 @@ from headclust.cache import load_features
 from headclust.device import description, resolve_device
 from headclust.errors import SettingError
 from headclust.methods import configure, find_preset, settings
+from headclust.metrics import warnings_of
 from headclust.progress import note
 from headclust.provenance import versions
 from headclust.spaces import check_alike, fingerprint, load_spaces, newest_features, reload_spaces
@@ -87,7 +88,8 @@ def fit(
     chosen_device = resolve_device(device)
     trial = run_trial(spaces, method, recipe, seed, device=chosen_device, tests=tests)
     result, report = trial.result, trial.report
-    _warn_of_collapse(report)
+    for told in warnings_of(report):
+        note(f"warning: {told}")
     return runs.write_run(
         output or runs.unique_path(default),  # looked up again: another fit may have taken the name meanwhile
         config={
@@ -106,11 +108,3 @@ def fit(
         seen=novelty.keep(spaces, seed),
         overwrite=overwrite,
     )
-
-
-def _warn_of_collapse(report: Mapping[str, Any]) -> None:
-    used, wanted, largest = report["clusters_used"], report["n_clusters"], report["largest_share"]
-    if used < wanted:
-        note(f"warning: only {used} of {wanted} clusters are used.")
-    if largest > 3 / wanted:
-        note(f"warning: one cluster holds {largest:.0%} of the samples, more than 3 times its even share.")

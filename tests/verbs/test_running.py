@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from headclust import backbones, load_features, runs, verbs
+from headclust.datasets import open_source
 from headclust.errors import BusyError, ConflictError, DataError, HeadclustError, SettingError
-from headclust.verbs import groups, running
+from headclust.verbs import groups, steps
 from verbs.conftest import read_config, read_metrics, rows
 
 PAGE = '<!DOCTYPE html><meta name="generator" content="headclust report">'
@@ -35,7 +36,7 @@ def small_backbone():
 def calls(monkeypatch, small_backbone):
     """What was really done, step by step; the report is a stub."""
     done = []
-    embed_images, fit = running.embed_images, running.fit
+    embed_images, fit = steps.embed_images, steps.fit
 
     def load(name, **_):
         return dataclasses.replace(small_backbone, name=name)
@@ -54,8 +55,8 @@ def calls(monkeypatch, small_backbone):
         return output
 
     for name, stub in (("load_backbone", load), ("embed_images", embed), ("fit", fitted), ("report", report)):
-        monkeypatch.setattr(running, name, stub)
-    monkeypatch.setattr(running, "PREFERRED", ("efficientnet_lite0",))
+        monkeypatch.setattr(steps, name, stub)
+    monkeypatch.setattr(steps, "PREFERRED", ("efficientnet_lite0",))
     return done
 
 
@@ -270,7 +271,7 @@ def test_a_stopped_run_goes_on(photos, here, calls, monkeypatch, capsys):
     wanted = run(photos, output=here / "whole")
     for step in ("embed_images", "fit", "report"):
         with monkeypatch.context() as patch:
-            patch.setattr(running, step, stop)
+            patch.setattr(steps, step, stop)
             with pytest.raises(KeyboardInterrupt):
                 run(photos, output=here / "stopped")
         told = "stopped after embedding: the same command goes on from there" in capsys.readouterr().err
@@ -376,7 +377,7 @@ def test_the_default_groups_a_handful(here, calls, n_images, clusters):
 def test_views_are_for_folders_they_pay_in(photos, here, calls, monkeypatch):
     run(photos)
     assert calls[0] == ("embed", "efficientnet_lite0", 2)
-    monkeypatch.setattr(running, "MOST_WITH_VIEWS", 19)
+    monkeypatch.setattr(steps, "MOST_WITH_VIEWS", 19)
     calls.clear()
     run(photos)  # as it was begun
     assert calls == []
@@ -388,7 +389,7 @@ def test_views_are_for_folders_they_pay_in(photos, here, calls, monkeypatch):
 def test_work_that_was_begun_goes_on_with_its_own_model_and_views(photos, here, calls, monkeypatch):
     folder = here / "photos-groups"
     staging = folder / "features.h5.partial"
-    groups.mark_folder(running.open_source(str(photos)), folder)
+    groups.mark_folder(open_source(str(photos)), folder)
     staging.mkdir()
     (staging / "plan.json").write_text(json.dumps({"backbone": "efficientnet_lite2", "n_views": 1}))
     with pytest.raises(ConflictError, match="was begun with other settings"):
@@ -405,9 +406,9 @@ def test_the_default_model_is_the_better_of_those_at_hand(monkeypatch):
         ({"efficientnet_lite0"}, "lite0"),
         (set(), "lite0"),
     ):
-        monkeypatch.setattr(running, "list_backbones", lambda names=names, **_: [{"name": name} for name in names])
-        assert running._packaged() == f"efficientnet_{wanted}"
-    assert set(running.PREFERRED) <= set(backbones.CATALOG)
+        monkeypatch.setattr(steps, "list_backbones", lambda names=names, **_: [{"name": name} for name in names])
+        assert steps._packaged() == f"efficientnet_{wanted}"
+    assert set(steps.PREFERRED) <= set(backbones.CATALOG)
 
 
 def test_somebody_else_at_work_is_not_overwritten(photos, calls, monkeypatch):
@@ -415,7 +416,7 @@ def test_somebody_else_at_work_is_not_overwritten(photos, calls, monkeypatch):
         calls.append(options.get("overwrite"))
         raise BusyError("another process")
 
-    monkeypatch.setattr(running, "embed_images", busy)
+    monkeypatch.setattr(steps, "embed_images", busy)
     with pytest.raises(BusyError):
         run(photos, overwrite=True)
     assert calls == [None]
@@ -493,8 +494,8 @@ def test_a_place_that_cannot_be_written(photos, here, calls):
 
 
 def test_the_report_is_the_real_one(photos, monkeypatch, small_backbone):
-    monkeypatch.setattr(running, "load_backbone", lambda name, **_: dataclasses.replace(small_backbone, name=name))
-    monkeypatch.setattr(running, "report", partial(running.report, umap=False))  # compiling it takes half a minute
+    monkeypatch.setattr(steps, "load_backbone", lambda name, **_: dataclasses.replace(small_backbone, name=name))
+    monkeypatch.setattr(steps, "report", partial(steps.report, umap=False))  # compiling it takes half a minute
     made = run(photos)
     page = made.report.read_text()
     assert page.startswith("<!")
