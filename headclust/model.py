@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -118,6 +119,11 @@ def _wide_components(centered: Tensor) -> tuple[Tensor, Tensor]:
     return roots.square() / len(centered), vectors.T
 
 
+def side_by_side(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of several spaces as rows of one, (..., sum of dims), of unit length where those of every space are."""
+    return torch.cat(list(rows), dim=-1) / math.sqrt(len(rows)) if len(rows) > 1 else rows[0]
+
+
 class Assignment(NamedTuple):
     """What a model says of samples.
 
@@ -138,7 +144,7 @@ class ClusterModel:
 
     Attributes:
         transforms: One a space, applied to its features first.
-        heads: All fitted heads, of a kind in HEADS.
+        heads: All fitted heads, of a kind in HEADS. They take as many spaces as there are, or one: all side by side.
         speaking: The heads that speak: one, or several whose probabilities are averaged, and whose clusters then have
             to be named alike.
         temperature: Of the softmax that turns their logits into probabilities.
@@ -152,7 +158,8 @@ class ClusterModel:
     @torch.no_grad()
     def probs(self, *spaces: Tensor) -> Tensor:
         """Cluster probabilities of every head, (heads, n_samples, clusters), for (n_samples, feature_dim) a space."""
-        inputs = [transform(space)[None] for transform, space in zip(self.transforms, spaces, strict=True)]
+        rows = [transform(space)[None] for transform, space in zip(self.transforms, spaces, strict=True)]
+        inputs = rows if len(self.heads.input_dims) > 1 else [side_by_side(rows)]
         return torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
 
     def assign(self, *spaces: Tensor) -> Assignment:
@@ -222,7 +229,9 @@ class ClusterModel:
                     state.setdefault(kind, {})[key] = tensor
             ((kind, values),) = state.items()
             heads = HEADS[kind].from_state(values).eval()
-            transforms = tuple(_transform(tensors, space, width) for space, width in enumerate(heads.input_dims))
+            n_spaces = sum(name.startswith("transforms.") and name.endswith(".l2") for name in tensors)
+            transforms = tuple(_transform(tensors, space) for space in range(n_spaces))
+            _check_widths(transforms, heads.input_dims)
             model = cls(transforms, heads, tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item()))
             if not (model.speaking and set(model.speaking) <= set(range(model.n_heads))):
                 raise ValueError(f"of {model.n_heads} heads {list(model.speaking)} speak")
@@ -231,12 +240,25 @@ class ClusterModel:
             raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
 
 
-def _transform(tensors: Mapping[str, Tensor], space: int, width: int) -> FeatureTransform:
-    """The transform of one space, whose heads take `width` dimensions."""
+def _transform(tensors: Mapping[str, Tensor], space: int) -> FeatureTransform:
+    """The transform of one space."""
     parts = {name: tensors.get(f"transforms.{space}.{name}") for name in _PARTS}
     l2, unit = (bool(tensors[f"transforms.{space}.{name}"].item()) for name in _NORMALIZED)
-    transform = FeatureTransform(l2=l2, unit=unit, **parts)
-    widths = [tensor.shape[-1] for tensor in parts.values() if tensor is not None]
-    if widths and widths[-1] != width:
-        raise ValueError(f"the transform gives {widths[-1]} dimensions, the heads take {width}")
-    return transform
+    return FeatureTransform(l2=l2, unit=unit, **parts)
+
+
+def _check_widths(transforms: Sequence[FeatureTransform], taken: Sequence[int]) -> None:
+    """Compares what transforms give with what heads take, as far as the transforms have a width of their own."""
+    given = [_width(transform) for transform in transforms]
+    if len(taken) == 1 and given:
+        given = [None if None in given else sum(width or 0 for width in given)]
+    if len(given) != len(taken):
+        raise ValueError(f"{len(given)} transforms, and heads of {len(taken)} spaces")
+    for width, wanted in zip(given, taken, strict=True):
+        if width not in (None, wanted):
+            raise ValueError(f"the transform gives {width} dimensions, the heads take {wanted}")
+
+
+def _width(transform: FeatureTransform) -> int | None:
+    parts = [getattr(transform, name) for name in _PARTS]
+    return next((tensor.shape[-1] for tensor in reversed(parts) if tensor is not None), None)

@@ -138,6 +138,12 @@ class Stage:
         OPTIMIZERS[self.optimizer]([_NOTHING], [], lr=1.0, **self.optimizer_settings)
 
     @property
+    def several_spaces(self) -> bool:
+        """Whether it takes more than one feature space."""
+        several: bool = HEADS[self.head].several_spaces
+        return several
+
+    @property
     def unused(self) -> frozenset[str]:
         """Fields that mean nothing with this stage's objective."""
         objective = build_objective(self, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0)

@@ -43,6 +43,21 @@ def blobs() -> Blobs:
     return made
 
 
+@pytest.fixture(scope="session")
+def halves() -> tuple[Blobs, Blobs]:
+    """Two spaces of 160 samples of four groups, of which one tells the first two from the last two, the other even
+    from odd: not to be changed."""
+    generator, labels = np.random.default_rng(0), np.arange(160) % 4
+    centers = np.random.default_rng(5).normal(size=(2, 2, 10)) * 1.5
+    made = [
+        Blobs((centers[space][side] + generator.normal(size=(160, 10))).astype(np.float32), labels)
+        for space, side in enumerate((labels // 2, labels % 2))
+    ]
+    for one in made:
+        one.features.setflags(write=False)
+    return made[0], made[1]
+
+
 @pytest.fixture
 def write(tmp_path):
     """Writes a feature file below the test's own folder: write(name, features, labels=None, **more) -> path."""

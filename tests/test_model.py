@@ -8,8 +8,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from headclust import model as model_module
 from headclust.errors import DataError, FileFormatError, SettingError
-from headclust.heads import CentroidHeads, HeadEnsemble
-from headclust.model import TRANSFORMS, ClusterModel, FeatureTransform, fit_transform
+from headclust.heads import CentroidHeads, HeadEnsemble, TaskHeads
+from headclust.model import TRANSFORMS, ClusterModel, FeatureTransform, fit_transform, side_by_side
 
 
 @pytest.fixture
@@ -262,3 +262,37 @@ def test_components_of_fewer_rows_than_dimensions(n_samples):
     wanted = torch.from_numpy(wanted) * (n_samples - 1) ** 0.5 / wanted.var(0).sum() ** 0.5
     assert found.shape == (n_samples, n_samples - 1)
     torch.testing.assert_close(found.abs(), wanted.abs(), rtol=1e-4, atol=1e-4)
+
+
+def test_one_space_stands_beside_nothing(features):
+    assert side_by_side([features]) is features
+
+
+def test_several_spaces_side_by_side_keep_unit_length(features):
+    rows = [torch.nn.functional.normalize(part, dim=-1) for part in (features, features[:, :3], features[:, 2:])]
+    joined = side_by_side(rows)
+    assert joined.shape == (120, 25)
+    torch.testing.assert_close(joined.norm(dim=-1), torch.ones(120))
+    torch.testing.assert_close(joined @ joined.T, sum(part @ part.T for part in rows) / 3)
+
+
+@pytest.mark.parametrize(
+    ("dims", "width", "wrong"),
+    [
+        ((3,), 4, "the transform gives 3 dimensions, the heads take 4"),
+        ((3, 2), 4, "the transform gives 5 dimensions, the heads take 4"),
+        ((3, 2), 3, "the transform gives 5 dimensions, the heads take 3"),
+    ],
+)
+def test_transforms_that_do_not_fit_the_heads_make_no_model(features, dims, width, wrong):
+    transforms = tuple(fit_transform(features, "pca", n_components=dim) for dim in dims)
+    tensors = ClusterModel(transforms, some_heads("mlp", width), (0,), 1.0).tensors()
+    with pytest.raises(FileFormatError, match=wrong):
+        ClusterModel.from_tensors(tensors)
+
+
+def test_as_many_transforms_as_the_heads_take_spaces(features):
+    heads = TaskHeads(feature_dims=(3, 3, 3), n_clusters=5, n_heads=2, seed=0)
+    transforms = tuple(fit_transform(features, "pca", n_components=3) for _ in range(2))
+    with pytest.raises(FileFormatError, match="2 transforms, and heads of 3 spaces"):
+        ClusterModel.from_tensors(ClusterModel(transforms, heads, (0,), 1.0).tensors())

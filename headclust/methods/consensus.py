@@ -2,7 +2,8 @@
 
 In five parts; what each is worth is in docs/default.md:
 
-1. Directions in which samples that belong together differ are made to count less (`headclust.nuisance`).
+1. Directions in which samples that belong together differ are made to count less (`headclust.nuisance`), in each
+   feature space; several stand side by side then.
 2. Partitions of the samples: cuts of several neighbor graphs, each from another number of eigenvectors.
 3. A linear head learns each partition, in closed form.
 4. TEMI refines the heads together. A head under which neighbors agreed better before is taken back.
@@ -24,7 +25,7 @@ from headclust.cache import Features
 from headclust.heads.linear import LinearHeads
 from headclust.methods.consensus_start import GRAPHS, Partitions, find_partitions, find_space, usable_neighbors
 from headclust.methods.result import FitResult, check_fit, conclude
-from headclust.model import ClusterModel, FeatureTransform
+from headclust.model import ClusterModel, FeatureTransform, side_by_side
 from headclust.neighbors import nearest_neighbors
 from headclust.progress import note
 from headclust.sampling import Samples
@@ -72,22 +73,23 @@ def fit(
     """Fits the default; docs/default.md says why it is what it is.
 
     Args:
-        spaces: The feature space; exactly one.
+        spaces: Feature spaces of the same samples: one or several.
         recipe: The partitions, their n_clusters resolved, and the stage that refines the heads; a length of 0 leaves
             that one out.
         seed: The fit's seed.
         device: Where to compute; the CPU by default. Eigenvectors and k-means are computed on the CPU.
 
     Raises:
-        SettingError: More than one space, or a number of clusters that is not possible.
+        SettingError: A number of clusters that is not possible.
         DataError: A single sample, or samples that are all alike.
     """
-    check_fit(spaces, recipe, at_least=2)
-    (space,), (first, refinement) = spaces, recipe
+    check_fit(spaces, recipe, at_least=2, several=True)
+    first, refinement = recipe
     device = device or torch.device("cpu")
-    drawn = _draw(space.n_samples, first, seed)
-    transform = find_space(space, first, drawn, device)
-    rows = transform(space.rows(drawn).to(device))
+    drawn = _draw(spaces[0].n_samples, first, seed)
+    transforms = tuple(find_space(space, first, drawn, device) for space in spaces)
+    seen = zip(transforms, spaces, strict=True)
+    rows = side_by_side([transform(space.rows(drawn).to(device)) for transform, space in seen])
     k = usable_neighbors(first.n_neighbors, len(rows), first.n_clusters)
     widest = min(math.ceil(k * GRAPHS[-1]), len(rows) - 1)
     graph = nearest_neighbors(rows, widest)
@@ -120,8 +122,10 @@ def fit(
         speaking = speaking[:1]
     if len(speaking) > 1:
         _rename_(trained.heads, ensemble.common_names(said[speaking], first.n_clusters, start=0), speaking)
-    model = ClusterModel((transform,), trained.heads, tuple(speaking), temperature)
-    return conclude(model, space.all().to(device), losses=[-score for score in scores], history=history)
+    model = ClusterModel(transforms, trained.heads, tuple(speaking), temperature)
+    return conclude(
+        model, *(space.all().to(device) for space in spaces), losses=[-score for score in scores], history=history
+    )
 
 
 def _draw(n_samples: int, stage: Partitions, seed: int) -> NDArray[np.int64] | slice:

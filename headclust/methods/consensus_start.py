@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -87,6 +88,8 @@ class Partitions:
     tries: int = 6
     guard: bool = True
     choose_by: str = "consensus"
+
+    several_spaces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

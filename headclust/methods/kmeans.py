@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import faiss
 import numpy as np
@@ -17,7 +17,7 @@ from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.heads.centroids import CentroidHeads
 from headclust.methods.result import FitResult, check_fit, conclude
-from headclust.model import ClusterModel, FeatureTransform, fit_transform
+from headclust.model import ClusterModel, FeatureTransform, fit_transform, side_by_side
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
 
@@ -43,6 +43,8 @@ class Lloyd:
     max_iter: int = 300
     tolerance: float = 1e-5
 
+    several_spaces: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for name, least in (("n_clusters", 0), ("n_heads", 1), ("max_iter", 1), ("tolerance", 0)):
             if not getattr(self, name) >= least:
@@ -65,28 +67,28 @@ def fit(
     thread finishes first. It is not the faster of the two here: docs/benchmarks.md.
 
     Args:
-        spaces: The feature space; exactly one.
+        spaces: Feature spaces of the same samples: one or several, which then stand side by side.
         recipe: One stage, its n_clusters resolved.
         seed: The fit's seed; restart r draws from its own stream.
         device: Not used, faiss computes on the CPU.
 
     Raises:
-        SettingError: More than one space or stage, or a number of clusters that is not possible.
+        SettingError: A number of clusters that is not possible.
     """
-    check_fit(spaces, recipe, at_least=1)
-    (space,), (stage,) = spaces, recipe
-    features = space.all()
-    transform = fit_transform(features, stage.normalize)
-    points = np.ascontiguousarray(transform(features).numpy())
+    check_fit(spaces, recipe, at_least=1, several=True)
+    (stage,) = recipe
+    plain = [space.all() for space in spaces]
+    transforms = tuple(fit_transform(features, stage.normalize) for features in plain)
+    points = side_by_side([transform(features) for transform, features in zip(transforms, plain, strict=True)])
     found = restarts(
-        points,
+        np.ascontiguousarray(points.numpy()),
         stage.n_clusters,
         n_heads=stage.n_heads,
         max_iter=stage.max_iter,
         tolerance=stage.tolerance,
         seed=seed,
     )
-    return conclude_centroids(found, transform, features)
+    return conclude_centroids(found, transforms, *plain)
 
 
 class Restart(NamedTuple):
@@ -155,11 +157,11 @@ def _lloyd(
     return Restart(torch.from_numpy(centroids), nearest[:, 0].astype(np.int64), float(distances.sum(dtype=np.float64)))
 
 
-def conclude_centroids(found: list[Restart], transform: FeatureTransform, features: Tensor) -> FitResult:
-    """The result of restarts on transformed `features` (n_samples, feature_dim): the lowest inertia speaks."""
+def conclude_centroids(found: list[Restart], transforms: tuple[FeatureTransform, ...], *spaces: Tensor) -> FitResult:
+    """The result of restarts on transformed rows, (n_samples, feature_dim) a space: the lowest inertia speaks."""
     inertias = [restart.inertia for restart in found]
-    scale = (torch.tensor(inertias) / len(features)).clamp_min(torch.finfo(torch.float32).tiny)
+    scale = (torch.tensor(inertias) / len(spaces[0])).clamp_min(torch.finfo(torch.float32).tiny)
     heads = CentroidHeads(centroids=torch.stack([restart.centroids for restart in found]), scale=scale)
-    model = ClusterModel((transform,), heads, (ensemble.choose(inertias),), temperature=1.0)
+    model = ClusterModel(transforms, heads, (ensemble.choose(inertias),), temperature=1.0)
     history = [{"restart": restart, "inertia": inertia} for restart, inertia in enumerate(inertias)]
-    return conclude(model, features, losses=inertias, history=history)
+    return conclude(model, *spaces, losses=inertias, history=history)

@@ -54,7 +54,8 @@ def check_fit(spaces: tuple[Features, ...], recipe: tuple[Any, ...], *, at_least
     """
     if len(spaces) != 1 and not (several and spaces):
         raise SettingError(
-            f"this method takes one feature file: found {len(spaces)}. turtle's heads (task) take several."
+            f"this method takes one feature file: found {len(spaces)}. consensus (the default), kmeans and turtle's "
+            "heads (task) take several."
         )
     n_samples, n_clusters = spaces[0].n_samples, recipe[0].n_clusters
     if n_samples < at_least:

@@ -73,4 +73,4 @@ def fit(
         seed=seed,
         spherical=True,
     )
-    return conclude_centroids(found, transform, features)
+    return conclude_centroids(found, (transform,), features)

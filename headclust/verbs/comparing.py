@@ -15,7 +15,6 @@ from sklearn.metrics import adjusted_rand_score
 from headclust.cache import Features, load_features
 from headclust.device import resolve_device
 from headclust.errors import DataError, HeadclustError, SettingError
-from headclust.heads import HEADS
 from headclust.methods import configure, find_preset
 from headclust.progress import note
 from headclust.spaces import check_alike, fingerprint, load_spaces, newest_features
@@ -135,8 +134,7 @@ def _load(
 
 
 def _takes_several(recipe: tuple[Any, ...]) -> bool:
-    head = getattr(recipe[0], "head", None)
-    return bool(head and HEADS[head].several_spaces)
+    return getattr(recipe[0], "several_spaces", False)
 
 
 def _entry(name: str, reports: Mapping[str, Mapping[int, Mapping[str, Any]]], *, tested: bool) -> dict[str, Any]:

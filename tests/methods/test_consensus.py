@@ -460,11 +460,47 @@ def test_fewer_vectors_than_the_fewest():
         Partitions(fewest_vectors=3, most_vectors=2)
 
 
-def test_one_space_two_samples_and_a_number_of_clusters(blobs):
-    features = Features.from_array(blobs.features)
-    recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4})
-    with pytest.raises(SettingError, match="takes one feature file: found 2"):
-        METHODS["consensus"]((features, features), recipe, 0)
+def fit_several(*spaces, **changes):
+    recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK, **changes})
+    return METHODS["consensus"](spaces, recipe, 0)
+
+
+def test_several_spaces_say_together_what_none_says_alone(halves):
+    spaces = [Features.from_array(one.features) for one in halves]
+    assert max(accuracy(fit_several(space).assignments, halves[0].labels) for space in spaces) < 0.75
+    result = fit_several(*spaces)
+    assert accuracy(result.assignments, halves[0].labels) > 0.95
+    # Each is whitened by its own pairs; heads take them side by side.
+    (first, _), rows = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK}), []
+    for transform, space in zip(result.model.transforms, spaces, strict=True):
+        wanted = find_space(space, first, slice(None), torch.device("cpu"))
+        assert torch.equal(transform.matrix, wanted.matrix)
+        rows.append(wanted(space.all()))
+    joined = torch.cat(rows, dim=1) / 2**0.5
+    torch.testing.assert_close(joined.norm(dim=1), torch.ones(160))
+    logits = result.model.heads(joined[None]).logits[0]
+    assert np.array_equal(logits.argmax(-1).numpy(), result.head_assignments)
+
+
+def test_a_saved_model_of_two_spaces_says_the_same(halves):
+    spaces = [Features.from_array(one.features) for one in halves]
+    result = fit_several(*spaces)
+    again = ClusterModel.from_tensors(result.model.tensors())
+    said = again.assign(*(space.all() for space in spaces))
+    assert np.array_equal(said.clusters, result.assignments)
+    assert np.array_equal(said.confidence, result.confidence)
+
+
+def test_views_are_those_of_each_space(halves):
+    first, second = (one.features for one in halves)
+    views = [np.random.default_rng(n).normal(size=first.shape).astype(np.float32) for n in range(2)]
+    viewed = fit_several(with_views(first, *views), Features.from_array(second))
+    plain = fit_several(Features.from_array(first), Features.from_array(second))
+    assert not torch.equal(viewed.model.transforms[0].matrix, plain.model.transforms[0].matrix)
+    assert torch.equal(viewed.model.transforms[1].matrix, plain.model.transforms[1].matrix)
+
+
+def test_two_samples_and_a_number_of_clusters(blobs):
     with pytest.raises(DataError, match="1 sample"):
         fit(blobs.features[:1], 1)
     for n_clusters in (0, 121):

@@ -10,6 +10,7 @@ from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.methods import METHODS, PRESETS, configure
 from headclust.metrics import accuracy
+from headclust.model import ClusterModel
 
 
 def fit(features, n_clusters, *, seed=0, labels=None, **changes):
@@ -19,6 +20,18 @@ def fit(features, n_clusters, *, seed=0, labels=None, **changes):
 
 def centroids_of(result):
     return result.model.heads.centroids[result.model.speaking[0]].numpy()
+
+
+def test_several_spaces_stand_side_by_side(halves):
+    recipe = configure(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
+    spaces = tuple(Features.from_array(one.features) for one in halves)
+    result = METHODS["kmeans"](spaces, recipe, 0)
+    assert accuracy(result.assignments, halves[0].labels) > 0.95
+    assert max(accuracy(fit(one.features, 4).assignments, one.labels) for one in halves) < 0.75
+    joined = np.concatenate([Normalizer().fit_transform(one.features) for one in halves], axis=1) / 2**0.5
+    assert min(result.losses) == pytest.approx(inertia(joined, centroids_of(result)), rel=1e-4)
+    again = ClusterModel.from_tensors(result.model.tensors()).assign(*(space.all() for space in spaces))
+    assert np.array_equal(again.clusters, result.assignments)
 
 
 def inertia(points, centroids):
@@ -171,9 +184,3 @@ def test_an_unknown_normalization(blobs):
 def test_more_iterations_than_faiss_can_count(blobs):
     # Once an OverflowError.
     assert fit(blobs.features, 4, max_iter=10**12).losses == fit(blobs.features, 4, max_iter=10**6).losses
-
-
-def test_one_space_only(blobs):
-    features = Features.from_array(blobs.features)
-    with pytest.raises(SettingError, match="one feature file"):
-        METHODS["kmeans"]((features, features), PRESETS["kmeans"]["ours"], 0)

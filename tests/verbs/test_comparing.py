@@ -152,7 +152,7 @@ def test_files_that_are_refused(unfitted, write, blobs, blob_file, nan_file):
     narrow = write("narrow.h5", blobs.features[:, :5], blobs.labels)
     for files, options, message in (
         ([plain], {}, "say how many clusters with --clusters K"),
-        ([blob_file, plain], {}, "2 feature files given, and temi, kmeans takes one"),
+        ([blob_file, plain], {}, "2 feature files given, and temi takes one: "),
         ([few], {}, "one sample: wanted at least 2"),
         ([nan_file], {}, "NaN or infinity"),
         ([blob_file.with_name("none.h5")], {}, "no such file"),

@@ -1,0 +1,70 @@
+"""What features of several backbones say together: the default and k-means on each file alone and on all at once.
+
+Command:  python benchmarks/spaces.py FEATURES_FOLDER --json
+Setting:  FEATURES_FOLDER/DATA-{train,test}/MODEL.h5 of cifar10, fashion-mnist and digits, and of --models; fitted on
+          train with seeds 0 to --seeds less 1, scored on test. TURTLE's figures are
+          on its own page.
+Figure:   ACC in percent, mean and standard deviation over seeds, and the median of the seconds of a fit.
+Expected: on average all together above the best alone, for the default by a few points: backbones err differently, and
+          TURTLE gained by two of them on all three data sets.
+Result:   see docs/default.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean, median, stdev
+
+from script import names
+
+from headclust.cache import Features, load_features
+from headclust.device import resolve_device
+from headclust.methods import find_preset
+from headclust.trials import run_trial
+
+DATA = ("cifar10", "digits", "fashion-mnist")
+MODELS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+METHODS = ("default", "kmeans")
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--models", type=names, default=MODELS)
+    parser.add_argument("--datasets", type=names, default=DATA)
+    parser.add_argument("--methods", type=names, default=METHODS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print a line of JSON a method and set of files")
+    options = parser.parse_args()
+    for data in options.datasets:
+        files = {
+            model: [load_features(options.features / f"{data}-{split}" / f"{model}.h5") for split in ("train", "test")]
+            for model in options.models
+        }
+        for chosen in (*((model,) for model in files), tuple(files)):
+            for method in options.methods:
+                told = measured([files[model] for model in chosen], method, options.seeds)
+                line = {"data": data, "models": " + ".join(chosen), "method": method, **told}
+                print(json.dumps(line) if options.json else "  ".join(map(str, line.values())), flush=True)
+
+
+def measured(files: list[list[Features]], method: str, seeds: int) -> dict[str, float | None]:
+    """ACC on test over seeds."""
+    name, recipe = find_preset(method, "ours")
+    fitted, tests = [pair[0] for pair in files], [pair[1] for pair in files]
+    reports = [
+        run_trial(fitted, name, recipe, seed, device=resolve_device(), tests=tests).report for seed in range(seeds)
+    ]
+    scores = [100 * report["eval"]["accuracy"] for report in reports]
+    return {
+        "accuracy": round(mean(scores), 1),
+        "sd": round(stdev(scores), 1) if seeds > 1 else None,
+        "seconds": round(median(report["seconds"] for report in reports), 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

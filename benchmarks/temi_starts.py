@@ -1,0 +1,118 @@
+"""Why TEMI falls behind k-means where it does: is its loss higher at the classes, or does training not get there?
+
+Command:  python benchmarks/temi_starts.py FEATURES_FOLDER --model efficientnet_lite0 --json
+Setting:  FEATURES_FOLDER/DATA-train/MODEL.h5 of cifar10, fashion-mnist and digits; the preset `ours` of TEMI, and of
+          PMI, whose loss has no weights that depend on how much the heads of an ensemble agree. The heads start as the
+          recipe has it (random), or have learned k-means' clusters or the classes themselves before; then they are
+          trained as the recipe has it. Seed 0. Labels are a start here, to learn what the loss thinks of them.
+Figure:   ACC in percent of the fitted rows before and after training, mean over heads and (after) from the lowest to
+          the highest, and the loss over the last tenth of the steps, mean over heads.
+Expected: on Fashion-MNIST heads that know the classes leave them, and end at no higher loss than those that began at
+          random: what is lost there is lost to the objective. On the digits they stay.
+Result:   see docs/methods/temi.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from script import names
+from torch import Tensor
+
+from headclust import metrics
+from headclust.cache import Features, load_features
+from headclust.device import resolve_device
+from headclust.heads import HEADS
+from headclust.methods import find_preset
+from headclust.model import ClusterModel, FeatureTransform, fit_transform
+from headclust.neighbors import neighbor_list
+from headclust.sampling import Samples
+from headclust.stages import Stage
+from headclust.train import train_stage
+from headclust.trials import run_trial, with_clusters
+
+DATA = ("fashion-mnist", "cifar10", "digits")
+METHODS = ("temi", "pmi")
+_STEPS, _BATCH, _LR, _TEMPERATURE = 500, 256, 3e-3, 0.1  # of learning a partition; the rate and batch are the recipe's
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--datasets", type=names, default=DATA)
+    parser.add_argument("--json", action="store_true", help="print a line of JSON a fit")
+    options = parser.parse_args()
+    for data in options.datasets:
+        features = load_features(options.features / f"{data}-train" / f"{options.model}.h5")
+        for method in METHODS:
+            for told in compared(features, method):
+                line = {"data": data, "method": method, **told}
+                print(json.dumps(line) if options.json else "  ".join(map(str, line.values())), flush=True)
+
+
+def compared(features: Features, method: str) -> Iterator[dict[str, Any]]:
+    """One line a start."""
+    device = resolve_device()
+    _, recipe = find_preset(method, "ours")
+    (stage,) = with_clusters(recipe, features)
+    plain = features.all().to(device)
+    rows = fit_transform(plain, stage.transform, n_components=stage.n_components)(plain)
+    listed = neighbor_list(features, stage.n_neighbors, stage.neighbor_list, device=device)
+    samples = Samples((rows,), neighbors=listed.to(device))
+    assert features.labels is not None
+    name, kmeans = find_preset("kmeans", "ours")
+    clusters = run_trial([features], name, kmeans, 0, device=device).result.assignments
+    for start, known in (("random", None), ("k-means", clusters), ("classes", features.labels)):
+        heads = None if known is None else learned(stage, rows, torch.from_numpy(known).to(device))
+        before = None if heads is None else accuracies(heads, rows, features)
+        trained = train_stage(stage, samples, seed=0, start=heads)
+        after = accuracies(trained.heads, rows, features)
+        yield {
+            "start": start,
+            "before": None if before is None else round(mean(before), 1),
+            "after": round(mean(after), 1),
+            "from": round(min(after), 1),
+            "to": round(max(after), 1),
+            "loss": round(mean(trained.losses), 4),
+        }
+
+
+def learned(stage: Stage, rows: Tensor, partition: Tensor) -> Any:
+    """The recipe's heads after learning a partition, by cross-entropy."""
+    heads = HEADS[stage.head](
+        feature_dims=(rows.shape[1],),
+        n_clusters=stage.n_clusters,
+        n_heads=stage.n_heads,
+        seed=0,
+        **stage.head_settings,
+    ).to(rows.device)
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=_LR)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(_STEPS):
+        drawn = torch.randint(len(rows), (_BATCH,), generator=generator).to(rows.device)
+        logits = heads(rows[drawn][None]).logits[0] / _TEMPERATURE  # (heads, batch, clusters)
+        loss = F.cross_entropy(logits.flatten(0, 1), partition[drawn].repeat(stage.n_heads), reduction="sum") / _BATCH
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return heads
+
+
+def accuracies(heads: Any, rows: Tensor, features: Features) -> list[float]:
+    """ACC of each head in percent."""
+    assert features.labels is not None
+    said = ClusterModel((FeatureTransform(),), heads, (0,), _TEMPERATURE).assign(rows).by_head
+    return [100 * metrics.accuracy(one, features.labels) for one in said]
+
+
+if __name__ == "__main__":
+    main()
