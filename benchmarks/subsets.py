@@ -1,15 +1,16 @@
 """The default where classes are few, unequal or small: class subsets, long tails and small samples of the nine pairs.
 
 Command:  python benchmarks/subsets.py [--root FOLDER] [--data-root FOLDER] [-o FILE.md] ...
-          --only, --backbones and --datasets make a part; --only-render shows what there is. Killed, it goes on where
-          it was; two may run at once on different --backbones.
+          --only, --backbones, --datasets and --kinds make a part, --draws more or fewer; --only-render shows what there
+          is. Killed, it goes on where it was; two may run at once on different --backbones.
 Setting:  the train features of the study offline (benchmarks/table.py), of which each draw takes some rows:
           six    six classes at random, 4,000 images at most
           tail   all classes, their sizes falling geometrically in random order, the first 20 times the last, of up to
                  4,000 images
           small  200 images at random
-          Two draws each; fitted and scored on the same rows, with the number of classes among them. Draw and fit have
-          the same seed. Labels make the data sets, which is what is asked for here, and score; no fit sees them.
+          Two draws each, unless --draws says otherwise; fitted and scored on the same rows, with the number of classes
+          among them. Draw and fit have the same seed. Labels make the data sets, which is what is asked for here, and
+          score; no fit sees them.
 Figure:   mean ACC of who is named; the default's gain over each, paired by draw, with 95 % intervals.
 Expected: above k-means in all three; ahead of spectral on average; TEMI, which draws clusters to equal sizes, worth
           nothing on long tails.
@@ -36,7 +37,7 @@ from script import answer, folders, names
 from headclust.cache import Features, load_features
 from headclust.cache.disk import write_errors, write_whole
 from headclust.device import resolve_device
-from headclust.errors import DataError, SettingError
+from headclust.errors import DataError, SettingError, unknown
 from headclust.progress import note
 from headclust.study.cells import Pair, key_of, recipe_of
 from headclust.study.contest import ENTRANTS, contest_plan
@@ -60,6 +61,8 @@ def main() -> int:
     parser.add_argument("--only", type=names, default=(), help=f"of {', '.join(ENTRANTS)} only these")
     parser.add_argument("--backbones", type=names, default=(), help="only these, separated by commas")
     parser.add_argument("--datasets", type=names, default=(), help="only these")
+    parser.add_argument("--kinds", type=names, default=KINDS, help=f"of {', '.join(KINDS)} only these")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="data sets of a kind [2]")
     parser.add_argument("--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results")
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/ and fashion-mnist/")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
@@ -73,9 +76,12 @@ def run(options: argparse.Namespace) -> int:
     places = Places(options.root, options.data_root, folders(options.data), offline=True)
     kept = options.root / "subsets.jsonl"
     lines = {line["key"]: line for line in read(kept)}
+    for kind in options.kinds:
+        if kind not in KINDS:
+            raise unknown("kind", kind, KINDS)
     wanted = dict.fromkeys(names_of(cell) for cell in plan(options))
     if not options.only_render:
-        for key, line in measure(plan(options), places, set(lines)):
+        for key, line in measure(plan(options), options, places, set(lines)):
             with write_errors(kept), kept.open("a", encoding="utf-8") as file:
                 file.write("\n" + json.dumps({"key": key, **line}) + "\n")  # apart from a line that was cut short
             lines[key] = {"key": key, **line}
@@ -83,7 +89,13 @@ def run(options: argparse.Namespace) -> int:
         tuple(line[name] for name in ("backbone", "dataset", "entrant", "kind", "draw")): line
         for line in lines.values()
     }
-    found = [line for line in newest.values() if (line["backbone"], line["dataset"], line["entrant"]) in wanted]
+    found = [
+        line
+        for line in newest.values()
+        if (line["backbone"], line["dataset"], line["entrant"]) in wanted
+        and line["kind"] in options.kinds
+        and line["draw"] < options.draws
+    ]
     if not found:
         raise DataError(f"{kept} holds none of these fits: make them without --only-render.")
     text = in_markdown(tables(found))
@@ -113,13 +125,15 @@ def names_of(cell: Cell) -> tuple[str, str, str]:
     return cell.fit.backbone, cell.fit.dataset.name, entrant
 
 
-def measure(cells: Sequence[Cell], places: Places, done: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def measure(
+    cells: Sequence[Cell], options: argparse.Namespace, places: Places, done: set[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Makes the fits that are not there, each with the checksum of all that determines it."""
     device = resolve_device()
     for cell in cells:
         features = load_features(make_features(cell.fit, places))
-        for kind in KINDS:
-            for draw in range(DRAWS):
+        for kind in options.kinds:
+            for draw in range(options.draws):
                 part, seeded = take(features, kind, draw), replace(cell, seed=draw)
                 recipe = recipe_of(seeded, part)
                 key = key_of(seeded, Pair(part, part, device), recipe)

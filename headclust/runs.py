@@ -189,7 +189,12 @@ def read_run(path: Path) -> Run:
         tensors = load_file(path / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
-    return Run(path, config, metrics, ClusterModel.from_tensors(tensors))
+    model = ClusterModel.from_tensors(tensors)
+    if len(model.transforms) != (n_spaces := len(config["features"])):
+        raise FileFormatError(
+            f"{name}: its model is of {len(model.transforms)} spaces, its fit of {n_spaces}: fit again."
+        )
+    return Run(path, config, metrics, model)
 
 
 def read_seen(run: Run) -> Seen | None:

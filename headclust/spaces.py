@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
+
 from headclust.cache import Features, check_finite, load_features
 from headclust.errors import DataError, FileFormatError, HeadclustError
+from headclust.model import side_by_side
 from headclust.progress import note, printable
 
 FEATURES_FOLDER = Path("features")
@@ -26,14 +29,19 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
     """
     spaces = tuple(load_features(path) for path in paths)
     for space in spaces:
-        if space.sample_ids != spaces[0].sample_ids:
-            raise DataError(
-                f"{_name(space)} and {_name(spaces[0])} hold different samples: wanted the same, in one order."
-            )
+        _check_same_samples(space, spaces[0])
         _check_finite(space)
         if space.n_samples > 1 and _is_constant(space):
             raise DataError(f"{_name(space)}: all {space.n_samples} rows are the same: there is nothing to cluster.")
     return spaces
+
+
+def joined(spaces: Sequence[Features]) -> Features:
+    """Features of the same samples as those of one space: unit rows side by side. A single one stays as it is."""
+    if len(spaces) == 1:
+        return spaces[0]
+    rows = side_by_side([F.normalize(space.all(), dim=-1) for space in spaces])
+    return Features.from_array(rows.numpy(), labels=spaces[0].labels)
 
 
 def newest_features() -> Path:
@@ -81,7 +89,8 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
     """Makes sure that `others` lie in the spaces of a fit, one each, in the same order.
 
     Raises:
-        DataError: Their number, dimension, backbone, weights or preprocessing differ, or a value is not finite.
+        DataError: Their number, dimension, backbone, weights or preprocessing differ, they hold different samples, or
+            a value is not finite.
     """
     if len(others) != len(fingerprints):
         raise DataError(f"{len(others)} feature files given: wanted {len(fingerprints)}, one a space of the fit.")
@@ -93,7 +102,13 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
                     f"{_name(other)}: its {name} is {theirs.get(name)}, the fit's was {stated.get(name)}: "
                     "embed these images as the fitted ones were."
                 )
+        _check_same_samples(other, others[0])
         _check_finite(other)
+
+
+def _check_same_samples(space: Features, first: Features) -> None:
+    if space.sample_ids != first.sample_ids:
+        raise DataError(f"{_name(space)} and {_name(first)} hold different samples: wanted the same, in one order.")
 
 
 def _check_finite(space: Features) -> None:

@@ -369,6 +369,9 @@ def changed(path, **values):
         lambda run: changed(run / "config.json", format_version=1),
         lambda run: changed(run / "config.json", features=[{"path": None, "sha256": "0"}]),
         lambda run: changed(run / "config.json", features=["x"]),
+        lambda run: changed(
+            run / "config.json", features=2 * json.loads((run / "config.json").read_text())["features"]
+        ),
         *[lambda run, name=name: without(run / "config.json", name) for name in ("features", "settings", "preset")],
     ],
 )

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from headclust import load_features, spaces
+from headclust.cache import Features
 from headclust.errors import DataError, FileFormatError, HeadclustError
-from headclust.spaces import check_alike, fingerprint, load_spaces, newest_features, reload_spaces
+from headclust.spaces import check_alike, fingerprint, joined, load_spaces, newest_features, reload_spaces
 
 
 def test_spaces_of_the_same_samples(write, blobs):
@@ -118,6 +119,22 @@ def test_features_of_another_space(write, blobs, blob_file, changes, message):
 def test_alike_but_not_finite(blob_file, nan_file):
     with pytest.raises(DataError, match=r"nan\.h5: image-17\.png"):
         check_alike([fingerprint(load_features(blob_file))], [load_features(nan_file)])
+
+
+def test_alike_but_not_each_other(write, blobs, blob_file):
+    stated = [fingerprint(load_features(blob_file))] * 2
+    files = [write(f"{n}.h5", blobs.features[:9], sample_ids=[f"{n}-{row}" for row in range(9)]) for n in range(2)]
+    with pytest.raises(DataError, match=r"1\.h5 and .*0\.h5 hold different samples: wanted the same, in one order"):
+        check_alike(stated, [load_features(path) for path in files])
+
+
+def test_joined_spaces_are_unit_rows_side_by_side(blobs):
+    parts = [Features.from_array(blobs.features * 3, labels=blobs.labels), Features.from_array(blobs.features[:, :5])]
+    assert joined(parts[:1]) is parts[0]
+    found = joined(parts)
+    assert np.array_equal(found.labels, blobs.labels)
+    unit = [one.all() / one.all().norm(dim=1, keepdim=True) for one in parts]
+    np.testing.assert_allclose(found.all() @ found.all().T, (unit[0] @ unit[0].T + unit[1] @ unit[1].T) / 2, atol=1e-5)
 
 
 def test_another_number_of_spaces(blob_file):

@@ -83,8 +83,8 @@ def fit(
         SettingError: A number of clusters that is not possible.
         DataError: A single sample, or samples that are all alike.
     """
-    check_fit(spaces, recipe, at_least=2, several=True)
     first, refinement = recipe
+    check_fit(spaces, recipe, at_least=2, several=first.several_spaces)
     device = device or torch.device("cpu")
     drawn = _draw(spaces[0].n_samples, first, seed)
     transforms = tuple(find_space(space, first, drawn, device) for space in spaces)

@@ -75,8 +75,8 @@ def fit(
     Raises:
         SettingError: A number of clusters that is not possible.
     """
-    check_fit(spaces, recipe, at_least=1, several=True)
     (stage,) = recipe
+    check_fit(spaces, recipe, at_least=1, several=stage.several_spaces)
     plain = [space.all() for space in spaces]
     transforms = tuple(fit_transform(features, stage.normalize) for features in plain)
     points = side_by_side([transform(features) for transform, features in zip(transforms, plain, strict=True)])

@@ -91,6 +91,7 @@ def _head(material: Material) -> dict[str, Any]:
     n_samples, used = len(material.sample_ids), material.metrics["clusters_used"]
     split = described.get("split", "all")
     dataset = f"{described.get('dataset', 'images')}{'' if split == 'all' else f', {split}'}"
+    backbones = [str(space.get("backbone", "a backbone")) for space in config["features"]]
     shown = {"overview": "Overview", "map": "Map", "clusters": "Clusters"}
     if material.labels is not None:
         shown["labels"] = "Labels"
@@ -99,7 +100,7 @@ def _head(material: Material) -> dict[str, Any]:
         "title": str(material.described.get("dataset") or material.name or "run"),
         "headline": f"{n_samples:,} {images} in {used} {clusters}",
         "origin": material.name,
-        "lead": f"{dataset} seen by {described.get('backbone', 'a backbone')}, clustered by {config['method']}.",
+        "lead": f"{dataset} seen by {' and '.join(backbones)}, clustered by {config['method']}.",
         "sections": [*shown.items(), ("making", "Recipe")],
         "version": __version__,
     }
@@ -197,13 +198,21 @@ def _scored(material: Material, scores: Scores | None) -> dict[str, Any]:
 
 
 def _making(material: Material, source: Source) -> dict[str, Any]:
-    config, described = material.config, material.described
+    config = material.config
     skipped = material.spaces[0].skipped if material.spaces else ()
     kept = ("dataset", "split", "source", "backbone", "weights_origin", "weights_sha256", "feature_point", "sha256")
-    steps = (described.get("preprocessing") or {}).get("steps", [])
-    origin = [(name, described[name]) for name in kept if described.get(name)]
+    spaces = [space.attributes for space in material.spaces] or config["features"]
     tables = [
-        {"heading": "The features", "rows": [*origin, *(("preprocessing", step) for step in steps)]},
+        *(
+            {
+                "heading": "The features" if len(spaces) == 1 else f"The features, file {number}",
+                "rows": [
+                    *((name, space[name]) for name in kept if space.get(name)),
+                    *(("preprocessing", step) for step in (space.get("preprocessing") or {}).get("steps", [])),
+                ],
+            }
+            for number, space in enumerate(spaces, start=1)
+        ),
         {
             "heading": "The fit",
             "rows": _flat({key: config.get(key) for key in ("method", "preset", "seed", "device", "threads")}),

@@ -82,7 +82,7 @@ def fit(
         raise SettingError(f"seed {seed}: wanted 0 or more.")
     check_neighbors(given, spaces[0])
     recipe = with_clusters(recipe, spaces[0])
-    default = run_path(spaces[0], method, preset, seed)
+    default = run_path(spaces, method, preset, seed)
     runs.check_free(output or runs.unique_path(default), overwrite=overwrite)
 
     chosen_device = resolve_device(device)

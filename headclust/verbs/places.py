@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from headclust.cache import Features
@@ -16,7 +17,8 @@ def features_path(dataset: str, split: str, name: str) -> Path:
     return FEATURES_FOLDER / file_name(f"{dataset}-{split}") / f"{file_name(name)}.h5"
 
 
-def run_path(space: Features, method: str, preset: str, seed: int) -> Path:
-    """`runs/DATASET-BACKBONE-METHOD-sSEED`, and the preset where it is not ours."""
-    told = [space.attributes.get("dataset"), space.path.stem if space.path else None, method, f"s{seed}"]
+def run_path(spaces: Sequence[Features], method: str, preset: str, seed: int) -> Path:
+    """`runs/DATASET-BACKBONE-METHOD-sSEED`, with every backbone, and the preset where it is not ours."""
+    names = [space.path.stem for space in spaces if space.path]
+    told = [spaces[0].attributes.get("dataset"), *names, method, f"s{seed}"]
     return RUNS_FOLDER / file_name("-".join(str(part) for part in [*told, "" if preset == "ours" else preset] if part))

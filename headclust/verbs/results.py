@@ -22,7 +22,7 @@ from headclust.errors import ConflictError, DataError, SettingError
 from headclust.naming import file_name
 from headclust.probes import probe
 from headclust.progress import note, printable
-from headclust.spaces import check_alike, reload_spaces
+from headclust.spaces import check_alike, joined, reload_spaces
 from headclust.trials import Assigned, assign
 
 _MADE_BY = ("feature_dim", "weights_sha256", "feature_point", "preprocessing")
@@ -109,8 +109,8 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
     if found:
         report = assign(fitted.model, found).report
     if probes:
-        train = reload_spaces(runs.locate_features(fitted.path, fitted.config["features"]))[0]
-        report["probes"] = probe(train, found[0])
+        train = reload_spaces(runs.locate_features(fitted.path, fitted.config["features"]))
+        report["probes"] = probe(joined(train), joined(found))
     return report
 
 
@@ -136,10 +136,6 @@ def _load_alike(stated: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> l
     """Feature files that lie in the spaces of a fit, one each, of the same samples."""
     found = [load_features(path) for path in paths]
     check_alike(stated, found)
-    for one in found:
-        if one.sample_ids != found[0].sample_ids:
-            first, other = (printable(str(space.path)) for space in (found[0], one))
-            raise DataError(f"{other} and {first} hold different samples: wanted the same, in one order.")
     return found
 
 

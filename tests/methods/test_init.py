@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headclust import methods
+from headclust.cache import Features
 from headclust.errors import SettingError
 from headclust.methods import METHODS, PRESETS, configure, find_preset, settings
 from headclust.stages import INHERITED, PARTS, Stage
@@ -223,3 +224,20 @@ def test_default_stands_for_a_method():
 def test_unknown_methods_and_presets_offer_the_nearest(method, preset, message):
     with pytest.raises(SettingError, match=message):
         find_preset(method, preset)
+
+
+@pytest.mark.parametrize(("method", "preset"), PAIRS)
+def test_a_recipe_says_whether_its_method_takes_several_spaces(method, preset, blobs):
+    quick = {"turtle": {"length": 1, "n_heads": 2}, "consensus": {"temi.length": 1}}
+    recipe = configure(PRESETS[method][preset], {"n_clusters": 4, **quick.get(method, {})})
+    space = Features.from_array(blobs.features)
+    if getattr(recipe[0], "several_spaces", False):
+        assert len(METHODS[method]((space, space), recipe, 0).model.transforms) == 2
+    else:
+        with pytest.raises(SettingError, match="takes one feature file: found 2"):
+            METHODS[method]((space, space), recipe, 0)
+
+
+def test_methods_that_take_several_spaces():
+    several = {method for method, preset in PAIRS if getattr(PRESETS[method][preset][0], "several_spaces", False)}
+    assert several == {"consensus", "kmeans", "turtle"}

@@ -168,9 +168,12 @@ def test_several_files_for_methods_that_take_several(write, blobs, monkeypatch):
     few = configure(PRESETS["turtle"]["ours"], {"length": 3, "n_heads": 2, "batch_size": 50})
     monkeypatch.setitem(PRESETS["turtle"], "ours", few)
     files = [write(f"{name}.h5", blobs.features * factor, blobs.labels) for name, factor in (("a", 1), ("b", 2))]
-    compared = verbs.compare(files, methods=["turtle"], evaluate_on=files)
+    quick = configure(PRESETS["consensus"]["ours"], {"n_heads": 2, "temi.length": 3})
+    monkeypatch.setitem(PRESETS["consensus"], "ours", quick)
+    compared = verbs.compare(files, methods=["turtle", "default", "kmeans"], evaluate_on=files)
     assert compared["features"] == [str(file) for file in files]
-    assert by_method(compared)["turtle"]["eval"]["mean"]["accuracy"] > 0
+    for method in ("turtle", "consensus", "kmeans"):
+        assert by_method(compared)[method]["eval"]["mean"]["accuracy"] > 0
     other = write("c.h5", blobs.features, blobs.labels, sample_ids=[f"other-{row}" for row in range(120)])
     with pytest.raises(DataError, match="hold different samples"):
         verbs.compare(files, methods=["turtle"], evaluate_on=[files[0], other])

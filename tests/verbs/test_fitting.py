@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import short
 from torch import Tensor
 
 from headclust import load_features, metrics, verbs
-from headclust.errors import ConflictError, FileFormatError, HeadclustError, SettingError
+from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, SettingError
 from headclust.methods import METHODS, PRESETS, gradient, settings
 from headclust.verbs import fitting
 from verbs.conftest import read_config, read_metrics, rows
@@ -240,6 +242,24 @@ def test_overwrite_replaces_a_run(fit, blob_file):
     fit(blob_file, method="kmeans")
     run = fit(blob_file, method="kmeans", seed=1, overwrite=True)
     assert read_config(run)["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    "rows", [slice(50), np.random.default_rng(0).permutation(120)], ids=["fewer", "in another order"]
+)
+def test_files_to_score_on_hold_the_same_samples(fit, write, halves, rows):
+    # Once a traceback after the fit, or scores of pairs that do not belong together.
+    files = [write(f"{n}.h5", one.features[:120], one.labels[:120], backbone=str(n)) for n, one in enumerate(halves)]
+    ids = [f"image-{row}.png" for row in np.arange(120)[rows]]
+    other = write("other.h5", halves[1].features[:120][rows], sample_ids=ids, backbone="1")
+    with pytest.raises(DataError, match=r"other\.h5 and .*0\.h5 hold different samples: wanted the same, in one order"):
+        fit(*files, method="kmeans", evaluate_on=[files[0], other])
+    assert not files[0].with_name("run").exists()
+
+
+def test_a_run_of_several_files_is_named_after_all_of_them(write, blobs):
+    files = [write(f"{name}.h5", blobs.features, blobs.labels) for name in ("lite0", "lite1")]
+    assert verbs.fit(files, method="kmeans") == Path("runs/blobs-lite0-lite1-kmeans-s0")
 
 
 def test_a_collapse_is_told(monkeypatch, capsys, fit, blob_file):

@@ -41,10 +41,15 @@ def test_a_report_of_other_samples(fit, blob_file, test_file):
     assert "These are not the images that the run was fitted on" in text
 
 
-def test_several_spaces(fit, write, blobs):
+@pytest.mark.parametrize("method", ["turtle", "consensus"])
+def test_several_spaces(fit, write, blobs, method):
     other = np.random.default_rng(1).permutation(blobs.features.T).T
-    run = fit(write("a.h5", blobs.features, blobs.labels), write("b.h5", other, blobs.labels), method="turtle")
-    assert 'class="plane"' in verbs.report(run, umap=False).read_text(encoding="utf-8")
+    files = write("a.h5", blobs.features, blobs.labels), write("b.h5", other, blobs.labels, backbone="other")
+    page = verbs.report(fit(*files, method=method), umap=False).read_text(encoding="utf-8")
+    assert 'class="plane"' in page
+    assert "seen by gauss and other, clustered by" in page
+    assert "The features, file 1" in page
+    assert "The features, file 2" in page
 
 
 def test_nothing_is_begun_over_what_is_not_ours(fit, blob_file, here, monkeypatch):

@@ -33,11 +33,12 @@ def test_what_is_unlike_the_fitted_samples(fit, blob_file, write, blobs, method)
     assert (novelty[200:] >= 0.9).mean() > 0.7
 
 
-def test_several_spaces(fit, write, blobs, capsys):
+@pytest.mark.parametrize("method", ["turtle", "consensus", "kmeans"])
+def test_several_spaces(fit, write, blobs, capsys, method):
     generator = np.random.default_rng(0)
     second = (blobs.features @ generator.normal(size=(12, 7))).astype(np.float32)
     files = [write("a.h5", blobs.features), write("b.h5", second, backbone="other")]
-    run = fit(*files, method="turtle", clusters=4)
+    run = fit(*files, method=method, clusters=4)
     strange = np.vstack([generator.normal(size=(40, 7)), second[40:]]).astype(np.float32)
     pair = [write("c.h5", blobs.features), write("d.h5", strange, backbone="other")]
     novelty = np.array([float(row["novelty"]) for row in rows(verbs.predict(run, features=pair))])
@@ -310,6 +311,15 @@ def test_evaluate_with_probes(fit, blob_file, test_file):
     report = verbs.evaluate(run, features=[test_file], probes=True)
     assert report["probes"] == probe(load_features(blob_file), load_features(test_file))
     assert "probes" not in read_metrics(run)
+
+
+def test_probes_of_several_spaces_are_of_all_of_them(fit, write, halves):
+    files = [write(f"{n}.h5", one.features, one.labels, backbone=str(n)) for n, one in enumerate(halves)]
+    run = fit(*files, method="kmeans")
+    report = verbs.evaluate(run, features=files, probes=True)
+    assert report["probes"]["linear_accuracy"] > 0.95
+    alone = [probe(load_features(path), load_features(path))["linear_accuracy"] for path in files]
+    assert max(alone) < 0.85
 
 
 def test_assign_scores_the_chosen_head(fit, blob_file, test_file):
