@@ -58,7 +58,7 @@ class Partitions:
             where the feature file has any, and otherwise neighbors.
         views: Use cached views for that, where there are any.
         shrinkage: Share of the identity mixed into that covariance, and into the one within clusters that heads are
-            made with, in (0, 1].
+            made with, in (0, 1]. Where differences are few, the first has more: their dimensions over their number.
         partitions: What heads start from: graph (cuts of neighbor graphs), or kmeans.
         fewest_vectors: Eigenvectors a cluster that a cut is made from, at least ...
         most_vectors: ... and at most; each head draws its own number.
@@ -123,7 +123,19 @@ def find_space(
     if space.n_views and stage.views:
         views = (space.rows(drawn, view=number).to(device) for number in range(space.n_views))
         seen += [transform(view) for view in views]
-    return whiten_within(transform, scatter(_differences(seen, stage)), shrinkage=stage.shrinkage)
+    within = scatter(_differences(seen, stage))
+    return whiten_within(transform, within, shrinkage=max(stage.shrinkage, _noise(seen, stage)))
+
+
+def _noise(seen: list[Tensor], stage: Partitions) -> float:
+    """Dimensions over independent differences, at most 1: how far chance spreads the eigenvalues of their covariance.
+
+    Those of n draws of the identity in d dimensions it spreads with a variance of d / n, from (1 - sqrt(d / n))^2 to
+    (1 + sqrt(d / n))^2 (Marchenko and Pastur, 1967). A sample brings a difference a partner: its views, or neighbors.
+    """
+    n_samples, dim = seen[0].shape
+    n_partners = len(seen) - 1 or usable_neighbors(stage.n_neighbors, n_samples, stage.n_clusters)
+    return min(1.0, dim / (n_samples * n_partners))
 
 
 def _differences(seen: list[Tensor], stage: Partitions) -> Iterator[Tensor]:

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from headclust.methods.consensus_start import Partitions, find_partitions, find_
 from headclust.metrics import accuracy
 from headclust.model import ClusterModel, fit_transform
 from headclust.neighbors import nearest_neighbors
+from headclust.nuisance import scatter, whiten_within
 from headclust.trials import run_trial
 
 QUICK = {**short("consensus"), "temi.batch_size": 1024}
@@ -105,6 +107,33 @@ def test_views_tell_more_than_neighbors(lit):
     from_views, from_neighbors = space_of(features), space_of(features, views=False)
     assert purity(from_views) > purity(from_neighbors) > purity(fit_transform(rows, "pca"))
     assert torch.equal(from_neighbors.matrix, space_of(Features.from_array(plain)).matrix)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_views", "wanted"),
+    [
+        (100, 2, 0.1),  # 12 dimensions, 200 differences: what is set is more
+        (40, 2, 12 / 80),
+        (40, 1, 12 / 40),
+        (40, 0, 0.1),  # 5 neighbors each, half of an even cluster: 200 differences
+        (14, 0, 12 / 14),  # 1 neighbor each
+        (9, 1, 8 / 9),  # no more than 8 components
+        (5, 1, 4 / 5),
+    ],
+)
+def test_few_differences_whiten_less(n_samples, n_views, wanted):
+    generator = np.random.default_rng(0)
+    plain, *views = generator.normal(size=(1 + n_views, n_samples, 12)).astype(np.float32)
+    found = space_of(with_views(plain, *views))
+    rows = fit_transform(torch.tensor(plain), "pca")
+    seen = [rows(torch.tensor(one)) for one in (plain, *views)]
+    pairs = [one - other for one, other in itertools.combinations(seen, 2)]
+    if not views:
+        graph = nearest_neighbors(seen[0], max(1, min(10, n_samples // 8))).indices.long()
+        pairs = [seen[0] - seen[0][graph[:, column]] for column in range(graph.shape[1])]
+    same = whiten_within(rows, scatter(pairs), shrinkage=wanted)
+    torch.testing.assert_close(found.matrix, same.matrix)
+    assert not torch.allclose(found.matrix, whiten_within(rows, scatter(pairs), shrinkage=wanted + 0.01).matrix)
 
 
 def test_without_whitening_the_space_is_unit_rows_of_principal_components(blobs):
