@@ -25,9 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from headclust.assignments import write_assignments
-from headclust.cache import load_features
 from headclust.cache.disk import is_temporary, sync_folder, write_errors, write_whole
-from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
+from headclust.errors import ConflictError, DataError, FileFormatError
 from headclust.metrics import METRICS
 from headclust.model import ClusterModel
 from headclust.novelty import Seen
@@ -253,33 +252,6 @@ def _check_metrics(file: Path, metrics: Mapping[str, Any]) -> None:
         raise FileFormatError(
             f"{printable(str(file))}: its {wrong[0]} is {found}: restore it from a copy, or fit again."
         )
-
-
-def locate_features(folder: Path, stated: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What a run states of its feature files, with the `path` where each lies now.
-
-    That is where it was, or beside the run folder, as in a folder of groups that was moved: known by its checksum. One
-    that is at neither place keeps its path.
-
-    Args:
-        folder: The run folder.
-        stated: `features` of its config.
-    """
-    beside = folder.resolve().parent
-    located = []
-    for one in stated:
-        path = Path(one["path"])
-        moved = beside / path.name
-        is_moved = not _holds(path, one["sha256"]) and _holds(moved, one["sha256"])
-        located.append({**one, "path": str(moved if is_moved else path)})
-    return located
-
-
-def _holds(path: Path, sha256: Any) -> bool:
-    try:
-        return bool(load_features(path).sha256 == sha256)
-    except HeadclustError:
-        return False
 
 
 def unique_path(path: Path) -> Path:

@@ -41,7 +41,7 @@ def joined(spaces: Sequence[Features]) -> Features:
     if len(spaces) == 1:
         return spaces[0]
     rows = side_by_side([F.normalize(space.all(), dim=-1) for space in spaces])
-    return Features.from_array(rows.numpy(), labels=spaces[0].labels)
+    return Features.from_array(rows.numpy(), spaces[0].sample_ids, spaces[0].labels)
 
 
 def newest_features() -> Path:
@@ -83,6 +83,45 @@ def reload_spaces(fingerprints: Sequence[Mapping[str, Any]]) -> tuple[Features, 
                 f"{_name(space)} has changed since the run was made: name the features to use instead."
             )
     return spaces
+
+
+def locate_features(folder: Path, stated: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a run states of its feature files, with the `path` where each lies now.
+
+    That is where it was, or beside the run folder, as in a folder of groups that was moved: known by its checksum. One
+    that is at neither place keeps its path.
+
+    Args:
+        folder: The run folder.
+        stated: `features` of its config.
+    """
+    beside = folder.resolve().parent
+    located = []
+    for one in stated:
+        path = Path(one["path"])
+        moved = beside / path.name
+        is_moved = not _holds(path, one["sha256"]) and _holds(moved, one["sha256"])
+        located.append({**one, "path": str(moved if is_moved else path)})
+    return located
+
+
+def _holds(path: Path, sha256: Any) -> bool:
+    try:
+        return bool(load_features(path).sha256 == sha256)
+    except HeadclustError:
+        return False
+
+
+def load_alike(fingerprints: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> list[Features]:
+    """Feature files that lie in the spaces of a fit, one each, of the same samples.
+
+    Raises:
+        HeadclustError: One cannot be read.
+        DataError: They do not lie there, as `check_alike` says.
+    """
+    found = [load_features(path) for path in paths]
+    check_alike(fingerprints, found)
+    return found
 
 
 def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Features]) -> None:

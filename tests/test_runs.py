@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from headclust import Features, load_features, runs, write_features
+from headclust import Features, runs
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
 from headclust.heads import CentroidHeads
 from headclust.model import ClusterModel, FeatureTransform
@@ -324,27 +324,6 @@ def test_metrics_that_are_none(tmp_path, name, damage):
     with pytest.raises(FileFormatError, match=rf"metrics\.json: its {name} is .*: restore it") as caught:
         runs.read_run(path)
     assert str(caught.value).isprintable()
-
-
-def test_features_that_moved_with_the_run_are_found_beside_it(tmp_path, monkeypatch):
-    def features(path, value):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_features(path, np.full((2, 3), value), sample_ids=["a", "b"], dataset="x", backbone="y", overwrite=True)
-        return load_features(path).sha256
-
-    sha256 = features(tmp_path / "groups" / "features.h5", 1)
-    stated = [{"path": str(tmp_path / "groups" / "features.h5"), "sha256": sha256, "n_samples": 2}]
-    run = write(tmp_path / "groups" / "run")
-    assert runs.locate_features(run, stated) == stated
-    (tmp_path / "groups").rename(tmp_path / "moved")
-    moved = [{**stated[0], "path": str(tmp_path / "moved" / "features.h5")}]
-    assert runs.locate_features(tmp_path / "moved" / "run", stated) == moved
-    monkeypatch.chdir(tmp_path / "moved" / "run")
-    assert runs.locate_features(Path(), stated) == moved
-    features(tmp_path / "groups" / "features.h5", 2)  # others, at the old place
-    assert runs.locate_features(Path(), stated) == moved
-    features(tmp_path / "moved" / "features.h5", 3)
-    assert runs.locate_features(Path(), stated) == stated  # the checksum decides, not the name
 
 
 def without(path, name):

@@ -1,12 +1,22 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from headclust import load_features, spaces
+from headclust import load_features, spaces, write_features
 from headclust.cache import Features
 from headclust.errors import DataError, FileFormatError, HeadclustError
-from headclust.spaces import check_alike, fingerprint, joined, load_spaces, newest_features, reload_spaces
+from headclust.spaces import (
+    check_alike,
+    fingerprint,
+    joined,
+    load_alike,
+    load_spaces,
+    locate_features,
+    newest_features,
+    reload_spaces,
+)
 
 
 def test_spaces_of_the_same_samples(write, blobs):
@@ -125,7 +135,7 @@ def test_alike_but_not_each_other(write, blobs, blob_file):
     stated = [fingerprint(load_features(blob_file))] * 2
     files = [write(f"{n}.h5", blobs.features[:9], sample_ids=[f"{n}-{row}" for row in range(9)]) for n in range(2)]
     with pytest.raises(DataError, match=r"1\.h5 and .*0\.h5 hold different samples: wanted the same, in one order"):
-        check_alike(stated, [load_features(path) for path in files])
+        load_alike(stated, files)
 
 
 def test_joined_spaces_are_unit_rows_side_by_side(blobs):
@@ -141,3 +151,24 @@ def test_another_number_of_spaces(blob_file):
     space = load_features(blob_file)
     with pytest.raises(DataError, match="2 feature files given: wanted 1"):
         check_alike([fingerprint(space)], [space, space])
+
+
+def test_features_that_moved_with_the_run_are_found_beside_it(tmp_path, monkeypatch):
+    def features(path, value):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_features(path, np.full((2, 3), value), sample_ids=["a", "b"], dataset="x", backbone="y", overwrite=True)
+        return load_features(path).sha256
+
+    sha256 = features(tmp_path / "groups" / "features.h5", 1)
+    stated = [{"path": str(tmp_path / "groups" / "features.h5"), "sha256": sha256, "n_samples": 2}]
+    (tmp_path / "groups" / "run").mkdir()
+    assert locate_features(tmp_path / "groups" / "run", stated) == stated
+    (tmp_path / "groups").rename(tmp_path / "moved")
+    moved = [{**stated[0], "path": str(tmp_path / "moved" / "features.h5")}]
+    assert locate_features(tmp_path / "moved" / "run", stated) == moved
+    monkeypatch.chdir(tmp_path / "moved" / "run")
+    assert locate_features(Path(), stated) == moved
+    features(tmp_path / "groups" / "features.h5", 2)  # others, at the old place
+    assert locate_features(Path(), stated) == moved
+    features(tmp_path / "moved" / "features.h5", 3)
+    assert locate_features(Path(), stated) == stated  # the checksum decides, not the name

@@ -84,7 +84,7 @@ def fit(
         DataError: A single sample, or samples that are all alike.
     """
     first, refinement = recipe
-    check_fit(spaces, recipe, at_least=2, several=first.several_spaces)
+    check_fit(spaces, recipe, at_least=2)
     device = device or torch.device("cpu")
     drawn = _draw(spaces[0].n_samples, first, seed)
     transforms = tuple(find_space(space, first, drawn, device) for space in spaces)

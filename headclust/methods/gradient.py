@@ -41,7 +41,7 @@ def fit(
     if first.length == 0:
         raise SettingError("length is 0: wanted more than 0. Only a later stage can be left out.")
     recipe = (first, *(stage for stage in later if stage.length))
-    check_fit(spaces, recipe, at_least=2, several=first.several_spaces)
+    check_fit(spaces, recipe, at_least=2)
     device = device or torch.device("cpu")
     plain = tuple(space.all().to(device) for space in spaces)
     transforms = tuple(fit_transform(x, first.transform, n_components=first.n_components) for x in plain)

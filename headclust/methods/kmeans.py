@@ -76,7 +76,7 @@ def fit(
         SettingError: A number of clusters that is not possible.
     """
     (stage,) = recipe
-    check_fit(spaces, recipe, at_least=1, several=stage.several_spaces)
+    check_fit(spaces, recipe, at_least=1)
     plain = [space.all() for space in spaces]
     transforms = tuple(fit_transform(features, stage.normalize) for features in plain)
     points = side_by_side([transform(features) for transform, features in zip(transforms, plain, strict=True)])

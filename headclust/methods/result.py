@@ -39,20 +39,24 @@ class FitResult:
     checkpoints: tuple[tuple[int, ClusterModel], ...] = ()
 
 
-def check_fit(spaces: tuple[Features, ...], recipe: tuple[Any, ...], *, at_least: int, several: bool = False) -> None:
+def takes_several(recipe: tuple[Any, ...]) -> bool:
+    """Whether a recipe's method takes more than one feature space: its first stage says so, where it does."""
+    return bool(getattr(recipe[0], "several_spaces", False))
+
+
+def check_fit(spaces: tuple[Features, ...], recipe: tuple[Any, ...], *, at_least: int) -> None:
     """A look whether the spaces and the number of clusters fit a method.
 
     Args:
         spaces: Feature spaces.
         recipe: Stages, the first with `n_clusters` resolved.
         at_least: Samples the method needs.
-        several: Whether it takes more than one space.
 
     Raises:
         SettingError: There are too many spaces, or the number of clusters is not set or above the number of samples.
         DataError: There are fewer samples than the method needs.
     """
-    if len(spaces) != 1 and not (several and spaces):
+    if len(spaces) != 1 and not (takes_several(recipe) and spaces):
         raise SettingError(
             f"this method takes one feature file: found {len(spaces)}. consensus (the default), kmeans and turtle's "
             "heads (task) take several."

@@ -17,7 +17,7 @@ from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.model import ClusterModel
 from headclust.naming import as_written
 from headclust.progress import printable
-from headclust.spaces import check_alike, load_spaces, reload_spaces
+from headclust.spaces import check_alike, load_spaces, locate_features, reload_spaces
 from headclust.trials import assign
 
 
@@ -86,7 +86,7 @@ def gather(path: Path, features: Sequence[Path] = ()) -> Material:
         check_alike(stated, spaces)
     else:
         try:
-            spaces = reload_spaces(runs.locate_features(run.path, stated))
+            spaces = reload_spaces(locate_features(run.path, stated))
         except HeadclustError as error:
             missing = one_line(error)
     name = path.resolve().name

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from headclust.cache import Features, load_features
+from headclust.cache import Features
 from headclust.device import resolve_device
 from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.methods import configure, find_preset
+from headclust.methods.result import takes_several
 from headclust.progress import note
-from headclust.spaces import check_alike, fingerprint, load_spaces, newest_features
+from headclust.spaces import fingerprint, load_alike, load_spaces, newest_features
 from headclust.study.published import SCORES
 from headclust.study.spread import gain, paired, spread
 from headclust.trials import run_trial, with_clusters
@@ -116,7 +117,7 @@ def _load(
     features: Sequence[Path], evaluate_on: Sequence[Path], recipes: Recipes
 ) -> tuple[tuple[Features, ...], list[Features]]:
     """The features to fit and those to score on, after a look whether every method takes them."""
-    single = [name for name, recipe in recipes.items() if not _takes_several(recipe)]
+    single = [name for name, recipe in recipes.items() if not takes_several(recipe)]
     if len(features) > 1 and single:
         raise SettingError(
             f"{len(features)} feature files given, and {', '.join(single)} takes one: "
@@ -125,14 +126,8 @@ def _load(
     spaces = load_spaces(features)
     if spaces[0].n_samples < 2:
         raise DataError(f"{spaces[0].path}: one sample: wanted at least 2 to cluster.")
-    tests = [load_features(path) for path in evaluate_on]
-    if tests:
-        check_alike([fingerprint(space) for space in spaces], tests)
-    return spaces, tests
-
-
-def _takes_several(recipe: tuple[Any, ...]) -> bool:
-    return getattr(recipe[0], "several_spaces", False)
+    fingerprints = [fingerprint(space) for space in spaces]
+    return spaces, load_alike(fingerprints, evaluate_on) if evaluate_on else []
 
 
 def _entry(name: str, reports: Mapping[str, Mapping[int, Mapping[str, Any]]], *, tested: bool) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from headclust.export import (
 )
 from headclust.naming import as_written, file_name
 from headclust.progress import note, printable
+from headclust.spaces import locate_features
 
 EXPORTS_FOLDER = Path("exports")
 FORMATS = (*FILES, "folders")
@@ -73,7 +74,7 @@ def export(
     stem = name if predicted is None else f"{name}-{file.stem}"
     path = output or EXPORTS_FOLDER / f"{file_name(stem)}{_ENDS[to]}"
     _check_place(path, fitted.path)
-    own = runs.locate_features(fitted.path, fitted.config["features"])[0]
+    own = locate_features(fitted.path, fitted.config["features"])[0]
     beside = Path(own["path"]) if predicted is None else file.with_suffix(".h5")
     found = _features(features, beside, assigned.sample_ids)
     stated = fitted.config["features"][0] if found is None and predicted is None else {}

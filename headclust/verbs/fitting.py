@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from headclust import novelty, runs
-from headclust.cache import load_features
 from headclust.device import description, resolve_device
 from headclust.errors import SettingError
 from headclust.methods import configure, find_preset, settings
 from headclust.metrics import warnings_of
 from headclust.progress import note
 from headclust.provenance import versions
-from headclust.spaces import check_alike, fingerprint, load_spaces, newest_features, reload_spaces
+from headclust.spaces import fingerprint, load_alike, load_spaces, locate_features, newest_features, reload_spaces
 from headclust.trials import check_neighbors, run_trial, with_clusters
 from headclust.verbs.places import run_path
 
@@ -71,13 +70,11 @@ def fit(
     seed = int(repeated["seed"]) if seed is None else seed
     if config and not features:
         home = runs.find_run(config) if config.is_dir() else config.parent
-        spaces = reload_spaces(runs.locate_features(home, repeated["features"]))
+        spaces = reload_spaces(locate_features(home, repeated["features"]))
     else:
         spaces = load_spaces(features or [newest_features()])
     fingerprints = [fingerprint(space) for space in spaces]
-    tests = [load_features(path) for path in evaluate_on]
-    if tests:
-        check_alike(fingerprints, tests)
+    tests = load_alike(fingerprints, evaluate_on) if evaluate_on else []
     if seed < 0:
         raise SettingError(f"seed {seed}: wanted 0 or more.")
     check_neighbors(given, spaces[0])

@@ -15,14 +15,14 @@ import numpy as np
 from headclust import novelty, runs
 from headclust.assignments import write_assignments
 from headclust.backbones import Backbone, load_backbone
-from headclust.cache import Features, load_features, verify_features
+from headclust.cache import load_features, verify_features
 from headclust.datasets import ImageSet, open_source
 from headclust.embed import embed_images
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.naming import file_name
 from headclust.probes import probe
 from headclust.progress import note, printable
-from headclust.spaces import check_alike, joined, reload_spaces
+from headclust.spaces import joined, load_alike, locate_features, reload_spaces
 from headclust.trials import Assigned, assign
 
 _MADE_BY = ("feature_dim", "weights_sha256", "feature_point", "preprocessing")
@@ -72,9 +72,8 @@ def predict(
             stated, folder, data, split, weights=weights, device=device, on_error=on_error, offline=offline
         )
         default = features[0].with_suffix(".csv")
-        found = _load_alike(stated, features)
-    else:
-        found = _load_alike(stated, features)
+    found = load_alike(stated, features)
+    if data is None:
         told = [found[0].attributes["dataset"], found[0].attributes.get("split", "all")]
         default = fitted.path / "predicted" / f"{file_name('-'.join([*told, found[0].attributes['backbone']]))}.csv"
     assigned, unlike = assign(fitted.model, found), None
@@ -104,12 +103,12 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
             "probes are trained on the run's features: say which others to test them on with --features."
         )
     fitted = runs.read_run(run)
-    found = _load_alike(fitted.config["features"], features) if features else []
+    found = load_alike(fitted.config["features"], features) if features else []
     report = dict(fitted.metrics)
     if found:
         report = assign(fitted.model, found).report
     if probes:
-        train = reload_spaces(runs.locate_features(fitted.path, fitted.config["features"]))
+        train = reload_spaces(locate_features(fitted.path, fitted.config["features"]))
         report["probes"] = probe(joined(train), joined(found))
     return report
 
@@ -130,13 +129,6 @@ def info(path: Path) -> dict[str, Any]:
 def verify(path: Path) -> list[str]:
     """What does not hold about a feature file, one line each; nothing when it is as it was written."""
     return verify_features(path)
-
-
-def _load_alike(stated: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> list[Features]:
-    """Feature files that lie in the spaces of a fit, one each, of the same samples."""
-    found = [load_features(path) for path in paths]
-    check_alike(stated, found)
-    return found
 
 
 def _check_output(path: Path | None) -> None:

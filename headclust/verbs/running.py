@@ -80,8 +80,8 @@ def run(
         model: A backbone's name. When None, the one that was used before in that folder, or the better of the packaged
             ones that is installed.
         weights: A file with the model's weights.
-        views: Augmented views of each image to embed. When None, as many as before in that folder, or
-            two, but none of more than 20,000 images.
+        views: Augmented views of each image to embed. When None, as many as before in that folder, or two, but
+            none of more than 20,000 images.
         method: A name in METHODS, or "default".
         seed: Seed of the fit.
         on_error: At an unreadable image "skip" it and list it, or "fail".
