@@ -5,7 +5,7 @@ Command:  python benchmarks/default.py [--root FOLDER] [--data-root FOLDER] [-o 
           --curve measures ACC against seconds, --calibration accuracy against confidence, instead of the table.
 Setting:  the features of the study offline (benchmarks/table.py): digits, Fashion-MNIST and CIFAR-10, of the train
           split up to 20,000 images, the test split to score; three packaged backbones at 128 px. Who is fitted, with
-          how many seeds: headclust/study/contest.py. Labels only score. Killed, it goes on where it was, and fits
+          how many seeds: benchmarks/study/contest.py. Labels only score. Killed, it goes on where it was, and fits
           that benchmarks/table.py made below the same root are taken over.
 Figure:   mean and standard deviation of ACC over seeds; the default's gain over the stronger k-means and its distance
           to the best peer, paired by seed, with 95 % intervals; its ablations; clusters used; seconds. The oracle, the
@@ -23,21 +23,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from script import answer, expectation, folders, names, numbers
+from study import making, pictures
+from study.budgets import budget_plan, budget_section, draw_budgets, measure
+from study.calibration import calibrate, calibration_section, draw_calibration, expected_error
+from study.contest import ENTRANTS, Contest, as_json, contest_plan
+from study.contest_tables import contest_sections
+from study.places import Places
+from study.plan import Cell, shard
+from study.render import in_markdown
+from study.results import read_results
+from study.sections import Section
 
 from headclust.cache.disk import write_errors, write_whole
 from headclust.errors import DataError, SettingError
 from headclust.naming import file_name
 from headclust.progress import note
-from headclust.study import making, pictures
-from headclust.study.budgets import budget_plan, budget_section, draw_budgets, measure
-from headclust.study.calibration import calibrate, calibration_section, draw_calibration, expected_error
-from headclust.study.contest import ENTRANTS, Contest, as_json, contest_plan
-from headclust.study.contest_tables import contest_sections
-from headclust.study.places import Places
-from headclust.study.plan import Cell, shard
-from headclust.study.render import in_markdown
-from headclust.study.results import read_results
-from headclust.study.sections import Section
 
 CURVE_DATASET = "cifar10"  # unless --datasets names one
 

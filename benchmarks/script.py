@@ -1,4 +1,4 @@
-"""What the scripts around `headclust.study` share: reading options, failing in a line, saying what they would take."""
+"""What the scripts around `study` share: reading options, failing in a line, saying what they would take."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 # Threads that wait by spinning slow a busy machine to a crawl; has to be said before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from study import costs, outlook
+from study.places import Places
+from study.plan import Cell
+from study.presets import DATASETS
+
 from headclust.errors import HeadclustError, SettingError, unknown
 from headclust.progress import printable
-from headclust.study import costs, outlook
-from headclust.study.places import Places
-from headclust.study.plan import Cell
-from headclust.study.presets import DATASETS
 
 if TYPE_CHECKING:
-    from headclust.study.outlook import Cost, Expected
+    from study.outlook import Cost, Expected
 
 
 def answer(

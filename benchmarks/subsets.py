@@ -33,19 +33,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from script import answer, folders, names
+from study.cells import Pair, key_of, recipe_of
+from study.contest import ENTRANTS, contest_plan
+from study.places import Places, make_features
+from study.plan import Cell
+from study.render import in_markdown
+from study.sections import Section, gain_text, interval_text, percent_text
 
 from headclust.cache import Features, load_features
 from headclust.cache.disk import write_errors, write_whole
 from headclust.device import resolve_device
 from headclust.errors import DataError, SettingError, unknown
 from headclust.progress import note
-from headclust.study.cells import Pair, key_of, recipe_of
-from headclust.study.contest import ENTRANTS, contest_plan
-from headclust.study.places import Places, make_features
-from headclust.study.plan import Cell
-from headclust.study.render import in_markdown
-from headclust.study.sections import Section, gain_text, interval_text, percent_text
-from headclust.study.spread import gain, paired, spread
+from headclust.statistics import gain, paired, spread
 from headclust.trials import run_trial
 
 KINDS = ("six", "tail", "small")

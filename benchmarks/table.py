@@ -3,7 +3,7 @@
 Command:  python benchmarks/table.py [--preset offline|paper|modern] [--root FOLDER] [--data-root FOLDER] ...
           --dry-run says what it would take; --shard 1/20 makes a part, and --merge FILE ... puts parts together.
 Setting:  features of the train split are fitted, the test split is scored; recipes are the methods' presets, changed as
-          the study says (headclust/study/presets.py). Labels only score. Killed, it goes on where it was.
+          the study says (benchmarks/study/presets.py). Labels only score. Killed, it goes on where it was.
 Figure:   mean and standard deviation over seeds of ACC, NMI, AMI, ARI, and the paired gain over k-means; probes of the
           features; seconds. Results are in ROOT/results.jsonl, assignments in ROOT/cells/.
 Result:   see docs/benchmark.md.
@@ -17,15 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from script import answer, expectation, folders, names, numbers
+from study import making, pictures, render
+from study.places import Places
+from study.plan import Cell, plan, shard
+from study.presets import STUDIES, Study, find_study
+from study.results import merge, read_results
 
 from headclust.cache.disk import write_errors, write_whole
 from headclust.errors import DataError, SettingError
 from headclust.progress import note
-from headclust.study import making, pictures, render
-from headclust.study.places import Places
-from headclust.study.plan import Cell, plan, shard
-from headclust.study.presets import STUDIES, Study, find_study
-from headclust.study.results import merge, read_results
 
 SUFFIXES = {"markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
 

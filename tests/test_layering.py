@@ -17,7 +17,7 @@ PACKAGE = Path(headclust.__file__).parent
 ORDER = [
     {"errors"},
     {"progress", "device", "seeding", "provenance", "naming"},
-    {"cache", "arrays", "metrics", "backbones", "datasets", "augment", "decoding", "heads"},
+    {"cache", "arrays", "metrics", "statistics", "backbones", "datasets", "augment", "decoding", "heads"},
     {"neighbors", "objectives", "optimizers"},
     {"probes", "sampling", "graph"},
     {"ensemble"},
@@ -30,7 +30,6 @@ ORDER = [
     {"runs"},
     {"export"},
     {"report"},
-    {"study"},
     {"estimators"},
     {"verbs"},
     {"demo"},

@@ -17,10 +17,10 @@ from headclust.device import resolve_device
 from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.methods import configure, find_preset
 from headclust.methods.result import takes_several
+from headclust.metrics import METRICS
 from headclust.progress import note
 from headclust.spaces import fingerprint, load_alike, load_spaces, newest_features
-from headclust.study.published import SCORES
-from headclust.study.spread import gain, paired, spread
+from headclust.statistics import gain, paired, spread
 from headclust.trials import run_trial, with_clusters
 
 BASELINE = "kmeans"
@@ -153,7 +153,7 @@ def _over_seeds(
         values = _values(reports, name)
         if found := spread(list(values.values())):
             mean[name], sd[name] = found.mean, found.sd
-        more = gain(paired(values, _values(base, name))) if name in SCORES else None
+        more = gain(paired(values, _values(base, name))) if name in METRICS else None
         if more:
             gains[name] = {"mean": more.mean, "low": more.low, "high": more.high}
     return {"mean": mean, "sd": sd, "gain": gains}

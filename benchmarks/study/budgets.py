@@ -1,0 +1,178 @@
+"""Time to quality: ACC against the seconds a fit takes, for methods that are given more and more of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headclust.cache import load_features
+from headclust.device import description, resolve_device
+from headclust.errors import HeadclustError
+from headclust.methods import DEFAULT_METHOD
+from headclust.progress import note, printable
+from headclust.provenance import versions
+from headclust.trials import run_trial
+from study.cells import Pair, failed, identity, key_of, recipe_of
+from study.pictures import SHADES, SHAPES, add_legend, house_style, log_axis, new_figure, save
+from study.places import Places, make_features
+from study.plan import Cell
+from study.results import append, read_lines
+from study.sections import NONE, Section, percent_text
+from study.summary import Line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Each a curve: a method, its preset, the setting that costs time, and its values. TEMI's authors train for as long as
+# one wants, at a constant rate, so that time itself can be the setting; TURTLE's rate and k-means' restarts are not
+# like that. Spectral clustering has nothing to give more time to: its own number of restarts is one point.
+BUDGETS: tuple[tuple[str, str, str, tuple[Any, ...]], ...] = (
+    (DEFAULT_METHOD, "ours", "n_heads", (4, 8, 16, 32)),
+    (DEFAULT_METHOD, "ours", "temi.length", (0, 150, 300, 600, 1200)),
+    ("turtle", "ours", "length", (60, 200, 600, 2000)),
+    ("kmeans", "ours", "n_heads", (1, 3, 10, 30)),
+    ("spectral", "ours", "n_heads", (10,)),
+    ("temi", "authors", "max_seconds", (15.0, 45.0, 120.0, 360.0, 1080.0)),  # last, as it takes most of the time
+)
+_BUSY = 0.5  # processes besides our own from which times are not to be trusted
+
+
+def budget_plan(place: Cell) -> tuple[Cell, ...]:
+    """The fits of the curves, on the features of a cell, seed 0."""
+    return tuple(
+        replace(place, kind="fit", method=method, preset=preset, settings={name: value}, seed=0, curve=name)
+        for method, preset, name, values in BUDGETS
+        for value in values
+    )
+
+
+def measure(cells: Sequence[Cell], places: Places, target: Path, *, device: str | None = None) -> list[Line]:
+    """Fits one after the other what is not in the target, and returns the lines, one a cell.
+
+    The seconds are of everything a fit does with features in memory, its search for neighbors among them.
+
+    Args:
+        cells: Fits of one place.
+        places: Where everything is.
+        target: A results file of its own, as its times are measured otherwise.
+        device: Where to compute.
+
+    Raises:
+        HeadclustError: The features cannot be made or read, or the target not be written.
+    """
+    where = resolve_device(device)
+    files = [make_features(wanted, places, device=device) for wanted in (cells[0].fit, cells[0].evaluation)]
+    fit, evaluation = map(load_features, files)
+    # Without its path, no graph is kept beside it: every fit searches by itself.
+    pair = Pair(replace(fit, path=None), evaluation, where)
+    for view in (None, *range(fit.n_views)):
+        pair.fit.rows([0], view=view)  # reading the file is no part of a fit
+    known = {line["key"]: line for line in read_lines(target) if line["status"] == "done"}
+    found: list[Line] = []
+    for number, cell in enumerate(cells, start=1):
+        recipe = recipe_of(cell, pair.fit)
+        key = key_of(cell, pair, recipe)
+        if key not in known:
+            if number == 1 and (load := _load()) is not None and load > _BUSY:
+                note(f"the machine is busy (load {load:.1f}): times will be longer than they should.")
+            known[key] = _measured(cell, pair, key, recipe)
+            append(target, known[key])
+            note(f"[{number}/{len(cells)}] {cell.id}: {_told(known[key])}")
+        # The same fit may be a point of two curves.
+        found.append({**known[key], **identity(cell)})
+    return found
+
+
+def _measured(cell: Cell, pair: Pair, key: str, recipe: tuple[Any, ...]) -> dict[str, Any]:
+    load = _load()
+    try:
+        trial = run_trial((pair.fit,), cell.method, recipe, cell.seed, device=pair.device, tests=(pair.evaluation,))
+    except HeadclustError as error:
+        return failed(cell, key, str(error))
+    scores = dict(trial.report["eval"])
+    scores.pop("seconds")
+    return {
+        **identity(cell),
+        "status": "done",
+        "key": key,
+        "error": None,
+        "n_clusters": trial.report["n_clusters"],
+        "scores": scores,
+        "seconds": {"fit": trial.report["seconds"]},
+        "load": None if load is None else round(load, 2),
+        "versions": versions(["torch", "numpy", "scipy", "scikit-learn", "faiss-cpu"]),
+        **description(pair.device),
+    }
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def _told(line: Line) -> str:
+    if line["status"] == "failed":
+        return f"failed: {line['error']}"
+    return f"ACC {percent_text(line['scores'].get('accuracy'))} in {line['seconds']['fit']:.1f} s"
+
+
+def curves_of(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Lines that came to an end by the curve's name, the shortest fit first."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        if line["status"] == "done" and "accuracy" in line["scores"]:
+            found.setdefault(_name(line), []).append(line)
+    return {name: sorted(these, key=lambda line: float(line["seconds"]["fit"])) for name, these in found.items()}
+
+
+def _name(line: Line) -> str:
+    method = "default" if line["method"] == DEFAULT_METHOD else line["method"]
+    return f"{method} {line['preset']}, {line['curve']}".replace(" ours", "")
+
+
+def budget_section(lines: Sequence[Line]) -> Section:
+    """ACC and seconds of each point."""
+    rows = tuple(_cells(lines))
+    note = (
+        "One seed a point, measured one after the other. Seconds of everything a fit does with features in memory, its "
+        "neighbor search among them. Load: processes running when it began, averaged over a minute."
+    )
+    return Section("Time to quality", ("curve", ">value", ">seconds", ">ACC", ">load"), rows, (note,))
+
+
+def _cells(lines: Sequence[Line]) -> Iterator[tuple[str, ...]]:
+    for name, these in curves_of(lines).items():
+        for line in these:
+            load = line.get("load")
+            told = [f"{line['seconds']['fit']:.1f}", percent_text(line["scores"]["accuracy"])]
+            yield (name, f"{line['value']:g}", *told, NONE if load is None else f"{load:.1f}")
+
+
+def draw_budgets(lines: Sequence[Line], title: str, path: Path) -> Path:
+    """Draws ACC against seconds, a line a curve; returns the file.
+
+    Raises:
+        SettingError: matplotlib is not installed.
+        HeadclustError: The file cannot be written.
+    """
+    with house_style():
+        return save(_draw(lines, title), path)
+
+
+def _draw(lines: Sequence[Line], title: str) -> Figure:
+    figure, (axes,) = new_figure(1, height=3.3, sharey=False)
+    for number, (name, these) in enumerate(curves_of(lines).items()):
+        points = [(line["seconds"]["fit"], 100 * line["scores"]["accuracy"]) for line in these]
+        style: dict[str, Any] = {"marker": SHAPES[number % len(SHAPES)], "color": SHADES[number % len(SHADES)]}
+        axes.plot(*zip(*points, strict=True), label=printable(name), linewidth=1, **style)
+    log_axis(axes)
+    axes.set_xlabel("seconds of a fit with its neighbor search, logarithmic")
+    axes.set_ylabel("ACC (%)")
+    add_legend(figure, [axes])
+    figure.suptitle(f"Time to quality: {printable(title)}")
+    return figure

@@ -1,0 +1,93 @@
+"""Processes that are killed, and several at one table."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from study.making import Tally, make
+from study.places import Places
+from study.results import read_lines, read_results
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+IMPORTS = os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks", ROOT / "tests")))
+# Makes the tiny study with more seeds; in one cell it waits forever where a test asks for that.
+SCRIPT = """
+import json, sys, time
+from pathlib import Path
+from tests.conftest import TINY
+from study import making
+from study.places import Places
+from study.plan import plan
+
+real = making.make_fit
+
+def make_fit(cell, *more):
+    if {hang!r} == cell.seed:
+        print("in it", flush=True)
+        time.sleep(600)
+    time.sleep({pause!r})
+    return real(cell, *more)
+
+making.make_fit = make_fit
+print("ready", flush=True)
+sys.stdin.readline()
+tally = making.make(plan(TINY, seeds=3), Places(Path({root!r})), device="cpu", poll=0.05)
+print(json.dumps([tally.kept, tally.made, tally.failed]))
+"""
+
+
+def start(root, *, hang=None, pause=0.0):
+    script = SCRIPT.format(root=str(root), hang=hang, pause=pause)
+    environment = {**os.environ, "PYTHONPATH": IMPORTS}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+@pytest.fixture
+def more_cells():
+    from study.plan import plan
+
+    from .conftest import TINY
+
+    return plan(TINY, seeds=3)
+
+
+def test_a_killed_table_goes_on_where_it_was(places, more_cells):
+    process = start(places.root, hang=1)
+    go(process)
+    assert process.stdout.readline() == "in it\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = read_results(places.results)
+    assert [line["id"] for line in before] == [cell.id for cell in more_cells[:2]]
+    assert len(list((places.root / "claims").iterdir())) == 1  # the dead process's
+    assert make(more_cells, places) == Tally(kept=2, made=5)
+    assert read_lines(places.results)[:2] == before
+    assert [line["id"] for line in read_lines(places.results)] == [cell.id for cell in more_cells]
+    assert not any((places.root / "claims").iterdir())
+    for line in read_results(places.results)[1:]:
+        assert np.load(places.root / line["assignments"], allow_pickle=False)["eval"].shape == (40,)
+
+
+def test_two_processes_make_each_cell_once(places, more_cells):
+    processes = [start(places.root, pause=0.3) for _ in range(2)]
+    for process in processes:
+        go(process)
+    tallies = [json.loads(process.communicate()[0]) for process in processes]
+    assert [sum(tally) for tally in tallies] == [7, 7]  # each waits until all is there
+    assert sum(made for _, made, _ in tallies) == 7
+    assert sorted(line["id"] for line in read_lines(places.results)) == sorted(cell.id for cell in more_cells)
+    assert make(more_cells, Places(places.root)) == Tally(kept=7)
