@@ -34,9 +34,9 @@ from study.render import in_markdown
 from study.results import read_results
 from study.sections import Section
 
-from headclust.cache.disk import write_errors, write_whole
+from headclust.disk import write_errors, write_whole
 from headclust.errors import DataError, SettingError
-from headclust.naming import file_name
+from headclust.filenames import file_name
 from headclust.progress import note
 
 CURVE_DATASET = "cifar10"  # unless --datasets names one

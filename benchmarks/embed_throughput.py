@@ -41,9 +41,9 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from headclust.backbones import Backbone, load_backbone
-from headclust.cache import load_features
-from headclust.datasets import open_source
-from headclust.embed import embed_images
+from headclust.embedding.embed import embed_images
+from headclust.features import load_features
+from headclust.images.datasets import open_source
 
 LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy", "headclust")
 BATCH = 64

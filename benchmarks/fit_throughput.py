@@ -22,9 +22,9 @@ from dataclasses import replace
 
 import torch
 
+from headclust.graph.neighbors import NeighborGraph
 from headclust.methods import PRESETS
-from headclust.neighbors import NeighborGraph
-from headclust.train import Stage, train_stage
+from headclust.training.train import Stage, train_stage
 
 
 def operations(stage: Stage, feature_dim: int) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
-from headclust.cache import load_features
+from headclust.features import load_features
 from headclust.methods import METHODS, PRESETS, configure
 
 

@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 import torch
 
-from headclust.neighbors import nearest_neighbors
+from headclust.graph.neighbors import nearest_neighbors
 
 
 def faiss_neighbors(features: torch.Tensor, k: int) -> np.ndarray:

@@ -26,10 +26,10 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 
-from headclust.cache import Features, load_features
+from headclust.features import Features, load_features
 from headclust.methods import configure, find_preset
-from headclust.novelty import keep, measure
-from headclust.trials import Trial, run_trial
+from headclust.runs.novelty import keep, measure
+from headclust.runs.scored_fit import Trial, run_trial
 
 DATA = ("cifar10", "fashion-mnist", "digits")
 _ROWS, _HELD_OUT, _CLASSES = 3_000, 3, 10

@@ -13,8 +13,8 @@ import argparse
 import json
 from pathlib import Path
 
-from headclust.cache import load_features
-from headclust.probes import neighbor_purity
+from headclust.features import load_features
+from headclust.scoring.probes import neighbor_purity
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from statistics import mean, median, stdev
 
 from script import names
 
-from headclust.cache import Features, load_features
 from headclust.device import resolve_device
+from headclust.features import Features, load_features
 from headclust.methods import find_preset
-from headclust.trials import run_trial
+from headclust.runs.scored_fit import run_trial
 
 DATA = ("cifar10", "digits", "fashion-mnist")
 MODELS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")

@@ -40,13 +40,13 @@ from study.plan import Cell
 from study.render import in_markdown
 from study.sections import Section, gain_text, interval_text, percent_text
 
-from headclust.cache import Features, load_features
-from headclust.cache.disk import write_errors, write_whole
 from headclust.device import resolve_device
+from headclust.disk import write_errors, write_whole
 from headclust.errors import DataError, SettingError, unknown
+from headclust.features import Features, load_features
 from headclust.progress import note
-from headclust.statistics import gain, paired, spread
-from headclust.trials import run_trial
+from headclust.runs.scored_fit import run_trial
+from headclust.scoring.statistics import gain, paired, spread
 
 KINDS = ("six", "tail", "small")
 DRAWS = 2

@@ -23,7 +23,7 @@ from study.plan import Cell, plan, shard
 from study.presets import STUDIES, Study, find_study
 from study.results import merge, read_results
 
-from headclust.cache.disk import write_errors, write_whole
+from headclust.disk import write_errors, write_whole
 from headclust.errors import DataError, SettingError
 from headclust.progress import note
 

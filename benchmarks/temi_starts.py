@@ -26,17 +26,17 @@ import torch.nn.functional as F
 from script import names
 from torch import Tensor
 
-from headclust import metrics
-from headclust.cache import Features, load_features
 from headclust.device import resolve_device
-from headclust.heads import HEADS
+from headclust.features import Features, load_features
+from headclust.graph.neighbors import neighbor_list
 from headclust.methods import find_preset
 from headclust.model import ClusterModel, FeatureTransform, fit_transform
-from headclust.neighbors import neighbor_list
-from headclust.sampling import Samples
-from headclust.stages import Stage
-from headclust.train import train_stage
-from headclust.trials import run_trial, with_clusters
+from headclust.model.heads import HEADS
+from headclust.runs.scored_fit import run_trial, with_clusters
+from headclust.scoring import metrics
+from headclust.training.sampling import Samples
+from headclust.training.stages import Stage
+from headclust.training.train import train_stage
 
 DATA = ("fashion-mnist", "cifar10", "digits")
 METHODS = ("temi", "pmi")

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from trouble_files import IGNORED, KINDS, ROW, SIDE, TWIN, Entry, fill
 
-from headclust.cache import Features, load_features
+from headclust.features import Features, load_features
 
 
 def main() -> None:

@@ -12,16 +12,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Features": "cache",
-    "load_features": "cache",
-    "write_features": "cache",
-    "NeighborGraph": "neighbors",
+    "Features": "features",
+    "load_features": "features",
+    "write_features": "features",
+    "NeighborGraph": "graph",
     "METHODS": "methods",
     "PRESETS": "methods",
-    "OBJECTIVES": "objectives",
-    "METRICS": "metrics",
+    "OBJECTIVES": "training.objectives",
+    "METRICS": "scoring.metrics",
     "ClusterModel": "model",
-    "embed_images": "embed",
+    "embed_images": "embedding",
     "HeadClustering": "estimators",
     "EmbedImages": "estimators",
     "HeadclustError": "errors",

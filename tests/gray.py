@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from headclust.augment import Target
-from headclust.cache import load_features
-from headclust.embed import embed_images
+from headclust.embedding.embed import embed_images
 from headclust.errors import DataError
+from headclust.features import load_features
+from headclust.images.augment import Target
 from headclust.seeding import stream_seed
 
 N = 150

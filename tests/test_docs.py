@@ -140,7 +140,7 @@ def test_what_does_not_hold_is_found(tmp_path, text, found):
         "```sh\nmake demo VENV=x -n  # a comment\nheadclust fit a.h5 --eval b.h5 --set temi.beta=0.7 | head -n 3\n```",
         "Say `headclust embed --model`, `headclust COMMAND --help`, `headclust --version`.",
         "```jsonl\n{}\n[]\n```",
-        "```python\nfrom headclust import verbs\nfrom headclust.cache import load_features\n```",
+        "```python\nfrom headclust import verbs\nfrom headclust.features import load_features\n```",
         "<!-- any comment -->\n```sh\nfalse\n```",
     ],
 )

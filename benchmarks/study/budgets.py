@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headclust.cache import load_features
 from headclust.device import description, resolve_device
 from headclust.errors import HeadclustError
+from headclust.features import load_features
 from headclust.methods import DEFAULT_METHOD
 from headclust.progress import note, printable
-from headclust.provenance import versions
-from headclust.trials import run_trial
+from headclust.runs.scored_fit import run_trial
+from headclust.versions import versions
 from study.cells import Pair, failed, identity, key_of, recipe_of
 from study.pictures import SHADES, SHAPES, add_legend, house_style, log_axis, new_figure, save
 from study.places import Places, make_features

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from headclust import metrics
-from headclust.cache import load_features
-from headclust.cache.disk import write_errors, write_whole
 from headclust.device import resolve_device
+from headclust.disk import write_errors, write_whole
 from headclust.errors import FileFormatError, one_line
+from headclust.features import load_features
 from headclust.progress import note, printable
-from headclust.trials import run_trial
+from headclust.runs.scored_fit import run_trial
+from headclust.scoring import metrics
 from study.cells import Pair, key_of, recipe_of
 from study.pictures import house_style, new_figure, save
 from study.places import Places, make_features

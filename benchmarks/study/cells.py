@@ -17,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from headclust.backbones.catalog import CATALOG
-from headclust.cache import Features
 from headclust.device import description
-from headclust.heads import HEADS
+from headclust.features import Features
+from headclust.graph.neighbors import cached_neighbors, is_kept
 from headclust.methods import METHODS, configure, find_preset, settings
-from headclust.neighbors import cached_neighbors, is_kept
-from headclust.objectives import OBJECTIVES
-from headclust.probes import probe
-from headclust.provenance import versions
-from headclust.stages import Stage
-from headclust.trials import Trial, check_neighbors, run_trial, with_clusters
+from headclust.model.heads import HEADS
+from headclust.runs.scored_fit import Trial, check_neighbors, run_trial, with_clusters
+from headclust.scoring.probes import probe
+from headclust.training.objectives import OBJECTIVES
+from headclust.training.stages import Stage
+from headclust.versions import versions
 from study.digest import code_digest, libraries_of
 from study.oracles import best_checkpoint, best_head
 from study.plan import Cell
@@ -96,7 +96,7 @@ def code_of(cell: Cell) -> str:
 def _modules(cell: Cell) -> tuple[str, ...]:
     """Where the code that makes a cell begins."""
     if cell.kind == "probes":
-        return ("headclust.probes",)
+        return ("headclust.scoring.probes",)
     return _modules_of(cell.method, cell.preset, tuple(sorted(cell.settings.items())))
 
 
@@ -107,7 +107,7 @@ def _modules_of(method: str, preset: str, changes: tuple[tuple[str, Any], ...]) 
     chosen = [METHODS[method], *map(type, recipe)]
     chosen += [OBJECTIVES[stage.objective] for stage in recipe if hasattr(stage, "objective")]
     chosen += [HEADS[stage.head] for stage in recipe if hasattr(stage, "head")]
-    return ("headclust.trials", *(part.__module__ for part in chosen))
+    return ("headclust.runs.scored_fit", *(part.__module__ for part in chosen))
 
 
 def _versions(cell: Cell) -> dict[str, str]:

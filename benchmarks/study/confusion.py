@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from headclust import metrics
 from headclust.errors import DataError, HeadclustError, one_line
+from headclust.filenames import file_name
 from headclust.methods import DEFAULT_METHOD
-from headclust.naming import file_name
 from headclust.progress import note, printable
+from headclust.scoring import metrics
 from study.results import ASSIGNMENTS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from headclust.errors import SettingError, unknown
 from headclust.methods import DEFAULT_METHOD
-from headclust.statistics import Gain, Spread, gain, paired, spread
+from headclust.scoring.statistics import Gain, Spread, gain, paired, spread
 from study.plan import Cell, plan
 from study.presets import Row, find_study
 from study.published import SCORES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from headclust.statistics import Gain, gain, spread
+from headclust.scoring.statistics import Gain, gain, spread
 from study.contest import ENTRANTS, Contest, Place
 from study.sections import NONE, Section, gain_text, interval_text, percent_text, spread_text
 

@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from headclust.backbones import untrained_backbone
 from headclust.backbones.catalog import CATALOG
 from headclust.methods import configure, find_preset, settings
-from headclust.methods.consensus_start import Partitions
-from headclust.sampling import Samples
-from headclust.stages import Schedule, Stage
-from headclust.train import train_stage
+from headclust.methods.consensus.partitions import Partitions
+from headclust.training.sampling import Samples
+from headclust.training.stages import Schedule, Stage
+from headclust.training.train import train_stage
 from study.plan import Cell, Wanted
 
 # Operations a second that are kept up, and cores that decode images. The CPU's is what this project's benchmarks reach

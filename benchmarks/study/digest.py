@@ -14,9 +14,16 @@ import headclust
 _PACKAGE = Path(headclust.__file__).parent
 # What these do is no part of a result: messages, versions (recorded by themselves) and reading feature files, whose
 # content has a checksum of its own.
-_LEFT_OUT = ("headclust", "headclust.errors", "headclust.progress", "headclust.provenance", "headclust.cache")
+_LEFT_OUT = (
+    "headclust",
+    "headclust.errors",
+    "headclust.progress",
+    "headclust.versions",
+    "headclust.disk",
+    "headclust.features",
+)
 # Registries name every choice; a result depends on the one that was made, which the caller says.
-_REGISTRIES = ("headclust.heads", "headclust.methods", "headclust.objectives")
+_REGISTRIES = ("headclust.model.heads", "headclust.methods", "headclust.training.objectives")
 
 
 def code_digest(modules: Iterable[str], package: Path = _PACKAGE) -> str:

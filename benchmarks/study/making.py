@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headclust.cache import load_features
-from headclust.cache.disk import write_errors, write_whole
-from headclust.cache.lock import writer_lock
 from headclust.device import resolve_device
+from headclust.disk import write_errors, write_whole
 from headclust.errors import BusyError, ConflictError, HeadclustError, one_line
+from headclust.features import load_features
+from headclust.features.lock import writer_lock
 from headclust.progress import note
-from headclust.spaces import check_alike, fingerprint, load_spaces
+from headclust.runs.inputs import check_alike, fingerprint, load_spaces
 from study.cells import Pair, code_of, failed, identity, key_of, make_fit, make_probes, recipe_of
 from study.places import Places, make_features
 from study.plan import Cell, Wanted

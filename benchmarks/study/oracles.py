@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headclust import metrics
-from headclust.cache import Features
-from headclust.trials import Trial
+from headclust.features import Features
+from headclust.runs.scored_fit import Trial
+from headclust.scoring import metrics
 
 
 def best_checkpoint(trial: Trial, evaluation: Features) -> dict[str, Any] | None:

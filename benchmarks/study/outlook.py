@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from headclust.backbones import list_backbones
-from headclust.cache import Features, load_features
 from headclust.device import resolve_device
 from headclust.errors import HeadclustError
+from headclust.features import Features, load_features
 from study.cells import Pair, key_of, recipe_of
 from study.costs import Cost, cell_cost, embedding_cost
 from study.places import Places, check_made

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headclust.cache.disk import write_errors, write_whole
+from headclust.disk import write_errors, write_whole
 from headclust.errors import SettingError
 from headclust.progress import printable
 from study.confusion import draw_confusion

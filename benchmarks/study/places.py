@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 
 from headclust.backbones import load_backbone, untrained_backbone
-from headclust.cache import Features, load_features
-from headclust.cache.lock import writer_lock
-from headclust.datasets import open_source
-from headclust.embed import embed_images
+from headclust.embedding.embed import embed_images
 from headclust.errors import ConflictError, DataError, HeadclustError
-from headclust.naming import file_name
+from headclust.features import Features, load_features
+from headclust.features.lock import writer_lock
+from headclust.filenames import file_name
+from headclust.images.datasets import open_source
 from headclust.progress import note, printable
 from study.plan import Wanted
 from study.presets import DataSet

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from headclust.backbones.catalog import entry_of
 from headclust.errors import SettingError, unknown
+from headclust.filenames import file_name
 from headclust.methods import METHODS, PRESETS, find_preset, settings
-from headclust.naming import file_name
 from study.presets import DATASETS, DataSet, Row, Study
 
 

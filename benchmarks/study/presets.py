@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headclust.backbones.authors_table import AUTHORS
-from headclust.backbones.today_table import PACKAGED, TODAY
+from headclust.backbones.catalog_authors import AUTHORS
+from headclust.backbones.catalog_today import PACKAGED, TODAY
 from headclust.errors import unknown
 
 
@@ -17,7 +17,7 @@ class DataSet:
 
     Attributes:
         name: Its name in paths and results, which is what its reader calls it.
-        source: The reader: a name in `headclust.datasets.SOURCES`, or "digits".
+        source: The reader: a name in `headclust.images.datasets.SOURCES`, or "digits".
         eval_split: The split that is scored; "train" is always the one fitted.
         n_train: Images to fit.
         n_eval: Images to score.

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from headclust.progress import printable
-from headclust.statistics import Gain, Spread
+from headclust.scoring.statistics import Gain, Spread
 from study.published import SCORES, TRUST, Published
 from study.sections import Section, sections
 from study.summary import PROBES, Line, summarize

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from headclust.cache.disk import sync_folder, write_errors, write_whole
+from headclust.disk import sync_folder, write_errors, write_whole
 from headclust.errors import DataError, FileFormatError, one_line
 from headclust.progress import note, printable
 from study.schema import FORMAT, VERSION, check_line, refuse_constant

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headclust.statistics import Gain, Spread
+from headclust.scoring.statistics import Gain, Spread
 from study.published import SCORES, TRUST, Published
 from study.tables import Average, Contender, Point, Row, Summary, Unit
 

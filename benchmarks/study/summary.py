@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from headclust.statistics import Gain, Spread, gain, paired, spread
+from headclust.scoring.statistics import Gain, Spread, gain, paired, spread
 from study.published import SCORES, published_for
 from study.tables import Average, Contender, Point, Row, Summary, Unit
 

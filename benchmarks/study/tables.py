@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from headclust.statistics import Gain, Spread
+from headclust.scoring.statistics import Gain, Spread
 from study.published import Published
 
 

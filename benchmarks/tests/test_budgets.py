@@ -73,7 +73,7 @@ def test_neighbors_are_searched_in_every_fit(places, cells, tmp_path, monkeypatc
     temi = cells[-1]
     monkeypatch.setattr(budgets, "BUDGETS", (("temi", "ours", "length", (3, 6)),))
     searches = []
-    from headclust import neighbors
+    from headclust.graph.matrix import neighbors
 
     real = neighbors.nearest_neighbors
     monkeypatch.setattr(neighbors, "nearest_neighbors", lambda *a, **b: searches.append(1) or real(*a, **b))

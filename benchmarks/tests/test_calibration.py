@@ -3,8 +3,8 @@ import pytest
 from sklearn.calibration import calibration_curve
 from study.calibration import bins, calibrate, calibration_section, draw_calibration, expected_error, right
 
-from headclust import metrics
 from headclust.errors import FileFormatError
+from headclust.scoring import metrics
 
 
 def drawn(n=1000, seed=0):

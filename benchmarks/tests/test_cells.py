@@ -10,9 +10,10 @@ from study import cells as cells_module
 from study.cells import Pair, code_of, identity, key_of, make_fit, make_probes, recipe_of
 from study.plan import plan
 
-from headclust import load_features, metrics
+from headclust import load_features
 from headclust.errors import SettingError
 from headclust.methods import Setting
+from headclust.scoring import metrics
 
 from .conftest import TINY, write_place
 

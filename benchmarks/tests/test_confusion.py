@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 from study.confusion import confusion_of, draw_confusion
 
-from headclust import metrics
 from headclust.errors import DataError
 from headclust.methods import DEFAULT_METHOD
+from headclust.scoring import metrics
 
 from .lines import fit_line
 

@@ -6,7 +6,7 @@ FILES = {
     "errors.py": "class Bad(Exception): ...\n",
     "train.py": '''"""Trains."""
 from headclust.errors import Bad
-from headclust.objectives import OBJECTIVES
+from headclust.training.objectives import OBJECTIVES
 
 
 def train(x):
@@ -21,9 +21,9 @@ def train(x):
     "deeper.py": "A = 1\n",
     "other.py": "B = 2\n",
     "objectives/__init__.py": (
-        "from headclust.objectives import temi\nOBJECTIVES = {'temi': temi}\n\n\ndef shared():\n    return 1\n"
+        "from headclust.training.objectives import temi\nOBJECTIVES = {'temi': temi}\n\n\ndef shared():\n    return 1\n"
     ),
-    "objectives/temi.py": "from headclust.objectives.terms import x\n",
+    "objectives/temi.py": "from headclust.training.objectives.terms import x\n",
     "objectives/terms.py": "x = 1\n",
 }
 
@@ -33,7 +33,7 @@ def digest(tmp_path):
     """digest({path: content}) of a small package with these files instead."""
     made = iter(range(1000))
 
-    def of(changes=None, modules=("headclust.train",)):
+    def of(changes=None, modules=("headclust.training.train",)):
         package = tmp_path / str(next(made))  # a new one each time: what was read is remembered by its place
         for name, content in {**FILES, **(changes or {})}.items():
             (package / name).parent.mkdir(parents=True, exist_ok=True)
@@ -82,14 +82,14 @@ def test_code_that_is_used_changes_it(digest, name, old, new):
 
 
 def test_a_registry_s_choice_is_followed_when_it_is_named(digest):
-    modules = ("headclust.train", "headclust.objectives.temi")
+    modules = ("headclust.training.train", "headclust.training.objectives.temi")
     assert digest(modules=modules) != digest()
     assert digest({"objectives/terms.py": "x = 2\n"}, modules) != digest(modules=modules)
 
 
 def test_libraries_are_those_that_are_imported_anywhere(digest, tmp_path):
     digest()
-    assert libraries_of(["headclust.train"], tmp_path / "0") == {"numpy", "torch"}
+    assert libraries_of(["headclust.training.train"], tmp_path / "0") == {"numpy", "torch"}
 
 
 def test_every_method_s_code_is_found():

@@ -8,8 +8,8 @@ from study.making import Tally, make
 from study.plan import plan
 from study.results import append, read_lines, read_results
 
-from headclust.cache.lock import writer_lock
 from headclust.errors import HeadclustError
+from headclust.features.lock import writer_lock
 
 from .conftest import TINY, write_place
 
@@ -140,7 +140,7 @@ def test_labels_never_reach_a_method(cells, places, monkeypatch):
         METHODS, "kmeans", lambda spaces, *a, **k: seen.append(spaces[0].labels) or real(spaces, *a, **k)
     )
     monkeypatch.setattr(making, "code_of", lambda cell: "")
-    monkeypatch.setattr("study.cells._modules", lambda cell: ["headclust.trials"])
+    monkeypatch.setattr("study.cells._modules", lambda cell: ["headclust.runs.scored_fit"])
     make(cells[1:3], places)
     assert seen == [None, None]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from study.oracles import best_checkpoint, best_head
 
-from headclust import Features, metrics
+from headclust import Features
+from headclust.scoring import metrics
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 HEADS = np.array([[0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 2]])

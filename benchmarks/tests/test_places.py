@@ -9,8 +9,8 @@ from study.plan import Wanted, plan
 from study.presets import DATASETS, find_study
 
 from headclust import load_features, write_features
-from headclust.cache.lock import writer_lock
 from headclust.errors import BusyError, ConflictError, DataError
+from headclust.features.lock import writer_lock
 
 DIGITS = Wanted("efficientnet_lite0", DATASETS["digits"], "test", image_size=32)
 

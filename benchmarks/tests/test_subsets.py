@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from study import contest
 
-from headclust.cache import load_features
+from headclust.features import load_features
 
 from .conftest import TINY, write_place
 

@@ -14,8 +14,8 @@ from headclust.backbones.backbone import Backbone, Preprocessing
 from headclust.backbones.catalog import CATALOG, entry_of
 from headclust.backbones.entry import Entry
 from headclust.backbones.memory import check_memory
+from headclust.backbones.smoke_pass import refuse_lost_border
 from headclust.backbones.temi_paper import PRESET, Reproduction, as_the_authors_did
-from headclust.backbones.trial import refuse_lost_border
 from headclust.errors import SettingError, unknown
 
 __all__ = [

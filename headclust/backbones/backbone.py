@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from headclust.backbones.trial import frozen_dim
+from headclust.backbones.smoke_pass import frozen_dim
 from headclust.errors import DataError
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headclust.backbones.authors_table import AUTHORS
+from headclust.backbones.catalog_authors import AUTHORS
+from headclust.backbones.catalog_today import PACKAGED, TODAY
 from headclust.backbones.entry import Entry
-from headclust.backbones.today_table import PACKAGED, TODAY
 from headclust.errors import unknown
 
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in (*PACKAGED, *AUTHORS, *TODAY)}

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from headclust.backbones.authors_table import AUTHORS
 from headclust.backbones.backbone import Backbone
+from headclust.backbones.catalog_authors import AUTHORS
 from headclust.backbones.entry import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Entry, Evaluation
 from headclust.errors import SettingError, unknown
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from headclust import __version__
-from headclust.cli import exporting, features, reporting, running, runs
+from headclust.cli import export, features, report, run, runs
 from headclust.errors import HeadclustError
 from headclust.progress import printable
 
@@ -17,7 +17,7 @@ from headclust.progress import printable
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
 _COMMANDS = (
     runs.demo,
-    running.run,
+    run.run,
     features.models,
     features.embed,
     runs.fit,
@@ -25,8 +25,8 @@ _COMMANDS = (
     runs.compare,
     runs.predict,
     runs.evaluate,
-    reporting.report,
-    exporting.export,
+    report.report,
+    export.export,
     features.import_,
     runs.info,
     features.verify,

@@ -12,7 +12,7 @@ import click
 from headclust.cli.printing import PATH, plain, table
 
 if TYPE_CHECKING:
-    from headclust.estimate import Estimate
+    from headclust.embedding.estimate import Estimate
 
 
 _MODELS_NOTE = "Besides these: any timm:NAME or open_clip:ARCH/PRETRAINED, as those libraries write them."

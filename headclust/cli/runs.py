@@ -25,7 +25,7 @@ _METHODS = (
 @click.option("-o", "--output", type=PATH, default=Path("headclust-demo"), show_default=True, help="Folder to make.")
 def demo(output: Path) -> None:
     """Show the whole story on bundled images, offline: embed, fit, compare with k-means."""
-    from headclust.demo import run_demo
+    from headclust.verbs.demo import run_demo
 
     rows = run_demo(output)
     table(

@@ -5,6 +5,6 @@ from __future__ import annotations
 from headclust.estimators.clustering import HeadClustering
 from headclust.estimators.gallery import Gallery, gallery
 from headclust.estimators.images import EmbedImages
-from headclust.estimators.refusal import InputError
+from headclust.estimators.validation import InputError
 
 __all__ = ["EmbedImages", "Gallery", "HeadClustering", "InputError", "gallery"]

@@ -18,15 +18,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from headclust.cache import Features
 from headclust.device import resolve_device
-from headclust.estimators.refusal import InputError, check_kind, check_whole, value_errors
 from headclust.estimators.summary import summary
+from headclust.estimators.validation import InputError, check_kind, check_whole, value_errors
+from headclust.features import Features
 from headclust.methods import configure, find_preset
-from headclust.metrics import warnings_of
 from headclust.model import ClusterModel
-from headclust.spaces import check_alike, fingerprint, load_spaces
-from headclust.trials import check_neighbors, run_trial
+from headclust.runs.inputs import check_alike, fingerprint, load_spaces
+from headclust.runs.scored_fit import check_neighbors, run_trial
+from headclust.scoring.metrics import warnings_of
 
 _PROBABILITIES = 1 << 25  # at most in one block, over all heads
 _ROWS = 8_192

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from headclust.datasets import ImageSet
-from headclust.datasets.decode import decode
-from headclust.estimators.refusal import InputError
 from headclust.estimators.summary import STYLE
+from headclust.estimators.validation import InputError
+from headclust.images.datasets import ImageSet
+from headclust.images.image_file import decode
 from headclust.progress import printable
 
 _MOST = 1_000  # images in one page, of about 3 kB each

@@ -16,13 +16,13 @@ from PIL import Image, ImageOps
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from headclust.backbones import Backbone, load_backbone
-from headclust.cache import check_finite
-from headclust.datasets.decode import decode, to_rgb
-from headclust.decoding import decoded_batches, told
 from headclust.device import forward, kept_memory, resolve_device, resolve_precision
-from headclust.embed import Pixels, check_settings, pixel_shape
+from headclust.embedding.embed import Pixels, check_settings, pixel_shape
 from headclust.errors import DataError, one_line
-from headclust.estimators.refusal import InputError, check_kind, value_errors
+from headclust.estimators.validation import InputError, check_kind, value_errors
+from headclust.features import check_finite
+from headclust.images.decoding import decoded_batches, told
+from headclust.images.image_file import decode, to_rgb
 from headclust.progress import bar
 
 

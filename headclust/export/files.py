@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
-from headclust.cache.disk import is_temporary, sync_folder, write_errors, write_whole
-from headclust.datasets.decode import FORMATS
+from headclust.disk import is_temporary, sync_folder, write_errors, write_whole
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.export.table import Table
+from headclust.images.image_file import FORMATS
 from headclust.progress import note, printable
 
 Outputs = Mapping[str, bytes]  # content by file name; one without a name is the output itself

@@ -17,11 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headclust.cache.disk import is_temporary, made_whole, sync_folder, write_errors, write_whole
+from headclust.disk import is_temporary, made_whole, sync_folder, write_errors, write_whole
 from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.export.images import Sources
 from headclust.export.table import Table
-from headclust.naming import file_name
+from headclust.filenames import file_name
 from headclust.progress import bar, note, printable
 
 HOW = ("link", "copy", "move")

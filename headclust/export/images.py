@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from headclust.datasets import SOURCES, ImageSet
-from headclust.datasets.layout import is_image_name
-from headclust.datasets.lists import SUFFIXES
-from headclust.datasets.reopened import reopen
 from headclust.errors import DataError
+from headclust.images.datasets import SOURCES, ImageSet
+from headclust.images.datasets.find_again import reopen
+from headclust.images.datasets.layout import is_image_name
+from headclust.images.datasets.lists import SUFFIXES
 from headclust.progress import note
 
 

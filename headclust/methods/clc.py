@@ -7,7 +7,7 @@ have not been seen: only its abstract is followed. What was derived from it, and
 from __future__ import annotations
 
 from headclust.methods import gradient
-from headclust.stages import Stage
+from headclust.training.stages import Stage
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
     "ours": (

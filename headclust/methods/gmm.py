@@ -16,9 +16,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from headclust.cache import Features
 from headclust.errors import SettingError, one_line
-from headclust.methods.partition import conclude_partition
+from headclust.features import Features
+from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.model import fit_transform
 from headclust.progress import bar

@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 
-from headclust import ensemble
-from headclust.cache import Features
 from headclust.errors import DataError, SettingError
+from headclust.features import Features
+from headclust.graph.neighbors import neighbor_list
 from headclust.methods.result import FitResult, check_fit, conclude
-from headclust.model import ClusterModel, FeatureTransform, fit_transform
-from headclust.neighbors import neighbor_list
+from headclust.model import ClusterModel, FeatureTransform, ensemble, fit_transform
 from headclust.progress import note
-from headclust.sampling import Samples, needs_neighbors
-from headclust.stages import Stage, build_objective
-from headclust.train import Trained, train_stage
+from headclust.training.sampling import Samples, needs_neighbors
+from headclust.training.stages import Stage, build_objective
+from headclust.training.train import Trained, train_stage
 
 
 def fit(

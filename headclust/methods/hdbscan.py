@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from sklearn.cluster import HDBSCAN
 
-from headclust.cache import Features
 from headclust.errors import DataError, SettingError
-from headclust.methods.partition import conclude_partition
+from headclust.features import Features
+from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.model import fit_transform
 from headclust.progress import note

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import torch
 
-from headclust.cache import Features
+from headclust.features import Features
 from headclust.methods import gradient
 from headclust.methods.result import FitResult
-from headclust.objectives.imc_swav import ImcSwav
 from headclust.progress import note
-from headclust.stages import Stage, part_defaults
+from headclust.training.objectives.imc_swav import ImcSwav
+from headclust.training.stages import Stage, part_defaults
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
     # The README command for CIFAR-10: 500 epochs, 6 views, 2 of them with codes. Its warm-up of 500 updates is 2.6

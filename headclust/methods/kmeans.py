@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from sklearn.cluster import kmeans_plusplus
 from torch import Tensor
 
-from headclust import ensemble
-from headclust.cache import Features
 from headclust.errors import SettingError
-from headclust.heads.centroids import CentroidHeads
+from headclust.features import Features
 from headclust.methods.result import FitResult, check_fit, conclude
-from headclust.model import ClusterModel, FeatureTransform, fit_transform, side_by_side
+from headclust.model import ClusterModel, FeatureTransform, ensemble, fit_transform, side_by_side
+from headclust.model.heads.centroids import CentroidHeads
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
 

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from headclust.cache import Features
 from headclust.errors import SettingError
-from headclust.graph import affinity
+from headclust.features import Features
+from headclust.graph.matrix import affinity
+from headclust.graph.neighbors import cached_neighbors
 from headclust.methods.gradient import usable_neighbors
-from headclust.methods.partition import conclude_partition
+from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
-from headclust.neighbors import cached_neighbors
 from headclust.progress import bar, note
 from headclust.seeding import RESTART_STREAM, stream_seed
 

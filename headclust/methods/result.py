@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headclust.cache import Features
 from headclust.errors import DataError, HeadclustError, SettingError
+from headclust.features import Features
 from headclust.model import ClusterModel
 
 

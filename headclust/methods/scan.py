@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import torch
 
-from headclust.cache import Features
+from headclust.features import Features
 from headclust.methods import gradient
 from headclust.methods.result import FitResult
 from headclust.progress import note
-from headclust.stages import Stage
+from headclust.training.stages import Stage
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
     # Their configurations of ImageNet's subsets (scan_imagenet_50.yml, selflabel_imagenet_50.yml): the ones in which

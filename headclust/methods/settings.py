@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from headclust.errors import SettingError, unknown
-from headclust.stages import INHERITED, PARTS, Stage, part_defaults
+from headclust.training.stages import INHERITED, PARTS, Stage, part_defaults
 
 
 @dataclass(frozen=True)

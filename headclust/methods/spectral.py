@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headclust.cache import Features
 from headclust.errors import SettingError
-from headclust.graph import affinity, diffusion_map, large_parts, normalized
+from headclust.features import Features
+from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized
+from headclust.graph.neighbors import cached_neighbors
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.kmeans import restarts
-from headclust.methods.partition import conclude_partition
+from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
-from headclust.neighbors import cached_neighbors
 from headclust.seeding import RESTART_STREAM, stream_seed
 
 _RANGES = {

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headclust.cache import Features
 from headclust.errors import SettingError
+from headclust.features import Features
 from headclust.methods.kmeans import conclude_centroids, restarts
 from headclust.methods.result import FitResult, check_fit
 from headclust.model import fit_transform

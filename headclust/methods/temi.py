@@ -7,7 +7,7 @@ https://github.com/HHU-MMBS/TEMI-official-BMVC2023. How the preset `ours` deviat
 from __future__ import annotations
 
 from headclust.methods import gradient
-from headclust.stages import Stage
+from headclust.training.stages import Stage
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
     # The README command, and the argument parser's defaults where that is silent.

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from headclust.cache import Features
 from headclust.errors import SettingError
+from headclust.features import Features
 from headclust.methods import gradient
 from headclust.methods.result import FitResult
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
-from headclust.stages import Stage
+from headclust.training.stages import Stage
 
 _CHOICES = ("loss", "generalization")
 _FOLDS = 10

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from sklearn.cluster import AgglomerativeClustering
 
-from headclust.cache import Features
 from headclust.errors import SettingError
-from headclust.graph import affinity
+from headclust.features import Features
+from headclust.graph.matrix import affinity
+from headclust.graph.neighbors import cached_neighbors
 from headclust.methods.gradient import usable_neighbors
-from headclust.methods.partition import conclude_partition
+from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.model import fit_transform
-from headclust.neighbors import cached_neighbors
 
 
 @dataclass(frozen=True, kw_only=True)

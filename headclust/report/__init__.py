@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headclust.report.material import Material, gather
+from headclust.report.data import Material, gather
 from headclust.report.page import render
 from headclust.report.writing import check_place, write_page
 

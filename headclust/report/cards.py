@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headclust.report.groups import Geometry, Shown, choose, nearest
+from headclust.report.data import Material
+from headclust.report.geometry import Geometry, Shown, choose, nearest
 from headclust.report.images import Thumbnail, Thumbnails
-from headclust.report.material import Material
+from headclust.report.near_duplicates import Twins
 from headclust.report.palette import look
 from headclust.report.scores import Scores
-from headclust.report.twins import Twins
 
 _PAIRS = 12  # of near-duplicates that are shown
 _MOST_EACH, _FOR_CLUSTERS = 6, 1_500  # images a kind in a cluster; about so many thumbnails for all clusters

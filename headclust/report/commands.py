@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from headclust.cache import Features
 from headclust.errors import HeadclustError
+from headclust.features import Features
 from headclust.methods import configure, find_preset, settings
+from headclust.report.data import Material
 from headclust.report.images import Source
-from headclust.report.material import Material
 
 _BATCH_SIZE = 64  # the default of `headclust embed`
 _FROM_FILE, _HASHED = "file ", " (sha256 of the file)"  # how weights that were named are recorded

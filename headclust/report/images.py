@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headclust.cache import samples_sha256
-from headclust.datasets import ImageSet
-from headclust.datasets.reopened import reopen
-from headclust.decoding import decoded_batches
 from headclust.errors import HeadclustError, one_line
+from headclust.features import samples_sha256
+from headclust.images.datasets import ImageSet
+from headclust.images.datasets.find_again import reopen
+from headclust.images.decoding import decoded_batches
 from headclust.progress import bar
-from headclust.report.material import Material
+from headclust.report.data import Material
 
 MOST = 2_400  # thumbnails in a page
 MOST_BYTES = 9_000_000  # of all of them; a third more as base64

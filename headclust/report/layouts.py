@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headclust.cache import Features
+from headclust.features import Features
 from headclust.model import ClusterModel, fit_transform
-from headclust.report.groups import seen
+from headclust.report.geometry import seen
 
 MOST = 6_000  # points on the map
 WIDTH, HEIGHT = 4_000, 2_600  # of the grid they lie on

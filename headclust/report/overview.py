@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headclust.metrics import LARGE
+from headclust.report.data import Material
 from headclust.report.images import Source, Thumbnails
-from headclust.report.material import Material
-from headclust.report.twins import Twins
+from headclust.report.near_duplicates import Twins
+from headclust.scoring.metrics import LARGE
 
 _BINS = 20
 _MANY = 0.2  # share of unsure images that is worth a warning

@@ -18,13 +18,13 @@ from headclust import __version__
 from headclust.progress import note, printable
 from headclust.report import cards, overview
 from headclust.report.commands import repeat
-from headclust.report.groups import measure
+from headclust.report.data import Material
+from headclust.report.geometry import measure
 from headclust.report.images import MOST, Source, Thumbnails, find_source, make_thumbnails
 from headclust.report.layouts import HEIGHT, WIDTH, Layout, has_umap, labels, lay_out, sample
-from headclust.report.material import Material
+from headclust.report.near_duplicates import ALIKE, Twins, find_twins
 from headclust.report.palette import look, theme_css
 from headclust.report.scores import Scores, compare
-from headclust.report.twins import ALIKE, Twins, find_twins
 
 _CELLS = 900  # of a confusion matrix that is shown as numbers
 _SKIPPED = 50  # images left out that are named

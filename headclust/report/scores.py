@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from headclust.metrics import confusion
+from headclust.scoring.metrics import confusion
 
 _CONFUSED = 20  # pairs listed
 

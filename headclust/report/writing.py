@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headclust.cache.disk import write_errors, write_whole
+from headclust.disk import write_errors, write_whole
 from headclust.errors import ConflictError
 from headclust.progress import printable
 

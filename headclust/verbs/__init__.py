@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from headclust.verbs.comparing import compare
-from headclust.verbs.embedding import embed, estimate_embedding, import_array
-from headclust.verbs.exporting import export
-from headclust.verbs.fitting import fit
-from headclust.verbs.reporting import report
+from headclust.verbs.compare import compare
+from headclust.verbs.embed import embed, estimate_embedding, import_array
+from headclust.verbs.export import export
+from headclust.verbs.fit import fit
+from headclust.verbs.report import report
 from headclust.verbs.results import evaluate, info, predict, verify
-from headclust.verbs.running import Groups, run
+from headclust.verbs.run.run import Groups, run
 
 __all__ = [
     "Groups",

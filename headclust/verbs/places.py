@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headclust.cache import Features
-from headclust.naming import file_name
-from headclust.spaces import FEATURES_FOLDER
+from headclust.features import Features
+from headclust.filenames import file_name
+from headclust.runs.inputs import FEATURES_FOLDER
 
 RUNS_FOLDER = Path("runs")
 

@@ -12,18 +12,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from headclust import novelty, runs
-from headclust.assignments import write_assignments
+from headclust import runs
 from headclust.backbones import Backbone, load_backbone
-from headclust.cache import load_features, verify_features
-from headclust.datasets import ImageSet, open_source
-from headclust.embed import embed_images
+from headclust.embedding.embed import embed_images
 from headclust.errors import ConflictError, DataError, SettingError
-from headclust.naming import file_name
-from headclust.probes import probe
+from headclust.features import load_features, verify_features
+from headclust.filenames import file_name
+from headclust.images.datasets import ImageSet, open_source
 from headclust.progress import note, printable
-from headclust.spaces import joined, load_alike, locate_features, reload_spaces
-from headclust.trials import Assigned, assign
+from headclust.runs import novelty
+from headclust.runs.assignments import write_assignments
+from headclust.runs.inputs import joined, load_alike, locate_features, reload_spaces
+from headclust.runs.scored_fit import Assigned, assign
+from headclust.scoring.probes import probe
 
 _MADE_BY = ("feature_dim", "weights_sha256", "feature_point", "preprocessing")
 

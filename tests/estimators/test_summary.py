@@ -2,8 +2,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from headclust import ensemble
 from headclust.estimators.summary import ROWS, summary
+from headclust.model import ensemble
 
 
 class Cells(HTMLParser):

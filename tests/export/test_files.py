@@ -276,7 +276,7 @@ def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, outputs):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("headclust.cache.disk.os.fsync", full)
+    monkeypatch.setattr("headclust.disk.os.fsync", full)
     with pytest.raises(HeadclustError, match="No space left on device: free some space"):
         write_files(tmp_path / "out", outputs)
     assert tree(tmp_path) == {}

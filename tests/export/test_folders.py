@@ -12,7 +12,7 @@ from export.conftest import NAMES, draw, make_table, number, tree
 from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.export import HOW, Sources, Table, folders, write_folders
 from headclust.export.folders import MARKER, Names
-from headclust.naming import as_written
+from headclust.filenames import as_written
 
 
 def placed(target: Path) -> dict[str, str | bytes]:
@@ -314,7 +314,7 @@ def test_interrupted_while_marking(photos, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("headclust.cache.disk.os.fsync", interrupted)
+        patch.setattr("headclust.disk.os.fsync", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
     assert tree(tmp_path / "out") == {}

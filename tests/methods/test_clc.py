@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from headclust import METHODS, PRESETS, load_features
-from headclust.cache import Features
 from headclust.errors import SettingError
+from headclust.features import Features
 from headclust.methods import clc, configure, find_preset, gradient, kmeans, settings
-from headclust.metrics import accuracy
-from headclust.objectives.clc import Clc
+from headclust.scoring.metrics import accuracy
+from headclust.training.objectives.clc import Clc
 
 
 @pytest.fixture

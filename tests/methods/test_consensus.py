@@ -6,17 +6,16 @@ import pytest
 import torch
 from conftest import make_blobs, short
 
-from headclust import ensemble
-from headclust.cache import Features
 from headclust.errors import DataError, SettingError
-from headclust.heads import LinearHeads
+from headclust.features import Features
+from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure, settings
-from headclust.methods.consensus_start import Partitions, find_partitions, find_space
-from headclust.metrics import accuracy
-from headclust.model import ClusterModel, fit_transform
-from headclust.neighbors import nearest_neighbors
-from headclust.nuisance import scatter, whiten_within
-from headclust.trials import run_trial
+from headclust.methods.consensus.pair_whitening import scatter, whiten_within
+from headclust.methods.consensus.partitions import Partitions, find_partitions, find_space
+from headclust.model import ClusterModel, ensemble, fit_transform
+from headclust.model.heads import LinearHeads
+from headclust.runs.scored_fit import run_trial
+from headclust.scoring.metrics import accuracy
 
 QUICK = {**short("consensus"), "temi.batch_size": 1024}
 AS_SHIPPED = {setting.name: setting.value for setting in settings(PRESETS["consensus"]["ours"])}

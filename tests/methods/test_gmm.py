@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from headclust.cache import Features
 from headclust.errors import SettingError
+from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, configure
-from headclust.metrics import accuracy
+from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, *, seed=0, **changes):

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from headclust.cache import Features
 from headclust.errors import DataError, HeadclustError, SettingError
+from headclust.features import Features
+from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import gradient
 from headclust.model import fit_transform
-from headclust.neighbors import nearest_neighbors
-from headclust.sampling import Samples
-from headclust.stages import Stage
-from headclust.train import train_stage
+from headclust.training.sampling import Samples
+from headclust.training.stages import Stage
+from headclust.training.train import train_stage
 
 SMALL = {"unit": "steps", "length": 20, "warmup": 2, "lr": 1e-2, "lr_batch": 0, "batch_size": 40, "n_neighbors": 6}
 HEADS = {"n_clusters": 4, "n_heads": 3, "head_settings": {"hidden_dim": 10, "bottleneck_dim": 6}}

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from conftest import make_blobs
 
-from headclust.cache import Features
 from headclust.errors import DataError
+from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, configure
-from headclust.metrics import accuracy
+from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, **changes):

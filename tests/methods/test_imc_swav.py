@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from headclust.cache import Features
 from headclust.errors import SettingError
-from headclust.heads import HEADS
+from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, configure, gradient
-from headclust.metrics import accuracy
-from headclust.objectives.terms import sinkhorn
-from headclust.sampling import Samples, sample_batches
+from headclust.model.heads import HEADS
+from headclust.scoring.metrics import accuracy
 from headclust.seeding import torch_generator
-from headclust.stages import build_objective
-from headclust.train import train_stage
+from headclust.training.objectives.terms import sinkhorn
+from headclust.training.sampling import Samples, sample_batches
+from headclust.training.stages import build_objective
+from headclust.training.train import train_stage
 
 SMALL = {
     "n_clusters": 4,

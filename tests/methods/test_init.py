@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headclust import methods
-from headclust.cache import Features
 from headclust.errors import SettingError
+from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, configure, find_preset, settings
-from headclust.stages import INHERITED, PARTS, Stage
+from headclust.training.stages import INHERITED, PARTS, Stage
 
 PAIRS = [(method, preset) for method in METHODS for preset in PRESETS[method]]
 

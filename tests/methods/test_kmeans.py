@@ -6,11 +6,11 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from headclust.cache import Features
 from headclust.errors import SettingError
+from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, configure
-from headclust.metrics import accuracy
 from headclust.model import ClusterModel
+from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters, *, seed=0, labels=None, **changes):

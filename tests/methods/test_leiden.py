@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from conftest import make_blobs
 
-from headclust.cache import Features
 from headclust.errors import SettingError
+from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, configure, leiden
-from headclust.metrics import accuracy
+from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, **changes):

@@ -6,16 +6,16 @@ import torch
 from torch import nn
 
 from headclust import METHODS, PRESETS, load_features, verbs
-from headclust.cache import Features
 from headclust.errors import SettingError
-from headclust.heads.linear import LinearHeads
+from headclust.features import Features
+from headclust.graph.neighbors import neighbor_list
 from headclust.methods import configure
 from headclust.methods.gradient import fit as fit_gradient
-from headclust.metrics import accuracy
-from headclust.neighbors import neighbor_list
-from headclust.sampling import Samples, sample_batches
+from headclust.model.heads.linear import LinearHeads
+from headclust.scoring.metrics import accuracy
 from headclust.seeding import BATCH_STREAM, torch_generator
-from headclust.train import train_stage
+from headclust.training.sampling import Samples, sample_batches
+from headclust.training.train import train_stage
 
 SMALL = {"n_heads": 3, "batch_size": 60, "self_label.batch_size": 60}
 QUICK = {**SMALL, "length": 60, "self_label.length": 20}

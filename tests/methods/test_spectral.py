@@ -7,13 +7,13 @@ from conftest import make_blobs
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
-from headclust.cache import Features
 from headclust.errors import DataError, SettingError
-from headclust.graph import affinity, parts
+from headclust.features import Features
+from headclust.graph.matrix import affinity, parts
+from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import METHODS, PRESETS, configure, kmeans
-from headclust.metrics import accuracy
 from headclust.model import ClusterModel
-from headclust.neighbors import nearest_neighbors
+from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, *, seed=0, labels=None, preset="ours", **changes):

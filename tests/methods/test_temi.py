@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from headclust.cache import Features
 from headclust.errors import SettingError
+from headclust.features import Features
+from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import METHODS, PRESETS, configure, kmeans
-from headclust.metrics import accuracy
 from headclust.model import fit_transform
-from headclust.neighbors import nearest_neighbors
-from headclust.sampling import Samples
-from headclust.train import train_stage
-from headclust.trials import run_trial
+from headclust.runs.scored_fit import run_trial
+from headclust.scoring.metrics import accuracy
+from headclust.training.sampling import Samples
+from headclust.training.train import train_stage
 
 RELATIVES = ("wmi", "pmi", "temi-scan")  # TEMI's recipe with another objective
 

@@ -4,14 +4,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_score
 
-from headclust.cache import Features
 from headclust.errors import DataError, SettingError
+from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, configure, settings
 from headclust.methods.turtle import generalization
-from headclust.metrics import accuracy
 from headclust.model import ClusterModel, fit_transform
-from headclust.sampling import Samples
-from headclust.train import train_stage
+from headclust.scoring.metrics import accuracy
+from headclust.training.sampling import Samples
+from headclust.training.train import train_stage
 
 QUICK = {"n_heads": 3, "batch_size": 64, "length": 20}
 

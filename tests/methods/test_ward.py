@@ -4,7 +4,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
-from headclust.cache import Features
+from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, configure
 
 

@@ -9,7 +9,7 @@ from conftest import make_blobs
 from PIL import Image
 
 from headclust import verbs, write_features
-from headclust.datasets import open_source
+from headclust.images.datasets import open_source
 from headclust.report import gather
 
 HOSTILE = (

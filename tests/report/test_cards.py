@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from headclust.report import cards
-from headclust.report.groups import Shown, measure
+from headclust.report.geometry import Shown, measure
 from headclust.report.images import Thumbnail, Thumbnails
+from headclust.report.near_duplicates import Twins
 from headclust.report.scores import compare
-from headclust.report.twins import Twins
 
 THUMB = Thumbnail("data:image/webp;base64,AAAA", 8, 8)
 

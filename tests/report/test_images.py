@@ -9,7 +9,7 @@ from gray import embed
 from PIL import Image
 
 from headclust import runs, verbs, write_features
-from headclust.datasets import open_source
+from headclust.images.datasets import open_source
 from headclust.report import gather
 from headclust.report.images import Source, Thumbnails, find_source, make_thumbnails
 from report.conftest import SIDE, color_of, make_photos
@@ -125,7 +125,7 @@ def test_images_are_looked_for_without_the_network(material, monkeypatch):
         seen.append((split, options))
         return open_source(source, split, **options)
 
-    monkeypatch.setattr("headclust.datasets.reopened.open_source", open_it)
+    monkeypatch.setattr("headclust.images.datasets.find_again.open_source", open_it)
     find_source(material)
     assert seen == [("all", {"offline": True})]
 

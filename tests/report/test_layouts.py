@@ -4,8 +4,8 @@ import torch
 from conftest import make_blobs
 from sklearn.decomposition import PCA
 
-from headclust.cache import Features
-from headclust.report.groups import seen
+from headclust.features import Features
+from headclust.report.geometry import seen
 from headclust.report.layouts import HEIGHT, WIDTH, Layout, has_umap, labels, lay_out, sample
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from headclust.report import overview
 from headclust.report.images import Source, Thumbnails
-from headclust.report.twins import Twins
+from headclust.report.near_duplicates import Twins
 
 HERE = Source("images", None)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from headclust.metrics import accuracy, accuracy_majority
 from headclust.report.scores import compare
+from headclust.scoring.metrics import accuracy, accuracy_majority
 
 CLUSTERS = np.array([2, 2, 2, 5, 5, 5, 5, 7, 7, 0])
 LABELS = np.array([1, 1, 0, 0, 0, 0, 3, 3, 3, -1])

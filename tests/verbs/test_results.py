@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from conftest import make_blobs
 
-from headclust import ensemble, load_features, runs, trials, verbs
+from headclust import load_features, runs, verbs
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.methods import METHODS
-from headclust.probes import probe
+from headclust.model import ensemble
+from headclust.runs import scored_fit as trials
+from headclust.scoring.probes import probe
 from verbs.conftest import read_config, read_metrics, rows
 
 

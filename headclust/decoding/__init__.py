@@ -1,9 +1,0 @@
-"""Decoding in processes of its own, because a decoder that hangs or crashes can be ended only from outside."""
-
-from __future__ import annotations
-
-from headclust.decoding.pool import AHEAD, decoded_batches, n_workers
-from headclust.decoding.tolerance import Tolerance, told
-from headclust.decoding.worker import took_too_long
-
-__all__ = ["AHEAD", "Tolerance", "decoded_batches", "n_workers", "told", "took_too_long"]

@@ -1,0 +1,29 @@
+"""The feature file: one dataset split seen by one frozen backbone, as an HDF5 file that is either whole or absent.
+
+`load_features` reads one, `write_features` makes one from an array, `verify_features` checks that one still holds what
+was written, and `open_staging` lets `headclust.embedding` make one in a way that survives being killed. The format is
+described in docs/feature-file.md.
+"""
+
+from __future__ import annotations
+
+from headclust.features.checks import check_finite, check_sample_ids
+from headclust.features.format import FEATURE_DTYPES, samples_sha256
+from headclust.features.reading import Features, load_features, verify_features
+from headclust.features.staging import Layout, Staging, open_staging
+from headclust.features.writing import staging_folder, write_features
+
+__all__ = [
+    "FEATURE_DTYPES",
+    "Features",
+    "Layout",
+    "Staging",
+    "check_finite",
+    "check_sample_ids",
+    "load_features",
+    "open_staging",
+    "samples_sha256",
+    "staging_folder",
+    "verify_features",
+    "write_features",
+]

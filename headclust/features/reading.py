@@ -1,0 +1,248 @@
+"""Reading a feature file, which may be anything: it is checked for what it is before memory is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headclust.errors import DataError, FileFormatError
+from headclust.features.checks import (
+    check_finite,
+    check_labels,
+    check_rows,
+    check_sample_ids,
+    feature_array,
+    label_array,
+)
+from headclust.features.format import DATASETS, ContentDigest, decode_attributes, decode_texts, encode_texts
+from headclust.features.structure import check_structure, stored_attributes
+from headclust.progress import printable
+
+_SLAB_BYTES = 1 << 24
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_NEXT_STEP = "make it again with headclust embed, or restore it from a copy"
+# What h5py, numpy and json raise over bytes that make no sense. HeadclustErrors are none of these.
+_READ_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Rows of features and what belongs to them. Row i is `sample_ids[i]`.
+
+    Args:
+        path: The file, or None for features made in memory.
+        sample_ids: n_samples unique names.
+        labels: int64 (n_samples,), -1 = unknown, or None. Only ever used to score.
+        class_names: Names of the labels 0, 1, ...; may be empty.
+        skipped: (sample id, reason) of the images that were left out.
+        attributes: Everything else the file says: dataset, backbone, preprocessing, versions ...
+        sha256: Checksum over all attributes and data.
+        feature_dim: Columns of a row.
+        n_views: Augmented views of each row; 0 without any.
+    """
+
+    path: Path | None
+    sample_ids: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    class_names: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    attributes: Mapping[str, Any]
+    sha256: str
+    feature_dim: int
+    _read: Callable[[int | None], NDArray[np.floating[Any]]] = field(repr=False)
+    n_views: int = 0
+    # Read on first use and kept, because random rows are asked for by the million. What does not fit in memory can be
+    # streamed behind `rows` without its callers noticing.
+    _held: dict[int | None, NDArray[np.floating[Any]]] = field(default_factory=dict, init=False, repr=False)
+
+    @staticmethod
+    def from_array(array: Any, sample_ids: Sequence[str] | None = None, labels: Any = None) -> Features:
+        """Features in memory.
+
+        Args:
+            array: (n_samples, feature_dim), copied; float16 and float32 are kept, other numbers become float32.
+            sample_ids: Names of the rows; "0", "1", ... unless given.
+            labels: Whole numbers (n_samples,), -1 = unknown.
+
+        Raises:
+            DataError: Shapes do not agree, a value is not finite, an id appears twice.
+        """
+        values = feature_array(array).copy()
+        ids = tuple(map(str, range(len(values)))) if sample_ids is None else tuple(sample_ids)
+        known = label_array(labels)
+        check_rows(values, ids, known, ())
+        digest = ContentDigest({})
+        for name, data in (("features", values), ("sample_ids", encode_texts(ids)), ("labels", known)):
+            if data is not None:
+                digest.begin(name, data.dtype, data.shape)
+                digest.update(data)
+        return Features(
+            path=None,
+            sample_ids=ids,
+            labels=known,
+            class_names=(),
+            skipped=(),
+            attributes={"dataset": "array", "backbone": "array", "class_names": [], "dtype": values.dtype.name},
+            sha256=digest.hexdigest(),
+            feature_dim=values.shape[1],
+            _read=lambda view: values,
+        )
+
+    @property
+    def n_samples(self) -> int:
+        """The number of rows."""
+        return len(self.sample_ids)
+
+    def rows(self, index: NDArray[Any] | torch.Tensor | Sequence[int] | slice, view: int | None = None) -> torch.Tensor:
+        """Some rows, copied: float32 (n, feature_dim), on the CPU, in the order asked for.
+
+        Args:
+            index: Row numbers, a boolean mask or a slice.
+            view: Which augmented view, 0 to n_views - 1; the plain image when None.
+
+        Raises:
+            DataError: There is no such view.
+            FileFormatError: The file was changed since it was opened.
+        """
+        if view is not None and not 0 <= view < self.n_views:
+            there = f"0 to {self.n_views - 1}" if self.n_views else "none: make the features again with --views"
+            raise DataError(f"view {view}: the views there are {there}.")
+        if view not in self._held:
+            self._held[view] = self._read(view)
+        where = index if isinstance(index, slice) else np.asarray(index)
+        return torch.from_numpy(self._held[view][where].astype(np.float32))
+
+    def all(self) -> torch.Tensor:
+        """Every row, copied: float32 (n_samples, feature_dim), on the CPU."""
+        return self.rows(slice(None))
+
+
+def load_features(path: Path | str) -> Features:
+    """The features in a file; its rows are read when they are first asked for.
+
+    Structure, types, shapes and sizes are checked. The checksum is not, as that reads the whole file: `verify_features`
+    does.
+
+    Raises:
+        DataError: There is no such file.
+        FileFormatError: It is truncated, foreign, of another version, or contradicts itself.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        attributes = decode_attributes(stored_attributes(file))
+        labels = file["labels"][:] if "labels" in file else None
+        skipped = [decode_texts(pair) for pair in file["skipped"][:]] if "skipped" in file else []
+        check_labels(labels, attributes["class_names"])
+        return Features(
+            path=path,
+            sample_ids=decode_texts(file["sample_ids"][:]),
+            labels=labels,
+            class_names=tuple(attributes["class_names"]),
+            skipped=tuple((sample_id, reason) for sample_id, reason in skipped),
+            attributes=attributes,
+            sha256=attributes["sha256"],
+            feature_dim=file["features"].shape[1],
+            n_views=len(file["views"]) if "views" in file else 0,
+            _read=lambda view: _read_array(path, attributes["sha256"], view),
+        )
+
+
+def verify_features(path: Path | str) -> list[str]:
+    """What does not hold about a feature file, one line each; nothing when it is as it was written.
+
+    Reads the whole file, in bounded memory: structure, unique ids, finite values, checksum.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    path, problems = Path(path), []
+    name = printable(str(path))
+    try:
+        features = load_features(path)
+        try:
+            check_sample_ids(features.sample_ids)
+        except DataError as error:
+            problems.append(f"{name}: {error}")
+        with _opened(path) as file:
+            found, not_finite = _scan(file, features.sample_ids)
+        problems += [f"{name}: {line}" for line in not_finite]
+        if found != features.sha256:
+            problems.append(f"{name}: its content has sha256 {found}, wanted {features.sha256}: {_NEXT_STEP}.")
+    except FileFormatError as error:
+        problems.append(str(error))
+    return problems
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The HDF5 file, its structure checked. Whatever goes wrong with it is a FileFormatError, one line."""
+    name = printable(str(path))
+    if not path.exists():
+        raise DataError(f"{name}: no such file: make it with headclust embed or headclust import.")
+    try:
+        _check_signature(path)
+        with h5py.File(path, "r") as file:
+            check_structure(file, path.stat().st_size)
+            yield file
+    except DataError as error:
+        raise FileFormatError(f"{name}: {error}") from error
+    except _READ_ERRORS as error:
+        reason = printable((str(error) or type(error).__name__).splitlines()[0])
+        raise FileFormatError(f"{name} cannot be read as a feature file ({reason}): {_NEXT_STEP}.") from error
+
+
+def _check_signature(path: Path) -> None:
+    if not path.is_file():  # a pipe would be waited for
+        raise DataError("this is not a file: wanted a feature file (HDF5).")
+    with path.open("rb") as file:
+        start = file.read(len(SIGNATURE))
+    if start != SIGNATURE:
+        raise DataError(f"this is not HDF5 (it starts with {start!r}): wanted a feature file, {_NEXT_STEP}.")
+
+
+def _read_array(path: Path, sha256: str, view: int | None) -> NDArray[np.floating[Any]]:
+    with _opened(path) as file:
+        if stored_attributes(file)["sha256"] != sha256.encode():
+            raise DataError("it was changed since it was opened: start again.")
+        array: NDArray[np.floating[Any]] = file["features"][:] if view is None else file["views"][view]
+        return array
+
+
+def _scan(file: Any, sample_ids: Sequence[str]) -> tuple[str, list[str]]:
+    """The content's sha256, and a line for the first row that is not finite in each table of features."""
+    digest, problems = ContentDigest(stored_attributes(file)), []
+    for name in filter(file.__contains__, DATASETS):
+        table = file[name]
+        digest.begin(name, table.dtype, table.shape)
+        finite = True
+        for where in _slabs(table.shape, table.dtype.itemsize):
+            slab = table[where]
+            digest.update(slab)
+            if finite and name in ("features", "views"):
+                try:
+                    what = "its features" if name == "features" else f"the features of its view {where[0]}"
+                    check_finite(slab, sample_ids[where[-1]], what)
+                except DataError as error:
+                    finite = False
+                    problems.append(f"/{name}: {error}")
+    return digest.hexdigest(), problems
+
+
+def _slabs(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[Any, ...]]:
+    """Index of one bounded piece after the other, in C order: of (rows), (rows, columns) or (views, rows, columns)."""
+    if len(shape) == 3:
+        for view in range(shape[0]):
+            for where in _slabs(shape[1:], itemsize):
+                yield (view, *where)
+        return
+    step = max(1, _SLAB_BYTES // (itemsize * (shape[1] if len(shape) == 2 else 1)))
+    for start in range(0, shape[0], step):
+        yield (slice(start, start + step),)

@@ -1,0 +1,102 @@
+"""Where images come from: folders, archives, lists, and named sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from headclust.errors import DataError, SettingError, unknown
+from headclust.images.datasets.bundled import open_digits
+from headclust.images.datasets.cifar import open_cifar10, open_cifar20, open_cifar100
+from headclust.images.datasets.folder import locate, open_folder
+from headclust.images.datasets.idx import open_fashion_mnist
+from headclust.images.datasets.imagenet import open_imagenet
+from headclust.images.datasets.imageset import ImageSet
+from headclust.images.datasets.layout import is_image_name
+from headclust.images.datasets.stl10 import open_stl10
+from headclust.images.datasets.subset import read_class_ids
+
+__all__ = ["SOURCES", "ImageSet", "open_source", "read_class_ids"]
+
+
+def _open_webdataset(path: str, split: str | None) -> ImageSet:
+    from headclust.images.datasets.webdataset import open_webdataset
+
+    return open_webdataset(path, split)
+
+
+def _open_huggingface(name: str, split: str | None, *, offline: bool) -> ImageSet:
+    from headclust.images.datasets.huggingface import open_huggingface
+
+    return open_huggingface(name, split, offline=offline)
+
+
+# Sources written NAME:PATH, and what opens them: (path, split) -> ImageSet; those of `_FETCHED` take `offline` too.
+SOURCES: dict[str, Callable[..., ImageSet]] = {
+    "cifar10": open_cifar10,
+    "cifar100": open_cifar100,
+    "cifar20": open_cifar20,
+    "fashion-mnist": open_fashion_mnist,
+    "hf": _open_huggingface,
+    "imagenet": open_imagenet,
+    "stl10": open_stl10,
+    "webdataset": _open_webdataset,
+}
+_FETCHED = {"hf"}
+
+
+def open_source(
+    source: str | None, split: str | None = None, *, classes: Path | None = None, offline: bool = False
+) -> ImageSet:
+    """The images a source names, listed and in a fixed order; no image is opened yet.
+
+    Args:
+        source: A folder of images (see `folder.open_folder` for what counts as classes and splits), an archive of one
+            (`archives.SUFFIXES`), a list of paths (`lists.SUFFIXES`), NAME:PATH with a name out of `SOURCES`, or
+            `digits`, which is also what None gives. A folder of that name is `./digits`.
+        split: For named sources "train" unless said. Folders with splits ask for one; those without have "all".
+        classes: A file that names the classes to keep, one a line (see `read_class_ids`); None keeps all images.
+        offline: Forbids downloads, which only `hf:` sources make.
+
+    Raises:
+        SettingError: The source's name, the split or a class does not exist.
+        DataError: What the source names is missing or holds nothing that can be used.
+    """
+    ids = None if classes is None else read_class_ids(Path(classes))  # first, because listing may take long
+    images = _open(source, split, offline)
+    return images if ids is None else images.of_classes(ids)
+
+
+def _open(source: str | None, split: str | None, offline: bool) -> ImageSet:
+    if source is None or source == "digits":
+        return open_digits(split)
+    if not source:
+        raise SettingError("the source is empty: wanted a folder of images, or a named source such as digits.")
+    name, colon, path = source.partition(":")
+    if colon and path and name in SOURCES:
+        return SOURCES[name](path, split, **({"offline": offline} if name in _FETCHED else {}))
+    try:
+        place = locate(source)
+    except DataError:
+        if "/" in name:
+            raise
+        if name in SOURCES:
+            raise SettingError(f"source {name!r} needs its folder: say {name}:PATH.") from None
+        kinds = ["digits", *(f"{known}:PATH" for known in SOURCES)]
+        raise unknown("source", source[:100], kinds, how="Or a folder of images: there is none of that name.") from None
+    return _open_file(source, place, split) if place.is_file() else open_folder(source, split)
+
+
+def _open_file(source: str, place: Path, split: str | None) -> ImageSet:
+    """What a file holds, by its name: an archive or a list of images."""
+    from headclust.images.datasets import archives, lists
+
+    name = place.name.lower()
+    if name.endswith(archives.SUFFIXES):
+        return archives.open_archive(source, split)
+    if name.endswith(lists.SUFFIXES):
+        return lists.open_list(source, split)
+    if is_image_name(name):
+        raise DataError(f"{place} is one image: wanted a folder of images, such as the one it is in, {place.parent}.")
+    kinds = f"an archive ({' '.join(archives.SUFFIXES)}) or a list of paths ({' '.join(lists.SUFFIXES)})"
+    raise DataError(f"{place} is a file of another kind: wanted a folder of images, {kinds}.")

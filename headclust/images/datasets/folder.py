@@ -1,0 +1,266 @@
+"""Folders of images, with or without classes and splits."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from headclust import progress
+from headclust.errors import ConflictError, DataError, one_line
+from headclust.images.datasets.imageset import ImageSet
+from headclust.images.datasets.layout import check_images, choose_split, classes_of, is_hidden, is_image_name, splits_of
+from headclust.images.image_file import decode
+
+
+def open_folder(path: str, split: str | None) -> ImageSet:
+    """A folder's images, listed without opening any.
+
+    **Images** are files with one of `decode.EXTENSIONS`, in any case. Other files are left out and counted in a line on
+    stderr, and so are pipes and devices called like images. Names that start with a dot are ignored, `__MACOSX` too.
+    Links are followed; a folder that can be reached twice is read once, which also ends loops. The order is by code
+    point of the path, whatever the locale or the file system.
+
+    **Splits.** A folder that holds nothing but `train/`, `test/`, `val/`, `valid/` or `validation/` has splits, and
+    `split` has to name one.
+
+    **Classes.** Subfolders are classes when every image (of the split) lies exactly one folder deep, as CLASS/FILE,
+    and there are at least two such folders. Anything else (flat, mixed or deeper) has no labels. Splits decide
+    together, and share one list of classes: see `layout.classes_of`.
+
+    Args:
+        path: The folder.
+        split: Name of the split folder; None or "all" where there are no splits.
+
+    Raises:
+        DataError: The folder is missing, not a folder, unreadable, or holds no images.
+        SettingError: `split` is missing or does not exist.
+    """
+    root = locate(path)
+    splits = _splits(root)
+    return list_folder(root, choose_split(str(root), splits, split), splits)
+
+
+def locate(path: str) -> Path:
+    """The absolute path of something that exists, links resolved.
+
+    Raises:
+        DataError: There is nothing, or no such path can be.
+    """
+    try:
+        return Path(path).expanduser().resolve(strict=True)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file or folder.") from None
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, links in a circle, an unknown ~user
+        raise DataError(f"{path[:100]!r} cannot be opened: {one_line(error)}.") from None
+
+
+def exists(path: str) -> bool:
+    """Whether there is anything at a path; not if no such path can be."""
+    try:
+        return bool(path) and Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a null character, an unknown ~user
+        return False
+
+
+def list_folder(root: Path, split: str | None, splits: Sequence[str] = ()) -> ImageSet:
+    """The images of a folder, or of one of its split folders, listed without opening any.
+
+    Args:
+        root: The absolute folder; sample ids are relative to it.
+        split: Name of the split's folder, or None for the whole folder.
+        splits: All split folders, which share one list of classes.
+
+    Raises:
+        DataError: The folder cannot be listed, or holds no images.
+    """
+    top = root / split if split else root
+    ignored, special = list[str](), list[str]()
+    files = sorted(_images(top, ignored, special))
+    names = [name for name, _ in files]
+    check_images(top, names, ignored)
+    if special:
+        progress.note(f"{top}: left out, because they are pipes or devices: {len(special)} called like images")
+    others = {other: folders_with_images(root / other) for other in splits if other != split}
+    labels, class_names = classes_of(names, others, split)
+    prefix = f"{split}/" if split else ""
+    ids = tuple(prefix + name for name in names)
+    return ImageSet(
+        dataset=root.name or "images",
+        split=split or "all",
+        source=str(root),
+        sample_ids=ids,
+        labels=labels,
+        class_names=class_names,
+        stamps=tuple(stamp for _, stamp in files),
+        read=while_there(top, lambda i: decode(f"{root}/{ids[i]}")),
+    )
+
+
+def while_there(folder: Path, read: Callable[[int], Image.Image]) -> Callable[[int], Image.Image]:
+    """`read`, which raises ConflictError in place of DataError once the folder of the images has gone.
+
+    A folder on another device counts as another one: so an unmounted disk leaves an empty folder.
+    """
+    device = _device(folder)
+
+    def guarded(row: int) -> Image.Image:
+        try:
+            return read(row)
+        except DataError:
+            if _device(folder) != device:
+                raise ConflictError(
+                    f"{folder}, the folder of the images, is no longer there: put it back, and go on with the same "
+                    "command."
+                ) from None
+            raise
+
+    return guarded
+
+
+def list_class_folders(
+    root: Path, split: str, dataset: str, n_classes: Sequence[int], splits: Sequence[str]
+) -> ImageSet:
+    """One split of a data set whose name says how many classes there are, kept as SPLIT/CLASS/FILE.
+
+    Whatever else lies in the folder is no matter: its splits are known by name.
+
+    Args:
+        root: The absolute folder.
+        split: One of `splits`.
+        dataset: Name of the data set, and of its source.
+        n_classes: How many there may be over all splits.
+        splits: The split folders that hold class folders.
+
+    Raises:
+        DataError: The folder does not have that shape.
+    """
+    found = [name for name in splits if (root / name).is_dir()]
+    if split not in found:
+        raise DataError(f"{root} holds no folder {split!r}: wanted {dataset} as SPLIT/CLASS/FILE.")
+    images = list_folder(root, split, found)
+    if len(images.class_names) not in n_classes:
+        wanted = " or ".join(map(str, n_classes))
+        raise DataError(
+            f"{root}: {len(images.class_names)} classes, wanted the {wanted} of {dataset} as SPLIT/CLASS/FILE."
+        )
+    return replace(images, dataset=dataset, source=f"{dataset}:{root}")
+
+
+def folders_with_images(top: Path) -> set[str]:
+    """What `layout.class_folders` says of a split's images, looking into each folder only until it shows one.
+
+    Raises:
+        DataError: A folder cannot be listed.
+    """
+    entries = list(visible(top))
+    if any(_is_image(entry) for entry in entries):
+        return set()
+    found, seen = set[str](), {_identity(top)}
+    # Links last, as in `_images`: a folder keeps its own name.
+    for entry in sorted(filter(is_folder, entries), key=lambda entry: (entry.is_symlink(), entry.name)):
+        here = _identity(entry)
+        if here not in seen and any(_is_image(inner) for inner in visible(Path(entry.path))):
+            found.add(entry.name)
+        seen.add(here)
+    return found
+
+
+def _splits(root: Path) -> list[str]:
+    """The split folders of `root`, if it holds nothing else that counts."""
+    entries = list(visible(root))
+    folders = {entry.name for entry in entries if is_folder(entry)}
+    return splits_of(folders, (entry.name for entry in entries if entry.name not in folders))
+
+
+def _images(root: Path, ignored: list[str], special: list[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """(path below `root`, (size, mtime_ns)) of every image file, in no particular order.
+
+    Names of other files go to `ignored`, those of pipes and devices called like images to `special`.
+    """
+    seen: set[tuple[int, int]] = set()
+    folders, links = [""], list[str]()
+    while folders or links:
+        # Links wait until every true folder has been read, so that a folder keeps its own name.
+        if not folders:
+            links.sort(reverse=True)
+            folders.append(links.pop())
+        below = folders.pop()
+        folder = Path(root, below)
+        here = _identity(folder)
+        if here in seen:
+            continue
+        seen.add(here)
+        for entry in visible(folder):
+            name = f"{below}/{entry.name}" if below else entry.name
+            if is_folder(entry):
+                (links if entry.is_symlink() else folders).append(name)
+            elif is_image_name(entry.name):
+                if stamp := _stamp(entry):
+                    yield name, stamp
+                else:
+                    special.append(entry.name)
+            elif _is_file(entry):
+                ignored.append(entry.name)
+
+
+def visible(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, in no particular order, hidden names left out.
+
+    Raises:
+        DataError: It cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not is_hidden(f"{entry.name}/"))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no such folder.") from None
+    except NotADirectoryError:
+        raise DataError(f"{folder} is a file: wanted a folder of images.") from None
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {one_line(error)}.") from None
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return is_image_name(entry.name) and not is_folder(entry) and _stamp(entry) is not None
+
+
+def _device(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return None
+
+
+def _identity(folder: Path | os.DirEntry[str]) -> tuple[int, int]:
+    """What a folder is, whatever its path."""
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int] | None:
+    """Size and time of a regular file; (0, 0) for a dead link, which is listed and fails when read; else None."""
+    try:
+        found = entry.stat()
+    except OSError:
+        return 0, 0
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None

@@ -1,0 +1,126 @@
+"""What zip files hold, and where: an index made from the directory at their end, without unpacking anything."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from headclust.errors import DataError, FileFormatError, one_line
+from headclust.images.datasets.archive_members import Container, checked_name
+from headclust.images.image_file import check_size
+
+_ENCRYPTED, _UTF8 = 0x1, 0x800
+# The local header before each member's data, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT section 4.3.7:
+# its last two fields are the lengths of the name and of the extra field that follow.
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_DAMAGED = (zipfile.BadZipFile, OSError, EOFError, ValueError, OverflowError, NotImplementedError, struct.error)
+
+_UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
+    zipfile.ZIP_STORED: lambda packed, size: packed[: size + 1],
+    zipfile.ZIP_DEFLATED: lambda packed, size: zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1),
+    zipfile.ZIP_BZIP2: lambda packed, size: bz2.BZ2Decompressor().decompress(packed, size + 1),
+}
+
+
+class ZipMember(NamedTuple):
+    """A member as the directory describes it.
+
+    Attributes:
+        name: Path inside the archive, with "/".
+        kind: "file", "folder", or "other": links, which are not followed.
+        header: Where its local header starts, in bytes.
+        packed: Bytes of data in the archive.
+        size: Bytes of content.
+        crc: CRC-32 of the content.
+        method: How it is compressed.
+        encrypted: Whether it is.
+        target: As of other archives' members; a zip file has no hard links.
+    """
+
+    name: str
+    kind: Literal["file", "folder", "other"]
+    header: int
+    packed: int
+    size: int
+    crc: int
+    method: int
+    encrypted: bool
+    target: str = ""
+
+
+def zip_members(path: Path) -> Iterator[ZipMember]:
+    """Every member in the order of the directory.
+
+    Raises:
+        FileFormatError: The archive is damaged, cut short or no zip file.
+        DataError: A member names a path outside.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except _DAMAGED as error:
+        reason = one_line(error)
+        raise FileFormatError(f"{path} cannot be read as a zip file: {reason}. Fetch or make it again.") from None
+    for info in infos:
+        yield ZipMember(
+            name=checked_name(path, _name(info)),
+            kind=_kind(info),
+            header=info.header_offset,
+            packed=info.compress_size,
+            size=info.file_size,
+            crc=info.CRC,
+            method=info.compress_type,
+            encrypted=bool(info.flag_bits & _ENCRYPTED),
+        )
+
+
+def read_member(container: Container, member: ZipMember) -> bytes:
+    """A member's content.
+
+    Raises:
+        DataError: It is encrypted, too large, compressed in a way not read here, or damaged. One line, without names.
+        ConflictError: The archive has gone or changed.
+    """
+    if member.encrypted:
+        raise DataError("encrypted: unpack the archive and name the folder")
+    if member.method not in _UNPACK:
+        how = zipfile.compressor_names.get(member.method, f"method {member.method}")  # type: ignore[attr-defined]
+        raise DataError(f"compressed with {how}, which is not read here: pack the archive again with deflate")
+    check_size(member.size)
+    header = container.read(member.header, _LOCAL_HEADER.size)
+    if len(header) != _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+        raise DataError("damaged: it is not where the archive's directory says")
+    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    packed = container.read(member.header + _LOCAL_HEADER.size + name_length + extra_length, member.packed)
+    try:
+        content = _UNPACK[member.method](packed, member.size)
+    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"damaged: {one_line(error)}") from None
+    if len(content) != member.size or zlib.crc32(content) != member.crc:
+        raise DataError("damaged: its content is not what the archive's checksum says")
+    return content
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The name as written; bytes that are not UTF-8 as surrogate escapes."""
+    name = info.orig_filename  # zipfile cuts the other one at a null character
+    if info.flag_bits & _UTF8:
+        return name
+    if info.filename != name.partition("\0")[0]:  # a field with the name in Unicode stands beside it
+        return info.filename
+    # Without the flag zipfile takes every byte for a character of code page 437; the way back gives the bytes.
+    return name.encode("cp437").decode("utf-8", "surrogateescape")
+
+
+def _kind(info: zipfile.ZipInfo) -> Literal["file", "folder", "other"]:
+    if info.is_dir():
+        return "folder"
+    form = stat.S_IFMT(info.external_attr >> 16)  # zero where the archive was not made on a Unix
+    return "file" if form in (0, stat.S_IFREG) else "other"

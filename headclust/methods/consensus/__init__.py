@@ -1,0 +1,7 @@
+"""The default method: consensus of many graph cuts, predicted by linear heads refined with TEMI."""
+
+from __future__ import annotations
+
+from headclust.methods.consensus.refinement import PRESETS, fit
+
+__all__ = ["PRESETS", "fit"]

@@ -1,0 +1,59 @@
+"""What methods share that divide the fitted samples and have no formula for others: new samples go by neighbors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headclust.features import Features
+from headclust.methods.result import FitResult, conclude
+from headclust.model import ClusterModel, ensemble, fit_transform
+from headclust.model.heads.neighbors import NeighborHeads
+
+
+def conclude_partition(
+    space: Features,
+    assignments: Sequence[NDArray[np.int64]],
+    *,
+    rows: NDArray[np.int64],
+    n_clusters: int,
+    n_votes: int,
+    temperature: float,
+    n_components: int,
+    losses: list[float],
+    history: list[dict[str, Any]],
+    device: torch.device | None = None,
+) -> FitResult:
+    """The result of a fit that divided samples: a model that holds them, in which the nearest vote.
+
+    Args:
+        space: The fitted samples.
+        assignments: Clusters by each head, int64 (len(rows),).
+        rows: The samples that were divided; the others are assigned by them.
+        n_clusters: Number of clusters, used or not.
+        n_votes: Fitted samples that vote on a sample.
+        temperature: Cosine similarity by which the weight of a vote falls to 1/e.
+        n_components: Principal components of the unit features that the model keeps of them.
+        losses: Training loss of every head.
+        history: Records of the fit.
+        device: Where to search for neighbors; the CPU by default.
+    """
+    features = space.all()
+    # A fifth of EfficientNet-Lite0's 1,280 dimensions, and the votes are as good: docs/methods/spectral.md.
+    transform = fit_transform(features, "pca", n_components=n_components)
+    assert transform.matrix is not None
+    heads = NeighborHeads(
+        assignments=torch.from_numpy(np.stack(assignments)).int(),
+        features=transform(features[torch.from_numpy(rows)]).half()[None],
+        n_clusters=n_clusters,
+        n_votes=n_votes,
+        # Squared distances of unit rows are 2 (1 - cosine similarity), and pca scales all components alike.
+        temperature=temperature * float(transform.matrix[:, 0].square().sum()),
+    )
+    model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0)
+    device = device or torch.device("cpu")
+    return conclude(model.to(device), features.to(device), losses=losses, history=history)

@@ -1,0 +1,135 @@
+"""Heads of IMC-SwAV: two hidden layers with batch normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from headclust.errors import SettingError
+from headclust.model.heads.output import HeadOutput
+from headclust.seeding import HEAD_STREAM, torch_generator
+
+
+class BatchNormHeads(nn.Module):
+    """IMC-SwAV's classifier: Linear, BatchNorm, ReLU, Linear, BatchNorm, ReLU, Linear, initialised as torch does.
+
+    In training mode every view of every head is normalised by its own batch, as in the author code, which calls the
+    classifier a view at a time; the running statistics take in the views in their order. In eval mode the running
+    statistics are used and never changed, so that a sample's clusters do not depend on what it is predicted with.
+
+    Paper: Ntelemis, Jin and Thomas, "Information Maximization Clustering via Multi-View Self-Labelling", 2021
+    (https://arxiv.org/abs/2103.07368). Author code: https://github.com/foiv0s/imc-swav-pub (graphs.py).
+
+    Deviations: the author code runs 50 batches of the evaluation images through the network in training mode before it
+    scores, which moves the running statistics to the images that are scored. Nothing here does.
+
+    Args:
+        feature_dims: Dimension of the input: one space.
+        n_clusters: Number of clusters a head.
+        n_heads: Number of heads.
+        hidden_dim: Width of a head's first hidden layer.
+        second_dim: Width of a head's second hidden layer.
+        seed: The ensemble's seed; head h starts from its own stream of it.
+    """
+
+    kind = "batchnorm"
+    several_spaces = False
+
+    def __init__(
+        self,
+        *,
+        feature_dims: Sequence[int],
+        n_clusters: int,
+        n_heads: int,
+        hidden_dim: int = 1024,
+        second_dim: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        (feature_dim,) = feature_dims
+        self.hidden_weight, self.hidden_bias = _linear(n_heads, feature_dim, hidden_dim)
+        self.second_weight, self.second_bias = _linear(n_heads, hidden_dim, second_dim)
+        self.cluster_weight, self.cluster_bias = _linear(n_heads, second_dim, n_clusters)
+        for layer, dim in (("hidden", hidden_dim), ("second", second_dim)):
+            self.register_parameter(f"{layer}_norm_weight", nn.Parameter(torch.ones(n_heads, dim)))
+            self.register_parameter(f"{layer}_norm_bias", nn.Parameter(torch.zeros(n_heads, dim)))
+            self.register_buffer(f"{layer}_mean", torch.zeros(n_heads, dim))
+            self.register_buffer(f"{layer}_variance", torch.ones(n_heads, dim))
+        with torch.no_grad():
+            for head in range(n_heads):
+                generator = torch_generator(seed, HEAD_STREAM, head)
+                for layer in ("hidden", "second", "cluster"):
+                    weight, bias = self.get_parameter(f"{layer}_weight"), self.get_parameter(f"{layer}_bias")
+                    bound = weight.shape[-1] ** -0.5
+                    nn.init.uniform_(weight[head], -bound, bound, generator=generator)
+                    nn.init.uniform_(bias[head], -bound, bound, generator=generator)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> BatchNormHeads:
+        """Heads with the tensors of another ensemble's `state_dict()`, whose shapes say everything else."""
+        n_heads, hidden_dim, feature_dim = state["hidden_weight"].shape
+        _, n_clusters, second_dim = state["cluster_weight"].shape
+        ensemble = cls(
+            feature_dims=(feature_dim,),
+            n_clusters=n_clusters,
+            n_heads=n_heads,
+            hidden_dim=hidden_dim,
+            second_dim=second_dim,
+        )
+        ensemble.load_state_dict(state)
+        return ensemble
+
+    @property
+    def input_dims(self) -> tuple[int, ...]:
+        """Dimension of the features it takes, one a space."""
+        return (self.hidden_weight.shape[-1],)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters a head."""
+        return self.cluster_weight.shape[1]
+
+    @property
+    def last_layer(self) -> tuple[nn.Parameter, ...]:
+        """The layer that gives the logits, which some recipes freeze at first."""
+        return self.cluster_weight, self.cluster_bias
+
+    def forward(self, *spaces: Tensor) -> HeadOutput:
+        """Logits of the one space's features (views, batch, feature_dim).
+
+        Raises:
+            SettingError: A batch of one sample in training mode: it has no variance.
+        """
+        (features,) = spaces
+        if self.training and features.shape[1] < 2:
+            raise SettingError(f"batch_size is {features.shape[1]}: batch normalization wants 2 or more.")
+        return HeadOutput(torch.stack([self._logits(view) for view in features]))
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        """Logits of one view (batch, feature_dim): (heads, batch, clusters)."""
+        heads, hidden, dim = self.hidden_weight.shape
+        # Samples are the last axis inside, as statistics are taken along it. The input is shared, so the first layer of
+        # all heads is one matrix product.
+        values = torch.addmm(self.hidden_bias.view(-1, 1), self.hidden_weight.view(heads * hidden, dim), rows.T)
+        values = self._norm_relu(values.view(heads, hidden, -1), "hidden")
+        values = torch.baddbmm(self.second_bias[..., None], self.second_weight, values)
+        values = self._norm_relu(values, "second")
+        return torch.baddbmm(self.cluster_bias[..., None], self.cluster_weight, values).transpose(1, 2)
+
+    def _norm_relu(self, values: Tensor, layer: str) -> Tensor:
+        """Batch normalization and ReLU of (heads, dim, batch), which training also learns statistics from."""
+        normalized = nn.functional.batch_norm(
+            values.view(1, -1, values.shape[-1]),
+            self.get_buffer(f"{layer}_mean").view(-1),
+            self.get_buffer(f"{layer}_variance").view(-1),
+            self.get_parameter(f"{layer}_norm_weight").view(-1),
+            self.get_parameter(f"{layer}_norm_bias").view(-1),
+            training=self.training,
+        )
+        return torch.relu(normalized).view_as(values)
+
+
+def _linear(n_heads: int, n_inputs: int, n_outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
+    return nn.Parameter(torch.empty(n_heads, n_outputs, n_inputs)), nn.Parameter(torch.empty(n_heads, n_outputs))

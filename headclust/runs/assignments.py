@@ -1,0 +1,132 @@
+"""Files that say which sample is in which cluster: a run's assignments.csv and what `predict` writes."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headclust.disk import made_whole, write_errors
+from headclust.errors import ConflictError, DataError, FileFormatError
+from headclust.filenames import as_written
+from headclust.progress import printable
+
+_COLUMNS = ("sample_id", "cluster", "confidence")
+_HEADERS = (_COLUMNS, (*_COLUMNS, "novelty"))  # the fourth of samples that were compared with the fitted ones
+
+
+@dataclass(frozen=True)
+class Assignments:
+    """Rows of an assignments file: `sample_ids`, their `clusters`, int64 (n,), and `confidence`, float64 (n,).
+
+    `novelty` is float64 (n,), or None where the file has no such column.
+    """
+
+    sample_ids: tuple[str, ...]
+    clusters: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    novelty: NDArray[np.float64] | None
+
+
+def write_assignments(
+    path: Path,
+    sample_ids: Sequence[str],
+    clusters: NDArray[np.int64],
+    confidence: NDArray[np.float32],
+    novelty: NDArray[np.float32] | None = None,
+) -> Path:
+    """Writes `sample_id,cluster,confidence` rows, under another name first; names that are not UTF-8 keep their bytes.
+
+    With `novelty` that is a fourth column.
+
+    Raises:
+        ConflictError: Something else than such a file is there.
+        HeadclustError: The file cannot be written.
+    """
+    _check_replaceable(path)
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            made_whole(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            rows = csv.writer(file, lineterminator="\n")
+            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            rows.writerow(_COLUMNS if novelty is None else _HEADERS[1])
+            shares = [one for one in (confidence, novelty) if one is not None]
+            texts = zip(*([f"{share:.6f}" for share in one.tolist()] for one in shares), strict=True)
+            for name, cluster, rest in zip(sample_ids, clusters.tolist(), texts, strict=True):
+                # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
+                writer = quoted if "\r" in name else rows
+                writer.writerow((as_written(name), cluster, *rest))
+    return path
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.is_dir() or not path.name:
+        raise ConflictError(f"{printable(str(path))} is a folder: name the CSV file to write.")
+    start = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.readline(100)
+    # Not an empty line: a file of the user's may start with one.
+    known = not start or start.strip() in [",".join(columns).encode() for columns in _HEADERS]
+    if not known or (not path.is_file() and os.path.lexists(path)):
+        raise ConflictError(f"{printable(str(path))} exists and holds no assignments: choose another -o.")
+
+
+def read_assignments(path: Path) -> Assignments:
+    """What `write_assignments` wrote.
+
+    Raises:
+        DataError: There is no such file.
+        FileFormatError: It holds something else, or a sample twice.
+    """
+    name, line = printable(str(path)), 1
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.reader(file, strict=True)
+            header = tuple(next(reader, ()))
+            if header not in _HEADERS:
+                found = printable(",".join(header))[:100]
+                raise FileFormatError(f"{name} starts with {found!r}, wanted {','.join(_COLUMNS)}: no assignments.")
+            ids, clusters = list[str](), list[int]()
+            shares: list[list[float]] = []
+            for row in reader:
+                line = reader.line_num
+                sample_id, cluster, *rest = row
+                ids.append(sample_id)
+                clusters.append(_whole(cluster))
+                shares.append([_share(text) for text in rest])
+                if len(row) != len(header):
+                    raise ValueError(f"{len(row)} columns, wanted {len(header)}")
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such file: wanted one that headclust fit or headclust predict made.") from None
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {error.strerror}.") from None
+    except (ValueError, OverflowError, csv.Error) as error:
+        raise FileFormatError(f"{name}, line {line}: {error}: make it again.") from None
+    if len(set(ids)) < len(ids):
+        twice = printable(Counter(ids).most_common(1)[0][0])[:100]
+        raise FileFormatError(f"{name}: sample {twice!r} comes twice, wanted one row a sample: make it again.")
+    columns = np.array(shares, np.float64).reshape(len(ids), len(header) - 2).T
+    return Assignments(tuple(ids), np.array(clusters, np.int64), columns[0], columns[1] if len(columns) > 1 else None)
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError(f"cluster {text[:50]!r}, wanted a whole number")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{text[:50]!r}, wanted 0 to 1")
+    return value

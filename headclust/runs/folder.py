@@ -1,0 +1,277 @@
+"""The run folder: what a fit leaves. Format only, see docs/run-folder.md.
+
+config.json         the whole resolved recipe, the feature files' fingerprints, versions; `fit --config` repeats it
+model.safetensors   the fitted pipeline
+assignments.csv     sample_id,cluster,confidence: see assignments.py
+history.jsonl       the training, a record a line
+metrics.json        sizes, agreement, seconds; scores where labels are known
+seen.safetensors    some of the fitted samples, for how unlike them others are
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from headclust.disk import is_temporary, sync_folder, write_errors, write_whole
+from headclust.errors import ConflictError, DataError, FileFormatError
+from headclust.model import ClusterModel
+from headclust.progress import printable
+from headclust.runs.assignments import write_assignments
+from headclust.runs.novelty import Seen
+from headclust.scoring.metrics import METRICS
+
+FORMAT = "headclust-run"
+FORMAT_VERSION = 3
+GROUPS_MARK = "headclust.json"  # what the folder of `headclust run` is known by
+FILES = ("config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv", "seen.safetensors")
+_ADDED = ("predicted", "report.html")  # by other commands, and made anew by them
+_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # file managers leave these where a person has looked
+_CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # what is read again
+_COUNTS, _SHARES = ("n_samples", "n_clusters", "clusters_used"), ("largest_share", "entropy")
+_OPTIONAL = ("agreement", *METRICS, "accuracy_majority")  # of metrics: one may be left out
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as read: its `config` and `metrics` as written, and the model."""
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    model: ClusterModel
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Makes sure that a run may be written at `path`, before time is spent on it.
+
+    Raises:
+        ConflictError: Something is there: a run without `overwrite`, one that holds more than ours, or no run at all.
+        HeadclustError: The folder it would be in cannot be written.
+    """
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if not path.exists():
+        return
+    name = printable(str(path))
+    if not is_run(path):
+        raise ConflictError(f"{name} exists and is not a run folder: choose another place with -o.")
+    if not path.name:
+        raise ConflictError(f"{printable(str(path))} has no name of its own: name the run folder to make.")
+    if not overwrite:
+        raise ConflictError(f"{name} holds a run: choose another place with -o, or replace it with --overwrite.")
+    _check_ours(path)
+
+
+def _check_ours(path: Path) -> None:
+    """Refuses to replace a run folder into which somebody has put files: they would go with it."""
+    with write_errors(path):
+        there = sorted(one.name for one in path.iterdir() if not is_temporary(one))
+    for name in there:
+        if name not in (*FILES, *_ADDED, *_OF_SYSTEMS):
+            raise ConflictError(
+                f"{printable(str(path))} also holds {printable(name)}, which is not of the run and would go with "
+                "it: move it elsewhere first, or choose another place with -o."
+            )
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a folder with a run's config.json in it."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
+def write_run(
+    path: Path,
+    *,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    model: ClusterModel,
+    history: Iterable[Mapping[str, Any]],
+    assignments: tuple[Sequence[str], NDArray[np.int64], NDArray[np.float32]],
+    seen: Seen | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a run folder under another name and moves it into place when whole; returns its path.
+
+    Args:
+        path: The folder to make.
+        config: What `fit --config` needs to repeat the run.
+        metrics: What `metrics.json` is to hold.
+        model: The fitted pipeline.
+        history: Records of the training.
+        assignments: Sample ids, their clusters and confidences.
+        seen: Fitted samples to compare others with, if any are kept.
+        overwrite: Replace a run that is there.
+
+    Raises:
+        ConflictError: Something is there already.
+        HeadclustError: The folder cannot be written.
+    """
+    check_free(path, overwrite=overwrite)
+    staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with write_errors(path):
+            shutil.rmtree(staging, ignore_errors=True)  # of a killed process that had this number
+            staging.mkdir(parents=True)
+            stated = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
+            write_whole(staging / "config.json", _json(stated, indent=2))
+            write_whole(staging / "metrics.json", _json(metrics, indent=2))
+            write_whole(staging / "history.jsonl", b"".join(_json(record) for record in history))
+            write_whole(staging / "model.safetensors", save(model.tensors()))
+            write_assignments(staging / "assignments.csv", *assignments)
+            if seen is not None:
+                write_whole(staging / "seen.safetensors", save(seen.tensors()))
+            sync_folder(staging)
+            _move_into_place(staging, path, overwrite=overwrite)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return path
+
+
+def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if overwrite and path.exists():
+        path.rename(old)
+    try:
+        staging.rename(path)
+    except BaseException as error:
+        taken = path.exists()
+        if old.exists() and not taken:
+            old.rename(path)
+        if taken and isinstance(error, OSError):
+            raise ConflictError(
+                f"{printable(str(path))} was made by someone else meanwhile: choose another -o."
+            ) from None
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    sync_folder(path.parent)
+
+
+def find_run(path: Path) -> Path:
+    """`path`, or the run folder in it, where `path` is the folder that `headclust run` makes everything in."""
+    is_groups = (path / GROUPS_MARK).is_file() and not is_run(path)
+    return path / "run" if is_groups and is_run(path / "run") else path
+
+
+def read_run(path: Path) -> Run:
+    """The run in a folder, which `find_run` finds.
+
+    Raises:
+        DataError: There is no such folder, or it is not a run.
+        FileFormatError: Its files do not make a run of this version.
+    """
+    name, path = printable(str(path)), find_run(path)
+    if not is_run(path):
+        found = "not a run folder" if path.exists() else "no such folder"
+        raise DataError(f"{name}: {found}: wanted one that headclust fit made.")
+    config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
+    _check_config(path / "config.json", config)
+    _check_metrics(path / "metrics.json", metrics)
+    try:
+        tensors = load_file(path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
+    model = ClusterModel.from_tensors(tensors)
+    if len(model.transforms) != (n_spaces := len(config["features"])):
+        raise FileFormatError(
+            f"{name}: its model is of {len(model.transforms)} spaces, its fit of {n_spaces}: fit again."
+        )
+    return Run(path, config, metrics, model)
+
+
+def read_seen(run: Run) -> Seen | None:
+    """The fitted samples that a run keeps to compare others with; None where it keeps none.
+
+    Raises:
+        FileFormatError: They cannot be read, or are not of the run's spaces.
+    """
+    path = run.path / "seen.safetensors"
+    if not path.exists():
+        return None
+    try:
+        spaces = run.config["features"]
+        dims = [space["feature_dim"] for space in spaces]
+        return Seen.from_tensors(load_file(path), dims, spaces[0]["n_samples"])
+    except (OSError, KeyError, SafetensorError, FileFormatError) as error:
+        raise FileFormatError(f"{printable(str(path))} cannot be read ({error}): fit again.") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration that `fit --config` repeats, from a config.json or the run folder that holds one.
+
+    Raises:
+        DataError: It is not there, or not a run's.
+        FileFormatError: It cannot be read.
+    """
+    file = find_run(path) / "config.json" if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(f"{printable(str(file))}: no such file: wanted a run's config.json.")
+    config = _read_json(file)
+    if config.get("format") != FORMAT:
+        raise DataError(f"{printable(str(file))} is not a run's config.json: its format is {config.get('format')!r}.")
+    _check_config(file, config)
+    return config
+
+
+def _check_config(file: Path, config: Mapping[str, Any]) -> None:
+    name = printable(str(file))
+    if config.get("format_version") != FORMAT_VERSION:
+        found = config.get("format_version")
+        raise FileFormatError(f"{name}: its format version is {found!r}, wanted {FORMAT_VERSION}: fit again.")
+    for key, kind in _CONFIG.items():
+        if type(config.get(key)) is not kind or config[key] == []:
+            raise FileFormatError(f"{name}: its {key} is {config.get(key)!r}: restore it from a copy, or fit again.")
+    for space in config["features"]:
+        if not (isinstance(space, dict) and isinstance(space.get("path"), str) and "sha256" in space):
+            raise FileFormatError(f"{name}: its features hold {space!r}: restore it from a copy, or fit again.")
+
+
+def _check_metrics(file: Path, metrics: Mapping[str, Any]) -> None:
+    present = [name for name in _OPTIONAL if name in metrics and (name, metrics[name]) != ("agreement", None)]
+    wrong = [name for name in _COUNTS if type(metrics.get(name)) is not int or metrics[name] < 1]
+    wrong += [name for name in (*_SHARES, *present) if type(metrics.get(name)) not in (int, float)]
+    if wrong:
+        found = printable(repr(metrics.get(wrong[0])))[:50]
+        raise FileFormatError(
+            f"{printable(str(file))}: its {wrong[0]} is {found}: restore it from a copy, or fit again."
+        )
+
+
+def unique_path(path: Path) -> Path:
+    """`path`, or `path-2`, `path-3` ... whichever is free."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{printable(str(path))} cannot be read ({error}): fit again.") from None
+    if not isinstance(content, dict):
+        raise FileFormatError(f"{printable(str(path))} does not hold a JSON object: fit again.")
+    return content
+
+
+def _json(value: Any, *, indent: int | None = None) -> bytes:
+    return (json.dumps(value, indent=indent) + "\n").encode()

@@ -1,0 +1,1 @@
+"""Scores: of clusterings (`metrics`), of features (`probes`), and statistics over several of them."""

@@ -1,0 +1,76 @@
+"""What features hold, measured with labels: references beside a clustering, never part of one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from headclust.errors import DataError
+from headclust.features import Features
+from headclust.graph.neighbors import cached_neighbors
+
+_TEMPERATURE = 0.07  # of the votes, as in the kNN evaluation of https://github.com/facebookresearch/dino
+
+
+def neighbor_purity(features: Features, *, n_neighbors: int = 50) -> float:
+    """Mean share of a sample's cosine nearest neighbors that have its label, in [0, 1].
+
+    Args:
+        features: Labelled samples; unknown ones neither ask nor answer.
+        n_neighbors: Neighbors a sample, at most n_samples - 1.
+    """
+    labels = _labels(features)
+    graph = cached_neighbors(features, min(n_neighbors, features.n_samples - 1))
+    votes = labels[graph.indices.numpy()]
+    counted = (votes >= 0) & (labels >= 0)[:, None]
+    same = (votes == labels[:, None]) & counted
+    return float(same.sum() / max(1, counted.sum()))
+
+
+def knn_accuracy(train: Features, test: Features, *, n_neighbors: int = 20) -> float:
+    """Accuracy on `test` of a vote of the nearest `train` samples, weighted by exp(cosine similarity / 0.07).
+
+    Args:
+        train: Labelled samples that vote.
+        test: Labelled samples to classify.
+        n_neighbors: Voters, at most the number of known samples in `train`.
+    """
+    x, y = _known(train)
+    classifier = KNeighborsClassifier(
+        min(n_neighbors, len(y)), metric="cosine", weights=lambda d: np.exp((1 - d) / _TEMPERATURE)
+    )
+    return float(classifier.fit(x, y).score(*_known(test)))
+
+
+def linear_accuracy(train: Features, test: Features) -> float:
+    """Accuracy on `test` of a logistic regression (C = 1) on standardized features of `train`."""
+    x, y = _known(train)
+    if len(np.unique(y)) < 2:
+        raise DataError(f"{train.path or 'the features'}: one class only: a linear probe needs two.")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000, tol=1e-3))
+    return float(probe.fit(x, y).score(*_known(test)))
+
+
+PROBES = {"knn_accuracy": knn_accuracy, "linear_accuracy": linear_accuracy}
+
+
+def probe(train: Features, test: Features) -> dict[str, float]:
+    """Every probe by name: `knn_accuracy` and `linear_accuracy` on `test`, `neighbor_purity` of `train`."""
+    scores = {name: accuracy(train, test) for name, accuracy in PROBES.items()}
+    return {**scores, "neighbor_purity": neighbor_purity(train)}
+
+
+def _labels(features: Features) -> NDArray[np.int64]:
+    if features.labels is None or not (features.labels >= 0).any():
+        raise DataError(f"{features.path or 'the features'}: no labels: probes need them.")
+    return features.labels
+
+
+def _known(features: Features) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    labels = _labels(features)
+    rows = np.flatnonzero(labels >= 0)
+    return features.rows(rows).numpy(), labels[rows]

@@ -1,0 +1,1 @@
+"""Gradient training of heads: objectives, the settings of a stage, and the one training loop."""

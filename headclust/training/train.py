@@ -1,0 +1,196 @@
+"""The one training loop: a stage of a recipe over an objective."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headclust.errors import HeadclustError, SettingError, one_line
+from headclust.model.heads import HEADS, ema_update_, select
+from headclust.progress import bar, note
+from headclust.seeding import BATCH_STREAM, torch_generator
+from headclust.training.optimizers import OPTIMIZERS
+from headclust.training.sampling import Samples, sample_batches
+from headclust.training.stages import Schedule, Stage, build_objective
+
+_GROWTH = 1e-3  # of the share of confident samples: less is none
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a stage leaves.
+
+    Attributes:
+        heads: What predicts: the teacher where the objective has one, else the student. In eval mode.
+        losses: Mean training loss per head over as many steps as the last segment has: the last epoch where the unit
+            is epochs, the last tenth of the steps where it is steps.
+        history: One record a segment: step (steps done), n_steps (planned), lr, loss (a list, one a head), and what
+            the objective sums up, a list each.
+        temperature: Of the softmax that turns the heads' logits into probabilities.
+        checkpoints: The head that would speak, alone, after some of the segments and at the end: (step, heads).
+    """
+
+    heads: Any
+    temperature: float
+    losses: list[float]
+    history: list[dict[str, Any]]
+    checkpoints: list[tuple[int, Any]]
+
+
+def train_stage(
+    stage: Stage, samples: Samples, *, seed: int, start: Any = None, position: int = 0, speaking: int | None = None
+) -> Trained:
+    """Trains an ensemble of heads, with a mean teacher where the objective wants one.
+
+    Args:
+        stage: Its settings, n_clusters resolved.
+        samples: Transformed features, neighbors and views, on the device to train on.
+        seed: The fit's seed; heads, batches and objective draw from streams of it.
+        start: Heads to go on from; new ones when None.
+        position: The stage's place in its recipe; batches of each place are drawn from a stream of their own.
+        speaking: The head that speaks, where that is settled; otherwise the one with the lowest loss.
+
+    Raises:
+        HeadclustError: The loss stopped being finite.
+    """
+    student = _student(stage, samples, seed, start)
+    n_heads = len(next(iter(student.state_dict().values())))
+    dims = tuple(space.shape[1] for space in samples.spaces)
+    objective = build_objective(stage, n_heads=n_heads, n_clusters=student.n_clusters, feature_dims=dims, seed=seed)
+    objective.to(samples.spaces[0].device)
+    teacher = copy.deepcopy(student).requires_grad_(False) if objective.uses_teacher else None
+    predicting = student if teacher is None else teacher
+    optimizer = _optimizer(stage, student, objective)
+    batch_size = min(stage.batch_size, len(samples))
+    generator = torch_generator(seed, BATCH_STREAM, *([position] if position else []))
+    batches = sample_batches(
+        samples, objective.views, batch_size=batch_size, generator=generator, augment=stage.augment
+    )
+    schedule = Schedule(stage, steps_per_epoch=len(samples) // batch_size)
+    peak = stage.lr * batch_size / stage.lr_batch if stage.lr_batch else stage.lr
+    leveling = Leveling(stage.patience, n_heads)
+    end = time.monotonic() + stage.max_seconds if stage.max_seconds else math.inf
+
+    history: list[dict[str, Any]] = []
+    checkpoints: list[tuple[int, Any]] = []
+    recent: deque[Tensor] = deque(maxlen=max(schedule.segments))
+    step = 0
+    with bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps) as advance:
+        for length in schedule.segments:
+            total, before = torch.zeros(n_heads, device=samples.spaces[0].device), step
+            while step < before + length and (time.monotonic() < end or step == 0):
+                for group in optimizer.param_groups:
+                    group["lr"] = peak * schedule.lr_share(step)
+                batch = next(batches)
+                slow = None if teacher is None else teacher(*batch.features)
+                loss = objective(batch, student(*batch.features), slow, step / schedule.n_steps)
+                recent.append(_update_(student, optimizer, loss, stage, freeze=step < schedule.frozen_steps))
+                total += recent[-1]
+                if teacher is not None:
+                    ema_update_(teacher, student, stage.teacher_momentum)
+                step += 1
+                advance(1)
+            if step == before:
+                break
+            losses = (total / (step - before)).tolist()
+            if not all(map(math.isfinite, losses)):
+                raise HeadclustError(
+                    f"the loss stopped being finite before step {step}: lower lr (it is {stage.lr:g})."
+                )
+            sums = {name: values.tolist() for name, values in objective.summary().items()}
+            rate = optimizer.param_groups[0]["lr"]
+            history.append({"step": step, "n_steps": schedule.n_steps, "lr": rate, "loss": losses, **sums})
+            if step < before + length:  # the clock has stopped it: a few steps do not tell heads apart
+                losses = torch.stack(tuple(recent)).mean(0).tolist()
+            if stage.checkpoint_every and len(history) % stage.checkpoint_every == 0:
+                checkpoints.append((step, _alone(predicting, losses, speaking)))
+            if leveling.all_done(sums.get("confident"), predicting):
+                break
+    if step < schedule.n_steps and time.monotonic() >= end:
+        note(f"training stopped after {stage.max_seconds:g} s, at step {step} of {schedule.n_steps}.")
+    leveling.restore_(predicting)
+    if stage.checkpoint_every:
+        checkpoints = [one for one in checkpoints if one[0] < step]
+        checkpoints.append((step, _alone(predicting, losses, speaking)))
+    return Trained(predicting.requires_grad_(False).eval(), objective.temperature, losses, history, checkpoints)
+
+
+class Leveling:
+    """Which heads have stopped finding more confident samples, and what they were then.
+
+    Heads are trained together, so one that is done goes on moving with the others; in the end it gets back the
+    tensors it had, and is what it would have been alone.
+
+    Args:
+        patience: Records without growth after which a head is done; 0 for never.
+        n_heads: Number of heads.
+    """
+
+    def __init__(self, patience: int, n_heads: int) -> None:
+        self.patience = patience
+        self.best = [-math.inf] * n_heads
+        self.flat = [0] * n_heads
+        self.kept: dict[int, dict[str, Tensor]] = {}
+
+    def all_done(self, confident: list[float] | None, heads: nn.Module) -> bool:
+        """Takes in the share of confident samples of every head; whether all heads are done."""
+        if not self.patience or confident is None:
+            return False
+        for head, share in enumerate(confident):
+            self.flat[head] = 0 if share > self.best[head] + _GROWTH else self.flat[head] + 1
+            self.best[head] = max(self.best[head], share)
+            if self.flat[head] >= self.patience and head not in self.kept:
+                self.kept[head] = select(heads.state_dict(), head)
+        return len(self.kept) == len(self.best)
+
+    def restore_(self, heads: nn.Module) -> None:
+        """Gives the heads that were done what they had then."""
+        state = heads.state_dict()
+        for head, kept in self.kept.items():
+            for name, tensor in kept.items():
+                state[name][head] = tensor[0]
+
+
+def _student(stage: Stage, samples: Samples, seed: int, start: Any) -> Any:
+    if start is not None:
+        heads = copy.deepcopy(start)
+    else:
+        dims = tuple(space.shape[1] for space in samples.spaces)
+        heads = HEADS[stage.head](
+            feature_dims=dims, n_clusters=stage.n_clusters, n_heads=stage.n_heads, seed=seed, **stage.head_settings
+        )
+    return heads.to(samples.spaces[0].device).requires_grad_(True).train()
+
+
+def _update_(student: Any, optimizer: torch.optim.Optimizer, loss: Tensor, stage: Stage, *, freeze: bool) -> Tensor:
+    """One optimiser step on a loss per head; gives the loss back without its graph."""
+    optimizer.zero_grad()
+    torch.autograd.backward(loss.sum() if stage.reduction == "sum" else loss.mean())
+    if freeze:
+        for parameter in student.last_layer:
+            parameter.grad = None
+    try:
+        optimizer.step()
+    except RuntimeError as error:  # a step size beyond float32
+        raise SettingError(f"{one_line(error)}: lower lr (it is {stage.lr:g}).") from None
+    return loss.detach()
+
+
+def _alone(heads: Any, losses: list[float], speaking: int | None) -> Any:
+    head = losses.index(min(losses)) if speaking is None else speaking
+    return HEADS[heads.kind].from_state(select(heads.state_dict(), head)).eval()
+
+
+def _optimizer(stage: Stage, student: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
+    # TEMI's authors decay what is not a bias; the prototypes' lengths, a matrix of one column there, are decayed too.
+    named = [*student.named_parameters(), *objective.named_parameters()]
+    biases = [parameter for name, parameter in named if name.endswith("_bias")]
+    decayed = [parameter for name, parameter in named if not name.endswith("_bias")]
+    return OPTIMIZERS[stage.optimizer](decayed, biases, lr=stage.lr, **stage.optimizer_settings)

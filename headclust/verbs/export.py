@@ -1,0 +1,160 @@
+"""The verb that takes a run's groups elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from headclust import runs
+from headclust.errors import ConflictError, DataError, HeadclustError, SettingError, unknown
+from headclust.export import (
+    FILES,
+    HOW,
+    Sources,
+    Table,
+    find_images,
+    group_names,
+    read_names,
+    write_files,
+    write_folders,
+)
+from headclust.features import Features, load_features
+from headclust.filenames import as_written, file_name
+from headclust.progress import note, printable
+from headclust.runs.assignments import Assignments, read_assignments
+from headclust.runs.inputs import locate_features
+
+EXPORTS_FOLDER = Path("exports")
+FORMATS = (*FILES, "folders")
+_ENDS = {"csv": ".csv", "parquet": ".parquet", "fiftyone": "-fiftyone", "coco": "-coco.json", "folders": "-folders"}
+
+
+def export(
+    run: Path,
+    *,
+    to: str,
+    output: Path | None = None,
+    predicted: str | None = None,
+    features: Path | None = None,
+    names: Path | None = None,
+    how: str = "link",
+    overwrite: bool = False,
+) -> Path:
+    """Writes the assignments of a run as other tools take them; returns what was made. See docs/export.md.
+
+    Args:
+        run: A run folder.
+        to: "csv", "parquet", "fiftyone", "coco" or "folders".
+        output: What to make; named after the run, under `./exports/`, when None.
+        predicted: Not the fitted images, but those of `RUN/predicted/NAME.csv`: its NAME, or the path of such a file.
+        features: The feature file of these images, for where they are and for their labels; when None the one the run
+            names, where it was or beside the run folder, or the one beside the predicted file.
+        names: A CSV file cluster,name with names for some or all clusters.
+        how: Of folders: "link", "copy" or "move" the images.
+        overwrite: Replace a file. Folders are never replaced.
+
+    Raises:
+        HeadclustError: The run, the files or the output cannot be used.
+    """
+    if to not in FORMATS:
+        raise unknown("format", to, FORMATS)
+    if how not in HOW:
+        raise unknown("way to export folders", how, HOW)
+    if to != "folders" and how != "link":
+        raise SettingError(f"--{how} is for --to folders: {to} leaves the images where they are.")
+    if to == "folders" and overwrite:
+        raise SettingError("folders are never replaced: choose another place with -o, without --overwrite.")
+    fitted = runs.read_run(run)
+    file = _assignments_file(fitted.path, predicted)
+    assigned, n_clusters = read_assignments(file), fitted.model.n_clusters
+    if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
+        raise DataError(f"{printable(str(file))} has no row, or clusters that {printable(str(run))} has not.")
+    groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
+    name = _name(fitted.path)
+    stem = name if predicted is None else f"{name}-{file.stem}"
+    path = output or EXPORTS_FOLDER / f"{file_name(stem)}{_ENDS[to]}"
+    _check_place(path, fitted.path)
+    own = locate_features(fitted.path, fitted.config["features"])[0]
+    beside = Path(own["path"]) if predicted is None else file.with_suffix(".h5")
+    found = _features(features, beside, assigned.sample_ids)
+    stated = fitted.config["features"][0] if found is None and predicted is None else {}
+    stated = stated if found is None else found.attributes
+    source, split = (value if isinstance(value := stated.get(key), str) else None for key in ("source", "split"))
+    images = find_images(source, split, assigned.sample_ids)
+    table = _table(assigned, groups, images, found, source)
+    if to == "folders":
+        write_folders(path, table, images, how)
+        return path
+    return write_files(path, FILES[to](table), overwrite=overwrite)
+
+
+def _name(run: Path) -> str:
+    """What tells a run from others: its folder's name, or for the `run` of a folder of groups that one's."""
+    folder = run.resolve()
+    return folder.parent.name if folder.name == "run" and (folder.parent / runs.GROUPS_MARK).is_file() else folder.name
+
+
+def _check_place(path: Path, run: Path) -> None:
+    try:
+        inside = path.resolve().is_relative_to(run.resolve())
+    except (OSError, RuntimeError):
+        raise ConflictError(f"{printable(str(path))} leads in a circle: choose another place with -o.") from None
+    if inside:
+        raise ConflictError(
+            f"{printable(str(path))} lies in the run folder, and would go when that is replaced: choose another -o."
+        )
+
+
+def _assignments_file(run: Path, predicted: str | None) -> Path:
+    if predicted is None:
+        return run / "assignments.csv"
+    if predicted.endswith(".csv"):
+        return Path(predicted)
+    file = run / "predicted" / f"{predicted}.csv"
+    if file.parent != run / "predicted" or not file.is_file():
+        there = sorted(path.stem for path in (run / "predicted").glob("*.csv"))
+        raise (
+            unknown("predicted file", predicted, there)
+            if there
+            else DataError(
+                f"{printable(str(run))} has nothing predicted: make it with headclust predict, or name its CSV file."
+            )
+        )
+    return file
+
+
+def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Features | None:
+    """The feature file of the samples; None where nobody named one and there is none that fits."""
+    try:
+        found = load_features(given or beside)
+        if tuple(map(as_written, found.sample_ids)) != tuple(sample_ids):
+            raise DataError(f"{printable(str(found.path))} holds other samples than the assignments.")
+        return found
+    except HeadclustError as error:
+        if given is not None:
+            raise
+        note(f"exported without labels: {error} Name the feature file with --features.")
+        return None
+
+
+def _table(
+    assigned: Assignments, groups: Sequence[str], images: Sources, found: Features | None, source: str | None
+) -> Table:
+    return Table(
+        sample_ids=assigned.sample_ids,
+        paths=images.paths,
+        clusters=assigned.clusters.tolist(),
+        groups=groups,
+        confidence=assigned.confidence.tolist(),
+        novelty=None if assigned.novelty is None else assigned.novelty.tolist(),
+        labels=None if found is None else _labels(found),
+        source=source,
+    )
+
+
+def _labels(found: Features) -> list[str | None] | None:
+    """The class of every sample by its name, or by its number where classes have none; None without labels."""
+    if found.labels is None:
+        return None
+    names = [as_written(name) for name in found.class_names]
+    return [None if label < 0 else names[label] if names else str(label) for label in found.labels.tolist()]

@@ -1,0 +1,120 @@
+"""The folder that `run` makes everything in: chosen, made, and known again by whose groups it holds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from headclust.disk import write_errors, write_whole
+from headclust.errors import ConflictError
+from headclust.filenames import file_name
+from headclust.images.datasets import ImageSet
+from headclust.progress import printable
+from headclust.runs import GROUPS_MARK
+
+FORMAT, FORMAT_VERSION = "headclust-groups", 1
+_LONGEST_NAME = 200  # bytes: file systems take 255
+
+
+def groups_folder(images: ImageSet, asked: Path | None) -> Path:
+    """The folder for the groups of these images; `mark_folder` makes it.
+
+    Args:
+        images: The images.
+        asked: The folder; when None `NAME-groups` with the name of the data, or with -2, -3 ... where something else is
+            there.
+
+    Raises:
+        ConflictError: What was asked for is in use for something else, or lies among the images.
+        HeadclustError: It cannot be looked at.
+    """
+    folder = asked or _free_folder(images)
+    with write_errors(folder):
+        _check_apart(images, folder)
+        owner = _owner(folder)
+        if owner == _identity(images):
+            return folder
+        name = printable(str(folder))
+        if owner:
+            whose = " ".join(printable(part) for part in owner.values() if part != "all")
+            raise ConflictError(f"{name} holds groups of {whose}: choose another folder with -o.")
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise ConflictError(f"{name} exists and was not made by headclust run: choose another folder with -o.")
+    return folder
+
+
+def mark_folder(images: ImageSet, folder: Path) -> None:
+    """Makes a folder that `groups_folder` said, where it is not there yet, and marks it.
+
+    Raises:
+        HeadclustError: It cannot be made.
+    """
+    with write_errors(folder):
+        if _owner(folder) != _identity(images):
+            folder.mkdir(parents=True, exist_ok=True)
+            mark = {"format": FORMAT, "format_version": FORMAT_VERSION, **_identity(images)}
+            write_whole(folder / GROUPS_MARK, (json.dumps(mark, indent=2) + "\n").encode())
+
+
+@contextmanager
+def marked_folder(images: ImageSet, folder: Path) -> Iterator[None]:
+    """Marks a folder for what is done within; where that fails and leaves nothing, the mark goes too.
+
+    Raises:
+        HeadclustError: It cannot be made.
+    """
+    was_there = folder.exists()
+    try:
+        mark_folder(images, folder)
+        yield
+    except BaseException:
+        with suppress(OSError):  # what went wrong is told already
+            if [path.name for path in folder.iterdir()] == [GROUPS_MARK]:
+                (folder / GROUPS_MARK).unlink()
+                if not was_there:
+                    folder.rmdir()
+        raise
+
+
+def _check_apart(images: ImageSet, folder: Path) -> None:
+    """Refuses a place among the images: what lies there would be looked through the next time."""
+    named = images.source if images.source.startswith("/") else images.source.partition(":")[2]  # NAME:FOLDER
+    source, place = Path(named), folder.resolve()
+    if source.is_absolute() and source.is_dir() and place.is_relative_to(source):
+        beside = source.with_name(f"{source.name}-groups")
+        raise ConflictError(
+            f"{printable(str(folder))} would lie in the images' own folder: name another one with -o, "
+            f"for example -o {printable(str(beside))}."
+        )
+
+
+def _free_folder(images: ImageSet) -> Path:
+    name = file_name(images.dataset).encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return free_folder(images, Path(f"{name}-groups"))
+
+
+def free_folder(images: ImageSet, path: Path) -> Path:
+    """`path`, or `path-2`, `path-3` ... whichever is free, or holds groups of these very images."""
+    for number in itertools.count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        if not folder.exists() or _owner(folder) == _identity(images):
+            return folder
+    raise AssertionError("there is always another number")
+
+
+def _identity(images: ImageSet) -> dict[str, str]:
+    return {"source": images.source, "split": images.split}
+
+
+def _owner(folder: Path) -> dict[str, str]:
+    """The source and split a folder is marked with; empty where it is not."""
+    try:
+        mark = json.loads((folder / GROUPS_MARK).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(mark, dict) or mark.get("format") != FORMAT:
+        return {}
+    return {key: str(mark.get(key)) for key in ("source", "split")}

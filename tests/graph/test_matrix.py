@@ -1,0 +1,227 @@
+import numpy as np
+import pytest
+import torch
+from conftest import make_blobs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from scipy.sparse.linalg import ArpackNoConvergence
+from sklearn.manifold import spectral_embedding
+from sklearn.preprocessing import Normalizer
+
+from headclust.errors import SettingError
+from headclust.graph import matrix as graph_module
+from headclust.graph.matrix import (
+    affinity,
+    diffusion_map,
+    large_parts,
+    leading_eigenvectors,
+    normalized,
+    parts,
+    unit_rows,
+)
+from headclust.graph.neighbors import NeighborGraph, nearest_neighbors
+
+
+def neighbor_weights(points, k, temperature=0.1):
+    return affinity(nearest_neighbors(torch.tensor(points).float(), k), temperature=temperature)
+
+
+@pytest.fixture(scope="module")
+def joined():
+    """The affinity of four blobs that overlap, in one part."""
+    return neighbor_weights(make_blobs(distance=0.6).features, 20)
+
+
+def lumps(n_parts, size, *, alike=False, seed=0):
+    """The normalized graph of `n_parts` groups that nothing joins; `alike` makes them copies of one."""
+    generators = (np.random.default_rng(seed if alike else seed + part) for part in range(n_parts))
+    blocks = [neighbor_weights(generator.normal(size=(size, 6)), 6) for generator in generators]
+    return normalized(sparse.csr_array(sparse.block_diag(blocks)))
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 1e6])
+def test_weights_are_those_of_a_plain_loop(blobs, temperature):
+    graph = nearest_neighbors(torch.tensor(blobs.features), 5)
+    wanted = np.zeros((120, 120))
+    for row, (found, similarities) in enumerate(zip(graph.indices.tolist(), graph.similarities.tolist(), strict=True)):
+        for column, similarity in zip(found, similarities, strict=True):
+            weight = np.exp(-(1 - min(similarity, 1)) / temperature)
+            wanted[row, column] = max(wanted[row, column], weight)
+            wanted[column, row] = max(wanted[column, row], weight)
+    found = affinity(graph, temperature=temperature)
+    np.testing.assert_allclose(found.toarray(), wanted, rtol=1e-6)
+    assert (found != found.T).nnz == 0
+    assert found.diagonal().tolist() == [0] * 120
+    if temperature == 1e6:
+        np.testing.assert_allclose(found.data, 1, atol=1e-5)
+
+
+def test_a_similarity_above_one_by_rounding_weighs_one():
+    graph = NeighborGraph(torch.tensor([[1], [0]], dtype=torch.int32), torch.tensor([[1.0000001], [1.0000001]]))
+    assert affinity(graph, temperature=0.001).toarray().tolist() == [[0, 1], [1, 0]]
+
+
+def test_normalized_against_scipys_laplacian(joined):
+    wanted = np.eye(120) - sparse.csgraph.laplacian(joined.toarray(), normed=True)
+    np.testing.assert_allclose(normalized(joined).toarray(), wanted, atol=1e-12)
+
+
+def test_a_sample_without_edges_stays_a_row_of_zeros():
+    weights = sparse.csr_array(np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]))
+    assert normalized(weights).toarray().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_parts_are_numbered_by_size():
+    weights = sparse.csr_array(sparse.block_diag([np.ones((2, 2)), np.ones((4, 4)), np.ones((3, 3))]))
+    assert parts(weights).tolist() == [2, 2, 0, 0, 0, 0, 1, 1, 1]
+
+
+def assert_eigenpairs(matrix, values, vectors):
+    wanted = np.linalg.eigvalsh(matrix.toarray())[::-1]
+    np.testing.assert_allclose(values, wanted[: len(values)], atol=2e-5)
+    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-3)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(len(values)), atol=1e-4)
+
+
+@pytest.mark.parametrize("sparsely", [False, True])
+@pytest.mark.parametrize("count", [1, 7, 119, 120])
+def test_eigenvectors_against_numpy(blobs, monkeypatch, sparsely, count):
+    if sparsely:
+        monkeypatch.setattr(graph_module, "_DENSE", 0)
+        monkeypatch.setattr(graph_module, "_DENSE_AT_MOST", 0)
+    matrix = normalized(neighbor_weights(blobs.features, 8))
+    assert_eigenpairs(matrix, *leading_eigenvectors(matrix, count, seed=0))
+
+
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize(("n_parts", "size", "count"), [(5, 200, 5), (12, 100, 13), (40, 30, 30), (40, 30, 50)])
+def test_no_copy_of_an_eigenvalue_is_missed(n_parts, size, count, alike):
+    # ARPACK by itself gives 0.8 where the fourth or fifth copy of 1 belongs.
+    matrix = lumps(n_parts, size, alike=alike)
+    assert matrix.shape[0] > graph_module._DENSE
+    assert_eigenpairs(matrix, *leading_eigenvectors(matrix, count, seed=0))
+
+
+def test_the_same_seed_gives_the_same_bits():
+    matrix = lumps(1, 800)
+    (_, first), (_, second), (_, other) = (leading_eigenvectors(matrix, 6, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+    np.testing.assert_allclose(np.abs((first * other).sum(0)), 1, atol=1e-6)
+
+
+def test_a_solver_that_gives_up_is_one_line(monkeypatch):
+    def give_up(*args, **kwargs):
+        raise ArpackNoConvergence("No convergence (%s)", np.empty(0), np.empty((0, 0)))
+
+    monkeypatch.setattr(graph_module, "eigsh", give_up)
+    with pytest.raises(SettingError, match=r"6 eigenvectors .* were not found: raise n_neighbors"):
+        leading_eigenvectors(lumps(1, 800), 6, seed=0)
+
+
+def test_rows_without_steps_are_those_of_scikit_learn(joined):
+    assert parts(joined).max() == 0
+    theirs = spectral_embedding(joined.toarray(), n_components=4, drop_first=False, random_state=0)
+    # Theirs are divided by the root of the degrees, which a row's length takes out again.
+    theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
+    ours = diffusion_map(normalized(joined), 4, steps=0, seed=0)
+    np.testing.assert_allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-6)
+
+
+def test_distances_are_those_of_a_random_walk(joined):
+    # Coifman and Lafon: with all vectors, the diffusion distance after t steps compares rows of P^t.
+    weights = joined.toarray()
+    degrees = weights.sum(1)
+    twice = np.linalg.matrix_power(weights / degrees[:, None], 2) / np.sqrt(degrees)
+    wanted = twice / np.linalg.norm(twice, axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(normalized(joined).toarray())
+    assert values.min() < 0  # which a walk's vectors leave out: eigenvalues below 0 say nothing of clusters
+    ours = vectors * values**2
+    ours /= np.linalg.norm(ours, axis=1, keepdims=True)
+    np.testing.assert_allclose(ours @ ours.T, wanted @ wanted.T, atol=1e-9)
+    positive = vectors[:, values > 0] * values[values > 0] ** 2
+    positive /= np.linalg.norm(positive, axis=1, keepdims=True)
+    found = diffusion_map(normalized(joined), 120, steps=2, seed=0)
+    np.testing.assert_allclose(found @ found.T, positive @ positive.T, atol=1e-9)
+
+
+def test_steps_make_later_vectors_count_less(joined):
+    spread = [np.square(diffusion_map(normalized(joined), 6, steps=steps, seed=0)).mean(0)[-1] for steps in (0, 3, 10)]
+    assert spread[0] > spread[1] > spread[2]
+
+
+@settings(max_examples=40)
+@given(st.integers(2, 40), st.integers(1, 45), st.integers(0, 50), st.integers(0, 2**32 - 1))
+def test_rows_are_finite_and_of_length_one_or_zero(n_samples, k, steps, seed):
+    generator = np.random.default_rng(seed)
+    points = generator.integers(-1, 2, size=(n_samples, 3))  # copies and zero rows among them
+    weights = neighbor_weights(points, min(k, n_samples - 1))
+    count = int(generator.integers(1, n_samples + 1))
+    rows = diffusion_map(normalized(weights), count, steps=steps, seed=0)
+    assert rows.shape == (n_samples, count)
+    lengths = np.linalg.norm(rows, axis=1)
+    assert (np.isclose(lengths, 1) | (lengths == 0)).all()
+
+
+def blocks(*sizes):
+    """A graph of cliques with so many samples each, in a shuffled order, and the clique of each sample."""
+    order = np.random.default_rng(0).permutation(sum(sizes))
+    weights = sparse.block_diag([np.ones((size, size)) - np.eye(size) for size in sizes]).tocsr()
+    return sparse.csr_array(weights[order][:, order]), np.repeat(np.arange(len(sizes)), sizes)[order]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_clusters", "smallest", "wanted"),
+    [
+        ((50, 40, 5), 2, 0.1, {0, 1, 2}),  # 4.75 are enough
+        ((50, 40, 4), 2, 0.1, {0, 1}),
+        ((50, 40, 4), 2, 0.05, {0, 1, 2}),
+        ((50, 40, 4), 3, 0.1, {0, 1, 2}),  # 3.1 are
+        ((50, 40, 4), 2, 0.0, {0, 1, 2}),
+        ((50, 40, 4), 2, 0.9, {0}),
+        ((60,), 5, 1.0, {0}),
+        ((4, 4, 4, 4, 4), 1, 0.5, {0, 1, 2, 3, 4}),  # none is large: all stay
+        ((30, 4, 4, 4, 4, 4, 4, 4, 4), 1, 0.4, set(range(9))),  # what is large is not most
+        ((9, 2, 2, 2), 10, 0.0, {0, 1, 2, 3}),
+        ((6, 1, 1), 7, 1.0, {0, 1, 2}),  # the large part has fewer samples than there are clusters
+    ],
+)
+def test_large_parts_by_hand(sizes, n_clusters, smallest, wanted):
+    weights, clique = blocks(*sizes)
+    kept = large_parts(weights, n_clusters, smallest=smallest)
+    assert kept.tolist() == [row for row in range(len(clique)) if clique[row] in wanted]
+
+
+@pytest.mark.parametrize(("n_clusters", "said"), [(1, False), (2, True), (3, False)])
+def test_more_large_parts_than_clusters_are_said(n_clusters, said, capfd):
+    # A single cluster holds all parts, as it should.
+    large_parts(blocks(20, 20, 20)[0], n_clusters, smallest=0.1)
+    assert ("the neighbor graph falls into 3 parts, more than the 2 clusters" in capfd.readouterr().err) == said
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 6), st.floats(0, 1))
+def test_large_parts_are_whole_and_most_of_the_samples(sizes, n_clusters, smallest):
+    n_clusters = min(n_clusters, sum(sizes))
+    weights, clique = blocks(*sizes)
+    kept = large_parts(weights, n_clusters, smallest=smallest)
+    assert len(kept) >= max(sum(sizes) / 2, n_clusters)
+    assert (np.diff(kept) > 0).all()
+    assert np.isin(clique, clique[kept]).sum() == len(kept)
+
+
+def test_unit_rows_are_scikit_learns_and_zeros_stay():
+    rows = np.random.default_rng(0).normal(size=(20, 5)) * np.logspace(-10, 100, 20)[:, None]
+    rows[3] = 0
+    np.testing.assert_allclose(unit_rows(rows), Normalizer().fit_transform(rows), rtol=1e-12)
+    assert not unit_rows(rows)[3].any()
+    assert not unit_rows(np.full((2, 3), 1e-200)).any()  # a length that is nothing but rounding
+
+
+@pytest.mark.parametrize("steps", [0, 6])
+def test_the_first_columns_of_a_diffusion_map_are_the_map_of_fewer_vectors(joined, steps):
+    whole = diffusion_map(normalized(joined), 9, steps=steps, seed=0)
+    for count in (1, 4, 9):
+        alone = diffusion_map(normalized(joined), count, steps=steps, seed=0)
+        first = unit_rows(whole[:, :count])
+        np.testing.assert_allclose(first @ first.T, alone @ alone.T, atol=1e-9)

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+
+from headclust.errors import DataError, SettingError
+from headclust.images.datasets.layout import (
+    check_images,
+    choose_split,
+    class_folders,
+    classes_of,
+    is_hidden,
+    is_image_name,
+    name_labels,
+    number_names,
+    other_files,
+    splits_of,
+)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "A.JPEG", "b.tiff", "c.avif", ".png"])
+def test_names_of_images(name):
+    assert is_image_name(name)
+
+
+@pytest.mark.parametrize("name", ["a.heic", "jpg", "a.jpg.txt", "a.mp4", ""])
+def test_names_of_other_files(name):
+    assert not is_image_name(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "classes"),
+    [
+        (["b/1", "a/1", "b/2"], [1, 0, 1], ("a", "b")),
+        (["a/1", "a/2"], None, ()),
+        (["a/1", "2"], None, ()),
+        (["a/x/1", "b/1"], None, ()),
+        (["1", "2"], None, ()),
+    ],
+)
+def test_classes(names, labels, classes):
+    found, class_names = classes_of(names, {})
+    assert (found if found is None else found.tolist()) == labels
+    assert class_names == classes
+
+
+@pytest.mark.parametrize(
+    ("splits", "shared"),
+    [
+        ({"train": ["a/1", "b/1"], "test": ["b/1", "c/1"]}, {"train": "abc", "test": "abc"}),
+        ({"train": ["a/1", "b/1"], "test": ["b/1"]}, {"train": "ab", "test": "ab"}),  # one folder, but a known one
+        ({"train": ["a/1", "b/1"], "test": ["x/1"]}, {"train": "ab"}),  # a test split without labels
+        ({"train": ["a/1", "b/1"], "test": ["x/1", "y/1"]}, {"train": "ab"}),
+        ({"train": ["a/1", "b/1"], "test": ["1"]}, {"train": "ab"}),
+        ({"train": ["1"], "test": ["a/1", "b/1"]}, {"test": "ab"}),
+        ({"train": ["x/1"], "test": ["a/1", "b/1"]}, {"test": "ab"}),
+        ({"train": ["x/1"], "test": ["x/1", "y/1"]}, {"train": "xy", "test": "xy"}),
+        ({"train": ["x/1"], "test": ["y/1"]}, {}),
+        ({"test": ["a/1", "b/1"], "val": ["c/1", "d/1"]}, {"test": "abcd", "val": "abcd"}),
+        ({"train": ["a/1", "b/1", "b/x/1"], "test": ["a/1"]}, {"test": "ab"}),  # deeper
+    ],
+)
+def test_splits_share_one_list_of_classes_whichever_is_opened(splits, shared):
+    for split, names in splits.items():
+        others = {other: class_folders(theirs) for other, theirs in splits.items() if other != split}
+        labels, class_names = classes_of(names, others, split)
+        assert class_names == tuple(shared.get(split, ""))
+        if split in shared:
+            assert [class_names[label] for label in labels] == [name[0] for name in names]
+        else:
+            assert labels is None
+
+
+def test_which_folders_may_be_classes():
+    assert class_folders(["a/1", "b/x/1", "c/1", "c/x/1"]) == {"a", "c"}
+    assert class_folders(["a/1", "2"]) == class_folders([]) == set()
+
+
+def test_labels_by_name():
+    labels, names = name_labels(["b", "", "a"], ["b", "a", "c", ""])
+    assert (labels.tolist(), labels.dtype, names) == ([1, -1, 0], np.int64, ("a", "b", "c"))
+
+
+def test_images_are_wanted(capsys):
+    check_images("x", ["a.png"], [])
+    assert capsys.readouterr().err == ""
+    check_images("x", ["a.png"], ["b.txt"])
+    assert capsys.readouterr().err == "x: ignored 1 file that is not an image by name: 1 .txt\n"
+    with pytest.raises(DataError, match=r"x holds no images, no files at all: wanted files named \.jpg"):
+        check_images("x", [], [])
+    with pytest.raises(DataError, match=r"x holds no images, only 1 file that is not an image by name: 1 .txt: wanted"):
+        check_images("x", [], ["b.txt"])
+
+
+@pytest.mark.parametrize("name", [".a.png", "x/.a.png", ".x/a.png", "x/.y/a.png", "__MACOSX/x/a.png"])
+def test_hidden(name):
+    assert is_hidden(name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "x/a.b.png", "x__MACOSX/a.png", "x./a.png"])
+def test_not_hidden(name):
+    assert not is_hidden(name)
+
+
+@pytest.mark.parametrize(
+    ("folders", "files", "splits"),
+    [
+        (["train", "test"], ["README"], ["test", "train"]),
+        (["train"], [], ["train"]),
+        (["train", "other"], [], []),
+        (["train"], ["a.png"], []),
+        ([], ["a.png"], []),
+    ],
+)
+def test_splits(folders, files, splits):
+    assert splits_of(folders, files) == splits
+
+
+def test_choice_of_a_split():
+    assert choose_split("x", [], None) is None
+    assert choose_split("x", [], "all") is None
+    assert choose_split("x", ["a", "b"], "b") == "b"
+    with pytest.raises(SettingError, match="split 'a' of x: it has no splits; leave --split out"):
+        choose_split("x", [], "a")
+    with pytest.raises(SettingError, match="x holds a, b, and no split was named: say --split a or --split b"):
+        choose_split("x", ["a", "b"], None)
+    with pytest.raises(SettingError, match="there is no split 'c'"):
+        choose_split("x", [f"{i}" for i in range(1000)], "c")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"), [([1, 0, -1], ("0", "1")), ([0, 2], ()), ([-1], ()), ([5], ()), ([10**17], ())]
+)
+def test_names_of_numbers(labels, names):
+    assert number_names(np.array(labels, np.int64)) == names
+
+
+def test_other_files_are_counted_by_kind():
+    assert other_files([]) == ""
+    assert other_files(["a.TXT"]) == "1 file that is not an image by name: 1 .txt"
+    names = ["a.heic", "b.heic", "c", *(f"x.{i}" for i in range(10))]
+    found = other_files(names)
+    assert found.startswith("13 files that are not images by name: 2 .heic, 1 without a suffix, 1 .0,")
+    assert found.endswith(", 6 others")

@@ -1,0 +1,109 @@
+import csv
+
+import numpy as np
+import pytest
+from conftest import make_blobs
+
+from headclust import load_features, verbs, write_features
+from headclust.errors import DataError, FileFormatError
+from headclust.report import gather
+from headclust.runs import scored_fit as trials
+
+
+def test_a_run_and_its_features(world):
+    material = gather(world.run)
+    features = load_features(world.features)
+    assert material.sample_ids == features.sample_ids
+    said = trials.assign(material.model, [features])
+    assert np.array_equal(material.clusters, said.clusters)
+    assert np.allclose(material.confidence, said.confidence, atol=1e-6)
+    assert (material.own, material.missing, material.name) == (True, "", "run")
+    assert np.array_equal(material.labels, world.blobs.labels)
+
+
+def test_rows_are_matched_by_sample_id_and_never_by_position(world):
+    path = world.run / "assignments.csv"
+    before = gather(world.run)
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.reader(file))
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        csv.writer(file, lineterminator="\n").writerows([rows[0], *rows[:0:-1]])
+    after = gather(world.run)
+    assert after.sample_ids == before.sample_ids
+    assert np.array_equal(after.clusters, before.clusters)
+    assert np.array_equal(after.confidence, before.confidence)
+
+
+def test_features_that_are_gone_or_have_changed(world):
+    before = gather(world.run)
+    kept = world.features.rename(world.root / "moved.h5")
+    material = gather(world.run)
+    assert (material.spaces, material.labels, material.own) == ((), None, True)
+    assert "photos.h5: no such file" in material.missing
+    assert dict(zip(material.sample_ids, material.clusters, strict=True)) == dict(
+        zip(before.sample_ids, before.clusters, strict=True)
+    )
+    assert material.described["source"] == str(world.folder)
+    moved = gather(world.run, [kept])
+    assert (moved.own, moved.missing, len(moved.spaces)) == (True, "", 1)
+    assert np.array_equal(moved.clusters, before.clusters)
+    write_features(world.features, np.eye(60, 12), sample_ids=map(str, range(60)), dataset="photos", backbone="gauss")
+    assert "has changed since" in gather(world.run).missing
+
+
+def test_features_that_moved_with_the_run(world):
+    before = gather(world.run)
+    groups = world.root / "moved"
+    groups.mkdir()
+    world.features.rename(groups / world.features.name)
+    material = gather(world.run.rename(groups / "run"))
+    assert (material.missing, material.own, len(material.spaces)) == ("", True, 1)
+    assert np.array_equal(material.clusters, before.clusters)
+
+
+def test_other_samples_are_assigned_by_the_model(world):
+    features, labels = make_blobs(50, seed=3)
+    other = write_features(
+        world.root / "other.h5",
+        features,
+        sample_ids=[f"o{row}" for row in range(50)],
+        labels=labels,
+        dataset="others",
+        backbone="gauss",
+    )
+    material = gather(world.run, [other])
+    said = trials.assign(material.model, [load_features(other)])
+    assert not material.own
+    assert np.array_equal(material.clusters, said.clusters)
+    assert {**material.metrics, "seconds": 0} == {**said.report, "seconds": 0}
+
+
+def test_features_of_another_space_are_refused(world):
+    ids = [f"o{row}" for row in range(50)]
+    other = write_features(world.root / "o.h5", np.eye(50, 9), sample_ids=ids, dataset="o", backbone="gauss")
+    with pytest.raises(DataError, match="its feature_dim is 9"):
+        gather(world.run, [other])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace(b",3,", b",4,", 1), "holds cluster 4, of 4 clusters"),
+        (lambda text: text.rsplit(b"\n", 2)[0] + b"\n", "holds 59 samples, 59 of them of the 60"),
+        (lambda text: text.replace(b"photo 040", b"photo 04X"), "holds 60 samples, 59 of them of the 60"),
+        (lambda text: text.split(b"\n")[0] + b"\n", "holds no samples"),
+    ],
+)
+def test_assignments_that_are_not_of_this_run(world, change, message):
+    path = world.run / "assignments.csv"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(FileFormatError, match=message):
+        gather(world.run)
+
+
+def test_ids_that_no_file_name_can_have(world):
+    # Surrogates that stand for no byte: the CSV holds what UTF-8 would have for them.
+    ids = ["a\ud800", "b\udc80", "c", "d"]
+    features = write_features(world.root / "odd.h5", np.eye(4), sample_ids=ids, dataset="odd", backbone="none")
+    run = verbs.fit([features], method="kmeans", clusters=2, output=world.root / "odd")
+    assert gather(run).sample_ids == tuple(ids)

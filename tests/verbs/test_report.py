@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from headclust import verbs
+from headclust.errors import ConflictError, DataError
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_report_lies_in_the_run_folder(fit, blob_file):
+    run = fit(blob_file, method="kmeans")
+    before = contents(run)
+    path = verbs.report(run, umap=False)
+    assert path == run / "report.html"
+    text = path.read_text(encoding="utf-8")
+    assert "120 images in 4 clusters" in text
+    assert {name: content for name, content in contents(run).items() if name != path} == before
+
+
+def test_the_same_run_gives_the_same_bytes(fit, blob_file, here):
+    run = fit(blob_file, method="kmeans")
+    first = verbs.report(run, umap=False, output=here / "a.html").read_bytes()
+    assert verbs.report(run, umap=False, output=here / "b.html").read_bytes() == first
+    assert verbs.report(run, umap=False, output=here / "a.html").read_bytes() == first
+
+
+def test_another_run_of_the_same_settings_differs_in_its_name_alone(fit, blob_file):
+    texts = []
+    for name in ("one", "two"):
+        text = verbs.report(fit(blob_file, method="kmeans", output=name), umap=False).read_text(encoding="utf-8")
+        texts.append(text.replace(f">{name}", ">NAME"))
+    assert texts[0] == texts[1]
+
+
+def test_a_report_of_other_samples(fit, blob_file, test_file):
+    run = fit(blob_file, method="kmeans")
+    text = verbs.report(run, features=[test_file], umap=False).read_text(encoding="utf-8")
+    assert "60 images in" in text
+    assert "These are not the images that the run was fitted on" in text
+
+
+@pytest.mark.parametrize("method", ["turtle", "consensus"])
+def test_several_spaces(fit, write, blobs, method):
+    other = np.random.default_rng(1).permutation(blobs.features.T).T
+    files = write("a.h5", blobs.features, blobs.labels), write("b.h5", other, blobs.labels, backbone="other")
+    page = verbs.report(fit(*files, method=method), umap=False).read_text(encoding="utf-8")
+    assert 'class="plane"' in page
+    assert "seen by gauss and other, clustered by" in page
+    assert "The features, file 1" in page
+    assert "The features, file 2" in page
+
+
+def test_nothing_is_begun_over_what_is_not_ours(fit, blob_file, here, monkeypatch):
+    run = fit(blob_file, method="kmeans")
+    (here / "mine.html").write_text("mine")
+    monkeypatch.setattr("headclust.verbs.report.render", None)
+    with pytest.raises(ConflictError, match=r"mine\.html exists and is no report of ours"):
+        verbs.report(run, output=here / "mine.html")
+    assert (here / "mine.html").read_text() == "mine"
+
+
+def test_no_run(here):
+    with pytest.raises(DataError, match="no such folder"):
+        verbs.report(here / "none")
+    assert list(here.iterdir()) == []

@@ -1,0 +1,502 @@
+import csv
+import dataclasses
+import json
+import os
+import shlex
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headclust import backbones, load_features, runs, verbs
+from headclust.errors import BusyError, ConflictError, DataError, HeadclustError, SettingError
+from headclust.images.datasets import open_source
+from headclust.verbs import groups, steps
+from verbs.conftest import read_config, read_metrics, rows
+
+PAGE = '<!DOCTYPE html><meta name="generator" content="headclust report">'
+BROKEN = {
+    "truncated.jpg": "cannot be decoded",
+    "text.jpg": "not an image in a format",
+    "empty.jpg": "empty file",
+    "page.jpg": "not an image in a format",
+    "zero.png": "empty file",
+}
+
+
+@pytest.fixture(scope="session")
+def small_backbone():
+    """The packaged weights at 32 pixels: a batch takes a moment."""
+    return backbones.load_backbone("efficientnet_lite0", image_size=32, offline=True)
+
+
+@pytest.fixture
+def calls(monkeypatch, small_backbone):
+    """What was really done, step by step; the report is a stub."""
+    done = []
+    embed_images, fit = steps.embed_images, steps.fit
+
+    def load(name, **_):
+        return dataclasses.replace(small_backbone, name=name)
+
+    def embed(images, backbone, path, **options):
+        done.append(("embed", backbone.name, options["n_views"]))
+        return embed_images(images, backbone, path, **options)
+
+    def fitted(*arguments, **options):
+        done.append(("fit", options["method"]))
+        return fit(*arguments, **options)
+
+    def report(run, *, output=None):
+        done.append(("report", run.name))
+        output.write_text(PAGE)
+        return output
+
+    for name, stub in (("load_backbone", load), ("embed_images", embed), ("fit", fitted), ("report", report)):
+        monkeypatch.setattr(steps, name, stub)
+    monkeypatch.setattr(steps, "PREFERRED", ("efficientnet_lite0",))
+    return done
+
+
+@pytest.fixture
+def photos(here):
+    """Twenty pictures in one folder: light and dark noise in turns."""
+    return draw(here / "photos", [f"{number:02d}.png" for number in range(20)])
+
+
+def draw(folder, names):
+    generator = np.random.default_rng(0)
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 60, (24, 24, 3)) + 180 * (number % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return folder
+
+
+def break_some(folder):
+    whole = next(iter(sorted(folder.glob("*.png")))).read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[:100])
+    (folder / "text.jpg").write_text("shopping: milk\n")
+    (folder / "page.jpg").write_text("<!DOCTYPE html><script>alert(1)</script>")
+    (folder / "empty.jpg").touch()
+    (folder / "zero.png").touch()
+
+
+def run(data, **options):
+    return verbs.run(str(data), **{"clusters": 2, "method": "kmeans", "device": "cpu", **options})
+
+
+def tree(folder):
+    """Every file below a folder with its bytes, but for kept neighbor graphs."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".headclust" not in path.parts}
+
+
+def test_a_folder_becomes_groups_in_one_folder(photos, here, calls, capsys):
+    before = tree(photos)
+    made = run(photos)
+    assert made.folder.as_posix() == "photos-groups"
+    assert {path.name for path in made.folder.iterdir()} >= {"headclust.json", "features.h5", "run", "report.html"}
+    assert {path.name for path in here.iterdir()} == {"photos", "photos-groups"}
+    assert tree(photos) == before
+    assert (made.n_samples, made.n_left_out, made.left_out) == (20, 0, None)
+    assert made.assignments.is_file()
+    assert {row["cluster"] for row in rows(made.assignments)[::2]} != {
+        row["cluster"] for row in rows(made.assignments)[1::2]
+    }
+    assert [call[0] for call in calls] == ["embed", "fit", "report"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:12] for line in lines if line.startswith("step")] == ["step 1 of 3:", "step 2 of 3:", "step 3 of 3:"]
+
+
+def test_again_does_nothing_and_says_so(photos, here, calls, capsys):
+    first = run(photos)
+    before = tree(here)
+    calls.clear()
+    capsys.readouterr()
+    assert run(photos) == first
+    assert run(photos, output=first.folder) == first
+    assert calls == []
+    assert tree(here) == before
+    err = capsys.readouterr().err
+    assert "embedded already" in err
+    assert "fitted already, with the same settings" in err
+    assert "report.html is there already" in err
+
+
+def test_the_last_bits_are_no_reason_to_embed_again(photos, calls, monkeypatch):
+    run(photos)
+    calls.clear()
+    monkeypatch.setattr("headclust.embedding.embed.description", lambda device: {"device": "another", "threads": 96})
+    run(photos)
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"clusters": 3}, "n_clusters: 2 there, 3 here"),
+        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"method": "ward"}, "method: kmeans there, ward here"),
+    ],
+)
+def test_another_fit_is_refused_or_replaces_the_old_one(photos, here, calls, options, found):
+    first = run(photos)
+    before = tree(here)
+    calls.clear()
+    with pytest.raises(ConflictError, match="was fitted with other settings") as caught:
+        run(photos, **options)
+    assert found in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+    assert "headclust fit photos-groups/features.h5" in str(caught.value)
+    assert f"headclust run {photos} --clusters {options.get('clusters', 2)} " in str(caught.value)
+    assert tree(here) == before
+    assert calls == []
+    made = run(photos, **options, overwrite=True)
+    assert made == first
+    assert [call[0] for call in calls] == ["fit", "report"]
+    assert tree(here) != before
+
+
+@pytest.mark.parametrize("options", [{"model": "efficientnet_lite2"}, {"views": 1}])
+def test_another_embedding_is_refused_or_replaces_the_old_one(photos, here, calls, options):
+    run(photos)
+    before = tree(here)
+    calls.clear()
+    with pytest.raises(ConflictError, match=r"features\.h5 was made with other settings .* or say --overwrite"):
+        run(photos, **options)
+    assert tree(here) == before
+    calls.clear()
+    run(photos, **options, overwrite=True)
+    assert [call[0] for call in calls] == ["embed", "embed", "fit", "report"]
+    calls.clear()
+    run(photos)  # goes on with what is there
+    assert calls == []
+
+
+def test_the_command_that_keeps_both_does(here, calls):
+    # The line once named `headclust fit` only, which makes no folder of groups.
+    photos = draw(here / "my photos", [f"{number:02d}.png" for number in range(20)])
+    first = run(photos, views=1)
+    before = tree(first.folder)
+    (here / "my-photos-groups-3").mkdir()
+    (here / "my-photos-groups-3" / "mine.txt").write_text("mine")
+    with pytest.raises(ConflictError) as caught:
+        run(photos, clusters=3, seed=4)
+    told = str(caught.value)
+    words = shlex.split(told[told.index("headclust run") : told.index(", or without embedding")])
+    asked = dict(zip(words[3::2], words[4::2], strict=True))
+    assert words[2] == str(photos)
+    assert asked == {
+        "--views": "1",
+        "--clusters": "3",
+        "--method": "kmeans",
+        "--seed": "4",
+        "-o": "my-photos-groups-3-2",
+    }
+    made = run(photos, clusters=3, seed=4, views=1, output=Path(asked["-o"]))
+    assert read_config(made.run)["settings"]["n_clusters"] == 3
+    assert tree(first.folder) == before
+
+
+def test_more_images_are_told(photos, calls):
+    run(photos)
+    draw(photos, ["new.png"])
+    with pytest.raises(ConflictError, match="n_listed: 20 there, 21 here"):
+        run(photos)
+    assert run(photos, overwrite=True).n_samples == 21
+
+
+def test_overwrite_does_not_repeat_what_is_the_same(photos, calls):
+    run(photos)
+    calls.clear()
+    run(photos, overwrite=True)
+    assert calls == []
+
+
+def test_broken_files_are_left_out_and_listed(photos, here, calls):
+    break_some(photos)
+    made = run(photos)
+    assert (made.n_samples, made.n_left_out) == (20, 5)
+    with made.left_out.open(newline="") as file:
+        listed = {row["sample_id"]: row["reason"] for row in csv.DictReader(file)}
+    assert listed.keys() == BROKEN.keys()
+    assert all(listed[name].startswith(reason) for name, reason in BROKEN.items())
+    assert len(rows(made.assignments)) == 20
+    for name in BROKEN:
+        (photos / name).unlink()
+    mended = run(photos, overwrite=True)
+    assert (mended.n_left_out, mended.left_out) == (0, None)
+    assert not (mended.folder / "left-out.csv").exists()
+
+
+def test_broken_files_stop_it_where_that_is_wanted(photos, calls):
+    break_some(photos)
+    with pytest.raises(DataError, match=r"empty\.jpg: empty file"):
+        run(photos, on_error="fail")
+    run(photos)
+    with pytest.raises(DataError, match=r"empty\.jpg: empty file"):
+        run(photos, on_error="fail")
+
+
+def test_names_of_broken_files_stay_what_they_are(photos, calls):
+    names = [b"=1+1.jpg", b'"quo,ted".jpg', b"line\nend\r.jpg", b"caf\xe9.jpg", b"\x1b[2J.jpg"]
+    for name in names:
+        (photos / os.fsdecode(name)).touch()
+    made = run(photos)
+    with made.left_out.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        listed = [os.fsencode(row["sample_id"]) for row in csv.DictReader(file)]
+    assert sorted(listed) == sorted(names)
+
+
+def test_only_broken_files(here, calls):
+    (here / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (here / "photos" / name).touch()
+    with pytest.raises(DataError, match="none of 2 images can be read"):
+        run(here / "photos")
+    assert [path.name for path in here.iterdir()] == ["photos"]  # a marked folder was once left
+    (here / "empty").mkdir()
+    with pytest.raises(DataError, match="none of 2 images can be read"):
+        run(here / "photos", output=here / "empty")
+    assert list((here / "empty").iterdir()) == []
+
+
+def test_a_stopped_run_goes_on(photos, here, calls, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    wanted = run(photos, output=here / "whole")
+    for step in ("embed_images", "fit", "report"):
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, step, stop)
+            with pytest.raises(KeyboardInterrupt):
+                run(photos, output=here / "stopped")
+        told = "stopped after embedding: the same command goes on from there" in capsys.readouterr().err
+        assert told == (step != "embed_images")  # which says it itself
+    calls.clear()
+    made = run(photos, output=here / "stopped")
+    assert [call[0] for call in calls] == ["report"]
+    assert made.assignments.read_bytes() == wanted.assignments.read_bytes()
+
+
+def test_a_damaged_run_is_fitted_again_when_told(photos, calls):
+    made = run(photos)
+    (made.run / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(HeadclustError, match=r"model\.safetensors cannot be read"):
+        run(photos)
+    calls.clear()
+    run(photos, overwrite=True)
+    assert [call[0] for call in calls] == ["fit", "report"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_report_that_is_none_of_ours(photos, calls, overwrite):
+    # Any newer file once counted as the report, and --overwrite said so after the run was gone.
+    made = run(photos)
+    made.report.write_text("mine")
+    before = tree(made.folder)
+    calls.clear()
+    with pytest.raises(ConflictError, match=r"report\.html exists and is no report of ours"):
+        run(photos, clusters=3, overwrite=overwrite)
+    with pytest.raises(ConflictError, match=r"report\.html exists and is no report of ours"):
+        run(photos, overwrite=overwrite)
+    assert calls == []
+    assert tree(made.folder) == before
+    made.report.write_text("")
+    run(photos)
+    assert made.report.read_text() == PAGE
+
+
+def test_files_of_the_users_in_the_run_stay(photos, calls):
+    made = run(photos)
+    (made.run / "names.csv").write_text("cluster,name\n")
+    before = tree(made.run)
+    with pytest.raises(ConflictError, match=r"also holds names\.csv, which is not of the run"):
+        run(photos, clusters=3, overwrite=True)
+    assert tree(made.run) == before
+
+
+def test_a_newer_run_gets_a_new_report(photos, calls):
+    made = run(photos)
+    os.utime(made.report, ns=(0, 0))
+    calls.clear()
+    run(photos)
+    assert calls == [("report", "run")]
+
+
+def test_class_folders_say_how_many(here, calls):
+    folder = draw(here / "pets", ["cat/0.png", "dog/1.png", "cat/2.png", "dog/3.png", "owl/4.png"])
+    made = run(folder, clusters=None)
+    assert read_config(made.run)["settings"]["n_clusters"] == 3
+    assert "accuracy" in read_metrics(made.run)
+    assert read_config(run(folder, clusters=2, output=here / "two").run)["settings"]["n_clusters"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"clusters": None}, "has no class subfolders to count: say how many groups with --clusters K"),
+        ({"clusters": 21}, "21 clusters asked of 20 images: wanted at most 20"),
+        ({"method": "means"}, "unknown method 'means'"),
+        ({"clusters": -1}, "n_clusters is -1"),
+        ({"seed": -1}, "seed -1"),
+        ({"device": "cuda:9"}, "'cuda:9' is not present"),
+        ({"split": "train"}, "it has no splits"),
+    ],
+)
+def test_what_is_impossible_is_told_before_anything_is_made(photos, here, calls, options, line):
+    with pytest.raises(SettingError, match=line):
+        run(photos, **options)
+    assert calls == []
+    assert [path.name for path in here.iterdir()] == ["photos"]
+
+
+def test_a_model_that_cannot_be_had_leaves_nothing(photos, here):
+    for options in ({"model": "dino_vits17"}, {"model": "dino_vits16", "weights": here / "none.pth"}):
+        with pytest.raises(HeadclustError, match=r"unknown model|none\.pth"):
+            run(photos, **options, offline=True)
+        assert [path.name for path in here.iterdir()] == ["photos"]
+
+
+def test_one_image_is_not_enough(here, calls):
+    with pytest.raises(DataError, match="one image: wanted at least 2"):
+        run(draw(here / "one", ["0.png"]), clusters=1)
+
+
+@pytest.mark.parametrize(("n_images", "clusters"), [(2, 1), (2, 2), (3, 2), (5, 5), (20, 7)])
+def test_the_default_groups_a_handful(here, calls, n_images, clusters):
+    folder = draw(here / "few", [f"{number}.png" for number in range(n_images)])
+    made = run(folder, clusters=clusters, method="default")
+    metrics = read_metrics(made.run)
+    assert (metrics["n_samples"], metrics["n_clusters"]) == (n_images, clusters)
+
+
+def test_views_are_for_folders_they_pay_in(photos, here, calls, monkeypatch):
+    run(photos)
+    assert calls[0] == ("embed", "efficientnet_lite0", 2)
+    monkeypatch.setattr(steps, "MOST_WITH_VIEWS", 19)
+    calls.clear()
+    run(photos)  # as it was begun
+    assert calls == []
+    run(photos, output=here / "many")
+    assert calls[0] == ("embed", "efficientnet_lite0", 0)
+    assert load_features(here / "many" / "features.h5").n_views == 0
+
+
+def test_work_that_was_begun_goes_on_with_its_own_model_and_views(photos, here, calls, monkeypatch):
+    folder = here / "photos-groups"
+    staging = folder / "features.h5.partial"
+    groups.mark_folder(open_source(str(photos)), folder)
+    staging.mkdir()
+    (staging / "plan.json").write_text(json.dumps({"backbone": "efficientnet_lite2", "n_views": 1}))
+    with pytest.raises(ConflictError, match="was begun with other settings"):
+        run(photos)
+    assert calls == [("embed", "efficientnet_lite2", 1)]
+    with pytest.raises(ConflictError, match="was begun with other settings"):
+        run(photos, model="efficientnet_lite1", views=0)
+    assert calls[1] == ("embed", "efficientnet_lite1", 0)
+
+
+def test_the_default_model_is_the_better_of_those_at_hand(monkeypatch):
+    for names, wanted in (
+        ({"efficientnet_lite0", "efficientnet_lite1"}, "lite1"),
+        ({"efficientnet_lite0"}, "lite0"),
+        (set(), "lite0"),
+    ):
+        monkeypatch.setattr(steps, "list_backbones", lambda names=names, **_: [{"name": name} for name in names])
+        assert steps._packaged() == f"efficientnet_{wanted}"
+    assert set(steps.PREFERRED) <= set(backbones.CATALOG)
+
+
+def test_somebody_else_at_work_is_not_overwritten(photos, calls, monkeypatch):
+    def busy(*_, **options):
+        calls.append(options.get("overwrite"))
+        raise BusyError("another process")
+
+    monkeypatch.setattr(steps, "embed_images", busy)
+    with pytest.raises(BusyError):
+        run(photos, overwrite=True)
+    assert calls == [None]
+
+
+# -- The folder --------------------------------------------------------------------------------------------------------
+
+
+def test_two_folders_of_one_name_do_not_meet(here, calls):
+    first = run(draw(here / "a" / "photos", ["0.png", "1.png", "2.png"]))
+    second = run(draw(here / "b" / "photos", ["0.png", "1.png", "2.png"]))
+    assert (first.folder.name, second.folder.name) == ("photos-groups", "photos-groups-2")
+    assert run(here / "a" / "photos") == first
+    assert run(here / "b" / "photos") == second
+    with pytest.raises(ConflictError, match=r"holds groups of .*/a/photos: choose another folder with -o"):
+        run(here / "b" / "photos", output=first.folder)
+
+
+def test_the_users_own_things_are_left_alone(photos, here, calls):
+    mine = here / "photos-groups"
+    mine.mkdir()
+    (mine / "mine.txt").write_text("mine")
+    assert run(photos).folder.name == "photos-groups-2"
+    before = tree(mine)
+    for overwrite in (False, True):
+        with pytest.raises(ConflictError, match="exists and was not made by headclust run"):
+            run(photos, output=mine, overwrite=overwrite)
+    (here / "file").write_text("mine")
+    with pytest.raises(ConflictError, match="exists and was not made by headclust run"):
+        run(photos, output=here / "file")
+    assert tree(mine) == before
+    (here / "empty").mkdir()
+    assert run(photos, output=here / "empty").folder == here / "empty"
+
+
+@pytest.mark.parametrize("where", ["photos", "photos/groups", "photos/../photos/sub/groups", "link/groups"])
+def test_nothing_is_made_among_the_images(photos, here, calls, where):
+    (here / "link").symlink_to(photos)
+    before = tree(photos)
+    with pytest.raises(ConflictError, match=r"would lie in the images' own folder: .* for example -o .*photos-groups"):
+        run(photos, output=here / where)
+    assert tree(photos) == before
+
+
+def test_from_within_the_folder(photos, calls, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(ConflictError, match="name another one with -o"):
+        run(".")
+    assert run(".", output=photos.parent / "photos-groups").n_samples == 20
+
+
+@pytest.mark.parametrize(
+    "name", ["..x", "<script>alert(1)<", "=1+1", "a\nb", "\x1b[2J", "x" * 255, "é" * 127, "\udce9", "-o"]
+)
+def test_the_folders_name_can_be_anything(here, calls, name):
+    made = run(draw(here / "in" / name, ["0.png", "1.png", "2.png"]))
+    assert made.folder.parent.as_posix() == "."
+    assert made.folder.name.endswith("-groups")
+    assert made.folder.name.isprintable()
+    assert run(here / "in" / name) == made
+
+
+def test_a_mark_that_makes_no_sense_is_none(photos, calls):
+    folder = run(photos).folder
+    for text in ("", "[]", '{"format": "other"}', "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")):
+        (folder / runs.GROUPS_MARK).write_text(text)
+        with pytest.raises(ConflictError, match="was not made by headclust run"):
+            run(photos, output=folder)
+
+
+def test_a_place_that_cannot_be_written(photos, here, calls):
+    (here / "file").write_text("")
+    with pytest.raises(HeadclustError, match="cannot write"):
+        run(photos, output=here / "file" / "groups")
+
+
+def test_the_report_is_the_real_one(photos, monkeypatch, small_backbone):
+    monkeypatch.setattr(steps, "load_backbone", lambda name, **_: dataclasses.replace(small_backbone, name=name))
+    monkeypatch.setattr(steps, "report", partial(steps.report, umap=False))  # compiling it takes half a minute
+    made = run(photos)
+    page = made.report.read_text()
+    assert page.startswith("<!")
+    assert "data:image/" in page
