@@ -29,7 +29,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from headclust.features import Features, load_features
 from headclust.methods import configure, find_preset
 from headclust.runs.novelty import keep, measure
-from headclust.runs.scored_fit import Trial, run_trial
+from headclust.runs.scored_fit import ScoredFit, fit_and_score
 
 DATA = ("cifar10", "fashion-mnist", "digits")
 _ROWS, _HELD_OUT, _CLASSES = 3_000, 3, 10
@@ -94,7 +94,7 @@ def compared(
 ) -> dict[str, tuple[float, float, float]]:
     """(auroc, false, found) of every score that is tried."""
     name, recipe = find_preset(method, "ours")
-    trial = run_trial([fitted], name, configure(recipe, {"n_clusters": n_clusters}), 0, tests=[asked])
+    trial = fit_and_score([fitted], name, configure(recipe, {"n_clusters": n_clusters}), 0, tests=[asked])
     rows = {}
     for score, (new, own) in scores(fitted, asked, trial):
         above = new > np.quantile(own, 0.99)
@@ -102,7 +102,7 @@ def compared(
     return rows
 
 
-def scores(fitted: Features, asked: Features, trial: Trial) -> Iterator[tuple[str, Scores]]:
+def scores(fitted: Features, asked: Features, trial: ScoredFit) -> Iterator[tuple[str, Scores]]:
     """What is tried, by name; every score is higher the less an image is like the fitted ones."""
     seen = keep([fitted], 0)
     yield "novelty", (measure(seen, [asked]), measure(seen, [fitted], fitted=True))

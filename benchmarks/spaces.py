@@ -22,7 +22,7 @@ from script import names
 from headclust.device import resolve_device
 from headclust.features import Features, load_features
 from headclust.methods import find_preset
-from headclust.runs.scored_fit import run_trial
+from headclust.runs.scored_fit import fit_and_score
 
 DATA = ("cifar10", "digits", "fashion-mnist")
 MODELS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -56,7 +56,7 @@ def measured(files: list[list[Features]], method: str, seeds: int) -> dict[str, 
     name, recipe = find_preset(method, "ours")
     fitted, tests = [pair[0] for pair in files], [pair[1] for pair in files]
     reports = [
-        run_trial(fitted, name, recipe, seed, device=resolve_device(), tests=tests).report for seed in range(seeds)
+        fit_and_score(fitted, name, recipe, seed, device=resolve_device(), tests=tests).report for seed in range(seeds)
     ]
     scores = [100 * report["eval"]["accuracy"] for report in reports]
     return {

@@ -45,7 +45,7 @@ from headclust.disk import write_errors, write_whole
 from headclust.errors import DataError, SettingError, unknown
 from headclust.features import Features, load_features
 from headclust.progress import note
-from headclust.runs.scored_fit import run_trial
+from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.statistics import gain, paired, spread
 
 KINDS = ("six", "tail", "small")
@@ -139,7 +139,7 @@ def measure(
                 key = key_of(seeded, Pair(part, part, device), recipe)
                 if key in done:
                     continue
-                report = run_trial([part], cell.method, recipe, draw, device=device).report
+                report = fit_and_score([part], cell.method, recipe, draw, device=device).report
                 backbone, dataset, entrant = names_of(cell)
                 note(f"{backbone} {dataset} {kind} {draw} {entrant}: {percent_text(report['accuracy'])}")
                 told = {"backbone": backbone, "dataset": dataset, "kind": kind, "draw": draw, "entrant": entrant}

@@ -32,7 +32,7 @@ from headclust.graph.neighbors import neighbor_list
 from headclust.methods import find_preset
 from headclust.model import ClusterModel, FeatureTransform, fit_transform
 from headclust.model.heads import HEADS
-from headclust.runs.scored_fit import run_trial, with_clusters
+from headclust.runs.scored_fit import fit_and_score, with_clusters
 from headclust.scoring import metrics
 from headclust.training.sampling import Samples
 from headclust.training.stages import Stage
@@ -70,7 +70,7 @@ def compared(features: Features, method: str) -> Iterator[dict[str, Any]]:
     samples = Samples((rows,), neighbors=listed.to(device))
     assert features.labels is not None
     name, kmeans = find_preset("kmeans", "ours")
-    clusters = run_trial([features], name, kmeans, 0, device=device).result.assignments
+    clusters = fit_and_score([features], name, kmeans, 0, device=device).result.assignments
     for start, known in (("random", None), ("k-means", clusters), ("classes", features.labels)):
         heads = None if known is None else learned(stage, rows, torch.from_numpy(known).to(device))
         before = None if heads is None else accuracies(heads, rows, features)

@@ -13,7 +13,7 @@ from headclust.errors import HeadclustError
 from headclust.features import load_features
 from headclust.methods import DEFAULT_METHOD
 from headclust.progress import note, printable
-from headclust.runs.scored_fit import run_trial
+from headclust.runs.scored_fit import fit_and_score
 from headclust.versions import versions
 from study.cells import Pair, failed, identity, key_of, recipe_of
 from study.pictures import SHADES, SHAPES, add_legend, house_style, log_axis, new_figure, save
@@ -89,7 +89,7 @@ def measure(cells: Sequence[Cell], places: Places, target: Path, *, device: str 
 def _measured(cell: Cell, pair: Pair, key: str, recipe: tuple[Any, ...]) -> dict[str, Any]:
     load = _load()
     try:
-        trial = run_trial((pair.fit,), cell.method, recipe, cell.seed, device=pair.device, tests=(pair.evaluation,))
+        trial = fit_and_score((pair.fit,), cell.method, recipe, cell.seed, device=pair.device, tests=(pair.evaluation,))
     except HeadclustError as error:
         return failed(cell, key, str(error))
     scores = dict(trial.report["eval"])

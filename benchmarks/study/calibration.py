@@ -18,7 +18,7 @@ from headclust.disk import write_errors, write_whole
 from headclust.errors import FileFormatError, one_line
 from headclust.features import load_features
 from headclust.progress import note, printable
-from headclust.runs.scored_fit import run_trial
+from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring import metrics
 from study.cells import Pair, key_of, recipe_of
 from study.pictures import house_style, new_figure, save
@@ -94,7 +94,7 @@ def calibrate(cell: Cell, places: Places, *, device: str | None = None) -> list[
     path = places.root / "calibration" / f"{key_of(cell, pair, recipe)}.npz"
     if not path.is_file():
         note(f"{cell.id}: fitting for its confidence.")
-        test = run_trial((pair.fit,), cell.method, recipe, cell.seed, device=where, tests=(pair.evaluation,)).test
+        test = fit_and_score((pair.fit,), cell.method, recipe, cell.seed, device=where, tests=(pair.evaluation,)).test
         labels = pair.evaluation.labels
         assert test is not None
         assert labels is not None

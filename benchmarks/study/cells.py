@@ -22,7 +22,7 @@ from headclust.features import Features
 from headclust.graph.neighbors import cached_neighbors, is_kept
 from headclust.methods import METHODS, configure, find_preset, settings
 from headclust.model.heads import HEADS
-from headclust.runs.scored_fit import Trial, check_neighbors, run_trial, with_clusters
+from headclust.runs.scored_fit import ScoredFit, check_neighbors, fit_and_score, with_clusters
 from headclust.scoring.probes import probe
 from headclust.training.objectives import OBJECTIVES
 from headclust.training.stages import Stage
@@ -160,7 +160,7 @@ def make_fit(cell: Cell, pair: Pair, key: str, recipe: Recipe) -> tuple[dict[str
         HeadclustError: Anything that the method says of the features or settings.
     """
     searching = _search(pair, recipe)
-    trial = run_trial((pair.fit,), cell.method, recipe, cell.seed, device=pair.device, tests=(pair.evaluation,))
+    trial = fit_and_score((pair.fit,), cell.method, recipe, cell.seed, device=pair.device, tests=(pair.evaluation,))
     report = dict(trial.report)
     scores, seconds = dict(report.pop("eval")), report.pop("seconds")
     scores.pop("seconds")
@@ -230,7 +230,7 @@ def _load() -> float | None:
         return None
 
 
-def _head_choice(method: str, recipe: Recipe, trial: Trial) -> str:
+def _head_choice(method: str, recipe: Recipe, trial: ScoredFit) -> str:
     if len(trial.result.losses) < 2:
         return "the only one"
     choose_by = {setting.name: setting.value for setting in settings(recipe)}.get("choose_by", "loss")
@@ -255,7 +255,7 @@ def _steps(recipe: Recipe, history: Sequence[Mapping[str, Any]], seconds: float)
     return {"reached": reached, "planned": planned, "capped": capped}
 
 
-def _assignments(trial: Trial, pair: Pair) -> bytes:
+def _assignments(trial: ScoredFit, pair: Pair) -> bytes:
     """Clusters and labels, fitted and scored, as a compressed .npz file."""
     assert trial.test is not None
     arrays: dict[str, NDArray[Any]] = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from headclust.features import Features
-from headclust.runs.scored_fit import Trial
+from headclust.runs.scored_fit import ScoredFit
 from headclust.scoring import metrics
 
 
-def best_checkpoint(trial: Trial, evaluation: Features) -> dict[str, Any] | None:
+def best_checkpoint(trial: ScoredFit, evaluation: Features) -> dict[str, Any] | None:
     """The best checkpoint of each metric by the scored labels, as TEMI's code picks it: it says what could be had.
 
     https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (eval_experiment.py).
@@ -28,7 +28,7 @@ def best_checkpoint(trial: Trial, evaluation: Features) -> dict[str, Any] | None
     return best
 
 
-def best_head(trial: Trial, evaluation: Features) -> dict[str, Any] | None:
+def best_head(trial: ScoredFit, evaluation: Features) -> dict[str, Any] | None:
     """The best head of each metric by the scored labels; None for a single one."""
     model, labels = trial.result.model, evaluation.labels
     if len(trial.result.losses) < 2 or labels is None:

@@ -37,7 +37,7 @@ def test_points_are_measured_once_and_searches_are_in_their_time(places, points,
         ("max_iter", 300),
     ]
     assert len(read_results(target)) == 4
-    monkeypatch.setattr(budgets, "run_trial", None)
+    monkeypatch.setattr(budgets, "fit_and_score", None)
     assert measure(points, places, target) == lines
     assert not list(places.root.rglob(".headclust"))
 
@@ -53,7 +53,7 @@ def test_one_fit_can_be_a_point_of_two_curves(places, cells, tmp_path, monkeypat
 
 
 def test_a_point_that_fails_is_told_and_tried_again(places, points, tmp_path, monkeypatch, capsys):
-    real, broken = budgets.run_trial, [True]
+    real, broken = budgets.fit_and_score, [True]
 
     def trial(spaces, method, recipe, seed, **more):
         if recipe[0].n_heads == 3 and broken:
@@ -61,7 +61,7 @@ def test_a_point_that_fails_is_told_and_tried_again(places, points, tmp_path, mo
             raise HeadclustError("no such luck.")
         return real(spaces, method, recipe, seed, **more)
 
-    monkeypatch.setattr(budgets, "run_trial", trial)
+    monkeypatch.setattr(budgets, "fit_and_score", trial)
     lines = measure(points, places, tmp_path / "curve.jsonl")
     assert [line["status"] for line in lines] == ["done", "failed", "done", "done"]
     assert "n_heads=3: failed: no such luck." in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_a_fit_is_made_once(places, cells, monkeypatch):
     cell = cells[-1]
     found = calibrate(cell, places)
     assert sum(one.n for one in found) == 40
-    monkeypatch.setattr("study.calibration.run_trial", None)
+    monkeypatch.setattr("study.calibration.fit_and_score", None)
     assert calibrate(cell, places) == found
     (kept,) = (places.root / "calibration").iterdir()
     kept.write_bytes(b"x")

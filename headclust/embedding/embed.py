@@ -108,7 +108,7 @@ def embed_images(
     tolerance = Tolerance(on_error, max_bad)
     tolerance.check()
     check_settings(batch_size, dtype, timeout=timeout, seed=seed)
-    task = settle(
+    task = make_task(
         images,
         backbone,
         batch_size=batch_size,
@@ -146,7 +146,7 @@ def check_settings(batch_size: int, dtype: str, *, timeout: float, seed: int) ->
         raise SettingError(f"seed {seed}: wanted a whole number from 0 to 2**63 - 1.")
 
 
-def settle(
+def make_task(
     images: ImageSet,
     backbone: Backbone,
     *,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from headclust.device import available_memory, forward, kept_memory
-from headclust.embedding.embed import Pixels, Task, check_settings, decoder, pixel_shape, settle, told_of_finished
+from headclust.embedding.embed import Pixels, Task, check_settings, decoder, make_task, pixel_shape, told_of_finished
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
 from headclust.features.preflight import check_begun, check_place, free_bytes, is_made, staged_bytes
@@ -112,7 +112,7 @@ def estimate(
     tolerance = Tolerance(on_error, max_bad)
     tolerance.check()
     check_settings(batch_size, dtype, timeout=timeout, seed=seed)
-    task = settle(
+    task = make_task(
         images,
         backbone,
         batch_size=batch_size,

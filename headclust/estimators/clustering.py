@@ -25,7 +25,7 @@ from headclust.features import Features
 from headclust.methods import configure, find_preset
 from headclust.model import ClusterModel
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces
-from headclust.runs.scored_fit import check_neighbors, run_trial
+from headclust.runs.scored_fit import check_neighbors, fit_and_score
 from headclust.scoring.metrics import warnings_of
 
 _PROBABILITIES = 1 << 25  # at most in one block, over all heads
@@ -101,7 +101,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
             given = self._given()
             recipe = configure(recipe, given)
             check_neighbors(given, space)
-            trial = run_trial((space,), name, recipe, seed, device=resolve_device(self.device))
+            trial = fit_and_score((space,), name, recipe, seed, device=resolve_device(self.device))
         result = trial.result
         self.labels_, self.confidence_ = result.assignments, result.confidence
         self.head_labels_, self.history_ = result.head_assignments, result.history
@@ -195,6 +195,6 @@ def _as_numpy(X: Any) -> Any:
 def _probabilities(model: ClusterModel, rows: torch.Tensor) -> NDArray[np.float32]:
     """(n_samples, clusters) for `rows` (n_samples, feature_dim), never holding those of all heads at once."""
     n_rows = max(1, min(_ROWS, _PROBABILITIES // (model.n_heads * model.n_clusters)))
-    speaking = list(model.speaking)
-    blocks = [model.probs(block)[speaking].mean(0) for block in torch.split(rows, n_rows)]
+    used = list(model.used_heads)
+    blocks = [model.probs(block)[used].mean(0) for block in torch.split(rows, n_rows)]
     return torch.cat(blocks).numpy()

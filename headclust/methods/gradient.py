@@ -53,8 +53,8 @@ def fit(
     for position, stage in enumerate(recipe):
         samples = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
         start = None if trained is None else trained.heads
-        speaking = ensemble.choose(losses) if losses else None
-        trained = train_stage(stage, samples, seed=seed, start=start, position=position, speaking=speaking)
+        chosen = ensemble.choose(losses) if losses else None
+        trained = train_stage(stage, samples, seed=seed, start=start, position=position, chosen=chosen)
         losses = losses or trained.losses
         named = {} if len(recipe) == 1 else {"stage": stage.objective}
         history += [{**named, **record} for record in trained.history]

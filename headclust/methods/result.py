@@ -18,7 +18,7 @@ from headclust.model import ClusterModel
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted model and how the fit went. All heads or restarts are in the model; `model.speaking` says which speak.
+    """A fitted model and how the fit went. All heads or restarts are in the model; `model.used_heads` says which speak.
 
     Attributes:
         model: The fitted pipeline, on the CPU.

@@ -105,7 +105,7 @@ def fit(
         DataError: A single sample, which has no neighbors.
     """
     result = gradient.fit(spaces, recipe, seed, device=device)
-    shares = [record["confident"][result.model.speaking[0]] for record in result.history if "confident" in record]
+    shares = [record["confident"][result.model.used_heads[0]] for record in result.history if "confident" in record]
     if shares and not any(shares):
         note(
             "the chosen head was sure of no sample, so self-labelling had nothing to teach it: lower "

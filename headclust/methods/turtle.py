@@ -101,7 +101,7 @@ def fit(
     rows = generator.permutation(spaces[0].n_samples)[: stage.score_samples]
     inputs = [transform(space.rows(rows)) for transform, space in zip(result.model.transforms, spaces, strict=True)]
     scores = generalization([rows.numpy() for rows in inputs], result.head_assignments[:, rows])
-    model = replace(result.model, speaking=(int(np.argmax(scores)),))
+    model = replace(result.model, used_heads=(int(np.argmax(scores)),))
     said = model.assign(*(space.all() for space in spaces))
     history = [*result.history, {"generalization": scores}]
     return replace(result, model=model, assignments=said.clusters, confidence=said.confidence, history=history)

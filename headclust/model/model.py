@@ -145,14 +145,14 @@ class ClusterModel:
     Attributes:
         transforms: One a space, applied to its features first.
         heads: All fitted heads, of a kind in HEADS. They take as many spaces as there are, or one: all side by side.
-        speaking: The heads that speak: one, or several whose probabilities are averaged, and whose clusters then have
-            to be named alike.
+        used_heads: Indices of the heads that are used: one, or several whose probabilities are averaged; their clusters
+            then share their ids.
         temperature: Of the softmax that turns their logits into probabilities.
     """
 
     transforms: tuple[FeatureTransform, ...]
     heads: Heads
-    speaking: tuple[int, ...]
+    used_heads: tuple[int, ...]
     temperature: float
 
     @torch.no_grad()
@@ -173,7 +173,7 @@ class ClusterModel:
         for block in zip(*(torch.split(space, n_rows) for space in spaces), strict=True):
             probs = self.probs(*block)
             by_head.append(probs.argmax(-1))
-            best.append(probs[list(self.speaking)].mean(0).max(-1))
+            best.append(probs[list(self.used_heads)].mean(0).max(-1))
         return Assignment(
             clusters=torch.cat([block.indices for block in best]).cpu().numpy(),
             confidence=torch.cat([block.values for block in best]).cpu().numpy(),
@@ -199,7 +199,7 @@ class ClusterModel:
     def to(self, device: torch.device) -> ClusterModel:
         """The same model on `device`."""
         transforms = tuple(transform.to(device) for transform in self.transforms)
-        return ClusterModel(transforms, self.heads.to(device), self.speaking, self.temperature)
+        return ClusterModel(transforms, self.heads.to(device), self.used_heads, self.temperature)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything the model is, as named tensors on the CPU; `from_tensors` takes them back."""
@@ -210,7 +210,7 @@ class ClusterModel:
                     named[f"transforms.{space}.{name}"] = tensor
             for name in _NORMALIZED:
                 named[f"transforms.{space}.{name}"] = torch.tensor([getattr(transform, name)], dtype=torch.uint8)
-        named["speaking"] = torch.tensor(self.speaking)
+        named["speaking"] = torch.tensor(self.used_heads)
         named["temperature"] = torch.tensor([self.temperature], dtype=torch.float64)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
@@ -233,8 +233,8 @@ class ClusterModel:
             transforms = tuple(_transform(tensors, space) for space in range(n_spaces))
             _check_widths(transforms, heads.input_dims)
             model = cls(transforms, heads, tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item()))
-            if not (model.speaking and set(model.speaking) <= set(range(model.n_heads))):
-                raise ValueError(f"of {model.n_heads} heads {list(model.speaking)} speak")
+            if not (model.used_heads and set(model.used_heads) <= set(range(model.n_heads))):
+                raise ValueError(f"of {model.n_heads} heads {list(model.used_heads)} speak")
             return model
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None

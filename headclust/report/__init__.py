@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headclust.report.data import Material, gather
+from headclust.report.data import ReportData, read_data
 from headclust.report.page import render
 from headclust.report.writing import check_place, write_page
 
-__all__ = ["Material", "check_place", "gather", "render", "write_page"]
+__all__ = ["ReportData", "check_place", "read_data", "render", "write_page"]

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headclust.report.data import Material
+from headclust.report.data import ReportData
 from headclust.report.geometry import Geometry, Shown, choose, nearest
 from headclust.report.images import Thumbnail, Thumbnails
-from headclust.report.near_duplicates import Twins
+from headclust.report.near_duplicates import NearDuplicates
 from headclust.report.palette import look
 from headclust.report.scores import Scores
 
@@ -79,16 +79,16 @@ class Pair:
     apart: bool
 
 
-def choose_images(material: Material, geometry: Geometry | None) -> dict[int, Shown]:
+def choose_images(data: ReportData, geometry: Geometry | None) -> dict[int, Shown]:
     """The images to show of every used cluster; fewer of each where there are many clusters."""
-    sizes = np.bincount(material.clusters, minlength=material.n_clusters)
+    sizes = np.bincount(data.clusters, minlength=data.n_clusters)
     used = np.flatnonzero(sizes).tolist()
     n_each = int(np.clip(_FOR_CLUSTERS // (4 * max(1, len(used))), 1, _MOST_EACH))
-    by_cluster = np.split(np.argsort(material.clusters, kind="stable"), np.cumsum(sizes)[:-1])
-    return {cluster: choose(by_cluster[cluster], material.confidence, geometry, n_each) for cluster in used}
+    by_cluster = np.split(np.argsort(data.clusters, kind="stable"), np.cumsum(sizes)[:-1])
+    return {cluster: choose(by_cluster[cluster], data.confidence, geometry, n_each) for cluster in used}
 
 
-def wanted_rows(chosen: dict[int, Shown], twins: Twins | None) -> list[int]:
+def wanted_rows(chosen: dict[int, Shown], twins: NearDuplicates | None) -> list[int]:
     """Rows whose thumbnails matter most, none twice: of near-duplicates, then the first of every cluster, and so on."""
     rows = [row for one, two, _ in (twins.pairs[:_PAIRS] if twins else ()) for row in (one, two)]
     for place in range(max((len(shown.rows) for shown in chosen.values()), default=0)):
@@ -97,15 +97,15 @@ def wanted_rows(chosen: dict[int, Shown], twins: Twins | None) -> list[int]:
 
 
 def make_cards(
-    material: Material,
+    data: ReportData,
     chosen: dict[int, Shown],
     geometry: Geometry | None,
     thumbnails: Thumbnails,
     scores: Scores | None,
 ) -> list[Card]:
     """A card for every used cluster, ascending."""
-    sizes = np.bincount(material.clusters, minlength=material.n_clusters)
-    sure = np.bincount(material.clusters, material.confidence.astype(float), minlength=material.n_clusters)
+    sizes = np.bincount(data.clusters, minlength=data.n_clusters)
+    sure = np.bincount(data.clusters, data.confidence.astype(float), minlength=data.n_clusters)
     orders = {cluster: place for place, cluster in enumerate(sorted(chosen, key=lambda one: (-sizes[one], one)))}
     faces = {
         cluster: next((row for row in shown.rows if row in thumbnails.made), None) for cluster, shown in chosen.items()
@@ -122,14 +122,14 @@ def make_cards(
                 size=int(sizes[cluster]),
                 count=f"{sizes[cluster]:,}",
                 order=orders[cluster],
-                percent=f"{100 * sizes[cluster] / len(material.clusters):.1f} %",
+                percent=f"{100 * sizes[cluster] / len(data.clusters):.1f} %",
                 width=float(sizes[cluster] / sizes.max()),
                 confidence=float(sure[cluster] / sizes[cluster]),
                 majority=majority,
                 purity=purity,
                 purity_percent=f"{100 * purity:.0f} %",
                 face=faces[cluster],
-                strips=_strips(material, cluster, shown, geometry, thumbnails),
+                strips=_strips(data, cluster, shown, geometry, thumbnails),
                 nearest=[
                     Near(other, look(other), alike, faces[other], (majorities[other] or ("",))[0])
                     for other, alike in near
@@ -140,14 +140,14 @@ def make_cards(
 
 
 def _strips(
-    material: Material, cluster: int, shown: Shown, geometry: Geometry | None, thumbnails: Thumbnails
+    data: ReportData, cluster: int, shown: Shown, geometry: Geometry | None, thumbnails: Thumbnails
 ) -> list[Strip]:
     def pictures(rows: Sequence[int], kind: str) -> list[Picture]:
         made = []
         for row in rows:
-            sure = f"{material.confidence[row]:.2f}"
+            sure = f"{data.confidence[row]:.2f}"
             beside = f"near {geometry.neighbor[row]}" if geometry and kind == "borderline" else sure
-            name = material.sample_ids[row]
+            name = data.sample_ids[row]
             alt = f"{name}: {kind} of cluster {cluster}, confidence {sure}"
             made.append(Picture(row, name, beside, alt, thumbnails.made.get(row)))
         return made
@@ -159,19 +159,19 @@ def _strips(
     ]
 
 
-def make_pairs(material: Material, twins: Twins, chosen: dict[int, Shown], thumbnails: Thumbnails) -> list[Pair]:
+def make_pairs(data: ReportData, twins: NearDuplicates, chosen: dict[int, Shown], thumbnails: Thumbnails) -> list[Pair]:
     """The first pairs of near-duplicates; their images are at home here unless a cluster shows them."""
     taken = {row for shown in chosen.values() for row in shown.rows}
     pairs = []
     for one, two, alike in twins.pairs[:_PAIRS]:
-        clusters = int(material.clusters[one]), int(material.clusters[two])
+        clusters = int(data.clusters[one]), int(data.clusters[two])
         apart = clusters[0] != clusters[1]
         where = f"clusters {clusters[0]} and {clusters[1]}" if apart else f"cluster {clusters[0]}"
         both = []
         for row in (one, two):
-            name = material.sample_ids[row]
+            name = data.sample_ids[row]
             both.append(Picture(row, name, "", name, thumbnails.made.get(row), home=row not in taken))
             taken.add(row)
-        names = f"{material.sample_ids[one]} and {material.sample_ids[two]}"
+        names = f"{data.sample_ids[one]} and {data.sample_ids[two]}"
         pairs.append(Pair(both[0], both[1], f"{where}, {alike:.3f} alike: {names}", apart))
     return pairs

@@ -9,22 +9,22 @@ from typing import Any
 from headclust.errors import HeadclustError
 from headclust.features import Features
 from headclust.methods import configure, find_preset, settings
-from headclust.report.data import Material
+from headclust.report.data import ReportData
 from headclust.report.images import Source
 
 _BATCH_SIZE = 64  # the default of `headclust embed`
 _FROM_FILE, _HASHED = "file ", " (sha256 of the file)"  # how weights that were named are recorded
 
 
-def repeat(material: Material, source: Source) -> list[str]:
+def repeat(data: ReportData, source: Source) -> list[str]:
     """The commands from the images to the run, or from the features where nothing is known of the images.
 
     Lines that begin with # say what no command can.
     """
     lines = []
-    for space in material.spaces if material.own else ():
+    for space in data.spaces if data.own else ():
         lines += _embed(space, source)
-    return [*lines, *_fit(material.config)]
+    return [*lines, *_fit(data.config)]
 
 
 def _embed(space: Features, source: Source) -> list[str]:

@@ -22,7 +22,7 @@ from headclust.runs.scored_fit import assign
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class ReportData:
     """Samples, what a run says of them, and what is known besides. Row i of everything is `sample_ids[i]`.
 
     Attributes:
@@ -66,7 +66,7 @@ class Material:
         return self.spaces[0].attributes if self.spaces else self.config["features"][0]
 
 
-def gather(path: Path, features: Sequence[Path] = ()) -> Material:
+def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
     """Reads a run and the features of its samples, or of the samples in other feature files.
 
     Args:
@@ -93,11 +93,11 @@ def gather(path: Path, features: Sequence[Path] = ()) -> Material:
     if features and [space.sha256 for space in spaces] != [space["sha256"] for space in stated]:
         said = assign(run.model, spaces)
         ids = spaces[0].sample_ids
-        return Material(
+        return ReportData(
             name, run.config, said.report, run.model, ids, said.clusters, said.confidence, spaces, False, missing
         )
     ids, clusters, confidence = _assignments(run.path / "assignments.csv", run.model.n_clusters, spaces)
-    return Material(name, run.config, run.metrics, run.model, ids, clusters, confidence, spaces, True, missing)
+    return ReportData(name, run.config, run.metrics, run.model, ids, clusters, confidence, spaces, True, missing)
 
 
 def _assignments(

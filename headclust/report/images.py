@@ -18,7 +18,7 @@ from headclust.images.datasets import ImageSet
 from headclust.images.datasets.find_again import reopen
 from headclust.images.decoding import decoded_batches
 from headclust.progress import bar
-from headclust.report.data import Material
+from headclust.report.data import ReportData
 
 MOST = 2_400  # thumbnails in a page
 MOST_BYTES = 9_000_000  # of all of them; a third more as base64
@@ -70,9 +70,9 @@ class Thumbnails:
     problem: str = ""
 
 
-def find_source(material: Material) -> Source:
+def find_source(data: ReportData) -> Source:
     """Where the images of the samples can be read again; they are matched by sample id."""
-    described, ids = material.described, material.sample_ids
+    described, ids = data.described, data.sample_ids
     found = reopen(described.get("source"), described.get("split"), ids)
     images, rows = found.images, found.rows
     if images is None:
@@ -83,14 +83,14 @@ def find_source(material: Material) -> Source:
     if missing:
         problem = f"{missing:,} of {len(ids):,} images are no longer in {described['source']}."
         return Source(images, rows, problem)
-    return _recognized(material, images, rows)
+    return _recognized(data, images, rows)
 
 
-def _recognized(material: Material, images: ImageSet, rows: NDArray[np.int64]) -> Source:
+def _recognized(data: ReportData, images: ImageSet, rows: NDArray[np.int64]) -> Source:
     """The source, held against what the feature file recorded of it."""
-    if not material.spaces or "samples_sha256" not in material.described:
+    if not data.spaces or "samples_sha256" not in data.described:
         return Source(images, rows)
-    described, space = material.described, material.spaces[0]
+    described, space = data.described, data.spaces[0]
     chosen = images
     classes = bool(space.class_names) and space.class_names != images.class_names
     try:

@@ -16,7 +16,7 @@ _MOST = 20_000  # rows that are searched: half a minute for 1,280 dimensions on 
 
 
 @dataclass(frozen=True)
-class Twins:
+class NearDuplicates:
     """Near-duplicates.
 
     Attributes:
@@ -28,7 +28,7 @@ class Twins:
     n_searched: int
 
 
-def find_twins(space: Features, settings: Mapping[str, Any], *, most: int = _MOST) -> Twins:
+def find_near_duplicates(space: Features, settings: Mapping[str, Any], *, most: int = _MOST) -> NearDuplicates:
     """Pairs of cosine similarity `ALIKE` or more; exact, in bounded time.
 
     Args:
@@ -37,7 +37,7 @@ def find_twins(space: Features, settings: Mapping[str, Any], *, most: int = _MOS
         most: Rows to search where it did not.
     """
     if space.n_samples < 2:
-        return Twins((), space.n_samples)
+        return NearDuplicates((), space.n_samples)
     kept = settings.get("n_neighbors")
     rows = np.arange(space.n_samples)
     if isinstance(kept, int) and is_kept(space, kept):
@@ -52,4 +52,4 @@ def find_twins(space: Features, settings: Mapping[str, Any], *, most: int = _MOS
         one, two = int(rows[here]), int(rows[first[here]])
         found.setdefault((min(one, two), max(one, two)), min(1.0, float(alike[here])))
     pairs = sorted(((one, two, sure) for (one, two), sure in found.items()), key=lambda pair: (-pair[2], pair))
-    return Twins(tuple(pairs), len(rows))
+    return NearDuplicates(tuple(pairs), len(rows))

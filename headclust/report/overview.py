@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headclust.report.data import Material
+from headclust.report.data import ReportData
 from headclust.report.images import Source, Thumbnails
-from headclust.report.near_duplicates import Twins
+from headclust.report.near_duplicates import NearDuplicates
 from headclust.scoring.metrics import LARGE
 
 _BINS = 20
@@ -45,16 +45,16 @@ class Bin(NamedTuple):
     title: str
 
 
-def tiles(material: Material) -> list[Tile]:
+def tiles(data: ReportData) -> list[Tile]:
     """What can be said of the clustering without labels."""
-    metrics = material.metrics
+    metrics = data.metrics
     agreement = metrics.get("agreement")
     return [
-        Tile("Images", f"{len(material.sample_ids):,}", "with a row of features"),
+        Tile("Images", f"{len(data.sample_ids):,}", "with a row of features"),
         Tile("Clusters", f"{metrics['clusters_used']} of {metrics['n_clusters']}", "hold at least one image"),
         Tile("Largest", percent(metrics["largest_share"]), f"even would be {percent(1 / metrics['n_clusters'])}"),
         Tile("Evenness", f"{metrics['entropy']:.2f}", "entropy of the sizes: 1 is even, 0 is one cluster"),
-        Tile("Confidence", f"{material.confidence.mean(dtype=float):.2f}", "mean over all images"),
+        Tile("Confidence", f"{data.confidence.mean(dtype=float):.2f}", "mean over all images"),
         Tile(
             "Agreement",
             "-" if agreement is None else percent(agreement),
@@ -85,9 +85,9 @@ def threshold(n_clusters: int) -> float:
     return (1 + 1 / n_clusters) / 2
 
 
-def histogram(material: Material) -> list[Bin]:
+def histogram(data: ReportData) -> list[Bin]:
     """Images by confidence."""
-    counts, edges = np.histogram(material.confidence, bins=_BINS, range=(0, 1))
+    counts, edges = np.histogram(data.confidence, bins=_BINS, range=(0, 1))
     largest = max(1, int(counts.max()))
     return [
         Bin(10 * count / largest, f"{low:.2f} to {low + 1 / _BINS:.2f}: {count:,} images")
@@ -95,27 +95,27 @@ def histogram(material: Material) -> list[Bin]:
     ]
 
 
-def warnings(material: Material, source: Source, thumbnails: Thumbnails, twins: Twins | None) -> list[Remark]:
+def warnings(data: ReportData, source: Source, thumbnails: Thumbnails, twins: NearDuplicates | None) -> list[Remark]:
     """What is worth a look, the most important first."""
-    found = [*_of_sizes(material), *_of_confidence(material)]
+    found = [*_of_sizes(data), *_of_confidence(data)]
     if twins and twins.pairs:
         text = f"({len(twins.pairs)} by cosine similarity of the features)."
         found.append(Remark("warn", "Pairs of images are nearly the same", text, href="#twins"))
-    skipped = len(material.spaces[0].skipped) if material.spaces else 0
+    skipped = len(data.spaces[0].skipped) if data.spaces else 0
     if skipped:
         what = f"{skipped:,} {'image' if skipped == 1 else 'images'} could not be read"
         found.append(Remark("warn", what, "when the features were made; they are in no cluster.", href="#skipped"))
-    if material.missing:
-        found.append(Remark("info", "No map, no borders, no near-duplicates:", material.missing))
-    if not material.own:
+    if data.missing:
+        found.append(Remark("info", "No map, no borders, no near-duplicates:", data.missing))
+    if not data.own:
         text = "they were assigned by its model, from other feature files."
         found.append(Remark("info", "These are not the images that the run was fitted on:", text))
     return [*found, *_of_images(source, thumbnails)]
 
 
-def _of_sizes(material: Material) -> list[Remark]:
-    n_clusters, n_samples = material.n_clusters, len(material.clusters)
-    sizes = np.bincount(material.clusters, minlength=n_clusters)
+def _of_sizes(data: ReportData) -> list[Remark]:
+    n_clusters, n_samples = data.n_clusters, len(data.clusters)
+    sizes = np.bincount(data.clusters, minlength=n_clusters)
     found = []
     unused = int((sizes == 0).sum())
     if unused:
@@ -132,17 +132,17 @@ def _of_sizes(material: Material) -> list[Remark]:
     return found
 
 
-def _of_confidence(material: Material) -> list[Remark]:
-    if material.n_clusters == 1:
+def _of_confidence(data: ReportData) -> list[Remark]:
+    if data.n_clusters == 1:
         return []
-    low = material.confidence < threshold(material.n_clusters)
+    low = data.confidence < threshold(data.n_clusters)
     if low.mean() <= _MANY:
         return []
-    sizes = np.bincount(material.clusters, minlength=material.n_clusters)
-    unsure = np.bincount(material.clusters[low], minlength=material.n_clusters)
+    sizes = np.bincount(data.clusters, minlength=data.n_clusters)
+    unsure = np.bincount(data.clusters[low], minlength=data.n_clusters)
     mostly = np.flatnonzero(unsure * 2 > sizes)
     worst = tuple(mostly[np.argsort(-unsure[mostly], kind="stable")][:_LISTED].tolist())
-    text = f"confidence below {threshold(material.n_clusters):.2f}" + (", most of all in clusters" if worst else ".")
+    text = f"confidence below {threshold(data.n_clusters):.2f}" + (", most of all in clusters" if worst else ".")
     return [
         Remark("warn", f"{percent(float(low.mean()))} of the images are unsure:", text, worst, len(mostly) > _LISTED)
     ]

@@ -18,11 +18,11 @@ from headclust import __version__
 from headclust.progress import note, printable
 from headclust.report import cards, overview
 from headclust.report.commands import repeat
-from headclust.report.data import Material
+from headclust.report.data import ReportData
 from headclust.report.geometry import measure
 from headclust.report.images import MOST, Source, Thumbnails, find_source, make_thumbnails
 from headclust.report.layouts import HEIGHT, WIDTH, Layout, has_umap, labels, lay_out, sample
-from headclust.report.near_duplicates import ALIKE, Twins, find_twins
+from headclust.report.near_duplicates import ALIKE, NearDuplicates, find_near_duplicates
 from headclust.report.palette import look, theme_css
 from headclust.report.scores import Scores, compare
 
@@ -39,43 +39,43 @@ class Dots(NamedTuple):
     d: str
 
 
-def render(material: Material, *, umap: bool = True) -> str:
+def render(data: ReportData, *, umap: bool = True) -> str:
     """The page of a report, the same text for the same run, features and images.
 
     Says on stderr what is missing from it.
 
     Args:
-        material: What it is about.
+        data: What it is about.
         umap: Whether to lay out the map by UMAP too, where that is installed.
     """
-    spaces, known = material.spaces, material.labels
-    geometry = measure(material.model, spaces, material.clusters) if spaces else None
-    twins = find_twins(spaces[0], material.config["settings"]) if spaces else None
-    scores = compare(material.clusters, known, spaces[0].class_names) if known is not None else None
-    chosen = cards.choose_images(material, geometry)
-    points = sample(material.clusters) if spaces else np.empty(0, np.int64)
+    spaces, known = data.spaces, data.labels
+    geometry = measure(data.model, spaces, data.clusters) if spaces else None
+    twins = find_near_duplicates(spaces[0], data.config["settings"]) if spaces else None
+    scores = compare(data.clusters, known, spaces[0].class_names) if known is not None else None
+    chosen = cards.choose_images(data, geometry)
+    points = sample(data.clusters) if spaces else np.empty(0, np.int64)
     kinds = ("pca", "umap") if umap else ("pca",)
-    layouts = lay_out(material.model, spaces, points, kinds) if spaces else []
+    layouts = lay_out(data.model, spaces, points, kinds) if spaces else []
 
-    source = find_source(material)
+    source = find_source(data)
     first = cards.wanted_rows(chosen, twins)
     thumbnails = make_thumbnails(source, [*first, *_spread(points, first)])
-    made = cards.make_cards(material, chosen, geometry, thumbnails, scores)
-    pairs = cards.make_pairs(material, twins, chosen, thumbnails) if twins and twins.pairs else []
+    made = cards.make_cards(data, chosen, geometry, thumbnails, scores)
+    pairs = cards.make_pairs(data, twins, chosen, thumbnails) if twins and twins.pairs else []
     home = {one.row for card in made for strip in card.strips for one in strip.pictures}
     home |= {one.row for pair in pairs for one in (pair.first, pair.second)}
-    warnings = overview.warnings(material, source, thumbnails, twins)
+    warnings = overview.warnings(data, source, thumbnails, twins)
     for one in warnings:
         if one.kind == "info":
             note(f"{one.what} {one.text}")
     context = {
-        **_head(material),
-        **_top(material, made, twins, pairs),
+        **_head(data),
+        **_top(data, made, twins, pairs),
         "warnings": warnings,
-        **_map(material, points, layouts, umap),
-        **_scored(material, scores),
-        **_making(material, source),
-        "data": _json(_data(material, points, thumbnails, home)),
+        **_map(data, points, layouts, umap),
+        **_scored(data, scores),
+        **_making(data, source),
+        "data": _json(_data(data, points, thumbnails, home)),
     }
     return _fill(context)
 
@@ -86,65 +86,67 @@ def _spread(points: NDArray[np.int64], without: Sequence[int]) -> list[int]:
     return [int(row) for row in np.random.default_rng(0).permutation(rest)]
 
 
-def _head(material: Material) -> dict[str, Any]:
-    described, config = material.described, material.config
-    n_samples, used = len(material.sample_ids), material.metrics["clusters_used"]
+def _head(data: ReportData) -> dict[str, Any]:
+    described, config = data.described, data.config
+    n_samples, used = len(data.sample_ids), data.metrics["clusters_used"]
     split = described.get("split", "all")
     dataset = f"{described.get('dataset', 'images')}{'' if split == 'all' else f', {split}'}"
     backbones = [str(space.get("backbone", "a backbone")) for space in config["features"]]
     shown = {"overview": "Overview", "map": "Map", "clusters": "Clusters"}
-    if material.labels is not None:
+    if data.labels is not None:
         shown["labels"] = "Labels"
     images, clusters = "image" if n_samples == 1 else "images", "cluster" if used == 1 else "clusters"
     return {
-        "title": str(material.described.get("dataset") or material.name or "run"),
+        "title": str(data.described.get("dataset") or data.name or "run"),
         "headline": f"{n_samples:,} {images} in {used} {clusters}",
-        "origin": material.name,
+        "origin": data.name,
         "lead": f"{dataset} seen by {' and '.join(backbones)}, clustered by {config['method']}.",
         "sections": [*shown.items(), ("making", "Recipe")],
         "version": __version__,
     }
 
 
-def _top(material: Material, made: list[cards.Card], twins: Twins | None, pairs: list[cards.Pair]) -> dict[str, Any]:
-    limit = overview.threshold(material.n_clusters)
-    unsure = int((material.confidence < limit).sum())
-    unused = np.setdiff1d(np.arange(material.n_clusters), [card.number for card in made]).tolist()
+def _top(
+    data: ReportData, made: list[cards.Card], twins: NearDuplicates | None, pairs: list[cards.Pair]
+) -> dict[str, Any]:
+    limit = overview.threshold(data.n_clusters)
+    unsure = int((data.confidence < limit).sum())
+    unused = np.setdiff1d(np.arange(data.n_clusters), [card.number for card in made]).tolist()
     looked = among = ""
-    if twins and twins.n_searched < len(material.sample_ids):
-        looked = f" Looked for among a random {twins.n_searched:,} of the {len(material.sample_ids):,} images."
+    if twins and twins.n_searched < len(data.sample_ids):
+        looked = f" Looked for among a random {twins.n_searched:,} of the {len(data.sample_ids):,} images."
         among = f" among the {twins.n_searched:,} images that were looked at"
-    apart = sum(int(material.clusters[one] != material.clusters[two]) for one, two, _ in twins.pairs) if twins else 0
+    apart = sum(int(data.clusters[one] != data.clusters[two]) for one, two, _ in twins.pairs) if twins else 0
     found = f"{len(twins.pairs):,} pairs whose features have a cosine similarity of {ALIKE} or more" if twins else ""
     parted = f", {apart:,} of them in different clusters" if apart else ""
     text = f"{found}{parted}; the most alike {'come first' if len(pairs) > 1 else 'is shown'}.{looked}"
     return {
-        "tiles": overview.tiles(material),
+        "tiles": overview.tiles(data),
         "clusters": made,
-        "even": f"{len(material.sample_ids) / material.n_clusters:,.0f}",
+        "even": f"{len(data.sample_ids) / data.n_clusters:,.0f}",
         "unused": ", ".join(map(str, unused[:100])) + (" and more" if len(unused) > 100 else ""),
-        "unsure": f"{unsure:,} of {len(material.sample_ids):,} are",
+        "unsure": f"{unsure:,} of {len(data.sample_ids):,} are",
         "threshold": f"{limit:.2f}",
-        "bins": overview.histogram(material),
-        "histogram_title": f"Images by confidence: mean {material.confidence.mean(dtype=float):.2f}, {unsure:,} unsure",
+        "bins": overview.histogram(data),
+        "histogram_title": f"Images by confidence: mean {data.confidence.mean(dtype=float):.2f}, {unsure:,} unsure",
         "among": among,
         "twins": {"text": text, "pairs": pairs} if pairs else None,
-        "clusters_text": "The numbers are those of assignments.csv, and mean nothing else. " + _chosen(material),
+        "clusters_text": "The numbers are those of assignments.csv, and mean nothing else. " + _chosen(data),
     }
 
 
-def _chosen(material: Material) -> str:
+def _chosen(data: ReportData) -> str:
     """How the images of a cluster were chosen."""
     unsure = "least sure are those of the lowest confidence, which is the number below an image."
-    if not material.spaces:
+    if not data.spaces:
         return f"Typical images are the surest; {unsure}"
     central = "Typical images are the most central of a cluster's surer half; borderline are those nearly as near to "
     return f"{central}another cluster's center; {unsure}"
 
 
-def _map(material: Material, points: NDArray[np.int64], layouts: list[Layout], umap: bool) -> dict[str, Any]:
-    shown = material.clusters[points]
-    n_points, n_samples = len(points), len(material.sample_ids)
+def _map(data: ReportData, points: NDArray[np.int64], layouts: list[Layout], umap: bool) -> dict[str, Any]:
+    shown = data.clusters[points]
+    n_points, n_samples = len(points), len(data.sample_ids)
     sampled = "" if n_points == n_samples else f" {n_points:,} of the {n_samples:,} images are shown, drawn at random."
     hint = "" if not umap or has_umap() else ' With pip install "headclust[maps]" there is a second layout, by UMAP.'
     return {
@@ -156,7 +158,7 @@ def _map(material: Material, points: NDArray[np.int64], layouts: list[Layout], u
         "grid": {"width": WIDTH, "height": HEIGHT},
         "map_text": "Each dot is an image, where the model sees it; color, shape and number are its cluster's."
         f"{sampled}{hint}",
-        "no_map": f"There is no map, because the features are not at hand. {material.missing}",
+        "no_map": f"There is no map, because the features are not at hand. {data.missing}",
     }
 
 
@@ -167,13 +169,13 @@ def _paths(layout: Layout, clusters: NDArray[np.int64]) -> list[Dots]:
     ]
 
 
-def _scored(material: Material, scores: Scores | None) -> dict[str, Any]:
+def _scored(data: ReportData, scores: Scores | None) -> dict[str, Any]:
     if scores is None:
         return {"scores": None}
     table, sizes = scores.table, scores.table.sum(0)
     # A shade for each tenth of a class; what there is at all is shaded.
     levels = np.where(table > 0, np.clip(np.ceil(9 * table / sizes), 1, 9), 0).astype(int)
-    n_samples = len(material.sample_ids)
+    n_samples = len(data.sample_ids)
     text = "" if scores.n_labelled == n_samples else f"{scores.n_labelled:,} of {n_samples:,} images have one."
     shown: dict[str, Any] = {"heat": None, "heat_cells": None}
     if table.size <= _CELLS:
@@ -194,14 +196,14 @@ def _scored(material: Material, scores: Scores | None) -> dict[str, Any]:
             (level, "".join(f"M{column} {row}h1v1h-1z" for row, column in np.argwhere(levels == level).tolist()))
             for level in np.unique(levels[levels > 0]).tolist()
         ]
-    return {"scores": scores, "labels_text": text, "score_tiles": overview.score_tiles(material.metrics), **shown}
+    return {"scores": scores, "labels_text": text, "score_tiles": overview.score_tiles(data.metrics), **shown}
 
 
-def _making(material: Material, source: Source) -> dict[str, Any]:
-    config = material.config
-    skipped = material.spaces[0].skipped if material.spaces else ()
+def _making(data: ReportData, source: Source) -> dict[str, Any]:
+    config = data.config
+    skipped = data.spaces[0].skipped if data.spaces else ()
     kept = ("dataset", "split", "source", "backbone", "weights_origin", "weights_sha256", "feature_point", "sha256")
-    spaces = [space.attributes for space in material.spaces] or config["features"]
+    spaces = [space.attributes for space in data.spaces] or config["features"]
     tables = [
         *(
             {
@@ -222,7 +224,7 @@ def _making(material: Material, source: Source) -> dict[str, Any]:
     ]
     more = f" The first {_SKIPPED} are named." if len(skipped) > _SKIPPED else ""
     return {
-        "commands": repeat(material, source),
+        "commands": repeat(data, source),
         "making_text": "On one machine, with the same versions, device and number of threads, these commands give the "
         "same clusters, bit for bit. The run folder's config.json holds all of it too.",
         "facts": [table for table in tables if table["rows"]],
@@ -235,12 +237,12 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
 
 
-def _data(material: Material, points: NDArray[np.int64], thumbnails: Thumbnails, home: set[int]) -> dict[str, Any]:
+def _data(data: ReportData, points: NDArray[np.int64], thumbnails: Thumbnails, home: set[int]) -> dict[str, Any]:
     """What the script needs of the map's points, in the order of the paths: by cluster, then by row."""
     numbered = [(number, row) for number, row in enumerate(points.tolist()) if row in thumbnails.made]
     return {
-        "names": [printable(material.sample_ids[row]) for row in points.tolist()],
-        "sure": np.rint(1000 * material.confidence[points].astype(float)).astype(int).tolist(),
+        "names": [printable(data.sample_ids[row]) for row in points.tolist()],
+        "sure": np.rint(1000 * data.confidence[points].astype(float)).astype(int).tolist(),
         "held": {number: row for number, row in numbered if row in home},
         "thumbs": {number: thumbnails.made[row].uri.partition(",")[2] for number, row in numbered if row not in home},
         "tiny": bool(thumbnails.made) and all(thumb.is_tiny for thumb in thumbnails.made.values()),

@@ -18,7 +18,7 @@ from headclust.model import ClusterModel, ensemble
 
 
 @dataclass(frozen=True)
-class Trial:
+class ScoredFit:
     """A fit, scored.
 
     Attributes:
@@ -41,7 +41,7 @@ class Assigned:
     report: dict[str, Any]
 
 
-def run_trial(
+def fit_and_score(
     spaces: Sequence[Features],
     method: str,
     recipe: tuple[Any, ...],
@@ -49,7 +49,7 @@ def run_trial(
     *,
     device: torch.device | None = None,
     tests: Sequence[Features] = (),
-) -> Trial:
+) -> ScoredFit:
     """Fits a method and scores the outcome, on the fitted samples and on others.
 
     Args:
@@ -73,7 +73,7 @@ def run_trial(
         result.head_assignments, result.assignments, model.n_clusters, seconds=seconds, labels=labels
     )
     test = assign(model, tests) if tests else None
-    return Trial(result, {**report, "eval": test.report} if test else report, test)
+    return ScoredFit(result, {**report, "eval": test.report} if test else report, test)
 
 
 def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:

@@ -45,7 +45,7 @@ class Trained:
 
 
 def train_stage(
-    stage: Stage, samples: Samples, *, seed: int, start: Any = None, position: int = 0, speaking: int | None = None
+    stage: Stage, samples: Samples, *, seed: int, start: Any = None, position: int = 0, chosen: int | None = None
 ) -> Trained:
     """Trains an ensemble of heads, with a mean teacher where the objective wants one.
 
@@ -55,7 +55,7 @@ def train_stage(
         seed: The fit's seed; heads, batches and objective draw from streams of it.
         start: Heads to go on from; new ones when None.
         position: The stage's place in its recipe; batches of each place are drawn from a stream of their own.
-        speaking: The head that speaks, where that is settled; otherwise the one with the lowest loss.
+        chosen: The head that speaks, where that is settled; otherwise the one with the lowest loss.
 
     Raises:
         HeadclustError: The loss stopped being finite.
@@ -75,7 +75,7 @@ def train_stage(
     )
     schedule = Schedule(stage, steps_per_epoch=len(samples) // batch_size)
     peak = stage.lr * batch_size / stage.lr_batch if stage.lr_batch else stage.lr
-    leveling = Leveling(stage.patience, n_heads)
+    leveling = PerHeadEarlyStopping(stage.patience, n_heads)
     end = time.monotonic() + stage.max_seconds if stage.max_seconds else math.inf
 
     history: list[dict[str, Any]] = []
@@ -110,7 +110,7 @@ def train_stage(
             if step < before + length:  # the clock has stopped it: a few steps do not tell heads apart
                 losses = torch.stack(tuple(recent)).mean(0).tolist()
             if stage.checkpoint_every and len(history) % stage.checkpoint_every == 0:
-                checkpoints.append((step, _alone(predicting, losses, speaking)))
+                checkpoints.append((step, _alone(predicting, losses, chosen)))
             if leveling.all_done(sums.get("confident"), predicting):
                 break
     if step < schedule.n_steps and time.monotonic() >= end:
@@ -118,11 +118,11 @@ def train_stage(
     leveling.restore_(predicting)
     if stage.checkpoint_every:
         checkpoints = [one for one in checkpoints if one[0] < step]
-        checkpoints.append((step, _alone(predicting, losses, speaking)))
+        checkpoints.append((step, _alone(predicting, losses, chosen)))
     return Trained(predicting.requires_grad_(False).eval(), objective.temperature, losses, history, checkpoints)
 
 
-class Leveling:
+class PerHeadEarlyStopping:
     """Which heads have stopped finding more confident samples, and what they were then.
 
     Heads are trained together, so one that is done goes on moving with the others; in the end it gets back the
@@ -183,8 +183,8 @@ def _update_(student: Any, optimizer: torch.optim.Optimizer, loss: Tensor, stage
     return loss.detach()
 
 
-def _alone(heads: Any, losses: list[float], speaking: int | None) -> Any:
-    head = losses.index(min(losses)) if speaking is None else speaking
+def _alone(heads: Any, losses: list[float], chosen: int | None) -> Any:
+    head = losses.index(min(losses)) if chosen is None else chosen
     return HEADS[heads.kind].from_state(select(heads.state_dict(), head)).eval()
 
 

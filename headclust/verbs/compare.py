@@ -19,7 +19,7 @@ from headclust.methods import configure, find_preset
 from headclust.methods.result import takes_several
 from headclust.progress import note
 from headclust.runs.inputs import fingerprint, load_alike, load_spaces, newest_features
-from headclust.runs.scored_fit import run_trial, with_clusters
+from headclust.runs.scored_fit import fit_and_score, with_clusters
 from headclust.scoring.metrics import METRICS
 from headclust.scoring.statistics import gain, paired, spread
 
@@ -79,7 +79,7 @@ def compare(
     for number, (name, one) in enumerate(plan, start=1):
         start = time.perf_counter()
         try:
-            trial = run_trial(spaces, name, chosen[name], one, device=where, tests=tests)
+            trial = fit_and_score(spaces, name, chosen[name], one, device=where, tests=tests)
             reports[name][one], found[name][one] = trial.report, trial.result.assignments
             told = f"{time.perf_counter() - start:.1f} s"
         except HeadclustError as error:

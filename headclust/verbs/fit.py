@@ -13,7 +13,7 @@ from headclust.methods import configure, find_preset, settings
 from headclust.progress import note
 from headclust.runs import novelty
 from headclust.runs.inputs import fingerprint, load_alike, load_spaces, locate_features, newest_features, reload_spaces
-from headclust.runs.scored_fit import check_neighbors, run_trial, with_clusters
+from headclust.runs.scored_fit import check_neighbors, fit_and_score, with_clusters
 from headclust.scoring.metrics import warnings_of
 from headclust.verbs.places import run_path
 from headclust.versions import versions
@@ -84,7 +84,7 @@ def fit(
     runs.check_free(output or runs.unique_path(default), overwrite=overwrite)
 
     chosen_device = resolve_device(device)
-    trial = run_trial(spaces, method, recipe, seed, device=chosen_device, tests=tests)
+    trial = fit_and_score(spaces, method, recipe, seed, device=chosen_device, tests=tests)
     result, report = trial.result, trial.report
     for told in warnings_of(report):
         note(f"warning: {told}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headclust.report import check_place, gather, render, write_page
+from headclust.report import check_place, read_data, render, write_page
 
 
 def report(run: Path, *, features: Sequence[Path] = (), umap: bool = True, output: Path | None = None) -> Path:
@@ -25,6 +25,6 @@ def report(run: Path, *, features: Sequence[Path] = (), umap: bool = True, outpu
         HeadclustError: The run or the features named cannot be used, or the file cannot be written.
     """
     path = output or run / "report.html"
-    material = gather(run, features)
+    material = read_data(run, features)
     check_place(path)
     return write_page(path, render(material, umap=umap))

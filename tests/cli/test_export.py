@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from headclust import cli, verbs
-from headclust.cli import exporting
+from headclust.cli import export as export_module
 from headclust.verbs.export import FORMATS
 
 
@@ -26,7 +26,7 @@ def export(*arguments):
 
 
 def test_the_formats_are_those_there_are():
-    assert sorted(exporting._FORMATS) == sorted(FORMATS)
+    assert sorted(export_module._FORMATS) == sorted(FORMATS)
 
 
 @pytest.mark.parametrize("to", FORMATS)

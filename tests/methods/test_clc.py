@@ -64,7 +64,7 @@ def test_no_collapse_on_blobs(fit, blobs, seed):
     # A head may end where two groups share a cluster and one has two, as k-means may. None lets a cluster die.
     for assignments in result.head_assignments:
         assert np.bincount(assignments, minlength=4).min() >= 5
-    assert result.history[-1]["category"][result.model.speaking[0]] > 0.7  # and sure of them: 1/4 is where it started
+    assert result.history[-1]["category"][result.model.used_heads[0]] > 0.7  # and sure of them: 1/4 is where it started
 
 
 def test_no_collapse_where_there_is_nothing_to_find(fit):

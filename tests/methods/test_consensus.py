@@ -14,7 +14,7 @@ from headclust.methods.consensus.pair_whitening import scatter, whiten_within
 from headclust.methods.consensus.partitions import Partitions, find_partitions, find_space
 from headclust.model import ClusterModel, ensemble, fit_transform
 from headclust.model.heads import LinearHeads
-from headclust.runs.scored_fit import run_trial
+from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import accuracy
 
 QUICK = {**short("consensus"), "temi.batch_size": 1024}
@@ -200,7 +200,7 @@ def test_labels_absent_or_shuffled_change_nothing(hard):
     recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK})
     shuffled = np.random.default_rng(0).permutation(hard.labels)
     trials = [
-        run_trial([Features.from_array(hard.features, labels=labels)], "consensus", recipe, 0)
+        fit_and_score([Features.from_array(hard.features, labels=labels)], "consensus", recipe, 0)
         for labels in (hard.labels, shuffled, None)
     ]
     assert_same(trials[0].result, trials[1].result)
@@ -226,7 +226,7 @@ def test_all_heads_speak_the_one_under_which_neighbors_agree_best_first(hard):
     result = fit(hard.features, n_heads=7)
     scores = result.history[-1]["kept_neighbor_information"]
     assert result.losses == [-score for score in scores]
-    assert list(result.model.speaking) == sorted(range(7), key=lambda head: -scores[head])
+    assert list(result.model.used_heads) == sorted(range(7), key=lambda head: -scores[head])
     transformed = result.model.transforms[0](torch.tensor(hard.features))
     neighbors = nearest_neighbors(transformed, 23).indices.numpy()  # the widest of the graphs
     assert scores == pytest.approx(
@@ -238,11 +238,11 @@ def test_all_heads_speak_the_one_under_which_neighbors_agree_best_first(hard):
 
 def test_those_who_speak_are_named_alike(hard):
     result = fit(hard.features, n_heads=6)
-    speaking = result.head_assignments[list(result.model.speaking)]
+    speaking = result.head_assignments[list(result.model.used_heads)]
     majority = np.array([np.bincount(votes, minlength=4).argmax() for votes in speaking.T])
     assert all(np.array_equal(ensemble.align(one, majority, 4), one) for one in speaking)
     assert (majority == result.assignments).mean() > 0.9
-    probs = result.model.probs(torch.tensor(hard.features))[list(result.model.speaking)].double().mean(0)
+    probs = result.model.probs(torch.tensor(hard.features))[list(result.model.used_heads)].double().mean(0)
     np.testing.assert_allclose(result.confidence, probs.max(1).values.numpy(), rtol=1e-5)
     assert (result.assignments == probs.argmax(1).numpy()).mean() > 0.99
 
@@ -265,7 +265,7 @@ def test_those_who_speak_are_named_alike(hard):
 def test_every_part_can_be_left_out(blobs, changes, speaking):
     result = fit(blobs.features, **changes)
     assert accuracy(result.assignments, blobs.labels) > 0.9
-    assert len(result.model.speaking) == speaking
+    assert len(result.model.used_heads) == speaking
     assert len(result.losses) == changes.get("n_heads", 3)
     assert ((result.confidence >= 0.25) & (result.confidence <= 1 + 1e-6)).all()
     if changes.get("temi.length") == 0:
@@ -274,7 +274,7 @@ def test_every_part_can_be_left_out(blobs, changes, speaking):
 
 def test_one_head_speaks_where_that_is_asked_for(hard):
     best = fit(hard.features, choose_by="neighbors", n_heads=5)
-    assert best.model.speaking == (int(np.argmin(best.losses)),)
+    assert best.model.used_heads == (int(np.argmin(best.losses)),)
 
 
 def test_what_training_does_not_use_is_no_setting():
@@ -340,7 +340,7 @@ def test_a_saved_model_says_the_same(hard):
     assert np.array_equal(said.clusters, result.assignments)
     assert np.array_equal(said.confidence, result.confidence)
     assert np.array_equal(said.by_head, result.head_assignments)
-    assert again.speaking == result.model.speaking
+    assert again.used_heads == result.model.used_heads
 
 
 def test_new_samples_get_the_cluster_of_their_group(blobs):

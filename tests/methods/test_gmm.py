@@ -33,7 +33,7 @@ def test_extents_that_k_means_cannot_see_are_found():
 def test_the_likeliest_restart_speaks(blobs):
     result = fit(blobs.features, 9)
     assert len(set(result.losses)) > 1
-    assert result.model.speaking[0] == int(np.argmin(result.losses))
+    assert result.model.used_heads[0] == int(np.argmin(result.losses))
     assert [record["log_likelihood"] for record in result.history] == [-loss for loss in result.losses]
 
 

@@ -49,7 +49,7 @@ def test_a_later_stage_goes_on_from_the_heads_of_the_one_before(space, blobs):
         assert torch.equal(tensor, result.model.heads.state_dict()[name])
     assert [record["stage"] for record in result.history] == ["temi"] * 10 + ["wmi"] * 5
     assert result.losses == before.losses  # the first stage's say which head speaks
-    assert result.model.speaking[0] == int(np.argmin(before.losses))
+    assert result.model.used_heads[0] == int(np.argmin(before.losses))
 
 
 def test_a_later_stage_of_no_length_is_left_out(space):

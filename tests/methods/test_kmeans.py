@@ -19,7 +19,7 @@ def fit(features, n_clusters, *, seed=0, labels=None, **changes):
 
 
 def centroids_of(result):
-    return result.model.heads.centroids[result.model.speaking[0]].numpy()
+    return result.model.heads.centroids[result.model.used_heads[0]].numpy()
 
 
 def test_several_spaces_stand_side_by_side(halves):
@@ -69,7 +69,7 @@ def test_the_restart_with_the_lowest_inertia_speaks(overlapping):
     result = fit(overlapping, 12)
     assert len(result.losses) == 10
     assert len(set(result.losses)) > 1
-    assert result.model.speaking[0] == int(np.argmin(result.losses))
+    assert result.model.used_heads[0] == int(np.argmin(result.losses))
     assert result.history == [{"restart": i, "inertia": loss} for i, loss in enumerate(result.losses)]
 
 

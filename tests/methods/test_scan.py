@@ -35,7 +35,7 @@ def run(features, n_clusters=4, *, seed=0, preset="ours", **changes):
 
 def confident_shares(result):
     """The chosen head's share of confident samples, one a record of the second stage."""
-    (head,) = result.model.speaking
+    (head,) = result.model.used_heads
     return [record["confident"][head] for record in result.history if record["stage"] == "self-label"]
 
 
@@ -194,7 +194,7 @@ def test_the_head_with_the_lowest_loss_of_the_first_stage_speaks(blobs):
     result = run(blobs.features, n_heads=5, length=15, lr=1e-3)
     first = [record for record in result.history if record["stage"] == "scan"]
     assert result.losses == first[-1]["loss"]
-    assert result.model.speaking[0] == int(np.argmin(result.losses))
+    assert result.model.used_heads[0] == int(np.argmin(result.losses))
     assert {"consistency", "entropy"} <= set(first[0])
 
 

@@ -59,7 +59,7 @@ def test_new_samples_go_by_their_neighbors(rings):
     features, labels = rings
     result = fit(features[:200], 2)
     _, confidence, clusters = result.model.assign(torch.tensor(features[200:]))
-    assert accuracy(clusters[result.model.speaking[0]], labels[200:]) == 1
+    assert accuracy(clusters[result.model.used_heads[0]], labels[200:]) == 1
     assert confidence.mean() > 0.99
 
 
@@ -76,7 +76,7 @@ def test_the_restart_with_the_lowest_inertia_speaks(blobs):
     result = fit(blobs.features, 9)
     assert len(result.losses) == 10
     assert len(set(result.losses)) > 1
-    assert result.model.speaking[0] == int(np.argmin(result.losses))
+    assert result.model.used_heads[0] == int(np.argmin(result.losses))
     assert result.history == [{"restart": i, "inertia": loss} for i, loss in enumerate(result.losses)]
     assert ((result.confidence > 1 / 9) & (result.confidence <= 1.00001)).all()
 

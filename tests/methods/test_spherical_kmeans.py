@@ -37,7 +37,7 @@ def test_centroids_are_where_a_plain_loop_leaves_them(blobs):
 
 def test_the_restart_with_the_lowest_inertia_speaks(blobs):
     result = fit(blobs.features, 9)
-    assert result.model.speaking[0] == int(np.argmin(result.losses))
+    assert result.model.used_heads[0] == int(np.argmin(result.losses))
     assert len(set(result.losses)) > 1
 
 

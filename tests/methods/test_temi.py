@@ -9,7 +9,7 @@ from headclust.features import Features
 from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import METHODS, PRESETS, configure, kmeans
 from headclust.model import fit_transform
-from headclust.runs.scored_fit import run_trial
+from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import accuracy
 from headclust.training.sampling import Samples
 from headclust.training.train import train_stage
@@ -43,15 +43,15 @@ def test_a_few_lines_over_the_training_loop(fit, blobs, quick):
 
 def test_the_head_with_the_lowest_last_loss_speaks(fit, blobs):
     result = fit(blobs.features, n_heads=5, seed=1)
-    assert result.model.speaking[0] > 0  # not just the first
+    assert result.model.used_heads[0] > 0  # not just the first
     assert result.losses == result.history[-1]["loss"]
-    assert result.model.speaking[0] == int(np.argmin(result.losses))
-    assert np.array_equal(result.assignments, result.head_assignments[result.model.speaking[0]])
+    assert result.model.used_heads[0] == int(np.argmin(result.losses))
+    assert np.array_equal(result.assignments, result.head_assignments[result.model.used_heads[0]])
 
 
 def test_confidence_is_the_chosen_heads_probability(fit, blobs):
     result = fit(blobs.features)
-    probs = result.model.probs(torch.tensor(blobs.features))[result.model.speaking[0]]
+    probs = result.model.probs(torch.tensor(blobs.features))[result.model.used_heads[0]]
     np.testing.assert_array_equal(result.confidence, probs.max(-1).values.numpy())
     assert ((result.confidence >= 0.25) & (result.confidence <= 1 + 1e-6)).all()
 
@@ -121,7 +121,7 @@ def test_a_wmi_head_trains_as_it_would_alone_and_a_temi_head_does_not(fit, blobs
 def test_more_clusters_than_classes(quick, blobs, n_clusters):
     changes = {"n_clusters": n_clusters, "beta": 1.0, **quick, "length": 200, "n_neighbors": 5}
     features = Features.from_array(blobs.features, labels=blobs.labels)
-    report = run_trial((features,), "temi", configure(PRESETS["temi"]["ours"], changes), 0).report
+    report = fit_and_score((features,), "temi", configure(PRESETS["temi"]["ours"], changes), 0).report
     assert report["clusters_used"] > 4
     # Every cluster counts as its majority class where classes are fewer; one to one, most clusters are left over.
     assert report["accuracy_majority"] > 0.95

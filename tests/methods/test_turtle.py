@@ -39,8 +39,8 @@ def test_a_few_lines_over_the_training_loop(blobs):
     of_space = [torch.softmax(logits[0], -1) for logits in trained.heads(*(x[None] for x in inputs)).space_logits]
     probs = torch.stack(of_space).mean(0)
     assert np.array_equal(result.head_assignments, probs.argmax(-1).numpy())
-    np.testing.assert_allclose(result.confidence, probs[result.model.speaking[0]].max(-1).values.numpy(), rtol=1e-5)
-    assert result.model.speaking[0] == int(np.argmin(result.losses))
+    np.testing.assert_allclose(result.confidence, probs[result.model.used_heads[0]].max(-1).values.numpy(), rtol=1e-5)
+    assert result.model.used_heads[0] == int(np.argmin(result.losses))
 
 
 def test_a_saved_model_of_two_spaces_says_the_same(blobs):
@@ -58,16 +58,16 @@ def test_the_best_generalization_score_speaks(blobs):
     assert np.array_equal(by_loss.head_assignments, by_score.head_assignments)
     scores = by_score.history[-1]["generalization"]
     assert len(scores) == 3
-    assert by_score.model.speaking[0] == int(np.argmax(scores))
+    assert by_score.model.used_heads[0] == int(np.argmax(scores))
     assert by_score.history[:-1] == by_loss.history
-    probs = by_score.model.probs(*map(torch.tensor, spaces))[by_score.model.speaking[0]]
+    probs = by_score.model.probs(*map(torch.tensor, spaces))[by_score.model.used_heads[0]]
     np.testing.assert_array_equal(by_score.confidence, probs.max(-1).values.numpy())
 
 
 def test_the_score_tells_noise_from_what_can_be_learned(blobs):
     fitted = fit(blobs.features, lr=0.01, length=60)
     noise = np.random.default_rng(0).permuted(fitted.head_assignments[0])
-    scores = generalization([blobs.features], np.stack([noise, fitted.head_assignments[fitted.model.speaking[0]]]))
+    scores = generalization([blobs.features], np.stack([noise, fitted.head_assignments[fitted.model.used_heads[0]]]))
     assert scores[0] < 0.5
     assert scores[1] > 0.9
 
@@ -101,7 +101,7 @@ def test_the_score_is_measured_on_at_most_so_many_samples(blobs, monkeypatch):
     result = fit(blobs.features, choose_by="generalization", score_samples=50)
     fit(blobs.features, choose_by="generalization", preset="authors")
     assert seen == [((50, 12), (3, 50)), ((120, 12), (3, 120))]
-    assert result.model.speaking[0] == 1
+    assert result.model.used_heads[0] == 1
 
 
 def test_repeatable_to_the_bit(blobs):

@@ -99,7 +99,9 @@ def test_zero_rows_stay_zero():
 def model(request, features):
     kind, heads = request.param
     transform = fit_transform(features, kind, n_components=4)
-    return ClusterModel((transform,), some_heads(heads, transform(features).shape[1]), speaking=(2,), temperature=0.25)
+    return ClusterModel(
+        (transform,), some_heads(heads, transform(features).shape[1]), used_heads=(2,), temperature=0.25
+    )
 
 
 def test_probs_are_the_softmax_of_the_heads_over_the_temperature(model, features):
@@ -116,7 +118,7 @@ def test_assigning_in_blocks_is_reading_the_probabilities(model, features, monke
     _, sure, found = model.assign(features)
     assert found.dtype == np.int64
     assert (found == clusters.numpy()).mean() > 0.99  # a last bit may tip a tie
-    np.testing.assert_allclose(sure, confidence[model.speaking[0]].numpy(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(sure, confidence[model.used_heads[0]].numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_what_a_model_says_of_itself(model):
@@ -128,7 +130,7 @@ def test_tensors_and_back(model, features):
     assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in tensors.values())
     again = ClusterModel.from_tensors(tensors)
     assert torch.equal(again.probs(features), model.probs(features))
-    assert (again.speaking, again.temperature) == ((2,), 0.25)
+    assert (again.used_heads, again.temperature) == ((2,), 0.25)
     assert {name: tensor.tolist() for name, tensor in again.tensors().items()} == {
         name: tensor.tolist() for name, tensor in tensors.items()
     }
@@ -173,7 +175,7 @@ def test_tensors_that_make_no_model(features, damage):
 def test_a_head_alone_says_what_it_says_among_others(model, features):
     for head in range(3):
         alone = model.alone(head)
-        assert (alone.speaking, alone.n_clusters) == ((0,), 5)
+        assert (alone.used_heads, alone.n_clusters) == ((0,), 5)
         torch.testing.assert_close(alone.probs(features)[0], model.probs(features)[head], rtol=1e-4, atol=1e-6)
 
 
@@ -205,7 +207,7 @@ def test_a_row_that_is_nothing_stays_nothing_under_unit():
 def choir(request, features):
     """Three heads of which two speak, after a transform to unit rows."""
     transform = replace(fit_transform(features, "pca", n_components=4), unit=True)
-    return ClusterModel((transform,), some_heads(request.param, 4), speaking=(2, 0), temperature=0.5)
+    return ClusterModel((transform,), some_heads(request.param, 4), used_heads=(2, 0), temperature=0.5)
 
 
 def test_several_heads_speak_with_the_mean_of_their_probabilities(choir, features, monkeypatch):
@@ -226,22 +228,22 @@ def test_several_heads_speak_with_the_mean_of_their_probabilities(choir, feature
 
 
 def test_the_order_of_those_who_speak_hardly_matters(choir, features):
-    said, turned = choir.assign(features), replace(choir, speaking=(0, 2)).assign(features)
+    said, turned = choir.assign(features), replace(choir, used_heads=(0, 2)).assign(features)
     assert np.array_equal(said.clusters, turned.clusters)
     np.testing.assert_allclose(said.confidence, turned.confidence, rtol=1e-6)
 
 
 def test_a_single_speaker_is_the_head_itself(choir, features):
-    said = replace(choir, speaking=(1,)).assign(features)
+    said = replace(choir, used_heads=(1,)).assign(features)
     assert np.array_equal(said.clusters, said.by_head[1])
 
 
 def test_several_who_speak_are_saved_and_read_back(choir, features):
     again = ClusterModel.from_tensors(choir.tensors())
-    assert (again.speaking, again.transforms[0].unit, again.transforms[0].l2) == ((2, 0), True, True)
+    assert (again.used_heads, again.transforms[0].unit, again.transforms[0].l2) == ((2, 0), True, True)
     said, repeated = choir.assign(features), again.assign(features)
     assert all(np.array_equal(one, other) for one, other in zip(said, repeated, strict=True))
-    assert choir.to(torch.device("cpu")).speaking == (2, 0)
+    assert choir.to(torch.device("cpu")).used_heads == (2, 0)
     assert choir.alone(0).transforms[0].unit
 
 

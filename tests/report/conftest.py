@@ -10,7 +10,7 @@ from PIL import Image
 
 from headclust import verbs, write_features
 from headclust.images.datasets import open_source
-from headclust.report import gather
+from headclust.report import read_data
 
 HOSTILE = (
     "<script>document.title='taken'<",
@@ -96,4 +96,4 @@ def bare(tmp_path) -> World:
 @pytest.fixture
 def material(shared):
     """A material of its own, of the shared world."""
-    return gather(shared.run)
+    return read_data(shared.run)

@@ -6,24 +6,24 @@ import pytest
 from headclust.report import cards
 from headclust.report.geometry import Shown, measure
 from headclust.report.images import Thumbnail, Thumbnails
-from headclust.report.near_duplicates import Twins
+from headclust.report.near_duplicates import NearDuplicates
 from headclust.report.scores import compare
 
 THUMB = Thumbnail("data:image/webp;base64,AAAA", 8, 8)
 
 
 @pytest.fixture
-def geometry(material):
-    return measure(material.model, material.spaces, material.clusters)
+def geometry(data):
+    return measure(data.model, data.spaces, data.clusters)
 
 
-def test_images_of_every_cluster_none_twice(material, geometry):
-    chosen = cards.choose_images(material, geometry)
+def test_images_of_every_cluster_none_twice(data, geometry):
+    chosen = cards.choose_images(data, geometry)
     assert list(chosen) == [0, 1, 2, 3]
     rows = [row for shown in chosen.values() for row in shown.rows]
     assert len(rows) == len(set(rows))
     for cluster, shown in chosen.items():
-        assert (material.clusters[list(shown.rows)] == cluster).all()
+        assert (data.clusters[list(shown.rows)] == cluster).all()
 
 
 @pytest.mark.parametrize(("n_clusters", "each"), [(4, 6), (75, 5), (200, 1), (3_000, 1)])
@@ -38,23 +38,23 @@ def test_many_clusters_show_fewer_images_each(n_clusters, each):
 
 def test_what_matters_most_comes_first():
     chosen = {0: Shown((1, 2), (3,), (4,)), 5: Shown((9,), (), ())}
-    pairs = Twins(((2, 7, 1.0), (7, 8, 0.98)), 60)
+    pairs = NearDuplicates(((2, 7, 1.0), (7, 8, 0.98)), 60)
     assert cards.wanted_rows(chosen, None) == [1, 9, 2, 4, 3]
     assert cards.wanted_rows(chosen, pairs) == [2, 7, 8, 1, 9, 4, 3]
 
 
-def test_what_a_card_says(material, geometry):
-    chosen = cards.choose_images(material, geometry)
-    scores = compare(material.clusters, material.labels, material.spaces[0].class_names)
+def test_what_a_card_says(data, geometry):
+    chosen = cards.choose_images(data, geometry)
+    scores = compare(data.clusters, data.labels, data.spaces[0].class_names)
     thumbnails = Thumbnails(made=dict.fromkeys(chosen[1].rows, THUMB))
-    made = cards.make_cards(material, chosen, geometry, thumbnails, scores)
+    made = cards.make_cards(data, chosen, geometry, thumbnails, scores)
     assert [card.number for card in made] == [0, 1, 2, 3]
     for card in made:
-        members = np.flatnonzero(material.clusters == card.number)
+        members = np.flatnonzero(data.clusters == card.number)
         assert card.size == len(members)
-        assert card.confidence == pytest.approx(material.confidence[members].mean(dtype=float))
-        names, counts = np.unique(material.labels[members], return_counts=True)
-        assert card.majority == material.spaces[0].class_names[names[counts.argmax()]]
+        assert card.confidence == pytest.approx(data.confidence[members].mean(dtype=float))
+        names, counts = np.unique(data.labels[members], return_counts=True)
+        assert card.majority == data.spaces[0].class_names[names[counts.argmax()]]
         assert card.purity == counts.max() / counts.sum()
         assert len(card.nearest) == 3
     assert sorted(made, key=lambda card: card.order) == sorted(made, key=lambda card: (-card.size, card.number))
@@ -69,10 +69,12 @@ def test_what_a_card_says(material, geometry):
     assert typical.alt == f"{typical.name}: typical of cluster 1, confidence {typical.note}"
 
 
-def test_an_image_is_at_home_in_one_place(material):
+def test_an_image_is_at_home_in_one_place(data):
     chosen = {0: Shown((4,), (), ())}
-    object.__setattr__(material, "clusters", np.array([0] * 10 + [1] * 50))
-    pairs = cards.make_pairs(material, Twins(((4, 7, 1.0), (7, 20, 0.98)), 60), chosen, Thumbnails(made={7: THUMB}))
+    object.__setattr__(data, "clusters", np.array([0] * 10 + [1] * 50))
+    pairs = cards.make_pairs(
+        data, NearDuplicates(((4, 7, 1.0), (7, 20, 0.98)), 60), chosen, Thumbnails(made={7: THUMB})
+    )
     assert [(pair.first.home, pair.second.home) for pair in pairs] == [(False, True), (False, True)]
     assert [pair.apart for pair in pairs] == [False, True]
     assert "clusters 0 and 1, 0.980 alike" in pairs[1].text

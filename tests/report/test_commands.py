@@ -7,7 +7,7 @@ import pytest
 from headclust import verbs
 from headclust.cli import cli
 from headclust.methods import METHODS, PRESETS, configure, find_preset, settings
-from headclust.report import gather
+from headclust.report import read_data
 from headclust.report.commands import repeat, shell_word
 from headclust.report.images import Source, find_source
 from report.conftest import HOSTILE
@@ -23,8 +23,8 @@ def parsed(line):
 
 
 def test_the_fit_is_repeated(world):
-    material = gather(world.run)
-    lines = repeat(material, find_source(material))
+    data = read_data(world.run)
+    lines = repeat(data, find_source(data))
     assert lines[0].startswith("# ")
     assert "made elsewhere" in lines[0]
     name, options = parsed(lines[-1])
@@ -42,7 +42,7 @@ def test_the_fit_is_repeated(world):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("changes", [{}, {"seed": 4, "preset": "authors"}, {"set": True}, {"part": True}])
-def test_every_recipe_is_written_down(material, method, changes):
+def test_every_recipe_is_written_down(data, method, changes):
     preset = changes.get("preset", "ours")
     if preset not in PRESETS[method]:
         return
@@ -55,14 +55,14 @@ def test_every_recipe_is_written_down(material, method, changes):
             return
         recipe = configure(recipe, {"optimizer": "sgd"})
     config = {
-        **material.config,
+        **data.config,
         "method": method,
         "preset": preset,
         "seed": changes.get("seed", 0),
         "settings": {one.name: one.value for one in settings(recipe)},
     }
-    object.__setattr__(material, "config", config)
-    options = parsed(repeat(material, Source(None, None))[-1])[1]
+    object.__setattr__(data, "config", config)
+    options = parsed(repeat(data, Source(None, None))[-1])[1]
     given = dict(change.split("=", 1) for change in options["changes"])
     given |= {"n_clusters": options["clusters"]}
     given |= {} if options["heads"] is None else {"n_heads": options["heads"]}
@@ -107,10 +107,10 @@ ATTRIBUTES = {
         ({}, {"classes": True}, {"classes": "classes.txt"}),
     ],
 )
-def test_the_embedding_is_repeated(material, change, source, wanted):
-    (space,) = material.spaces
+def test_the_embedding_is_repeated(data, change, source, wanted):
+    (space,) = data.spaces
     object.__setattr__(space, "attributes", {**ATTRIBUTES, **change})
-    lines = repeat(material, Source(None, None, **source))
+    lines = repeat(data, Source(None, None, **source))
     name, options = parsed(next(line for line in lines if not line.startswith("#")))
     assert name == "embed"
     default = parsed("headclust embed --model dino_vitb16 --data '/data/my photos' --on-error skip")[1]
@@ -119,23 +119,23 @@ def test_the_embedding_is_repeated(material, change, source, wanted):
     }
 
 
-def test_what_no_command_can_say_is_told(material):
-    (space,) = material.spaces
+def test_what_no_command_can_say_is_told(data):
+    (space,) = data.spaces
     object.__setattr__(space, "attributes", {**ATTRIBUTES, "weights_origin": "file w.pth", "weights_sha256": "ab12"})
     source = Source(None, None, problem="gone", classes=True)
-    remarks = [line for line in repeat(material, source) if line.startswith("#")]
+    remarks = [line for line in repeat(data, source) if line.startswith("#")]
     assert [word in remark for word, remark in zip(("bee", "--limit", "ab12"), remarks, strict=True)] == [True] * 3
 
 
 def test_other_samples_are_not_embedded_again(world):
-    material = gather(world.run)
-    object.__setattr__(material, "own", False)
-    assert [line.split()[1] for line in repeat(material, Source(None, None))] == ["fit"]
+    data = read_data(world.run)
+    object.__setattr__(data, "own", False)
+    assert [line.split()[1] for line in repeat(data, Source(None, None))] == ["fit"]
 
 
 def test_features_that_are_gone(world):
     world.features.unlink()
-    assert [line.split()[1] for line in repeat(gather(world.run), Source(None, None))] == ["fit"]
+    assert [line.split()[1] for line in repeat(read_data(world.run), Source(None, None))] == ["fit"]
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "", "plain", "it's", "caf\udce9", "\x07f", "a\\b\n'"])

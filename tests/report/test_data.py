@@ -6,59 +6,59 @@ from conftest import make_blobs
 
 from headclust import load_features, verbs, write_features
 from headclust.errors import DataError, FileFormatError
-from headclust.report import gather
+from headclust.report import read_data
 from headclust.runs import scored_fit as trials
 
 
 def test_a_run_and_its_features(world):
-    material = gather(world.run)
+    data = read_data(world.run)
     features = load_features(world.features)
-    assert material.sample_ids == features.sample_ids
-    said = trials.assign(material.model, [features])
-    assert np.array_equal(material.clusters, said.clusters)
-    assert np.allclose(material.confidence, said.confidence, atol=1e-6)
-    assert (material.own, material.missing, material.name) == (True, "", "run")
-    assert np.array_equal(material.labels, world.blobs.labels)
+    assert data.sample_ids == features.sample_ids
+    said = trials.assign(data.model, [features])
+    assert np.array_equal(data.clusters, said.clusters)
+    assert np.allclose(data.confidence, said.confidence, atol=1e-6)
+    assert (data.own, data.missing, data.name) == (True, "", "run")
+    assert np.array_equal(data.labels, world.blobs.labels)
 
 
 def test_rows_are_matched_by_sample_id_and_never_by_position(world):
     path = world.run / "assignments.csv"
-    before = gather(world.run)
+    before = read_data(world.run)
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.reader(file))
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file, lineterminator="\n").writerows([rows[0], *rows[:0:-1]])
-    after = gather(world.run)
+    after = read_data(world.run)
     assert after.sample_ids == before.sample_ids
     assert np.array_equal(after.clusters, before.clusters)
     assert np.array_equal(after.confidence, before.confidence)
 
 
 def test_features_that_are_gone_or_have_changed(world):
-    before = gather(world.run)
+    before = read_data(world.run)
     kept = world.features.rename(world.root / "moved.h5")
-    material = gather(world.run)
-    assert (material.spaces, material.labels, material.own) == ((), None, True)
-    assert "photos.h5: no such file" in material.missing
-    assert dict(zip(material.sample_ids, material.clusters, strict=True)) == dict(
+    data = read_data(world.run)
+    assert (data.spaces, data.labels, data.own) == ((), None, True)
+    assert "photos.h5: no such file" in data.missing
+    assert dict(zip(data.sample_ids, data.clusters, strict=True)) == dict(
         zip(before.sample_ids, before.clusters, strict=True)
     )
-    assert material.described["source"] == str(world.folder)
-    moved = gather(world.run, [kept])
+    assert data.described["source"] == str(world.folder)
+    moved = read_data(world.run, [kept])
     assert (moved.own, moved.missing, len(moved.spaces)) == (True, "", 1)
     assert np.array_equal(moved.clusters, before.clusters)
     write_features(world.features, np.eye(60, 12), sample_ids=map(str, range(60)), dataset="photos", backbone="gauss")
-    assert "has changed since" in gather(world.run).missing
+    assert "has changed since" in read_data(world.run).missing
 
 
 def test_features_that_moved_with_the_run(world):
-    before = gather(world.run)
+    before = read_data(world.run)
     groups = world.root / "moved"
     groups.mkdir()
     world.features.rename(groups / world.features.name)
-    material = gather(world.run.rename(groups / "run"))
-    assert (material.missing, material.own, len(material.spaces)) == ("", True, 1)
-    assert np.array_equal(material.clusters, before.clusters)
+    data = read_data(world.run.rename(groups / "run"))
+    assert (data.missing, data.own, len(data.spaces)) == ("", True, 1)
+    assert np.array_equal(data.clusters, before.clusters)
 
 
 def test_other_samples_are_assigned_by_the_model(world):
@@ -71,18 +71,18 @@ def test_other_samples_are_assigned_by_the_model(world):
         dataset="others",
         backbone="gauss",
     )
-    material = gather(world.run, [other])
-    said = trials.assign(material.model, [load_features(other)])
-    assert not material.own
-    assert np.array_equal(material.clusters, said.clusters)
-    assert {**material.metrics, "seconds": 0} == {**said.report, "seconds": 0}
+    data = read_data(world.run, [other])
+    said = trials.assign(data.model, [load_features(other)])
+    assert not data.own
+    assert np.array_equal(data.clusters, said.clusters)
+    assert {**data.metrics, "seconds": 0} == {**said.report, "seconds": 0}
 
 
 def test_features_of_another_space_are_refused(world):
     ids = [f"o{row}" for row in range(50)]
     other = write_features(world.root / "o.h5", np.eye(50, 9), sample_ids=ids, dataset="o", backbone="gauss")
     with pytest.raises(DataError, match="its feature_dim is 9"):
-        gather(world.run, [other])
+        read_data(world.run, [other])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_assignments_that_are_not_of_this_run(world, change, message):
     path = world.run / "assignments.csv"
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(FileFormatError, match=message):
-        gather(world.run)
+        read_data(world.run)
 
 
 def test_ids_that_no_file_name_can_have(world):
@@ -106,4 +106,4 @@ def test_ids_that_no_file_name_can_have(world):
     ids = ["a\ud800", "b\udc80", "c", "d"]
     features = write_features(world.root / "odd.h5", np.eye(4), sample_ids=ids, dataset="odd", backbone="none")
     run = verbs.fit([features], method="kmeans", clusters=2, output=world.root / "odd")
-    assert gather(run).sample_ids == tuple(ids)
+    assert read_data(run).sample_ids == tuple(ids)

@@ -5,48 +5,48 @@ import torch.nn.functional as F
 from conftest import make_blobs
 
 from headclust.features import Features
-from headclust.report import gather
+from headclust.report import read_data
 from headclust.report.geometry import Geometry, choose, measure, nearest, seen
 
 
-def by_hand(material):
+def by_hand(data):
     """Unit rows, centers and similarities, written plainly."""
-    (space,), (transform,) = material.spaces, material.model.transforms
+    (space,), (transform,) = data.spaces, data.model.transforms
     rows = F.normalize(transform(space.all()), dim=1).double().numpy()
-    sums = np.stack([rows[material.clusters == cluster].sum(0) for cluster in range(4)])
+    sums = np.stack([rows[data.clusters == cluster].sum(0) for cluster in range(4)])
     centers = sums / np.linalg.norm(sums, axis=1, keepdims=True)
     return rows, centers, rows @ centers.T
 
 
-def test_samples_among_the_clusters(material, monkeypatch):
+def test_samples_among_the_clusters(data, monkeypatch):
     monkeypatch.setattr("headclust.report.geometry._ROWS", 7)
-    _, centers, near = by_hand(material)
-    found = measure(material.model, material.spaces, material.clusters)
+    _, centers, near = by_hand(data)
+    found = measure(data.model, data.spaces, data.clusters)
     samples = np.arange(60)
     assert np.allclose(found.alike, centers @ centers.T, atol=1e-5)
-    assert np.allclose(found.own, near[samples, material.clusters], atol=1e-5)
-    near[samples, material.clusters] = -2
+    assert np.allclose(found.own, near[samples, data.clusters], atol=1e-5)
+    near[samples, data.clusters] = -2
     assert np.array_equal(found.neighbor, near.argmax(1))
     assert np.allclose(found.other, near.max(1), atol=1e-5)
 
 
-def test_an_unused_cluster_is_near_to_nothing(material):
-    clusters = np.where(material.clusters == 3, 2, material.clusters)
-    found = measure(material.model, material.spaces, clusters)
+def test_an_unused_cluster_is_near_to_nothing(data):
+    clusters = np.where(data.clusters == 3, 2, data.clusters)
+    found = measure(data.model, data.spaces, clusters)
     assert 3 not in found.neighbor
     assert (found.alike[3] == -1).all()
     assert [other for other, _ in nearest(0, found)] == sorted([1, 2], key=lambda other: -found.alike[0, other])
 
 
-def test_one_cluster_has_no_neighbor(material):
-    found = measure(material.model, material.spaces, np.zeros(60, np.int64))
+def test_one_cluster_has_no_neighbor(data):
+    found = measure(data.model, data.spaces, np.zeros(60, np.int64))
     assert (found.neighbor == -1).all()
     assert nearest(0, found) == []
-    shown = choose(np.arange(60), material.confidence, found, 3)
+    shown = choose(np.arange(60), data.confidence, found, 3)
     assert shown.borderline == ()
 
 
-def test_spaces_lie_side_by_side(material):
+def test_spaces_lie_side_by_side(data):
     class Two:
         transforms = (torch.nn.Identity(), torch.nn.Identity())
 
@@ -91,8 +91,8 @@ def test_equals_come_by_row():
 
 
 def test_labels_do_not_matter(world):
-    material = gather(world.run)
-    before = measure(material.model, material.spaces, material.clusters)
-    object.__setattr__(material.spaces[0], "labels", np.zeros(60, np.int64))
-    after = measure(material.model, material.spaces, material.clusters)
+    data = read_data(world.run)
+    before = measure(data.model, data.spaces, data.clusters)
+    object.__setattr__(data.spaces[0], "labels", np.zeros(60, np.int64))
+    after = measure(data.model, data.spaces, data.clusters)
     assert all(np.array_equal(one, two) for one, two in zip(before, after, strict=True))

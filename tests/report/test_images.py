@@ -10,7 +10,7 @@ from PIL import Image
 
 from headclust import runs, verbs, write_features
 from headclust.images.datasets import open_source
-from headclust.report import gather
+from headclust.report import read_data
 from headclust.report.images import Source, Thumbnails, find_source, make_thumbnails
 from report.conftest import SIDE, color_of, make_photos
 
@@ -24,31 +24,31 @@ def pixels_of(thumbnail):
 
 
 def test_every_sample_gets_its_own_image(shared):
-    material = gather(shared.run)
+    data = read_data(shared.run)
     # The feature file has the samples in another order than the folder.
-    source = find_source(material)
+    source = find_source(data)
     assert source.problem == ""
-    assert material.sample_ids != source.images.sample_ids
+    assert data.sample_ids != source.images.sample_ids
     made = make_thumbnails(source, range(60)).made
     assert len(made) == 60
     for row, thumbnail in made.items():
-        number = shared.number(material.sample_ids[row])
+        number = shared.number(data.sample_ids[row])
         assert np.abs(pixels_of(thumbnail).mean((0, 1)) - color_of(number)).max() < 10
         assert (thumbnail.width, thumbnail.height) == (SIDE, SIDE // 2 if number % 2 else SIDE)
 
 
 def test_images_come_back_without_the_feature_file(world):
     world.features.unlink()
-    material = gather(world.run)
-    source = find_source(material)
+    data = read_data(world.run)
+    source = find_source(data)
     made = make_thumbnails(source, [3]).made
-    number = world.number(material.sample_ids[3])
+    number = world.number(data.sample_ids[3])
     assert np.abs(pixels_of(made[3]).mean((0, 1)) - color_of(number)).max() < 10
 
 
 def test_a_folder_that_is_gone(world):
     world.folder.rename(world.root / "elsewhere")
-    source = find_source(gather(world.run))
+    source = find_source(read_data(world.run))
     assert source.images is None
     assert "no such file or folder" in source.problem
     assert make_thumbnails(source, range(60)) == Thumbnails()
@@ -58,17 +58,17 @@ def test_features_that_do_not_say_where_they_are_from(tmp_path, blobs):
     ids = [f"i{row}" for row in range(120)]
     features = write_features(tmp_path / "x.h5", blobs.features, sample_ids=ids, dataset="x", backbone="y")
     run = verbs.fit([features], method="kmeans", clusters=2, output=tmp_path / "run")
-    source = find_source(gather(run))
+    source = find_source(read_data(run))
     assert source.images is None
     assert "made elsewhere" in source.problem
 
 
 def test_some_images_are_gone_and_some_are_broken(world):
-    material = gather(world.run)
-    gone, broken = (material.sample_ids.index(f"photo 0{number}.png") for number in (40, 41))
+    data = read_data(world.run)
+    gone, broken = (data.sample_ids.index(f"photo 0{number}.png") for number in (40, 41))
     (world.folder / "photo 040.png").unlink()
     (world.folder / "photo 041.png").write_bytes(b"torn")
-    source = find_source(material)
+    source = find_source(data)
     assert source.problem == f"1 of 60 images are no longer in {world.folder}."
     found = make_thumbnails(source, range(60))
     assert set(range(60)) - set(found.made) == {gone, broken}
@@ -77,11 +77,11 @@ def test_some_images_are_gone_and_some_are_broken(world):
 
 
 def test_another_folder_in_its_place(world):
-    material = gather(world.run)
+    data = read_data(world.run)
     world.folder.rename(world.root / "elsewhere")
     world.folder.mkdir()
     Image.new("RGB", (4, 4)).save(world.folder / "other.png")
-    source = find_source(material)
+    source = find_source(data)
     assert source.images is None or (source.rows < 0).all()
     assert "holds none of the images" in source.problem
 
@@ -97,7 +97,7 @@ def embedded(tmp_path):
         path = embed(tmp_path / "x.h5", chosen, seed=seed, overwrite=True)
         run = verbs.fit([path], method="kmeans", clusters=2, output=tmp_path / "run", overwrite=True)
         assert runs.is_run(run)
-        return gather(run)
+        return read_data(run)
 
     return embed_some
 
@@ -110,15 +110,15 @@ def test_a_subset_is_recognized(embedded):
 
 
 def test_images_that_have_changed_are_told(embedded, tmp_path):
-    material = embedded()
+    data = embedded()
     Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "photo 030.png")
-    assert "have changed since" in find_source(material).problem
-    material = embedded(20, 7)
-    os.utime(tmp_path / "photos" / material.sample_ids[0], ns=(1, 1))
-    assert "have changed since" in find_source(material).problem
+    assert "have changed since" in find_source(data).problem
+    data = embedded(20, 7)
+    os.utime(tmp_path / "photos" / data.sample_ids[0], ns=(1, 1))
+    assert "have changed since" in find_source(data).problem
 
 
-def test_images_are_looked_for_without_the_network(material, monkeypatch):
+def test_images_are_looked_for_without_the_network(data, monkeypatch):
     seen = []
 
     def open_it(source, split, **options):
@@ -126,7 +126,7 @@ def test_images_are_looked_for_without_the_network(material, monkeypatch):
         return open_source(source, split, **options)
 
     monkeypatch.setattr("headclust.images.datasets.find_again.open_source", open_it)
-    find_source(material)
+    find_source(data)
     assert seen == [("all", {"offline": True})]
 
 
@@ -166,8 +166,8 @@ def test_the_worst_page_stays_small():
 
 
 def test_a_source_that_goes_while_it_is_read(world):
-    material = gather(world.run)
-    source = find_source(material)
+    data = read_data(world.run)
+    source = find_source(data)
     world.folder.rename(world.root / "elsewhere")
     found = make_thumbnails(source, range(60))
     assert found.made == {}

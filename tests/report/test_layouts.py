@@ -38,10 +38,10 @@ def spread(places):
     return np.where(shares[0] > 0.5, 1 - shares, shares)
 
 
-def test_principal_components(material):
+def test_principal_components(data):
     rows = np.arange(60)[::-1].copy()
-    (layout,) = lay_out(material.model, material.spaces, rows, ["pca"])
-    theirs = PCA(2, svd_solver="full").fit_transform(seen(material.model, material.spaces, rows).numpy())
+    (layout,) = lay_out(data.model, data.spaces, rows, ["pca"])
+    theirs = PCA(2, svd_solver="full").fit_transform(seen(data.model, data.spaces, rows).numpy())
     assert np.abs(spread(layout.places.astype(float)) - spread(theirs)).max() < 0.01
     assert layout.places.min() > 0
     assert (layout.places < [WIDTH, HEIGHT]).all()
@@ -74,9 +74,9 @@ def test_umap_keeps_neighbors_together_and_repeats():
     assert (nearest == blobs.labels).mean() > 0.95
 
 
-def test_without_umap(material, monkeypatch):
+def test_without_umap(data, monkeypatch):
     monkeypatch.setattr("headclust.report.layouts.has_umap", lambda: False)
-    names = [layout.name for layout in lay_out(material.model, material.spaces, np.arange(60), ["pca", "umap"])]
+    names = [layout.name for layout in lay_out(data.model, data.spaces, np.arange(60), ["pca", "umap"])]
     assert names == ["PCA"]
 
 

@@ -3,7 +3,7 @@ from conftest import make_blobs
 
 from headclust.features import Features
 from headclust.graph.neighbors import cached_neighbors
-from headclust.report.near_duplicates import ALIKE, find_twins
+from headclust.report.near_duplicates import ALIKE, find_near_duplicates
 
 
 def rows():
@@ -17,7 +17,7 @@ def rows():
 
 def test_pairs_that_are_nearly_the_same():
     features = rows()
-    found = find_twins(Features.from_array(features), {})
+    found = find_near_duplicates(Features.from_array(features), {})
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     alike = np.triu(unit @ unit.T, 1)
     assert {(one, two) for one, two, _ in found.pairs} == set(map(tuple, np.argwhere(alike >= ALIKE)))
@@ -29,9 +29,9 @@ def test_pairs_that_are_nearly_the_same():
 
 def test_many_samples_are_searched_in_part():
     features = Features.from_array(np.concatenate([rows(), rows()]))
-    found = find_twins(features, {}, most=60)
+    found = find_near_duplicates(features, {}, most=60)
     assert found.n_searched == 60
-    assert found == find_twins(features, {}, most=60)
+    assert found == find_near_duplicates(features, {}, most=60)
     assert 0 < len(found.pairs) < 40
     array = features.all().numpy()
     for one, two, sure in found.pairs:
@@ -43,17 +43,17 @@ def test_a_kept_graph_serves_whatever_the_size(write, monkeypatch):
     from headclust import load_features
 
     features = load_features(write("twins.h5", rows()))
-    wanted = find_twins(features, {})
+    wanted = find_near_duplicates(features, {})
     cached_neighbors(features, 4)
 
     def never(*_):
         raise AssertionError("searched again")
 
     monkeypatch.setattr("headclust.report.near_duplicates.nearest_neighbors", never)
-    assert find_twins(features, {"n_neighbors": 4}, most=10) == wanted
+    assert find_near_duplicates(features, {"n_neighbors": 4}, most=10) == wanted
 
 
 def test_nothing_to_find():
-    assert find_twins(Features.from_array(make_blobs(1).features), {}).pairs == ()
-    assert find_twins(Features.from_array(np.eye(6)), {}).pairs == ()
-    assert find_twins(Features.from_array(np.zeros((6, 3))), {}).pairs == ()
+    assert find_near_duplicates(Features.from_array(make_blobs(1).features), {}).pairs == ()
+    assert find_near_duplicates(Features.from_array(np.eye(6)), {}).pairs == ()
+    assert find_near_duplicates(Features.from_array(np.zeros((6, 3))), {}).pairs == ()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headclust import __version__, verbs, write_features
-from headclust.report import gather, page
+from headclust.report import page, read_data
 from headclust.report.page import render
 from report.conftest import HOSTILE
 
@@ -47,7 +47,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def text(shared):
-    return render(gather(shared.run), umap=False)
+    return render(read_data(shared.run), umap=False)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_hostile_names_are_text(text, parsed):
     assert parsed.text["title"][0] == "photos \u2013 headclust report"
 
 
-def test_the_data_cannot_leave_its_script(text, material):
+def test_the_data_cannot_leave_its_script(text, data):
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert not set("<>&") & set(data)
     names = json.loads(data)["names"]
@@ -109,14 +109,14 @@ def test_each_image_is_embedded_once(text):
     assert len(ids) == len(set(ids))
 
 
-def test_points_are_in_the_order_of_the_data(text, material):
+def test_points_are_in_the_order_of_the_data(text, data):
     groups = re.findall(r'data-cluster="(\d)"><path d="([^"]*)"', text)
     names = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["names"]
     counts = [path.count("M") for _, path in groups]
     clusters = np.repeat([int(cluster) for cluster, _ in groups], counts)
     assert sum(counts) == 60
-    shown = [page.printable(name) for name in material.sample_ids]
-    assert [int(material.clusters[shown.index(name)]) for name in names] == clusters.tolist()
+    shown = [page.printable(name) for name in data.sample_ids]
+    assert [int(data.clusters[shown.index(name)]) for name in names] == clusters.tolist()
 
 
 def test_it_can_be_read_without_seeing_it(parsed):
@@ -143,7 +143,7 @@ def test_labels_change_nothing_but_the_scores(shared, text):
     with_labels = text
     assert 'id="labels"' in with_labels
     assert "Labels only score" in with_labels
-    object.__setattr__(bare := gather(shared.run), "spaces", (without_labels(gather(shared.run).spaces[0]),))
+    object.__setattr__(bare := read_data(shared.run), "spaces", (without_labels(read_data(shared.run).spaces[0]),))
     plain = render(bare, umap=False)
     assert 'id="labels"' not in plain
     chosen = [re.findall(r'<img id="(t\d+)"', text) for text in (with_labels, plain)]
@@ -156,23 +156,23 @@ def without_labels(space):
     return space
 
 
-def test_the_confusion_matrix(text, material):
+def test_the_confusion_matrix(text, data):
     rows = re.findall(r'<tr><th scope="row"><a href="#cluster-(\d)">\d</a></th>(.*?)</tr>', text)
     for cluster, cells in rows[:4]:
         counts = [int(count or 0) for count in re.findall(r"<td class=\"[^\"]*\">(\d*)</td>", cells)]
-        labels = material.labels[material.clusters == int(cluster)]
+        labels = data.labels[data.clusters == int(cluster)]
         assert counts == np.bincount(labels, minlength=4).tolist()
         assert cells.count(" own") == 1
     assert len(rows) == 4
-    assert f"{100 * material.metrics['accuracy']:.1f} %" in text
+    assert f"{100 * data.metrics['accuracy']:.1f} %" in text
 
 
-def test_a_large_confusion_matrix_is_a_drawing(material, monkeypatch):
+def test_a_large_confusion_matrix_is_a_drawing(data, monkeypatch):
     monkeypatch.setattr(page, "_CELLS", 9)
-    text = render(material, umap=False)
+    text = render(data, umap=False)
     drawn = re.search(r'<svg class="matrix".*?</svg>', text, re.DOTALL)[0]
     cells = {(int(x), int(y)) for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", drawn)}
-    assert len(cells) == len(set(zip(material.clusters.tolist(), material.labels.tolist(), strict=True)))
+    assert len(cells) == len(set(zip(data.clusters.tolist(), data.labels.tolist(), strict=True)))
 
 
 @pytest.mark.parametrize("gone", ["images", "features", "both"])
@@ -182,7 +182,7 @@ def test_what_is_gone_is_left_out_and_told(world, capsys, gone):
     if gone != "images":
         world.features.unlink()
     capsys.readouterr()
-    text = render(gather(world.run), umap=False)
+    text = render(read_data(world.run), umap=False)
     told = capsys.readouterr().err
     assert ("<img " in text) == (gone == "features")
     assert ('class="plane"' in text) == (gone == "images")
@@ -193,26 +193,26 @@ def test_what_is_gone_is_left_out_and_told(world, capsys, gone):
 
 
 @pytest.mark.parametrize(("searched", "among"), [(60, ""), (20, " among the 20 images that were looked at")])
-def test_near_duplicates_are_denied_only_of_what_was_searched(material, monkeypatch, searched, among):
-    monkeypatch.setattr(page, "find_twins", lambda *_: page.Twins((), searched))
+def test_near_duplicates_are_denied_only_of_what_was_searched(data, monkeypatch, searched, among):
+    monkeypatch.setattr(page, "find_near_duplicates", lambda *_: page.NearDuplicates((), searched))
     monkeypatch.setattr(page.overview, "warnings", lambda *_: [])
-    assert f"and the features hold no near-duplicates{among}.</p>" in render(material, umap=False)
+    assert f"and the features hold no near-duplicates{among}.</p>" in render(data, umap=False)
 
 
 def test_all_is_well_and_nothing_is_told(shared, capsys):
     capsys.readouterr()
-    render(gather(shared.run), umap=False)
+    render(read_data(shared.run), umap=False)
     assert capsys.readouterr().err == ""
 
 
 def test_the_same_again(shared, text):
     first = text
-    assert first == render(gather(shared.run), umap=False)
+    assert first == render(read_data(shared.run), umap=False)
     assert __version__ in first
 
 
 def test_without_labels_or_images(bare):
-    text = render(gather(bare.run), umap=False)
+    text = render(read_data(bare.run), umap=False)
     assert 'id="labels"' not in text
     assert "confusion" not in Page(text).text.get("h3", [])
 
@@ -222,7 +222,7 @@ def test_very_few_samples(tmp_path, n_samples):
     ids = [f"i{row}" for row in range(n_samples)]
     features = write_features(tmp_path / "x.h5", np.eye(n_samples, 4), sample_ids=ids, dataset="x", backbone="y")
     run = verbs.fit([features], method="kmeans", clusters=n_samples, output=tmp_path / "run")
-    text = render(gather(run))
+    text = render(read_data(run))
     Page(text)
     assert f"{n_samples} image{'s' if n_samples > 1 else ''} in" in text
 
@@ -238,7 +238,7 @@ def test_many_samples_make_a_small_page(tmp_path):
     few = write_features(tmp_path / "few.h5", features[:1_000], sample_ids=ids[:1_000], **described)
     run = verbs.fit([few], method="kmeans", clusters=200, heads=1, output=tmp_path / "run")
     path = write_features(tmp_path / "x.h5", features, sample_ids=ids, labels=labels, **described)
-    text = render(gather(run, [path]), umap=False)
+    text = render(read_data(run, [path]), umap=False)
     parsed = Page(text)
     assert len(parsed.all("article")) == 200
     assert 3_000 < sum(found["d"].count("M") for found in parsed.all("path") if "h0M" in found.get("d", "")) <= 12_000

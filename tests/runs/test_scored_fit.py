@@ -5,7 +5,7 @@ from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.methods import METHODS, PRESETS, FitResult, configure
 from headclust.model import Assignment, ClusterModel
-from headclust.runs.scored_fit import assign, check_neighbors, run_trial, with_clusters
+from headclust.runs.scored_fit import assign, check_neighbors, fit_and_score, with_clusters
 from headclust.scoring import metrics
 
 
@@ -20,7 +20,7 @@ def recipe():
 
 
 def test_a_trial_is_the_fit_and_its_scores(space, recipe, blobs):
-    trial = run_trial([space], "kmeans", recipe, 3, tests=[space])
+    trial = fit_and_score([space], "kmeans", recipe, 3, tests=[space])
     alone = METHODS["kmeans"]((space,), configure(recipe, {"n_clusters": 4}), 3)
     assert np.array_equal(trial.result.assignments, alone.assignments)
     assert trial.report["accuracy"] == metrics.accuracy(alone.assignments, blobs.labels)
@@ -30,7 +30,7 @@ def test_a_trial_is_the_fit_and_its_scores(space, recipe, blobs):
 
 
 def test_without_labels_there_are_no_scores(recipe, blobs):
-    trial = run_trial([Features.from_array(blobs.features)], "kmeans", configure(recipe, {"n_clusters": 3}), 0)
+    trial = fit_and_score([Features.from_array(blobs.features)], "kmeans", configure(recipe, {"n_clusters": 3}), 0)
     assert trial.report["n_clusters"] == 3
     assert trial.test is None
     assert not {"accuracy", "nmi", "ami", "ari", "eval"} & set(trial.report)
@@ -45,7 +45,7 @@ def test_a_method_never_sees_labels(space, recipe, monkeypatch):
 
     kmeans = METHODS["kmeans"]
     monkeypatch.setitem(METHODS, "kmeans", method)
-    run_trial([space], "kmeans", recipe, 0)
+    fit_and_score([space], "kmeans", recipe, 0)
     assert seen == [(None, ())]
 
 
@@ -68,7 +68,7 @@ def test_neighbors_asked_for_are_not_cut(space):
 
 def test_a_model_of_two_spaces_is_given_both(space, recipe):
     class Both:
-        speaking, n_clusters = (0,), 2
+        used_heads, n_clusters = (0,), 2
 
         def assign(self, *spaces):
             assert len(spaces) == 2

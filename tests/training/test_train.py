@@ -13,7 +13,7 @@ from headclust.seeding import torch_generator
 from headclust.training import train
 from headclust.training.sampling import Samples
 from headclust.training.stages import Stage
-from headclust.training.train import Leveling, train_stage
+from headclust.training.train import PerHeadEarlyStopping, train_stage
 
 HEAD = {"hidden_dim": 10, "bottleneck_dim": 6}
 SMALL = {"objective": "temi", "n_clusters": 4, "n_heads": 3, "head_settings": HEAD, "batch_size": 25}
@@ -261,7 +261,7 @@ def test_the_end_is_a_checkpoint_wherever_it_comes(data):
 def test_a_checkpoint_is_of_the_head_that_speaks(data):
     stage = Stage(**SMALL, **STEPS, length=20, warmup=0, lr=1e-2, checkpoint_every=5)
     for head in range(3):
-        trained = train_stage(stage, data, seed=0, speaking=head)
+        trained = train_stage(stage, data, seed=0, chosen=head)
         for name, tensor in trained.checkpoints[-1][1].state_dict().items():
             assert torch.equal(tensor, trained.heads.state_dict()[name][head : head + 1])
 
@@ -298,7 +298,7 @@ def heads_at(value):
 
 
 def test_a_head_that_has_leveled_off_gets_back_what_it_had():
-    leveling, heads = Leveling(2, n_heads=2), heads_at(0.0)
+    leveling, heads = PerHeadEarlyStopping(2, n_heads=2), heads_at(0.0)
     shares = [(0.5, 0.1), (0.5, 0.2), (0.5004, 0.3), (0.9, 0.3), (0.9, 0.3)]  # 0.0004 is no growth
     done = []
     for value, (one, other) in enumerate(shares):
@@ -314,6 +314,6 @@ def test_a_head_that_has_leveled_off_gets_back_what_it_had():
 
 
 def test_no_patience_goes_to_the_end():
-    leveling = Leveling(0, n_heads=2)
+    leveling = PerHeadEarlyStopping(0, n_heads=2)
     assert not any(leveling.all_done([0.0, 0.0], heads_at(0.0)) for _ in range(5))
-    assert not Leveling(1, n_heads=2).all_done(None, heads_at(0.0))
+    assert not PerHeadEarlyStopping(1, n_heads=2).all_done(None, heads_at(0.0))

@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from headclust import cli, load_features, verbs
 from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure
-from headclust.runs.scored_fit import run_trial
+from headclust.runs.scored_fit import fit_and_score
 
 SIZES = {"clusters_used", "largest_share", "entropy", "agreement", "seconds"}
 SCORES = {"accuracy", "nmi", "ami", "ari"}
@@ -55,7 +55,7 @@ def test_every_number_is_that_of_single_trials(hard_file, test_file):
     spaces, tests = [load_features(hard_file)], [load_features(test_file)]
     trials = {
         name: [
-            run_trial(spaces, name, configure(PRESETS[name]["ours"], {"n_clusters": 3}), seed, tests=tests)
+            fit_and_score(spaces, name, configure(PRESETS[name]["ours"], {"n_clusters": 3}), seed, tests=tests)
             for seed in (5, 6, 7)
         ]
         for name in ("temi", "kmeans")

@@ -328,9 +328,9 @@ def test_assign_scores_the_chosen_head(fit, blob_file, test_file):
     model, features = runs.read_run(fit(blob_file)).model, load_features(test_file)
     assigned = trials.assign(model, [features])
     heads = model.probs(features.all()).argmax(-1).numpy()
-    wanted = ensemble.summarize(heads, heads[model.speaking[0]], 4, seconds=0, labels=features.labels)
+    wanted = ensemble.summarize(heads, heads[model.used_heads[0]], 4, seconds=0, labels=features.labels)
     assert {**assigned.report, "seconds": 0} == wanted
-    assert np.array_equal(assigned.clusters, heads[model.speaking[0]])
+    assert np.array_equal(assigned.clusters, heads[model.used_heads[0]])
 
 
 def test_info_of_a_file_and_of_a_run(fit, blob_file):

@@ -13,7 +13,8 @@ from PIL import Image
 from headclust import backbones, load_features, runs, verbs
 from headclust.errors import BusyError, ConflictError, DataError, HeadclustError, SettingError
 from headclust.images.datasets import open_source
-from headclust.verbs import groups, steps
+from headclust.verbs.run import groups_folder as groups
+from headclust.verbs.run import steps
 from verbs.conftest import read_config, read_metrics, rows
 
 PAGE = '<!DOCTYPE html><meta name="generator" content="headclust report">'

@@ -116,12 +116,12 @@ def fit(
         history += [{"stage": "temi", **record} for record in trained.history]
         said, scores = look(trained.heads)
         history.append({"refined_neighbor_information": refined, "kept_neighbor_information": scores})
-    speaking = sorted(range(len(scores)), key=lambda head: -scores[head])
+    used = sorted(range(len(scores)), key=lambda head: -scores[head])
     if first.choose_by == "neighbors":
-        speaking = speaking[:1]
-    if len(speaking) > 1:
-        _rename_(trained.heads, ensemble.common_names(said[speaking], first.n_clusters, start=0), speaking)
-    model = ClusterModel(transforms, trained.heads, tuple(speaking), temperature)
+        used = used[:1]
+    if len(used) > 1:
+        _rename_(trained.heads, ensemble.common_names(said[used], first.n_clusters, start=0), used)
+    model = ClusterModel(transforms, trained.heads, tuple(used), temperature)
     return conclude(
         model, *(space.all().to(device) for space in spaces), losses=[-score for score in scores], history=history
     )
