@@ -8,7 +8,7 @@ from typing import Any
 
 from headclust.errors import HeadclustError
 from headclust.features import Features
-from headclust.methods import configure, find_preset, settings
+from headclust.methods import Recipe
 from headclust.report.data import ReportData
 from headclust.report.images import Source
 
@@ -77,7 +77,7 @@ def _fit(config: Mapping[str, Any]) -> list[str]:
     words = ["headclust", "fit", *paths, "--method", method]
     words += [] if preset == "ours" else ["--preset", preset]
     try:
-        _, recipe = find_preset(method, preset)
+        recipe = Recipe.of(method, preset)
     except HeadclustError:
         return [f"# this version knows no method {shell_word(method)} with preset {shell_word(preset)}"]
     changed = _changed(recipe, used)
@@ -89,12 +89,12 @@ def _fit(config: Mapping[str, Any]) -> list[str]:
     return [_line([*words, "--seed", str(config["seed"])])]
 
 
-def _changed(recipe: tuple[Any, ...], used: dict[str, Any]) -> dict[str, Any]:
+def _changed(recipe: Recipe, used: dict[str, Any]) -> dict[str, Any]:
     """The settings to name so that a preset becomes what was used."""
-    usual = {setting.name: setting.value for setting in settings(recipe)}
+    usual = recipe.values
     changed = {name: value for name, value in used.items() if name == "n_clusters" or usual.get(name) != value}
     try:
-        found = {setting.name: setting.value for setting in settings(configure(recipe, changed))}
+        found = recipe.changed(changed).values
     except HeadclustError:
         return used
     # With another head or optimizer, settings that are not named start from its own defaults.

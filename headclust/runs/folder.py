@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save
 from headclust.disk import is_temporary, sync_folder, write_errors, write_whole
 from headclust.errors import ConflictError, DataError, FileFormatError
 from headclust.model import ClusterModel
+from headclust.filenames import numbered
 from headclust.progress import printable
 from headclust.runs.assignments import write_assignments
 from headclust.runs.novelty import Seen
@@ -255,12 +256,8 @@ def _check_metrics(file: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def unique_path(path: Path) -> Path:
-    """`path`, or `path-2`, `path-3` ... whichever is free."""
-    candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
+    """`path`, or the first of `path-2`, `path-3` ... that is free."""
+    return next(candidate for candidate in numbered(path) if not candidate.exists())
 
 
 def _read_json(path: Path) -> dict[str, Any]:
