@@ -40,8 +40,8 @@ def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: Emb
     Raises:
         SettingError: A setting is not possible.
         DataError: An image cannot be read, features are not finite or overflow float16, an id appears twice.
-        ConflictError: A file or unfinished work with other settings is in the way, another process is writing it, or the
-            images' source has gone or changed meanwhile.
+        ConflictError: A file or unfinished work with other settings is in the way, another process is writing it, or
+            the images' source has gone or changed meanwhile.
         HeadclustError: The disk is full, the folder cannot be written, or no process can be started.
     """
     settings, path = settings or EmbedSettings(), Path(path)
@@ -56,9 +56,7 @@ def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: Emb
     return path
 
 
-def _embed_blocks(
-    images: ImageSet, backbone: Backbone, task: Task, staging: Staging, settings: EmbedSettings
-) -> None:
+def _embed_blocks(images: ImageSet, backbone: Backbone, task: Task, staging: Staging, settings: EmbedSettings) -> None:
     """Embed the rows that the staging lacks, one batch per block."""
     settings.check_unreadable(images.sample_ids, staging.bad)
     done, total, layout = staging.n_rows, len(images), task.layout

@@ -46,8 +46,8 @@ class Estimate:
         pixel_bytes: Memory for the pixels of the batches that are decoded ahead, and of one as floats.
         activation_bytes: Memory for activations: twice the input and output of the largest layer, seen on one image,
             times the batch. Convolutional networks and ViTs were found to take 0.6 to 1.2 times that on the CPU.
-        seconds: Measured on a few images, for at most ten seconds; wrong where the disk cache is warmer or colder, or the
-            images differ from those drawn. A lower bound if `n_slow` is not 0, or if `n_sampled` is.
+        seconds: Measured on a few images, for at most ten seconds; wrong where the disk cache is warmer or colder, or
+            the images differ from those drawn. A lower bound if `n_slow` is not 0, or if `n_sampled` is.
         reading_seconds: The part for reading, on all cores.
         model_seconds: The part for the model. On the CPU the two share the cores and add up; elsewhere the
             longer one counts.

@@ -1,4 +1,4 @@
-"""What embedding and its estimate share: the task that settings, images and a backbone make, and how pixels are laid out."""
+"""Parts that embedding and its estimate share: the task that settings, images and a backbone make; pixel layout."""
 
 from __future__ import annotations
 

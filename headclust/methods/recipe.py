@@ -73,8 +73,8 @@ class Recipe:
             features: The first feature space that is fitted.
 
         Raises:
-            SettingError: The number of clusters is not known or above the number of samples, or a number of neighbors that
-                was asked for is not below it.
+            SettingError: The number of clusters is not known or above the number of samples, or a number of neighbors
+                that was asked for is not below it.
         """
         n_samples, n_clusters = features.n_samples, self.n_clusters
         for name, value in self.values.items():

@@ -88,9 +88,7 @@ def _with_part(stage: Any, position: int, part: str, changes: Mapping[str, Any])
 
 def _changed(stage: Any, position: int, changes: Mapping[str, Any]) -> Any:
     prefix = _prefix(stage, position)
-    new = {
-        setting.name: changes.get(prefix + setting.name, setting.value) for setting in _settings_of(stage, position)
-    }
+    new = {setting.name: changes.get(prefix + setting.name, setting.value) for setting in _settings_of(stage, position)}
     if not isinstance(stage, Stage):
         return replace(stage, **new)
     for part in _own_parts(position):

@@ -26,8 +26,8 @@ from safetensors.torch import load_file, save
 
 from headclust.disk import is_temporary, sync_folder, write_errors, write_whole
 from headclust.errors import ConflictError, DataError, FileFormatError
-from headclust.model import ClusterModel
 from headclust.filenames import numbered
+from headclust.model import ClusterModel
 from headclust.progress import printable
 from headclust.runs.assignments import write_assignments
 from headclust.runs.novelty import Seen

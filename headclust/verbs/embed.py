@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from headclust.backbones import check_memory, load_backbone, untrained_backbone
@@ -44,8 +45,8 @@ def embed(
         image_size: Input size in pixels, instead of the model's own.
         settings: How to embed; the defaults of EmbedSettings when None.
         offline: Never download weights or data.
-        dry_run: Estimate what it takes, and write and download nothing (but `hf:` data that are not on the machine). The
-            model is built without its weights, which change neither time nor memory.
+        dry_run: Estimate what it takes, and write and download nothing (but `hf:` data that are not on the machine).
+            The model is built without its weights, which change neither time nor memory.
 
     Raises:
         HeadclustError: The source, the model, the images or the output cannot be used.
@@ -61,9 +62,9 @@ def embed(
     variant = _variant(settings, limit, weights, preset, image_size)
     path = output or features_path(images.dataset, images.split, f"{model}{variant}")
     if dry_run:
-        options = {"image_size": image_size, "preset": preset, "dataset": images.dataset}
-        check_memory(model, weight_bytes(untrained_backbone(model, device="meta", **options)))
-        return estimate(images, untrained_backbone(model, **options), path, settings)
+        untrained = partial(untrained_backbone, model, image_size=image_size, preset=preset, dataset=images.dataset)
+        check_memory(model, weight_bytes(untrained(device="meta")))
+        return estimate(images, untrained(), path, settings)
     backbone = load_backbone(
         model, weights=weights, image_size=image_size, offline=offline, preset=preset, dataset=images.dataset
     )

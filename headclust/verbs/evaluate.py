@@ -25,9 +25,7 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
         HeadclustError: The run or the features cannot be used.
     """
     if probes and not features:
-        raise SettingError(
-            "probes are trained on the run's features: name others to test them on with --features."
-        )
+        raise SettingError("probes are trained on the run's features: name others to test them on with --features.")
     fitted = runs.read_run(run)
     spaces = load_alike(fitted.config["features"], features) if features else []
     report = assign(fitted.model, spaces).report if spaces else dict(fitted.metrics)

@@ -55,8 +55,8 @@ def fit(
         clusters: Number of clusters.
         heads: Number of heads (restarts of k-means).
         changes: Other settings by name; text is read as the type of the setting.
-        config: The config.json of a run (or the run) to repeat: its method, settings, seed and, where `features` is empty,
-            feature files. `clusters`, `heads`, `changes` and `seed` override it.
+        config: The config.json of a run (or the run) to repeat: its method, settings, seed and, where `features` is
+            empty, feature files. `clusters`, `heads`, `changes` and `seed` override it.
         evaluate_on: Feature files of other samples to score on, one per space.
         seed: Seed of the fit, 0 when None.
         device: Where to compute; the best available when None.

@@ -104,9 +104,7 @@ def _check_output(path: Path | None) -> None:
         )
 
 
-def _sum_up(
-    sample_ids: Sequence[str], assigned: Assigned, scores: NDArray[np.float32] | None, n_fitted: int
-) -> None:
+def _sum_up(sample_ids: Sequence[str], assigned: Assigned, scores: NDArray[np.float32] | None, n_fitted: int) -> None:
     """Log how many images there are, how many are novel, and which is assigned with the least confidence."""
     row = int(np.argmin(assigned.confidence))
     least = f"least sure is {sample_ids[row]} ({assigned.confidence[row]:.2f} for cluster {assigned.clusters[row]})"

@@ -23,8 +23,8 @@ def groups_folder(images: ImageSet, output: Path | None) -> Path:
 
     Args:
         images: The images.
-        output: The folder; when None `NAME-groups` with the name of the data, or with -2, -3 ... where something else is
-            there.
+        output: The folder; when None `NAME-groups` with the name of the data, or with -2, -3 ... where something else
+            is there.
 
     Raises:
         ConflictError: `output` is in use for something else, or lies among the images.

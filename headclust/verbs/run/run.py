@@ -81,8 +81,8 @@ def run(
         model: A backbone's name. When None, the one used before in that folder, or the better of the packaged ones that
             is installed.
         weights: A file with the model's weights.
-        views: Augmented views to embed per image. When None, as many as before in that folder, or two, but none for more
-            than 20,000 images.
+        views: Augmented views to embed per image. When None, as many as before in that folder, or two, but none for
+            more than 20,000 images.
         method: A name in METHODS, or "default".
         seed: Seed of the fit.
         on_error: At an unreadable image "skip" it and list it, or "fail".

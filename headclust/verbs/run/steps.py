@@ -13,8 +13,8 @@ from typing import Any
 
 from headclust import runs
 from headclust.backbones import list_backbones, load_backbone
-from headclust.disk import write_errors, write_whole
 from headclust.choices import OnError
+from headclust.disk import write_errors, write_whole
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import BusyError, ConflictError, FileFormatError, HeadclustError
