@@ -73,7 +73,7 @@ def conclude(
     history: list[dict[str, Any]],
     checkpoints: Sequence[tuple[int, ClusterModel]] = (),
 ) -> FitResult:
-    """The result of a fit: predictions of `model` for the features it was fitted on, (n_samples, feature_dim) per space.
+    """The result of a fit: predictions of `model` for its features, (n_samples, feature_dim) per space.
 
     Raises:
         HeadclustError: A prediction is not finite, because the last step of training diverged.

@@ -290,7 +290,7 @@ def test_errors_cannot_move_the_cursor(run, tmp_path):
 
 def test_demo_prints_one_table(run, monkeypatch):
     metrics = {"accuracy": 0.5, "nmi": 0.25, "ami": 0.125, "ari": 0.0625, "seconds": 1.26}
-    monkeypatch.setattr("headclust.verbs.demo.run_demo", lambda folder: [("consensus", "train", metrics)])
+    monkeypatch.setattr("headclust.verbs.demo", lambda folder: [("consensus", "train", metrics)])
     code, out, err = run("demo", "-o", "here")
     assert (code, err) == (0, "")
     assert ["consensus", "train", "50.0", "25.0", "12.5", "6.2", "1.3"] in [line.split() for line in out.splitlines()]

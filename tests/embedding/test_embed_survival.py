@@ -40,7 +40,7 @@ from headclust.images.augment import AUGMENTATIONS
 
 @pytest.fixture
 def marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(AUGMENTATIONS, "marked", Marked())
+    monkeypatch.setitem(AUGMENTATIONS, "standard", Marked())
 
 
 # --- row i is sample_ids[i], whatever happens
@@ -82,7 +82,7 @@ ROWS = st.frozensets(st.integers(0, 99), max_size=6)
 FATES = st.builds(Fate, torn=ROWS, killed=ROWS, ended=ROWS, hung=st.frozensets(st.integers(0, 99), max_size=1))
 
 
-@pytest.mark.usefixtures("marked")
+@pytest.mark.usefixtures("standard")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=12)
 @given(
     n=st.integers(1, 100),
@@ -97,7 +97,7 @@ def test_rows_stay_with_their_samples_whatever_happens(
 ) -> None:
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
     images, wanted = FakeImages(n, before=fate.before), fate.reasons(n)
-    options = {"batch_size": batch_size, "n_views": n_views, "augmentation": "marked", "seed": seed}
+    options = {"batch_size": batch_size, "n_views": n_views, "augmentation": "standard", "seed": seed}
     options |= {"on_error": "skip", "timeout": 0.3}
     if len(wanted) == n:
         with pytest.raises(DataError, match=f"none of {n} images can be read"):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from gray import FakeBackbone, FakeImages, FakeModel, Interrupted, embed
 
+from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.embedding.estimate import Estimate, estimate
 from headclust.errors import DataError, SettingError
@@ -21,7 +22,9 @@ from headclust.features import staging_folder
 
 def _estimate(path: Path, images: FakeImages | None = None, backbone: Any = None, **options: Any) -> Estimate:
     options = {"batch_size": 8, "device": "cpu", **options}
-    return estimate(FakeImages() if images is None else images, backbone or FakeBackbone(), path, **options)
+    return estimate(
+        FakeImages() if images is None else images, backbone or FakeBackbone(), path, EmbedSettings(**options)
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"n_views": 2, "dtype": "float16"}])
@@ -29,7 +32,7 @@ def test_the_file_is_as_large_as_was_said_and_nothing_is_written(tmp_path: Path,
     path = tmp_path / "deep" / "folder" / "a.h5"
     said = _estimate(path, **options)
     assert list(tmp_path.iterdir()) == []
-    embed_images(FakeImages(), FakeBackbone(), path, batch_size=8, device="cpu", **options)
+    embed_images(FakeImages(), FakeBackbone(), path, EmbedSettings(batch_size=8, device="cpu", **options))
     assert said.n_images == 150
     assert abs(said.feature_bytes - path.stat().st_size) < 8192
     assert said.peak_bytes > said.feature_bytes + 150 * 9 * (2 if options else 4) * (3 if options else 1)

@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
 
 from headclust import EmbedImages, HeadClustering, HeadclustError, load_features, verbs
+from headclust.embedding import EmbedSettings
 
 MODEL = "efficientnet_lite0"
 SMALL = {"model": MODEL, "image_size": 64, "batch_size": 8, "device": "cpu", "offline": True}
@@ -42,7 +43,11 @@ def paths(tmp_path):
 def rows(paths, tmp_path):
     """What `headclust embed` makes of them."""
     file = verbs.embed(
-        MODEL, str(tmp_path / "photos"), image_size=64, batch_size=8, device="cpu", output=tmp_path / "photos.h5"
+        MODEL,
+        str(tmp_path / "photos"),
+        image_size=64,
+        output=tmp_path / "photos.h5",
+        settings=EmbedSettings(batch_size=8, device="cpu"),
     )
     return load_features(file).all().numpy()
 

@@ -9,21 +9,22 @@ from conftest import make_blobs, short
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
 from headclust.graph.neighbors import nearest_neighbors
-from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure, settings
+from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.consensus.pair_whitening import scatter, whiten_within
 from headclust.methods.consensus.partitions import Partitions, find_partitions, find_space
+from headclust.methods.settings import change_settings, list_settings
 from headclust.model import ClusterModel, ensemble, fit_transform
 from headclust.model.heads import LinearHeads
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import accuracy
 
 QUICK = {**short("consensus"), "temi.batch_size": 1024}
-AS_SHIPPED = {setting.name: setting.value for setting in settings(PRESETS["consensus"]["ours"])}
+AS_SHIPPED = {setting.name: setting.value for setting in list_settings(PRESETS["consensus"]["ours"])}
 del AS_SHIPPED["n_clusters"]
 
 
 def fit_features(features, n_clusters=4, *, seed=0, **changes):
-    recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": n_clusters, **QUICK, **changes})
+    recipe = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": n_clusters, **QUICK, **changes})
     return METHODS["consensus"]((features,), recipe, seed)
 
 
@@ -86,7 +87,7 @@ def test_what_samples_that_belong_together_differ_in_is_left_out(lit, views):
     scores = {whiten: accuracy(result.assignments, labels) for whiten, result in fits.items()}
     assert scores[True] > 0.9
     assert scores[True] > scores[False] + 0.05
-    (lloyd,) = configure(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
+    (lloyd,) = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
     baseline = METHODS["kmeans"]((features,), (lloyd,), 0)
     assert accuracy(baseline.assignments, labels) < 0.7
 
@@ -197,7 +198,7 @@ def test_the_number_of_threads_changes_next_to_nothing(hard):
 
 
 def test_labels_absent_or_shuffled_change_nothing(hard):
-    recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK})
+    recipe = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK})
     shuffled = np.random.default_rng(0).permutation(hard.labels)
     trials = [
         fit_and_score([Features.from_array(hard.features, labels=labels)], "consensus", recipe, 0)
@@ -278,7 +279,7 @@ def test_one_head_speaks_where_that_is_asked_for(hard):
 
 
 def test_what_training_does_not_use_is_no_setting():
-    names = {setting.name for setting in settings(PRESETS["consensus"]["ours"])}
+    names = {setting.name for setting in list_settings(PRESETS["consensus"]["ours"])}
     assert "temi.n_neighbors" in names
     assert not names & {"temi.neighbor_list", "temi.augment", "temi.checkpoint_every", "temi.head", "temi.n_heads"}
 
@@ -489,7 +490,7 @@ def test_fewer_vectors_than_the_fewest():
 
 
 def fit_several(*spaces, **changes):
-    recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK, **changes})
+    recipe = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK, **changes})
     return METHODS["consensus"](spaces, recipe, 0)
 
 
@@ -499,7 +500,7 @@ def test_several_spaces_say_together_what_none_says_alone(halves):
     result = fit_several(*spaces)
     assert accuracy(result.assignments, halves[0].labels) > 0.95
     # Each is whitened by its own pairs; heads take them side by side.
-    (first, _), rows = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK}), []
+    (first, _), rows = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK}), []
     for transform, space in zip(result.model.transforms, spaces, strict=True):
         wanted = find_space(space, first, slice(None), torch.device("cpu"))
         assert torch.equal(transform.matrix, wanted.matrix)

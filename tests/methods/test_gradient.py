@@ -96,7 +96,7 @@ def test_checkpoints_of_several_stages_are_all_of_the_head_that_speaks(space, bl
 
 def test_a_last_step_that_breaks_the_heads_is_told_in_one_line(space):
     # Once a run whose confidences were no numbers: losses are from before the step.
-    with pytest.raises(HeadclustError, match="the fitted heads say nothing finite of the features: lower lr"):
+    with pytest.raises(HeadclustError, match="the fitted heads predict values that are not finite: lower lr"):
         gradient.fit((space,), (first(length=1, warmup=0, lr=1e30),), 0)
 
 

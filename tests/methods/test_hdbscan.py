@@ -4,12 +4,13 @@ from conftest import make_blobs
 
 from headclust.errors import DataError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, **changes):
-    recipe = configure(PRESETS["hdbscan"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["hdbscan"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["hdbscan"]((Features.from_array(features),), recipe, 0)
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure, gradient
+from headclust.methods import METHODS, PRESETS, gradient
+from headclust.methods.settings import change_settings
 from headclust.model.heads import HEADS
 from headclust.scoring.metrics import accuracy
 from headclust.seeding import torch_generator
@@ -41,7 +42,7 @@ def viewed(features, n_views=2, labels=None, noise=0.3):
 @pytest.fixture
 def fit():
     def fit_imc_swav(features, *, preset="ours", seed=0, **changes):
-        recipe = configure(PRESETS["imc-swav"][preset], {**SMALL, "length": 8, "warmup": 2, **changes})
+        recipe = change_settings(PRESETS["imc-swav"][preset], {**SMALL, "length": 8, "warmup": 2, **changes})
         return METHODS["imc-swav"]((features,), recipe, seed)
 
     return fit_imc_swav
@@ -125,7 +126,7 @@ def test_equal_to_the_authors_loop_head_by_head(blobs):
     )
     samples = Samples((features,), views=(views,))
     changes = {**SMALL, "unit": "steps", "length": 20, "warmup": 4, "lr": 2e-3, "n_augmented": 2, "reduction": "sum"}
-    (stage,) = configure(PRESETS["imc-swav"]["authors"], {**changes, "freeze_prototypes": 0.2})
+    (stage,) = change_settings(PRESETS["imc-swav"]["authors"], {**changes, "freeze_prototypes": 0.2})
     rates = [2e-3 * share for share in (*np.linspace(0, 1, 4), 1, 1)]
     rates += [2e-3 * 0.4**passed for passed in (1,) * 6 + (2,) * 4 + (3,) * 4]
     losses, models = naive_training(stage, samples, 7, rates)
@@ -235,6 +236,6 @@ def test_fitting_leaves_nothing_to_learn_from_what_is_predicted(fit, blobs):
 
 
 def test_with_enough_views_it_is_any_gradient_method(blobs):
-    recipe = configure(PRESETS["imc-swav"]["ours"], {**SMALL, "length": 3, "n_augmented": 2})
+    recipe = change_settings(PRESETS["imc-swav"]["ours"], {**SMALL, "length": 3, "n_augmented": 2})
     one, other = (run((viewed(blobs.features),), recipe, 0) for run in (gradient.fit, METHODS["imc-swav"]))
     assert one.history == other.history

@@ -8,13 +8,14 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.model import ClusterModel
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters, *, seed=0, labels=None, **changes):
-    recipe = configure(PRESETS["kmeans"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["kmeans"]((Features.from_array(features, labels=labels),), recipe, seed)
 
 
@@ -23,7 +24,7 @@ def centroids_of(result):
 
 
 def test_several_spaces_stand_side_by_side(halves):
-    recipe = configure(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
+    recipe = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
     spaces = tuple(Features.from_array(one.features) for one in halves)
     result = METHODS["kmeans"](spaces, recipe, 0)
     assert accuracy(result.assignments, halves[0].labels) > 0.95

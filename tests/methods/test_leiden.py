@@ -6,12 +6,13 @@ from conftest import make_blobs
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure, leiden
+from headclust.methods import METHODS, PRESETS, leiden
+from headclust.methods.settings import change_settings
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, **changes):
-    recipe = configure(PRESETS["leiden"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["leiden"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["leiden"]((Features.from_array(features),), recipe, 0)
 
 

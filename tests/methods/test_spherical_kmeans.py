@@ -6,12 +6,13 @@ import torch
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, *, seed=0, **changes):
-    recipe = configure(PRESETS["spherical-kmeans"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["spherical-kmeans"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["spherical-kmeans"]((Features.from_array(features),), recipe, seed)
 
 

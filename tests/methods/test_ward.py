@@ -5,11 +5,12 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 
 
 def fit(features, n_clusters=4, **changes):
-    recipe = configure(PRESETS["ward"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["ward"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["ward"]((Features.from_array(features),), recipe, 0)
 
 

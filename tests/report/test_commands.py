@@ -6,7 +6,7 @@ import pytest
 
 from headclust import verbs
 from headclust.cli import cli
-from headclust.methods import METHODS, PRESETS, configure, find_preset, settings
+from headclust.methods import METHODS, PRESETS, Recipe
 from headclust.report import read_data
 from headclust.report.commands import repeat, shell_word
 from headclust.report.images import Source, find_source
@@ -46,28 +46,28 @@ def test_every_recipe_is_written_down(data, method, changes):
     preset = changes.get("preset", "ours")
     if preset not in PRESETS[method]:
         return
-    recipe = configure(find_preset(method, preset)[1], {"n_clusters": 7})
+    recipe = Recipe.of(method, preset).changed({"n_clusters": 7})
     if "set" in changes:
-        other = {one.name: _other(one.value) for one in settings(recipe) if _other(one.value) is not None}
-        recipe = configure(recipe, other)
+        other = {name: _other(value) for name, value in recipe.values.items() if _other(value) is not None}
+        recipe = recipe.changed(other)
     if "part" in changes:
-        if "optimizer" not in {one.name for one in settings(recipe)}:
+        if "optimizer" not in recipe.values:
             return
-        recipe = configure(recipe, {"optimizer": "sgd"})
+        recipe = recipe.changed({"optimizer": "sgd"})
     config = {
         **data.config,
         "method": method,
         "preset": preset,
         "seed": changes.get("seed", 0),
-        "settings": {one.name: one.value for one in settings(recipe)},
+        "settings": recipe.values,
     }
     object.__setattr__(data, "config", config)
     options = parsed(repeat(data, Source(None, None))[-1])[1]
     given = dict(change.split("=", 1) for change in options["changes"])
     given |= {"n_clusters": options["clusters"]}
     given |= {} if options["heads"] is None else {"n_heads": options["heads"]}
-    found = configure(find_preset(options["method"], options["preset"] or "ours")[1], given)
-    assert {one.name: one.value for one in settings(found)} == config["settings"]
+    again = Recipe.of(options["method"], options["preset"] or "ours").changed(given)
+    assert again.values == config["settings"]
     assert options["seed"] == config["seed"]
 
 

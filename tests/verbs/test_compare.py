@@ -11,7 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from headclust import cli, load_features, verbs
 from headclust.errors import DataError, HeadclustError, SettingError
-from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure
+from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.runs.scored_fit import fit_and_score
 
 SIZES = {"clusters_used", "largest_share", "entropy", "agreement", "seconds"}
@@ -20,8 +21,8 @@ SCORES = {"accuracy", "nmi", "ami", "ari"}
 
 @pytest.fixture(autouse=True)
 def quick_presets(quick, monkeypatch):
-    monkeypatch.setitem(PRESETS["temi"], "ours", configure(PRESETS["temi"]["ours"], quick))
-    monkeypatch.setitem(PRESETS["consensus"], "ours", configure(PRESETS["consensus"]["ours"], short("consensus")))
+    monkeypatch.setitem(PRESETS["temi"], "ours", change_settings(PRESETS["temi"]["ours"], quick))
+    monkeypatch.setitem(PRESETS["consensus"], "ours", change_settings(PRESETS["consensus"]["ours"], short("consensus")))
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_every_number_is_that_of_single_trials(hard_file, test_file):
     spaces, tests = [load_features(hard_file)], [load_features(test_file)]
     trials = {
         name: [
-            fit_and_score(spaces, name, configure(PRESETS[name]["ours"], {"n_clusters": 3}), seed, tests=tests)
+            fit_and_score(spaces, name, change_settings(PRESETS[name]["ours"], {"n_clusters": 3}), seed, tests=tests)
             for seed in (5, 6, 7)
         ]
         for name in ("temi", "kmeans")
@@ -165,10 +166,10 @@ def test_files_that_are_refused(unfitted, write, blobs, blob_file, nan_file):
 
 
 def test_several_files_for_methods_that_take_several(write, blobs, monkeypatch):
-    few = configure(PRESETS["turtle"]["ours"], {"length": 3, "n_heads": 2, "batch_size": 50})
+    few = change_settings(PRESETS["turtle"]["ours"], {"length": 3, "n_heads": 2, "batch_size": 50})
     monkeypatch.setitem(PRESETS["turtle"], "ours", few)
     files = [write(f"{name}.h5", blobs.features * factor, blobs.labels) for name, factor in (("a", 1), ("b", 2))]
-    quick = configure(PRESETS["consensus"]["ours"], {"n_heads": 2, "temi.length": 3})
+    quick = change_settings(PRESETS["consensus"]["ours"], {"n_heads": 2, "temi.length": 3})
     monkeypatch.setitem(PRESETS["consensus"], "ours", quick)
     compared = verbs.compare(files, methods=["turtle", "default", "kmeans"], evaluate_on=files)
     assert compared["features"] == [str(file) for file in files]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from headclust import load_features, verbs
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, SettingError
-from headclust.methods import METHODS, PRESETS, gradient, settings
+from headclust.methods import METHODS, PRESETS, gradient
+from headclust.methods.settings import list_settings
 from headclust.scoring import metrics
 from verbs.conftest import read_config, read_metrics, rows
 
@@ -65,7 +66,7 @@ def test_methods_never_see_labels(fit, blob_file, monkeypatch, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_config_repeats_its_run(fit, blob_file, here, method):
-    values = {setting.name: setting.value for setting in settings(PRESETS[method]["ours"])}
+    values = {setting.name: setting.value for setting in list_settings(PRESETS[method]["ours"])}
     heads = 4 if "n_heads" in values else None
     other = {
         "n_neighbors": "9",
@@ -133,7 +134,7 @@ def test_what_a_run_records(fit, blob_file, blobs):
         "preset": "ours",
         "seed": 3,
     }
-    assert set(config["settings"]) == {setting.name for setting in settings(PRESETS["temi"]["ours"])}
+    assert set(config["settings"]) == {setting.name for setting in list_settings(PRESETS["temi"]["ours"])}
     assert (config["settings"]["beta"], config["settings"]["n_clusters"]) == (0.7, 4)
     assert config["settings"]["length"] == 30
     assert config["features"][0]["sha256"] == load_features(blob_file).sha256

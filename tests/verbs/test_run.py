@@ -37,25 +37,25 @@ def small_backbone():
 def calls(monkeypatch, small_backbone):
     """What was really done, step by step; the report is a stub."""
     done = []
-    embed_images, fit = steps.embed_images, steps.fit
+    embed_images, fit_recipe = steps.embed_images, steps.fit_recipe
 
     def load(name, **_):
         return dataclasses.replace(small_backbone, name=name)
 
-    def embed(images, backbone, path, **options):
-        done.append(("embed", backbone.name, options["n_views"]))
-        return embed_images(images, backbone, path, **options)
+    def embed(images, backbone, path, settings):
+        done.append(("embed", backbone.name, settings.n_views))
+        return embed_images(images, backbone, path, settings)
 
-    def fitted(*arguments, **options):
-        done.append(("fit", options["method"]))
-        return fit(*arguments, **options)
+    def fitted(recipe, *arguments, **options):
+        done.append(("fit", recipe.method))
+        return fit_recipe(recipe, *arguments, **options)
 
     def report(run, *, output=None):
         done.append(("report", run.name))
         output.write_text(PAGE)
         return output
 
-    for name, stub in (("load_backbone", load), ("embed_images", embed), ("fit", fitted), ("report", report)):
+    for name, stub in (("load_backbone", load), ("embed_images", embed), ("fit_recipe", fitted), ("report", report)):
         monkeypatch.setattr(steps, name, stub)
     monkeypatch.setattr(steps, "PREFERRED", ("efficientnet_lite0",))
     return done
