@@ -14,10 +14,13 @@ from headclust.cli.options import DEVICE, PATH, json_option
 from headclust.cli.printing import print_metrics
 from headclust.errors import SettingError
 
+# CLC's authors published no code: docs/methods/clc.md.
+_METHODS = ", ".join(("default", *get_args(Method))).replace("clc", "clc (a reconstruction)")
+
 
 @click.command()
 @click.argument("features", nargs=-1, type=PATH)
-@click.option("--method", help=f"default, {', '.join(get_args(Method))}. [default: default]")
+@click.option("--method", help=f"{_METHODS}. [default: default]")
 @click.option("--preset", help="ours, or authors for the authors' own settings. [default: ours]")
 @click.option(
     "--clusters", type=click.IntRange(1), metavar="K", help="Number of clusters. [default: the labeled classes]"

@@ -184,7 +184,7 @@ def _as_numpy(X: Any) -> Any:
     if not isinstance(X, torch.Tensor):
         return X
     if X.layout is not torch.strided:
-        raise InputError("X is a sparse tensor: wanted a dense one, X.to_dense().")
+        raise InputError("X is a sparse tensor: expected a dense one, X.to_dense().")
     X = X.detach().cpu()
     return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
 

@@ -175,11 +175,11 @@ def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
     """
     if isinstance(X, str | bytes | os.PathLike | Image.Image | Mapping) or not isinstance(X, Iterable):
         wanted = "a list of paths or images, for example sorted(Path(FOLDER).glob('*.jpg'))"
-        raise DataError(f"X is a {type(X).__name__}: wanted {wanted}.")
+        raise DataError(f"X is a {type(X).__name__}: expected {wanted}.")
     column = getattr(X, "shape", ())[1:] == (1,)  # a column, as transformers of columns hand it over
     items = list(np.asarray(X)[:, 0] if column else X)
     if not items:
-        raise DataError("X holds no images: wanted at least one path or image.")
+        raise DataError("X holds no images: expected at least one path or image.")
     images = {row: _image(row, item) for row, item in enumerate(items) if not isinstance(item, str | os.PathLike)}
     names = [f"X[{row}]" if row in images else os.fsdecode(item) for row, item in enumerate(items)]
 
@@ -200,5 +200,5 @@ def _image(row: int, item: Any) -> Image.Image:
     pixels = np.asarray(item)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (3,)):
         found = f"{type(item).__name__}" if pixels.ndim == 0 else f"{pixels.dtype} of shape {pixels.shape}"
-        raise DataError(f"X[{row}] is {found}: wanted a path, a PIL image, or uint8 of shape (height, width[, 3]).")
+        raise DataError(f"X[{row}] is {found}: expected a path, a PIL image, or uint8 of shape (height, width[, 3]).")
     return Image.fromarray(pixels)

@@ -181,7 +181,7 @@ def read_run(path: Path) -> Run:
     name, path = printable(str(path)), find_run(path)
     if not is_run(path):
         found = "not a run folder" if path.exists() else "no such folder"
-        raise DataError(f"{name}: {found}: wanted one that headclust fit made.")
+        raise DataError(f"{name}: {found}: expected one that headclust fit made.")
     config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
     _check_config(path / "config.json", config)
     _check_metrics(path / "metrics.json", metrics)
@@ -223,7 +223,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     file = find_run(path) / "config.json" if path.is_dir() else path
     if not file.is_file():
-        raise DataError(f"{printable(str(file))}: no such file: wanted a run's config.json.")
+        raise DataError(f"{printable(str(file))}: no such file: expected a run's config.json.")
     config = _read_json(file)
     if config.get("format") != FORMAT:
         raise DataError(f"{printable(str(file))} is not a run's config.json: its format is {config.get('format')!r}.")
@@ -235,7 +235,7 @@ def _check_config(file: Path, config: Mapping[str, Any]) -> None:
     name = printable(str(file))
     if config.get("format_version") != FORMAT_VERSION:
         found = config.get("format_version")
-        raise FileFormatError(f"{name}: its format version is {found!r}, wanted {FORMAT_VERSION}: fit again.")
+        raise FileFormatError(f"{name}: its format version is {found!r}, expected {FORMAT_VERSION}: fit again.")
     for key, kind in _CONFIG.items():
         if type(config.get(key)) is not kind or config[key] == []:
             raise FileFormatError(f"{name}: its {key} is {config.get(key)!r}: restore it from a copy, or fit again.")

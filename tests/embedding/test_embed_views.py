@@ -30,7 +30,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(AUGMENTATIONS, "standard", Marked())
 
 
-@pytest.mark.usefixtures("standard")
+@pytest.mark.usefixtures("marked")
 def test_every_view_is_its_samples_and_plain_features_are_as_without(tmp_path: Path) -> None:
     plain = load_features(embed(tmp_path / "plain.h5"))
     backbone, options = FakeBackbone(), {"n_views": 3, "augmentation": "standard", "seed": 4}
@@ -79,7 +79,7 @@ class Infinite(FakeModel):
         return features
 
 
-@pytest.mark.usefixtures("standard")
+@pytest.mark.usefixtures("marked")
 def test_a_view_that_is_not_finite_names_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"n_views": 1, "augmentation": "standard"}
     with pytest.raises(DataError, match=r"^9\.png: the features of its view 0 hold NaN or infinity: .*weights\.$"):
@@ -98,7 +98,7 @@ class Large(FakeModel):
         return features
 
 
-@pytest.mark.usefixtures("standard")
+@pytest.mark.usefixtures("marked")
 def test_a_view_that_overflows_float16_is_named(tmp_path: Path) -> None:
     options = {"n_views": 2, "augmentation": "standard", "seed": 1}
     with pytest.raises(DataError, match=r"^0\.png: a feature of \S+ in its view 0 does not fit float16 .*float32\.$"):

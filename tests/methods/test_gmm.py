@@ -45,5 +45,5 @@ def test_a_covariance_that_collapses_is_one_line(blobs):
 
 
 def test_an_unknown_covariance():
-    with pytest.raises(SettingError, match="covariance is 'round': wanted one of full, tied, diag, spherical"):
+    with pytest.raises(SettingError, match="covariance is 'round': expected one of full, tied, diag, spherical"):
         change_settings(PRESETS["gmm"]["ours"], {"covariance": "round"})

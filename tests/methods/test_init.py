@@ -19,7 +19,7 @@ def test_every_method_has_our_preset():
 
 @pytest.mark.parametrize(("method", "preset"), PAIRS)
 def test_settings_are_what_the_stages_use_and_their_parts_arguments(method, preset):
-    recipe, wanted = PRESETS[method][preset], {}
+    recipe, expected = PRESETS[method][preset], {}
     for place, stage in enumerate(recipe):
         own = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
         prefix = f"{stage.objective.replace('-', '_')}." if place else ""
@@ -32,8 +32,8 @@ def test_settings_are_what_the_stages_use_and_their_parts_arguments(method, pres
                     own |= {p.name: p.default for p in parameters if p.default is not p.empty} | changed
                 own.pop("seed", None)
             own = {name: value for name, value in own.items() if name not in hidden}
-        wanted |= {prefix + name: value for name, value in own.items()}
-    assert {setting.name: setting.value for setting in list_settings(recipe)} == wanted
+        expected |= {prefix + name: value for name, value in own.items()}
+    assert {setting.name: setting.value for setting in list_settings(recipe)} == expected
 
 
 @pytest.mark.parametrize(("method", "preset"), PAIRS)
@@ -132,19 +132,19 @@ def test_another_head_or_optimizer_brings_its_own_settings():
 @pytest.mark.parametrize("part", ["head", "optimizer"])
 def test_a_part_that_is_no_text_is_refused(part, value):
     # Once a TypeError, from a config.json that someone had edited.
-    with pytest.raises(SettingError, match=f"{part} is .*: wanted a name"):
+    with pytest.raises(SettingError, match=f"{part} is .*: expected a name"):
         change_settings(PRESETS["temi"]["ours"], {part: value})
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
 def test_truths_are_read_as_such(text, value):
     assert change_settings(PRESETS["temi"]["ours"], {"augment": text})[0].augment is value
-    with pytest.raises(SettingError, match="augment is 'maybe': wanted true or false"):
+    with pytest.raises(SettingError, match="augment is 'maybe': expected true or false"):
         change_settings(PRESETS["temi"]["ours"], {"augment": "maybe"})
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "wanted"),
+    ("name", "value", "expected"),
     [
         ("lr", "1", 1.0),
         ("lr", 1, 1.0),
@@ -153,26 +153,26 @@ def test_truths_are_read_as_such(text, value):
         ("transform", "none", "none"),
     ],
 )
-def test_text_is_read_as_the_settings_type(name, value, wanted):
+def test_text_is_read_as_the_settings_type(name, value, expected):
     (stage,) = change_settings(PRESETS["temi"]["ours"], {name: value})
-    assert getattr(stage, name) == wanted
-    assert type(getattr(stage, name)) is type(wanted)
+    assert getattr(stage, name) == expected
+    assert type(getattr(stage, name)) is type(expected)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("length", "2.5", "length is '2.5': wanted a whole number, for example "),
-        ("length", 2.5, "length is 2.5: wanted a whole number"),
-        ("length", True, "length is True: wanted a whole number"),
-        ("length", "", "length is '': wanted a whole number"),
-        ("lr", "fast", "lr is 'fast': wanted a number, for example 0.003"),
-        ("lr", None, "lr is None: wanted a number"),
-        ("transform", 3, "transform is 3: wanted a name"),
-        ("beta", "x", "beta is 'x': wanted a number, for example 0.6"),
-        ("beta", "1.5", "beta is 1.5: wanted 0.5 to 1"),
-        ("length", "-1", "length is -1: wanted 0 or more"),
-        ("transform", "whiten", "transform is 'whiten': wanted one of none, l2, standardize, pca"),
+        ("length", "2.5", "length is '2.5': expected a whole number, for example "),
+        ("length", 2.5, "length is 2.5: expected a whole number"),
+        ("length", True, "length is True: expected a whole number"),
+        ("length", "", "length is '': expected a whole number"),
+        ("lr", "fast", "lr is 'fast': expected a number, for example 0.003"),
+        ("lr", None, "lr is None: expected a number"),
+        ("transform", 3, "transform is 3: expected a name"),
+        ("beta", "x", "beta is 'x': expected a number, for example 0.6"),
+        ("beta", "1.5", "beta is 1.5: expected 0.5 to 1"),
+        ("length", "-1", "length is -1: expected 0 or more"),
+        ("transform", "whiten", "transform is 'whiten': expected one of none, l2, standardize, pca"),
         ("objective", "scan", "unknown setting 'objective'"),
         ("head", "tail", "unknown head 'tail'"),
     ],

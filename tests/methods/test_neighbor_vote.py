@@ -111,5 +111,5 @@ def test_numbers_out_of_range_are_refused_by_name(method):
     for field in dataclasses.fields(stage):
         if field.name == "covariance":
             continue
-        with pytest.raises(SettingError, match=rf"^{field.name} is -1: wanted "):
+        with pytest.raises(SettingError, match=rf"^{field.name} is -1: expected "):
             dataclasses.replace(stage, **{field.name: -1})

@@ -52,7 +52,7 @@ def with_views(write, blobs):
 def test_the_authors_preset_is_their_configuration_of_imagenets_subsets():
     # scan_imagenet_50.yml and selflabel_imagenet_50.yml; rows of unit length are ours, see docs/methods/scan.md.
     first, second = (asdict(stage) for stage in change_settings(PRESETS["scan"]["authors"], {}))
-    wanted = {
+    expected = {
         "head": "linear",
         "n_heads": 10,
         "transform": "l2",
@@ -76,7 +76,7 @@ def test_the_authors_preset_is_their_configuration_of_imagenets_subsets():
         "patience": 0,
     }
     labelling = {"objective_settings": {"threshold": 0.99, "balance": False}, "length": 25, "lr": 3e-5}
-    assert {name: first[name] for name in (*wanted, *both)} == {**wanted, **both}
+    assert {name: first[name] for name in (*expected, *both)} == {**expected, **both}
     assert {name: second[name] for name in (*labelling, *both)} == {**labelling, **both}
 
 

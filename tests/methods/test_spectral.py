@@ -194,7 +194,7 @@ def test_presets():
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(name, value):
-    with pytest.raises(SettingError, match=rf"^{name} is .*: wanted "):
+    with pytest.raises(SettingError, match=rf"^{name} is .*: expected "):
         dataclasses.replace(PRESETS["spectral"]["ours"][0], **{name: value})
 
 

@@ -66,5 +66,5 @@ def test_blobs_are_found(blobs):
 
 @pytest.mark.parametrize(("name", "value"), [("n_heads", 0), ("max_iter", 0), ("tolerance", np.nan)])
 def test_settings_out_of_range_are_refused_by_name(name, value):
-    with pytest.raises(SettingError, match=rf"^{name} is .*: wanted "):
+    with pytest.raises(SettingError, match=rf"^{name} is .*: expected "):
         dataclasses.replace(PRESETS["spherical-kmeans"]["ours"][0], **{name: value})

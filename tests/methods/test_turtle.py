@@ -78,11 +78,11 @@ def test_the_score_is_scikit_learns_cross_validation(n_clusters):
     generator = np.random.default_rng(0)
     spaces = [generator.normal(size=(80, dim)).astype(np.float32) for dim in (6, 3)]
     clusters = np.stack([x[:, :n_clusters].argmax(1) for x in (spaces[0], np.roll(spaces[0], 1, axis=0))])
-    wanted = [
+    expected = [
         np.mean([cross_val_score(LogisticRegression(max_iter=1000), x, row, cv=KFold(10)).mean() for x in spaces])
         for row in clusters
     ]
-    np.testing.assert_allclose(generalization(spaces, clusters), wanted, atol=0.01)
+    np.testing.assert_allclose(generalization(spaces, clusters), expected, atol=0.01)
 
 
 def test_the_score_of_a_single_cluster_and_of_a_rare_one():
@@ -162,7 +162,7 @@ def test_settings_are_those_it_uses():
     assert {"gamma", "inner_steps", "inner_lr", "warm_start", "choose_by", "score_samples", "n_heads"} <= names
     assert not {"n_neighbors", "teacher_momentum", "augment", "patience"} & names
     authors = {setting.name: setting.value for setting in list_settings(PRESETS["turtle"]["authors"])}
-    wanted = {
+    expected = {
         "gamma": 10.0,
         "inner_steps": 10,
         "inner_lr": 1e-3,
@@ -179,4 +179,4 @@ def test_settings_are_those_it_uses():
         "weight_decay": 0.0,
         "beta1": 0.9,
     }
-    assert {name: authors[name] for name in wanted} == wanted
+    assert {name: authors[name] for name in expected} == expected

@@ -16,9 +16,9 @@ def fit(features, n_clusters=4, **changes):
 
 @pytest.mark.parametrize("n_clusters", [2, 9])
 def test_with_all_samples_as_neighbors_it_is_wards_method(blobs, n_clusters):
-    wanted = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(normalize(blobs.features))
+    expected = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(normalize(blobs.features))
     found = fit(blobs.features, n_clusters, n_neighbors=119)
-    assert adjusted_rand_score(wanted, found.assignments) == pytest.approx(1, abs=0.05)
+    assert adjusted_rand_score(expected, found.assignments) == pytest.approx(1, abs=0.05)
 
 
 def test_more_parts_than_clusters_are_joined_at_their_nearest():

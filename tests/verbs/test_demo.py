@@ -58,15 +58,15 @@ def test_the_story_can_be_told_again(tmp_path, small):
 
 
 def test_features_of_another_version_are_made_anew(tmp_path, small, monkeypatch, capsys):
-    embed, overwritten = verbs.embed, []
+    embed, overwritten = demo.embed, []
 
-    def embed_if_told(*arguments, overwrite=False, **options):
-        overwritten.append(overwrite)
-        if not overwrite:
+    def embed_if_overwritten(*arguments, settings=None, **options):
+        overwritten.append(settings is not None and settings.overwrite)
+        if not overwritten[-1]:
             raise ConflictError("it was made with another version.")
         return embed(*arguments, **options)
 
-    monkeypatch.setattr(verbs, "embed", embed_if_told)
+    monkeypatch.setattr(demo, "embed", embed_if_overwritten)
     assert len(verbs.demo(tmp_path)) == 4
     assert overwritten == [False, True, False, True]
     assert "made with another version. Made anew for the demo." in capsys.readouterr().err

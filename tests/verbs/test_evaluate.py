@@ -11,9 +11,9 @@ from verbs.conftest import read_metrics
 
 def test_probes_find_features_that_moved_with_the_run(fit, write, blobs, test_file, here):
     run = fit(write("groups/x.h5", blobs.features, blobs.labels), output="groups/run")
-    wanted = verbs.evaluate(run, features=[test_file], probes=True)["probes"]
+    expected = verbs.evaluate(run, features=[test_file], probes=True)["probes"]
     (here / "groups").rename(here / "moved")
-    assert verbs.evaluate(here / "moved/run", features=[test_file], probes=True)["probes"] == wanted
+    assert verbs.evaluate(here / "moved/run", features=[test_file], probes=True)["probes"] == expected
 
 
 def test_evaluate_as_fitted(fit, blob_file, test_file):
@@ -47,6 +47,6 @@ def test_assign_scores_the_chosen_head(fit, blob_file, test_file):
     model, features = runs.read_run(fit(blob_file)).model, load_features(test_file)
     assigned = trials.assign(model, [features])
     heads = model.probs(features.all()).argmax(-1).numpy()
-    wanted = ensemble.summarize(heads, heads[model.used_heads[0]], 4, seconds=0, labels=features.labels)
-    assert {**assigned.report, "seconds": 0} == wanted
+    expected = ensemble.summarize(heads, heads[model.used_heads[0]], 4, seconds=0, labels=features.labels)
+    assert {**assigned.report, "seconds": 0} == expected
     assert np.array_equal(assigned.clusters, heads[model.used_heads[0]])

@@ -46,10 +46,10 @@ def test_several_spaces(fit, write, blobs, capsys, method):
     pair = [write("c.h5", blobs.features), write("d.h5", strange, backbone="other")]
     novelty = np.array([float(row["novelty"]) for row in rows(verbs.predict(run, features=pair))])
     assert novelty[:40].mean() > 0.7 > 0.4 > novelty[40:].mean()
-    with pytest.raises(DataError, match="hold different samples: wanted the same"):
+    with pytest.raises(DataError, match="hold different samples: expected the same"):
         verbs.predict(run, features=[pair[0], write("e.h5", second[:50], backbone="other")])
     other = write("f.h5", second, backbone="other", sample_ids=list(map(str, range(120))))
-    with pytest.raises(DataError, match="hold different samples: wanted the same"):
+    with pytest.raises(DataError, match="hold different samples: expected the same"):
         verbs.evaluate(run, features=[pair[0], other])
 
 

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,7 @@ def test_several_spaces(fit, write, blobs, method):
 def test_nothing_is_begun_over_what_is_not_ours(fit, blob_file, here, monkeypatch):
     run = fit(blob_file, method="kmeans")
     (here / "mine.html").write_text("mine")
-    monkeypatch.setattr("headclust.verbs.report.render", None)
+    monkeypatch.setattr(sys.modules["headclust.verbs.report"], "render", None)
     with pytest.raises(ConflictError, match=r"mine\.html exists and is no report of ours"):
         verbs.report(run, output=here / "mine.html")
     assert (here / "mine.html").read_text() == "mine"
