@@ -1,4 +1,4 @@
-"""A Gaussian mixture: each cluster has its own extent in every direction, where k-means gives all the same.
+"""A Gaussian mixture: clusters with covariances of their own, where k-means gives all the same.
 
 Dempster, Laird and Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", JRSS B 1977
 (https://doi.org/10.1111/j.2517-6161.1977.tb01600.x). Done by scikit-learn.
@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from headclust.errors import SettingError, one_line
+from headclust.errors import FINITE, SettingError, check_choices, check_ranges, one_line
 from headclust.features import Features
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
@@ -33,12 +33,12 @@ class Mixture:
     """The one stage of a Gaussian mixture's recipe. Every field is a setting.
 
     Args:
-        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
-        n_heads: Restarts; the one with the highest likelihood speaks.
+        n_clusters: Number of clusters; 0 stands for the number of labeled classes.
+        n_heads: Restarts; the one with the highest likelihood is used.
         n_components: Principal components of the unit features that are clustered, and kept for votes on new samples.
-        covariance: What a cluster's covariance may be: full, tied (full, the same for all), diag or spherical.
-        ridge: Added to every variance, in units of the components' mean variance.
-        max_iter: Iterations at most a restart.
+        covariance: Kind of the clusters' covariances: full, tied (full, one for all), diag or spherical.
+        ridge: Added to each variance, in units of the components' mean variance.
+        max_iter: Largest number of iterations per restart.
         tolerance: Gain in mean log-likelihood below which a restart stops.
 
     Raises:
@@ -54,25 +54,22 @@ class Mixture:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.covariance not in _COVARIANCES:
-            raise SettingError(f"covariance is {self.covariance!r}: expected one of {', '.join(_COVARIANCES)}.")
-        ranges = {"n_clusters": 0, "n_heads": 1, "n_components": 1, "ridge": 0, "max_iter": 1, "tolerance": 0}
-        for name, least in ranges.items():
-            if not least <= getattr(self, name) < np.inf:
-                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
+        check_choices(self, {"covariance": _COVARIANCES})
+        least = {"n_clusters": 0, "n_heads": 1, "n_components": 1, "ridge": 0, "max_iter": 1, "tolerance": 0}
+        check_ranges(self, {name: (low, FINITE) for name, low in least.items()})
 
 
 PRESETS: dict[str, tuple[Mixture, ...]] = {"ours": (Mixture(),)}
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Mixture, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Mixture, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """A Gaussian mixture on principal components, from k-means++ starts. New samples go by neighbors.
+    """A Gaussian mixture on principal components, from k-means starts. Neighbors vote on new samples.
 
     Args:
-        spaces: The feature space; exactly one.
-        recipe: One stage, its n_clusters resolved.
+        spaces: Exactly one feature space.
+        stages: One stage, its n_clusters resolved.
         seed: The fit's seed; restart r draws from its own stream.
         device: Where to search for neighbors; the CPU by default.
 
@@ -80,8 +77,8 @@ def fit(
         SettingError: More than one space, a number of clusters that is not possible, or a covariance that collapses.
         DataError: A single sample.
     """
-    check_fit(spaces, recipe, at_least=2)
-    (space,), (stage,) = spaces, recipe
+    check_fit(spaces, stages, at_least=2)
+    (space,), (stage,) = spaces, stages
     features = space.all()
     points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()
     assignments, losses = [], []
@@ -91,7 +88,7 @@ def fit(
                 stage.n_clusters,
                 covariance_type=stage.covariance,
                 tol=stage.tolerance,
-                reg_covar=stage.ridge,  # the transform makes the mean variance one
+                reg_covar=stage.ridge,  # pca scales the components to a mean variance of 1
                 max_iter=stage.max_iter,
                 random_state=stream_seed(seed, RESTART_STREAM, restart) % 2**31,
             )
@@ -114,7 +111,7 @@ def fit(
 
 def _fit_predict(mixture: GaussianMixture, points: NDArray[np.float64]) -> NDArray[np.int64]:
     try:
-        # One thread: the sums of its k-means start depend on which thread finishes first.
+        # One thread: the sums of its k-means start depend on the order in which threads finish.
         with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):
             warnings.simplefilter("ignore", ConvergenceWarning)  # max_iter is a setting, and samples may be copies
             return np.asarray(mixture.fit_predict(points), dtype=np.int64)

@@ -19,7 +19,7 @@ from headclust.training.train import Trained, train_stage
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
     """Trains the heads of a recipe, stage after stage. The head with the lowest loss of the first stage speaks.
 
@@ -28,7 +28,7 @@ def fit(
 
     Args:
         spaces: Feature spaces of the same samples: one, or several where the heads take them.
-        recipe: Stages, the first one's n_clusters resolved.
+        stages: Stages of a recipe, n_clusters of the first resolved.
         seed: The fit's seed.
         device: Where to compute; the CPU by default.
 
@@ -36,11 +36,11 @@ def fit(
         SettingError: Too many spaces, or a number of clusters that is not possible.
         DataError: A single sample, which has no neighbors.
     """
-    first, *later = recipe
+    first, *later = stages
     if first.length == 0:
         raise SettingError("length is 0: expected more than 0. Only a later stage can be left out.")
-    recipe = (first, *(stage for stage in later if stage.length))
-    check_fit(spaces, recipe, at_least=2)
+    stages = (first, *(stage for stage in later if stage.length))
+    check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
     plain = tuple(space.all().to(device) for space in spaces)
     transforms = tuple(fit_transform(x, first.transform, n_components=first.n_components) for x in plain)
@@ -50,13 +50,13 @@ def fit(
     history: list[dict[str, Any]] = []
     kept: list[tuple[int, Any]] = []
     steps = 0
-    for position, stage in enumerate(recipe):
+    for position, stage in enumerate(stages):
         samples = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
         start = None if trained is None else trained.heads
         chosen = ensemble.choose(losses) if losses else None
         trained = train_stage(stage, samples, seed=seed, start=start, position=position, chosen=chosen)
         losses = losses or trained.losses
-        named = {} if len(recipe) == 1 else {"stage": stage.objective}
+        named = {} if len(stages) == 1 else {"stage": stage.objective}
         history += [{**named, **record} for record in trained.history]
         kept += [(steps + step, heads) for step, heads in trained.checkpoints]
         steps += trained.history[-1]["step"]

@@ -1,4 +1,4 @@
-"""HDBSCAN: dense regions are clusters, as many as there are; what lies between them is noise.
+"""HDBSCAN: dense regions are clusters; samples between them are noise. The number of clusters is found.
 
 Paper: Campello, Moulavi and Sander, "Density-Based Clustering Based on Hierarchical Density Estimates", PAKDD 2013
 (https://doi.org/10.1007/978-3-642-37456-2_14). Done by scikit-learn.
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.cluster import HDBSCAN
 
-from headclust.errors import DataError, SettingError
+from headclust.errors import FINITE, DataError, check_ranges
 from headclust.features import Features
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
@@ -27,9 +27,9 @@ class Density:
     """The one stage of an HDBSCAN recipe. Every field is a setting.
 
     Args:
-        n_clusters: Clusters kept at most, the largest ones; 0 stands for the number of labelled classes.
-        smallest: Samples that a cluster must have, as a share of an even cluster's.
-        n_neighbors: Neighbors whose distance says how dense it is around a sample.
+        n_clusters: Largest number of clusters, of which the largest are kept; 0 stands for the number of labeled classes.
+        smallest: Smallest size of a cluster, as a share of an even cluster.
+        n_neighbors: Neighbors whose distance measures the density around a sample.
         n_components: Principal components of the unit features that are clustered, and kept for the votes.
 
     Raises:
@@ -42,25 +42,24 @@ class Density:
     n_components: int = 32
 
     def __post_init__(self) -> None:
-        for name, least in (("n_clusters", 0), ("smallest", 0), ("n_neighbors", 1), ("n_components", 1)):
-            if not least <= getattr(self, name) < np.inf:
-                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
+        least = {"n_clusters": 0, "smallest": 0, "n_neighbors": 1, "n_components": 1}
+        check_ranges(self, {name: (low, FINITE) for name, low in least.items()})
 
 
 PRESETS: dict[str, tuple[Density, ...]] = {"ours": (Density(),)}
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Density, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Density, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """HDBSCAN on principal components. It finds a number of clusters of its own, which a note tells.
+    """HDBSCAN on principal components. A note gives the number of clusters that it finds.
 
-    At most n_clusters of them are kept, the largest; the neighbors vote on the samples of others and on noise. With
-    fewer, the remaining clusters stay empty.
+    The n_clusters largest are kept; neighbors vote on the samples of the others and on noise. With fewer, the remaining
+    clusters stay empty.
 
     Args:
-        spaces: The feature space; exactly one.
-        recipe: One stage, its n_clusters resolved.
+        spaces: Exactly one feature space.
+        stages: One stage, its n_clusters resolved.
         seed: Not used: nothing is drawn.
         device: Where to search for neighbors; the CPU by default.
 
@@ -68,34 +67,35 @@ def fit(
         SettingError: More than one space, or a number of clusters that is not possible.
         DataError: A single sample, or nothing dense enough to be a cluster.
     """
-    check_fit(spaces, recipe, at_least=2)
-    (space,), (stage,) = spaces, recipe
+    check_fit(spaces, stages, at_least=2)
+    (space,), (stage,) = spaces, stages
     features = space.all()
     points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()
     smallest = max(2, int(stage.smallest * space.n_samples / stage.n_clusters))
     samples = min(stage.n_neighbors, space.n_samples)
-    found = HDBSCAN(min_cluster_size=smallest, min_samples=samples, copy=True).fit_predict(points)
-    sizes = np.bincount(found[found >= 0], minlength=1)
+    clusters = HDBSCAN(min_cluster_size=smallest, min_samples=samples, copy=True).fit_predict(points)
+    sizes = np.bincount(clusters[clusters >= 0], minlength=1)
     if not sizes.any():
         raise DataError(
             f"hdbscan finds no cluster of {smallest} or more among {space.n_samples} samples: lower smallest or "
             "n_neighbors, or try another method."
         )
-    if len(sizes) != stage.n_clusters or (found < 0).any():
-        noise = np.mean(found < 0)
+    if len(sizes) != stage.n_clusters or (clusters < 0).any():
+        noise = np.mean(clusters < 0)
         note(f"hdbscan finds {len(sizes)} clusters where {stage.n_clusters} were expected, and {noise:.0%} noise.")
+    # Clusters are numbered by size, the largest first.
     rank = np.empty(len(sizes), dtype=np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-    rows = np.flatnonzero((found >= 0) & (rank[found] < stage.n_clusters))
+    rows = np.flatnonzero((clusters >= 0) & (rank[clusters] < stage.n_clusters))
     return conclude_partition(
         space,
-        [rank[found[rows]]],
+        [rank[clusters[rows]]],
         rows=rows,
         n_clusters=stage.n_clusters,
         n_votes=_VOTES,
         temperature=_TEMPERATURE,
         n_components=stage.n_components,
-        losses=[float(np.mean(found < 0))],
-        history=[{"clusters": len(sizes), "noise": int((found < 0).sum())}],
+        losses=[float(np.mean(clusters < 0))],
+        history=[{"clusters": len(sizes), "noise": int((clusters < 0).sum())}],
         device=device,
     )

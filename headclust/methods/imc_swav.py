@@ -1,4 +1,4 @@
-"""IMC-SwAV on frozen features: prototypes tie views together, clusters say as much of the prototypes as they can.
+"""IMC-SwAV on frozen features: views share prototypes, and clusters maximize their information about prototypes.
 
 Paper: Ntelemis, Jin and Thomas, 2021 (https://arxiv.org/abs/2103.07368). Author code:
 https://github.com/foiv0s/imc-swav-pub. What frozen features lose, and how `ours` deviates: docs/methods/imc-swav.md.
@@ -63,13 +63,13 @@ PRESETS: dict[str, tuple[Stage, ...]] = {
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Trains as `gradient.fit` does, with no more augmented views a sample than the feature file has cached.
+    """Train as `gradient.fit` does, with no more augmented views per sample than the feature file has cached.
 
     Args:
-        spaces: The feature space; exactly one.
-        recipe: Stages, the first one's n_clusters resolved.
+        spaces: Exactly one feature space.
+        stages: Stages of a recipe, n_clusters of the first resolved.
         seed: The fit's seed.
         device: Where to compute; the CPU by default.
 
@@ -78,13 +78,13 @@ def fit(
         DataError: A single sample.
     """
     cached = min(space.n_views for space in spaces)
-    return gradient.fit(spaces, tuple(_with_distinct_views(stage, cached) for stage in recipe), seed, device=device)
+    return gradient.fit(spaces, tuple(_with_distinct_views(stage, cached) for stage in stages), seed, device=device)
 
 
 def _with_distinct_views(stage: Stage, cached: int) -> Stage:
-    # A view that comes twice would be predicted from itself, which teaches nothing and costs as much.
-    wanted = {**part_defaults(ImcSwav), **stage.objective_settings}["n_augmented"]
-    if not 0 < cached < wanted:
+    """The stage with at most `cached` views: a view that is used twice would be predicted from itself."""
+    n_augmented = {**part_defaults(ImcSwav), **stage.objective_settings}["n_augmented"]
+    if not 0 < cached < n_augmented:
         return stage
-    note(f"n_augmented is {wanted}, the features hold {cached} augmented views: using {cached}.")
+    note(f"n_augmented is {n_augmented}, the features hold {cached} augmented views: using {cached}.")
     return replace(stage, objective_settings={**stage.objective_settings, "n_augmented": cached})

@@ -1,7 +1,8 @@
-"""k-means, the baseline every table needs: strong, fair, and without silent subsampling."""
+"""k-means, the baseline of every table: several restarts on all samples, without subsampling."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import kmeans_plusplus
 from torch import Tensor
 
-from headclust.errors import SettingError
+from headclust.errors import check_ranges
 from headclust.features import Features
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.model import ClusterModel, FeatureTransform, ensemble, fit_transform, side_by_side
@@ -20,17 +21,19 @@ from headclust.model.heads.centroids import CentroidHeads
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
 
+RANGES = {"n_clusters": (0, math.inf), "n_heads": (1, math.inf), "max_iter": (1, math.inf), "tolerance": (0, math.inf)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lloyd:
     """The one stage of a k-means recipe. Every field is a setting.
 
     Args:
-        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
-        n_heads: Restarts; the one with the lowest inertia speaks.
+        n_clusters: Number of clusters; 0 stands for the number of labeled classes.
+        n_heads: Restarts; the one with the lowest inertia is used.
         normalize: Feature transform before clustering: none, l2, standardize or pca.
-        max_iter: Iterations at most a restart.
-        tolerance: Relative fall of the inertia below which a restart stops.
+        max_iter: Largest number of iterations per restart.
+        tolerance: Relative decrease of the inertia below which a restart stops.
 
     Raises:
         SettingError: A value is out of its range.
@@ -45,9 +48,7 @@ class Lloyd:
     several_spaces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, least in (("n_clusters", 0), ("n_heads", 1), ("max_iter", 1), ("tolerance", 0)):
-            if not getattr(self, name) >= least:
-                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
+        check_ranges(self, RANGES)
 
 
 PRESETS: dict[str, tuple[Lloyd, ...]] = {
@@ -58,28 +59,28 @@ PRESETS: dict[str, tuple[Lloyd, ...]] = {
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Lloyd, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Lloyd, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Lloyd's algorithm by faiss from scikit-learn's greedy k-means++ seeds, on every sample.
+    """Lloyd's algorithm by faiss from scikit-learn's greedy k-means++ seeds, on all samples.
 
-    faiss because it is repeatable to the bit with any number of threads, where scikit-learn's sums depend on which
-    thread finishes first. It is not the faster of the two here: docs/benchmarks.md.
+    faiss repeats to the bit with any number of threads; the sums of scikit-learn depend on which thread finishes first.
+    It is not the faster of the two here: docs/benchmarks.md.
 
     Args:
-        spaces: Feature spaces of the same samples: one or several, which then stand side by side.
-        recipe: One stage, its n_clusters resolved.
+        spaces: Feature spaces of the same samples; the columns of several are concatenated.
+        stages: One stage, its n_clusters resolved.
         seed: The fit's seed; restart r draws from its own stream.
         device: Not used, faiss computes on the CPU.
 
     Raises:
         SettingError: A number of clusters that is not possible.
     """
-    (stage,) = recipe
-    check_fit(spaces, recipe, at_least=1)
+    (stage,) = stages
+    check_fit(spaces, stages, at_least=1)
     plain = [space.all() for space in spaces]
     transforms = tuple(fit_transform(features, stage.normalize) for features in plain)
     points = side_by_side([transform(features) for transform, features in zip(transforms, plain, strict=True)])
-    found = restarts(
+    runs = restarts(
         np.ascontiguousarray(points.numpy()),
         stage.n_clusters,
         n_heads=stage.n_heads,
@@ -87,16 +88,16 @@ def fit(
         tolerance=stage.tolerance,
         seed=seed,
     )
-    return conclude_centroids(found, transforms, *plain)
+    return conclude_centroids(runs, transforms, *plain)
 
 
 class Restart(NamedTuple):
-    """What a restart of k-means found.
+    """The result of one restart of k-means.
 
     Attributes:
         centroids: Shape (n_clusters, dim).
         assignments: The nearest centroid of each point, int64 (n_points,).
-        inertia: Sum of squared distances to it.
+        inertia: Sum of squared distances to the nearest centroid.
     """
 
     centroids: Tensor
@@ -114,24 +115,24 @@ def restarts(
     seed: int,
     spherical: bool = False,
 ) -> list[Restart]:
-    """Runs k-means from several starts.
+    """Run k-means from several starts.
 
     Args:
         points: Shape (n_points, dim).
         n_clusters: Number of clusters, at most n_points.
         n_heads: Number of restarts.
-        max_iter: Iterations at most a restart.
-        tolerance: Relative fall of the inertia below which a restart stops.
+        max_iter: Largest number of iterations per restart.
+        tolerance: Relative decrease of the inertia below which a restart stops.
         seed: The fit's seed; restart r draws from its own stream of it.
-        spherical: Keep the centroids on the unit sphere, where the points then have to lie too.
+        spherical: Keep the centroids on the unit sphere; the points then have unit length too.
     """
-    found = []
+    runs = []
     with bar("k-means restarts", n_heads) as advance:
         for number in range(n_heads):
             stream = stream_seed(seed, RESTART_STREAM, number) % 2**31
-            found.append(_lloyd(points, n_clusters, max_iter, tolerance, stream, spherical))
+            runs.append(_lloyd(points, n_clusters, max_iter, tolerance, stream, spherical))
             advance(1)
-    return found
+    return runs
 
 
 def _lloyd(
@@ -152,15 +153,16 @@ def _lloyd(
     distances, nearest = kmeans.index.search(points, 1)
     centroids = np.asarray(kmeans.centroids, dtype=np.float32).reshape(n_clusters, -1)
     if spherical:
-        distances = 2 - 2 * distances  # faiss searches by cosine then
+        distances = 2 - 2 * distances  # faiss gives cosines then: |x - c|^2 = 2 - 2 cos
     return Restart(torch.from_numpy(centroids), nearest[:, 0].astype(np.int64), float(distances.sum(dtype=np.float64)))
 
 
-def conclude_centroids(found: list[Restart], transforms: tuple[FeatureTransform, ...], *spaces: Tensor) -> FitResult:
-    """The result of restarts on transformed rows, (n_samples, feature_dim) a space: the lowest inertia speaks."""
-    inertias = [restart.inertia for restart in found]
+def conclude_centroids(runs: list[Restart], transforms: tuple[FeatureTransform, ...], *spaces: Tensor) -> FitResult:
+    """The result of restarts on transformed rows, (n_samples, feature_dim) per space; the lowest inertia is used."""
+    inertias = [restart.inertia for restart in runs]
+    # Mean squared distance to the nearest centroid: the temperature of the confidence, per restart.
     scale = (torch.tensor(inertias) / len(spaces[0])).clamp_min(torch.finfo(torch.float32).tiny)
-    heads = CentroidHeads(centroids=torch.stack([restart.centroids for restart in found]), scale=scale)
+    heads = CentroidHeads(centroids=torch.stack([restart.centroids for restart in runs]), scale=scale)
     model = ClusterModel(transforms, heads, (ensemble.choose(inertias),), temperature=1.0)
     history = [{"restart": restart, "inertia": inertia} for restart, inertia in enumerate(inertias)]
     return conclude(model, *spaces, losses=inertias, history=history)

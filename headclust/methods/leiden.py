@@ -1,4 +1,4 @@
-"""Leiden: communities of the neighbor graph by modularity, at the resolution that gives the wanted number of them.
+"""Leiden: communities of the neighbor graph by modularity, at the resolution that gives the number asked for.
 
 Paper: Traag, Waltman and van Eck, "From Louvain to Leiden: guaranteeing well-connected communities", Scientific Reports
 2019 (https://arxiv.org/abs/1810.08473). Author code, which does the work: https://github.com/vtraag/leidenalg.
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from headclust.errors import SettingError
+from headclust.errors import FINITE, SettingError, check_ranges
 from headclust.features import Features
 from headclust.graph.matrix import affinity
 from headclust.graph.neighbors import cached_neighbors
@@ -32,12 +32,13 @@ class Communities:
     """The one stage of a Leiden recipe. Every field is a setting.
 
     Args:
-        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
-        n_neighbors: Nearest neighbors a sample is joined to; at most n_samples - 1. As many vote on a new sample.
-        temperature: Similarity by which an edge's weight falls to 1/e, at least 0.001; a large one weighs all alike.
-        n_components: Principal components of the fitted features that the model keeps for the votes on new samples.
+        n_clusters: Number of clusters; 0 stands for the number of labeled classes.
+        n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; as many vote on a new sample.
+        temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a large
+            value weighs all edges alike.
+        n_components: Principal components of the fitted features that the model keeps for votes on new samples.
         iterations: Iterations of the algorithm at each resolution.
-        trials: Resolutions tried at most.
+        trials: Largest number of resolutions that are tried.
 
     Raises:
         SettingError: A value is out of its range.
@@ -51,26 +52,24 @@ class Communities:
     trials: int = 24
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            least = {"n_clusters": 0, "temperature": 0.001}.get(name, 1)
-            if not least <= value < np.inf:
-                raise SettingError(f"{name} is {value}: expected {least} or more.")
+        least = {"n_clusters": 0, "temperature": 0.001}
+        check_ranges(self, {name: (least.get(name, 1), FINITE) for name in vars(self)})
 
 
 PRESETS: dict[str, tuple[Communities, ...]] = {"ours": (Communities(),)}
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Communities, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Communities, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Leiden's communities of the neighbor graph that `spectral` cuts.
+    """Communities of the neighbor graph that `spectral` cuts.
 
-    Where no resolution gives as many as wanted, the nearest number is taken and a note says so: of more, the largest
-    ones are kept and the neighbors vote on the others; of fewer, some clusters stay empty.
+    Where no resolution gives n_clusters, the nearest number is taken and a note says so: of more communities, the
+    largest are kept and neighbors vote on the samples of the others; of fewer, some clusters stay empty.
 
     Args:
-        spaces: The feature space; exactly one.
-        recipe: One stage, its n_clusters resolved.
+        spaces: Exactly one feature space.
+        stages: One stage, its n_clusters resolved.
         seed: The fit's seed.
         device: Where to search for neighbors; the CPU by default.
 
@@ -78,38 +77,40 @@ def fit(
         SettingError: More than one space, a number of clusters that is not possible, or leidenalg is not installed.
         DataError: A single sample, which has no neighbors.
     """
-    check_fit(spaces, recipe, at_least=2)
-    (space,), (stage,) = spaces, recipe
+    check_fit(spaces, stages, at_least=2)
+    (space,), (stage,) = spaces, stages
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     weights = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
     start = stream_seed(seed, RESTART_STREAM) % 2**31
-    found = _search(_finder(weights, stage.iterations, start), stage.n_clusters, stage.trials)
-    n_found = int(found.max()) + 1
+    communities = _search(_finder(weights, stage.iterations, start), stage.n_clusters, stage.trials)
+    n_found = int(communities.max()) + 1
     if n_found != stage.n_clusters:
         fate = "the neighbors vote on the smallest" if n_found > stage.n_clusters else "the rest stay empty"
         note(f"warning: no resolution tried gives {stage.n_clusters} communities, the nearest {n_found}: {fate}.")
-    rows = np.flatnonzero(found < stage.n_clusters)  # numbered by size
+    rows = np.flatnonzero(communities < stage.n_clusters)  # numbered by size
     return conclude_partition(
         space,
-        [found[rows]],
+        [communities[rows]],
         rows=rows,
         n_clusters=stage.n_clusters,
         n_votes=n_neighbors,
         temperature=stage.temperature,
         n_components=stage.n_components,
-        losses=[float(abs(n_found - stage.n_clusters))],  # what the search makes small
+        losses=[float(abs(n_found - stage.n_clusters))],  # the search minimizes it
         history=[{"communities": n_found}],
         device=device,
     )
 
 
 def _finder(weights: sparse.csr_array, iterations: int, seed: int) -> Callable[[float], NDArray[np.int64]]:
-    """A function from a resolution to the communities of a graph, the largest first, int64 (n_samples,)."""
+    """A function from a resolution to the community of each sample, numbered by size, int64 (n_samples,)."""
     try:
         import igraph
         import leidenalg
     except ImportError as error:
-        raise SettingError(f'leiden needs {error.name}, which is not here: pip install "headclust[graph]".') from None
+        raise SettingError(
+            f'leiden needs {error.name}, which is not installed: pip install "headclust[graph]".'
+        ) from None
     upper = sparse.triu(weights).tocoo()
     edges = np.column_stack((upper.row, upper.col))
     graph = igraph.Graph(n=weights.shape[0], edges=edges.tolist())
@@ -128,18 +129,20 @@ def _finder(weights: sparse.csr_array, iterations: int, seed: int) -> Callable[[
     return communities
 
 
-def _search(communities: Callable[[float], NDArray[np.int64]], wanted: int, trials: int) -> NDArray[np.int64]:
-    """The communities whose number is nearest to `wanted`, by bisection of the resolution's logarithm."""
+def _search(find: Callable[[float], NDArray[np.int64]], n_clusters: int, trials: int) -> NDArray[np.int64]:
+    """The communities whose number is nearest to `n_clusters`, by bisection of the logarithm of the resolution."""
     low, high = _LOWEST, _HIGHEST
     best: NDArray[np.int64] | None = None
     with bar("trying resolutions", trials) as advance:
         for _ in range(trials):
-            found = communities(float(np.sqrt(low * high)))
+            middle = np.sqrt(low * high)
+            communities = find(float(middle))
+            excess = int(communities.max()) + 1 - n_clusters
             advance(1)
-            if best is None or abs(int(found.max()) + 1 - wanted) < abs(int(best.max()) + 1 - wanted):
-                best = found
-            if found.max() + 1 == wanted:
+            if best is None or abs(excess) < abs(int(best.max()) + 1 - n_clusters):
+                best = communities
+            if excess == 0:
                 break
-            low, high = (np.sqrt(low * high), high) if found.max() + 1 < wanted else (low, np.sqrt(low * high))
+            low, high = (middle, high) if excess < 0 else (low, middle)
     assert best is not None
     return best

@@ -1,4 +1,4 @@
-"""What methods share that divide the fitted samples and have no formula for others: new samples go by neighbors."""
+"""Methods that partition the fitted samples and have no formula for others: neighbors vote on new samples."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def conclude_partition(
     history: list[dict[str, Any]],
     device: torch.device | None = None,
 ) -> FitResult:
-    """The result of a fit that divided samples: a model that holds them, in which the nearest vote.
+    """The result of a fit that partitioned samples: a model that holds them, whose nearest neighbors vote.
 
     Args:
         space: The fitted samples.
         assignments: Clusters by each head, int64 (len(rows),).
-        rows: The samples that were divided; the others are assigned by them.
+        rows: The samples that were partitioned, int64; they vote on the others.
         n_clusters: Number of clusters, used or not.
         n_votes: Fitted samples that vote on a sample.
-        temperature: Cosine similarity by which the weight of a vote falls to 1/e.
+        temperature: Decrease in cosine similarity over which the weight of a vote falls to 1/e.
         n_components: Principal components of the unit features that the model keeps of them.
-        losses: Training loss of every head.
+        losses: Training loss of each head.
         history: Records of the fit.
         device: Where to search for neighbors; the CPU by default.
     """
     features = space.all()
-    # A fifth of EfficientNet-Lite0's 1,280 dimensions, and the votes are as good: docs/methods/spectral.md.
+    # A fifth of EfficientNet-Lite0's 1,280 dimensions, with equally good votes: docs/methods/spectral.md.
     transform = fit_transform(features, "pca", n_components=n_components)
     assert transform.matrix is not None
     heads = NeighborHeads(

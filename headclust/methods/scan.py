@@ -90,13 +90,13 @@ PRESETS: dict[str, tuple[Stage, ...]] = {
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Trains the heads of a recipe; says so where self-labelling had nothing to learn from.
+    """Train the heads of a recipe; a note says if self-labeling had no confident sample to learn from.
 
     Args:
-        spaces: The feature space; exactly one.
-        recipe: Stages, the first one's n_clusters resolved.
+        spaces: Exactly one feature space.
+        stages: Stages of a recipe, n_clusters of the first resolved.
         seed: The fit's seed.
         device: Where to compute; the CPU by default.
 
@@ -104,11 +104,11 @@ def fit(
         SettingError: More than one space, or a number of clusters that is not possible.
         DataError: A single sample, which has no neighbors.
     """
-    result = gradient.fit(spaces, recipe, seed, device=device)
+    result = gradient.fit(spaces, stages, seed, device=device)
     shares = [record["confident"][result.model.used_heads[0]] for record in result.history if "confident" in record]
     if shares and not any(shares):
         note(
-            "the chosen head was sure of no sample, so self-labelling had nothing to teach it: lower "
+            "the chosen head was confident of no sample, so self-labeling had nothing to learn from: lower "
             "self_label.threshold, or train the first stage for longer."
         )
     return result

@@ -1,4 +1,4 @@
-"""Spectral clustering: the neighbor graph is cut where it is thinnest, so clusters may have any shape.
+"""Spectral clustering: cuts of the neighbor graph through few edges, so clusters may have any shape.
 
 Papers: Shi and Malik, "Normalized Cuts and Image Segmentation", TPAMI 2000 (https://doi.org/10.1109/34.868688); Ng,
 Jordan and Weiss, "On Spectral Clustering", NeurIPS 2001
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headclust.errors import SettingError
+from headclust.errors import check_ranges
 from headclust.features import Features
 from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized
 from headclust.graph.neighbors import cached_neighbors
@@ -28,7 +28,7 @@ _RANGES = {
     "n_clusters": (0, math.inf),
     "n_heads": (1, math.inf),
     "n_neighbors": (1, math.inf),
-    "temperature": (0.001, 1e6),  # similarities end at 1, and weights have to stay numbers
+    "temperature": (0.001, 1e6),  # below, exp(similarity / temperature) overflows
     "vectors": (0.1, 1e6),
     "diffusion": (0, 1_000_000),
     "smallest_part": (0, 1),
@@ -43,16 +43,17 @@ class Cut:
     """The one stage of a spectral recipe. Every field is a setting.
 
     Args:
-        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
-        n_heads: Restarts of the k-means on the graph's coordinates; the one with the lowest inertia speaks.
-        n_neighbors: Nearest neighbors a sample is joined to; at most n_samples - 1. As many vote on a new sample.
-        temperature: Similarity by which an edge's weight falls to 1/e, at least 0.001; a large one weighs all alike.
-        vectors: Eigenvectors a cluster: their number is rounded up.
-        diffusion: Steps of a random walk on the graph, which favor the vectors that say most of it at large.
-        smallest_part: Share of an even cluster that a part of the graph without any edge to the rest must have to count
-            as one; the neighbors vote on smaller ones. In [0, 1].
-        n_components: Principal components of the fitted features that the model keeps for the votes on new samples.
-        max_iter: Iterations at most a restart.
+        n_clusters: Number of clusters; 0 stands for the number of labeled classes.
+        n_heads: Restarts of k-means on the eigenvectors; the one with the lowest inertia is used.
+        n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; as many vote on a new sample.
+        temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a large
+            value weighs all edges alike.
+        vectors: Eigenvectors per cluster; their number is rounded up.
+        diffusion: Steps of a random walk on the graph, which weigh eigenvectors by eigenvalue to that power.
+        smallest_part: Smallest size of a connected component that is clustered, as a share of an even cluster, in
+            [0, 1]; samples of smaller ones are assigned by their neighbors.
+        n_components: Principal components of the fitted features that the model keeps for votes on new samples.
+        max_iter: Largest number of iterations per restart.
         tolerance: Relative fall of the inertia below which a restart stops.
 
     Raises:
@@ -71,10 +72,7 @@ class Cut:
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _RANGES.items():
-            if not least <= getattr(self, name) <= most:
-                wanted = f"{least} or more" if most == math.inf else f"{least} to {most:,g}"
-                raise SettingError(f"{name} is {getattr(self, name)}: expected {wanted}.")
+        check_ranges(self, _RANGES)
 
 
 PRESETS: dict[str, tuple[Cut, ...]] = {
@@ -85,13 +83,13 @@ PRESETS: dict[str, tuple[Cut, ...]] = {
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Cut, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Cut, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Cuts the neighbor graph: its leading eigenvectors give each sample coordinates, k-means groups these.
+    """Cut the neighbor graph: its leading eigenvectors are coordinates of the samples, which k-means clusters.
 
     Args:
-        spaces: The feature space; exactly one.
-        recipe: One stage, its n_clusters resolved.
+        spaces: Exactly one feature space.
+        stages: One stage, its n_clusters resolved.
         seed: The fit's seed.
         device: Where to search for neighbors; the CPU by default. All else is computed on the CPU.
 
@@ -99,16 +97,18 @@ def fit(
         SettingError: More than one space, or a number of clusters that is not possible.
         DataError: A single sample, which has no neighbors.
     """
-    check_fit(spaces, recipe, at_least=2)
-    (space,), (stage,) = spaces, recipe
+    check_fit(spaces, stages, at_least=2)
+    (space,), (stage,) = spaces, stages
+    # The graph: symmetric weights (n_samples, n_samples), sparse; its large connected components, n_kept samples.
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     weights = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
-    kept = large_parts(weights, stage.n_clusters, smallest=stage.smallest_part)
-    matrix = normalized(weights[kept][:, kept])
-    n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), len(kept))
+    large = large_parts(weights, stage.n_clusters, smallest=stage.smallest_part)
+    # D^-1/2 W D^-1/2 (Ng, Jordan and Weiss), then its leading eigenvectors: rows (n_kept, n_vectors).
+    matrix = normalized(weights[large][:, large])
+    n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), len(large))
     start = stream_seed(seed, RESTART_STREAM)
     rows = diffusion_map(matrix, n_vectors, steps=stage.diffusion, seed=start)
-    found = restarts(
+    runs = restarts(
         np.ascontiguousarray(rows, dtype=np.float32),
         stage.n_clusters,
         n_heads=stage.n_heads,
@@ -118,13 +118,13 @@ def fit(
     )
     return conclude_partition(
         space,
-        [restart.assignments for restart in found],
-        rows=kept,
+        [restart.assignments for restart in runs],
+        rows=large,
         n_clusters=stage.n_clusters,
         n_votes=n_neighbors,
         temperature=stage.temperature,
         n_components=stage.n_components,
-        losses=[restart.inertia for restart in found],
-        history=[{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(found)],
+        losses=[restart.inertia for restart in runs],
+        history=[{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(runs)],
         device=device,
     )

@@ -1,4 +1,4 @@
-"""Spherical k-means: unit rows, centroids kept at unit length, so that nearness is cosine similarity throughout.
+"""Spherical k-means: unit rows and unit centroids, so that the similarity is the cosine throughout.
 
 Paper: Dhillon and Modha, "Concept Decompositions for Large Sparse Text Data Using Clustering", Machine Learning 2001
 (https://doi.org/10.1023/A:1007612920971).
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headclust.errors import SettingError
+from headclust.errors import check_ranges
 from headclust.features import Features
-from headclust.methods.kmeans import conclude_centroids, restarts
+from headclust.methods.kmeans import RANGES, conclude_centroids, restarts
 from headclust.methods.result import FitResult, check_fit
 from headclust.model import fit_transform
 
@@ -23,9 +23,9 @@ class SphericalLloyd:
     """The one stage of a spherical k-means recipe. Every field is a setting.
 
     Args:
-        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
-        n_heads: Restarts; the one with the lowest inertia speaks.
-        max_iter: Iterations at most a restart.
+        n_clusters: Number of clusters; 0 stands for the number of labeled classes.
+        n_heads: Restarts; the one with the lowest inertia is used.
+        max_iter: Largest number of iterations per restart.
         tolerance: Relative gain in similarity below which a restart stops.
 
     Raises:
@@ -38,33 +38,31 @@ class SphericalLloyd:
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name, least in (("n_clusters", 0), ("n_heads", 1), ("max_iter", 1), ("tolerance", 0)):
-            if not getattr(self, name) >= least:
-                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
+        check_ranges(self, RANGES)
 
 
 PRESETS: dict[str, tuple[SphericalLloyd, ...]] = {"ours": (SphericalLloyd(),)}
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[SphericalLloyd, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[SphericalLloyd, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
     """Spherical k-means by faiss from scikit-learn's greedy k-means++ seeds, on every sample.
 
     Args:
-        spaces: The feature space; exactly one.
-        recipe: One stage, its n_clusters resolved.
+        spaces: Exactly one feature space.
+        stages: One stage, its n_clusters resolved.
         seed: The fit's seed; restart r draws from its own stream.
         device: Not used, faiss computes on the CPU.
 
     Raises:
         SettingError: More than one space, or a number of clusters that is not possible.
     """
-    check_fit(spaces, recipe, at_least=1)
-    (space,), (stage,) = spaces, recipe
+    check_fit(spaces, stages, at_least=1)
+    (space,), (stage,) = spaces, stages
     features = space.all()
     transform = fit_transform(features, "l2")
-    found = restarts(
+    runs = restarts(
         np.ascontiguousarray(transform(features).numpy()),
         stage.n_clusters,
         n_heads=stage.n_heads,
@@ -73,4 +71,4 @@ def fit(
         seed=seed,
         spherical=True,
     )
-    return conclude_centroids(found, (transform,), features)
+    return conclude_centroids(runs, (transform,), features)

@@ -8,7 +8,7 @@ from headclust.methods import gradient, temi
 from headclust.training.stages import Stage
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
-    name: tuple(replace(stage, objective="temi-scan") for stage in recipe) for name, recipe in temi.PRESETS.items()
+    name: tuple(replace(stage, objective="temi-scan") for stage in stages) for name, stages in temi.PRESETS.items()
 }
 
 fit = gradient.fit

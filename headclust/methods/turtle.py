@@ -1,4 +1,4 @@
-"""TURTLE on frozen features of one or several spaces: the labelling that linear classifiers learn best.
+"""TURTLE on frozen features of one or several spaces: the labeling that linear classifiers learn best.
 
 Paper: Gadetsky, Jiang, Brbic, "Let Go of Your Labels with Unsupervised Transfer", ICML 2024
 (https://arxiv.org/abs/2406.07236). Author code: https://github.com/mlbio-epfl/turtle. How the preset `ours` deviates,
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from headclust.errors import SettingError
+from headclust.errors import SettingError, check_choices
 from headclust.features import Features
 from headclust.methods import gradient
 from headclust.methods.result import FitResult
@@ -23,7 +23,6 @@ from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
 from headclust.training.stages import Stage
 
-_CHOICES = ("loss", "generalization")
 _FOLDS = 10
 
 
@@ -32,10 +31,10 @@ class TurtleStage(Stage):
     """The one stage of a TURTLE recipe: a stage of gradient training, and how a restart is chosen.
 
     Args:
-        n_heads: Restarts trained side by side; choose_by says which one speaks.
-        choose_by: What the best restart has: the lowest loss, or the highest generalization score (the accuracy, in
-            ten-fold cross-validation, of a logistic regression that learns the restart's clusters).
-        score_samples: Samples at most that the score is measured on.
+        n_heads: Restarts trained side by side; choose_by selects the one that is used.
+        choose_by: Criterion of the best restart: the lowest loss, or the highest generalization score (the accuracy, in
+            ten-fold cross-validation, of a logistic regression that learns the clusters of the restart).
+        score_samples: Largest number of samples that the score is measured on.
 
     Raises:
         SettingError: A value is out of its range.
@@ -54,8 +53,7 @@ class TurtleStage(Stage):
     score_samples: int = 2000
 
     def __post_init__(self) -> None:
-        if self.choose_by not in _CHOICES:
-            raise SettingError(f"choose_by is {self.choose_by!r}: expected one of {', '.join(_CHOICES)}.")
+        check_choices(self, {"choose_by": ("loss", "generalization")})
         if self.head != "task":
             raise SettingError(f"head is {self.head!r}: TURTLE has one kind, task.")
         super().__post_init__()
@@ -79,13 +77,13 @@ PRESETS: dict[str, tuple[TurtleStage, ...]] = {
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[TurtleStage, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[TurtleStage, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Trains the restarts of a one-stage recipe and chooses one, by its loss or by its generalization score.
+    """Train the restarts of a one-stage recipe and choose one by its loss or its generalization score.
 
     Args:
         spaces: Feature spaces of the same samples: one or several.
-        recipe: One stage, its n_clusters resolved.
+        stages: One stage, its n_clusters resolved.
         seed: The fit's seed.
         device: Where to compute; the CPU by default.
 
@@ -93,8 +91,8 @@ def fit(
         SettingError: A number of clusters that is not possible.
         DataError: A single sample.
     """
-    result = gradient.fit(spaces, recipe, seed, device=device)
-    (stage,) = recipe
+    result = gradient.fit(spaces, stages, seed, device=device)
+    (stage,) = stages
     if stage.choose_by == "loss":
         return result
     generator = np.random.default_rng(stream_seed(seed, RESTART_STREAM))
@@ -102,33 +100,33 @@ def fit(
     inputs = [transform(space.rows(rows)) for transform, space in zip(result.model.transforms, spaces, strict=True)]
     scores = generalization([rows.numpy() for rows in inputs], result.head_assignments[:, rows])
     model = replace(result.model, used_heads=(int(np.argmax(scores)),))
-    said = model.assign(*(space.all() for space in spaces))
+    assigned = model.assign(*(space.all() for space in spaces))
     history = [*result.history, {"generalization": scores}]
-    return replace(result, model=model, assignments=said.clusters, confidence=said.confidence, history=history)
+    return replace(result, model=model, assignments=assigned.clusters, confidence=assigned.confidence, history=history)
 
 
 def generalization(spaces: Sequence[NDArray[np.float32]], clusters: NDArray[np.int64]) -> list[float]:
-    """How well clusters can be told from features that were not learned from: one accuracy in [0, 1] a head.
+    """Accuracy in [0, 1], per head, with which a classifier predicts the clusters of held-out samples.
 
     The mean over spaces and ten folds of the accuracy of a logistic regression (C = 1).
 
     Args:
-        spaces: Features in random order, (n_samples, dim) a space.
-        clusters: What to learn, (heads, n_samples).
+        spaces: Features in random order, (n_samples, dim) per space.
+        clusters: The clusters to learn, (heads, n_samples).
     """
     folds = np.array_split(np.arange(clusters.shape[1]), min(_FOLDS, clusters.shape[1]))
     scores = []
     with bar("generalization scores", len(clusters)) as advance:
-        for wanted in clusters:
-            scores.append(float(np.mean([_accuracy(x, wanted, fold) for x in spaces for fold in folds])))
+        for labels in clusters:
+            scores.append(float(np.mean([_accuracy(x, labels, fold) for x in spaces for fold in folds])))
             advance(1)
     return scores
 
 
-def _accuracy(x: NDArray[np.float32], wanted: NDArray[np.int64], fold: NDArray[np.int64]) -> float:
-    """Accuracy on a fold of what was learned from the other rows."""
-    learned_x, learned = np.delete(x, fold, axis=0), np.delete(wanted, fold)
+def _accuracy(x: NDArray[np.float32], labels: NDArray[np.int64], fold: NDArray[np.int64]) -> float:
+    """Accuracy on a fold of a logistic regression fitted on the other rows."""
+    learned_x, learned = np.delete(x, fold, axis=0), np.delete(labels, fold)
     if len(np.unique(learned)) < 2:
-        return float(np.mean(wanted[fold] == learned[0]))
+        return float(np.mean(labels[fold] == learned[0]))
     probe = LogisticRegression(C=1.0, max_iter=1000, tol=1e-3)
-    return float(probe.fit(learned_x, learned).score(x[fold], wanted[fold]))
+    return float(probe.fit(learned_x, learned).score(x[fold], labels[fold]))

@@ -1,7 +1,7 @@
-"""Ward's method on the neighbor graph: images that are neighbors are merged, bottom up, where it costs least spread.
+"""Ward's method on the neighbor graph: neighbors are merged bottom up, with the least increase of the inertia.
 
 Paper: Ward, "Hierarchical Grouping to Optimize an Objective Function", JASA 1963
-(https://doi.org/10.1080/01621459.1963.10500845). Merging only what a graph joins is scikit-learn's.
+(https://doi.org/10.1080/01621459.1963.10500845). Done by scikit-learn.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.cluster import AgglomerativeClustering
 
-from headclust.errors import SettingError
+from headclust.errors import FINITE, check_ranges
 from headclust.features import Features
 from headclust.graph.matrix import affinity
 from headclust.graph.neighbors import cached_neighbors
@@ -28,10 +28,11 @@ class Merging:
     """The one stage of a Ward recipe. Every field is a setting.
 
     Args:
-        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
-        n_neighbors: Nearest neighbors a sample may be merged with at first; at most n_samples - 1. As many vote on a
+        n_clusters: Number of clusters; 0 stands for the number of labeled classes.
+        n_neighbors: Nearest neighbors that a sample may be merged with at first, at most n_samples - 1; as many vote on a
             new sample.
-        temperature: Cosine similarity by which the weight of a vote on a new sample falls to 1/e, at least 0.001.
+        temperature: Decrease in cosine similarity over which the weight of a vote on a new sample falls to 1/e, at least
+            0.001.
         n_components: Principal components of the unit features that are clustered, and kept for the votes.
 
     Raises:
@@ -44,22 +45,21 @@ class Merging:
     n_components: int = 256
 
     def __post_init__(self) -> None:
-        for name, least in (("n_clusters", 0), ("n_neighbors", 1), ("temperature", 0.001), ("n_components", 1)):
-            if not least <= getattr(self, name) < np.inf:
-                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
+        least = {"n_clusters": 0, "n_neighbors": 1, "temperature": 0.001, "n_components": 1}
+        check_ranges(self, {name: (low, FINITE) for name, low in least.items()})
 
 
 PRESETS: dict[str, tuple[Merging, ...]] = {"ours": (Merging(),)}
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Merging, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Merging, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
     """Ward's method by scikit-learn, which merges only what the neighbor graph joins.
 
     Args:
-        spaces: The feature space; exactly one.
-        recipe: One stage, its n_clusters resolved.
+        spaces: Exactly one feature space.
+        stages: One stage, its n_clusters resolved.
         seed: Not used: nothing is drawn.
         device: Where to search for neighbors; the CPU by default.
 
@@ -67,19 +67,20 @@ def fit(
         SettingError: More than one space, or a number of clusters that is not possible.
         DataError: A single sample, which has no neighbors.
     """
-    check_fit(spaces, recipe, at_least=2)
-    (space,), (stage,) = spaces, recipe
+    check_fit(spaces, stages, at_least=2)
+    (space,), (stage,) = spaces, stages
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
-    joined = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
+    graph = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
     features = space.all()
     points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()
-    ward = AgglomerativeClustering(stage.n_clusters, connectivity=joined.astype(bool), linkage="ward")
+    ward = AgglomerativeClustering(stage.n_clusters, connectivity=graph.astype(bool), linkage="ward")
     with warnings.catch_warnings():
-        # Parts that nothing joins are joined at their nearest samples, which is what we want of it.
+        # Connected components are joined at their nearest samples, as intended.
         warnings.filterwarnings("ignore", message="the number of connected components", category=UserWarning)
         assignments = ward.fit_predict(points).astype(np.int64)
     centroids = np.stack([points[assignments == cluster].mean(0) for cluster in range(stage.n_clusters)])
-    spread = float(np.square(points - centroids[assignments]).sum())
+    # Inertia: sum of squared distances to the mean of the cluster.
+    inertia = float(np.square(points - centroids[assignments]).sum())
     return conclude_partition(
         space,
         [assignments],
@@ -88,7 +89,7 @@ def fit(
         n_votes=n_neighbors,
         temperature=stage.temperature,
         n_components=stage.n_components,
-        losses=[spread],
-        history=[{"inertia": spread}],
+        losses=[inertia],
+        history=[{"inertia": inertia}],
         device=device,
     )

@@ -48,7 +48,7 @@ class Partitions:
     """The first stage of the default: a space, partitions of the samples in it, a head for each.
 
     Args:
-        n_clusters: Number of clusters; 0 stands for the number of labelled classes.
+        n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_heads: Partitions, and heads.
         samples_at_most: Samples that heads are fitted on, drawn at random where there are more. They assign all.
         n_components: Principal components of the unit features that are kept.

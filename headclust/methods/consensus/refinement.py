@@ -67,7 +67,7 @@ PRESETS: dict[str, tuple[Any, ...]] = {
 
 
 def fit(
-    spaces: tuple[Features, ...], recipe: tuple[Any, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...], stages: tuple[Any, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
     """Fits the default; docs/default.md says why it is what it is.
 
@@ -82,8 +82,8 @@ def fit(
         SettingError: A number of clusters that is not possible.
         DataError: A single sample, or samples that are all alike.
     """
-    first, refinement = recipe
-    check_fit(spaces, recipe, at_least=2)
+    first, refinement = stages
+    check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
     drawn = _draw(spaces[0].n_samples, first, seed)
     transforms = tuple(find_space(space, first, drawn, device) for space in spaces)
