@@ -14,7 +14,7 @@ from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.model import ClusterModel, FeatureTransform, ensemble, fit_transform
 from headclust.progress import note
 from headclust.training.sampling import Samples, needs_neighbors
-from headclust.training.stages import Stage, build_objective
+from headclust.training.stages import Stage
 from headclust.training.train import Trained, train_stage
 
 
@@ -74,7 +74,7 @@ def _with_partners(
     transforms: tuple[FeatureTransform, ...],
 ) -> Samples:
     """The samples with what a stage draws partners from: neighbors, cached views."""
-    wanted = build_objective(stage, n_heads=1, n_clusters=2, feature_dims=(1,) * len(spaces), seed=0).views
+    wanted = stage.traits.views
     cached = any(name in ("augmented", "strong") for name in wanted)
     device = samples.spaces[0].device
     has_views = all(space.n_views for space in spaces)

@@ -193,7 +193,7 @@ def test_partners_are_neighbors(fit, blobs):
 
 
 def test_more_codes_than_cached_views_are_refused(fit, blobs):
-    with pytest.raises(SettingError, match="n_codes is 6: wanted 1 to 3"):
+    with pytest.raises(SettingError, match="n_codes is 6: expected 1 to 3"):
         fit(viewed(blobs.features), n_augmented=5, n_codes=6)
 
 

@@ -29,7 +29,7 @@ from headclust.model.heads.linear import LinearHeads
 from headclust.progress import note
 from headclust.seeding import BATCH_STREAM, stream_seed
 from headclust.training.sampling import Samples
-from headclust.training.stages import Stage, build_objective
+from headclust.training.stages import Stage
 from headclust.training.train import Trained, train_stage
 
 
@@ -96,7 +96,7 @@ def fit(
     heads = LinearHeads.discriminant(
         rows[kept.to(device)], partitions.to(device), first.n_clusters, shrinkage=first.shrinkage
     )
-    temperature = build_objective(refinement, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0).temperature
+    temperature = refinement.traits.temperature
     trained = Trained(heads.requires_grad_(False).eval(), temperature, [0.0] * first.n_heads, [], [])
 
     def look(at: LinearHeads) -> tuple[NDArray[np.int64], list[float]]:
