@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 FINITE = sys.float_info.max  # as the upper end of a range: any number but infinity
+ABOVE_ZERO, BELOW_ONE = math.nextafter(0, 1), math.nextafter(1, 0)  # as ends of a range: 0 and 1 themselves are outside
 
 
 class HeadclustError(Exception):
@@ -65,7 +67,7 @@ def check_ranges(owner: object, ranges: Mapping[str, tuple[float, float]]) -> No
     Args:
         owner: The object whose attributes are the settings.
         ranges: Name of a setting -> its smallest and largest allowed value. `FINITE` as the largest value allows any
-            number but infinity, `math.inf` allows infinity too.
+            number but infinity, `math.inf` allows infinity too; `ABOVE_ZERO` and `BELOW_ONE` are open ends.
 
     Raises:
         SettingError: A value is outside its range.
@@ -73,8 +75,14 @@ def check_ranges(owner: object, ranges: Mapping[str, tuple[float, float]]) -> No
     for name, (least, most) in ranges.items():
         value = getattr(owner, name)
         if not least <= value <= most:
-            expected = f"{least} or more" if most >= FINITE else f"{least} to {most:,g}"
-            raise SettingError(f"{name} is {value}: expected {expected}.")
+            raise SettingError(f"{name} is {value}: expected {_describe(least, most)}.")
+
+
+def _describe(least: float, most: float) -> str:
+    lower = "more than 0" if least == ABOVE_ZERO else f"{least} or more"
+    if most >= FINITE:
+        return lower
+    return f"{lower}, and less than 1" if most == BELOW_ONE else f"{least} to {most:,g}"
 
 
 def check_choices(owner: object, choices: Mapping[str, Sequence[str]]) -> None:

@@ -83,3 +83,18 @@ def test_a_value_that_is_no_choice_is_an_error_with_the_choices():
     with pytest.raises(errors.SettingError) as error:
         errors.check_choices(SimpleNamespace(decay="x"), {"decay": ("cosine", "steps")})
     assert str(error.value) == "decay is 'x': expected one of cosine, steps."
+
+
+@pytest.mark.parametrize(("value", "allowed"), [(0, False), (1e-300, True), (1 - 1e-12, True), (1, False)])
+def test_open_ends_of_a_range(value, allowed):
+    owner = SimpleNamespace(momentum=value)
+    ranges = {"momentum": (errors.ABOVE_ZERO, errors.BELOW_ONE)}
+    if allowed:
+        errors.check_ranges(owner, ranges)
+    else:
+        with pytest.raises(errors.SettingError) as error:
+            errors.check_ranges(owner, ranges)
+        assert str(error.value) == f"momentum is {value}: expected more than 0, and less than 1."
+    if value <= 0:
+        with pytest.raises(errors.SettingError, match=r"expected more than 0\.$"):
+            errors.check_ranges(owner, {"momentum": (errors.ABOVE_ZERO, math.inf)})

@@ -32,6 +32,7 @@ BRITISH = re.compile(
     r"behaviour|colour|neighbour|favour|centre\b|grey\b)\w*",
     re.IGNORECASE,
 )
+PAPER_TITLE = "Multi-View Self-Labelling"  # quoted as its authors spell it
 UNITS = r"""
 axis backbone batch block cell class cluster column core data\sset epoch file fit head image iteration line method
 pair partition restart row sample seed space split stage step view
@@ -113,7 +114,7 @@ def test_docstrings_begin_with_the_thing_or_an_imperative(path):
 def test_prose_is_american_and_says_per(path):
     problems = []
     for line, text in prose(path):
-        problems += [f"line {line}: {word}" for word in BRITISH.findall(text)]
+        problems += [f"line {line}: {word}" for word in BRITISH.findall(text.replace(PAPER_TITLE, ""))]
         problems += [
             f"line {line}: {match[0]!r}: say per"
             for match in DISTRIBUTIVE.finditer(text)

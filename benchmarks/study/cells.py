@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from headclust.backbones.catalog import CATALOG
 from headclust.device import description
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors, is_kept
+from headclust.graph.neighbors import cached_neighbors, is_cached
 from headclust.methods import METHODS, configure, find_preset, settings
 from headclust.model.heads import HEADS
 from headclust.runs.scored_fit import ScoredFit, check_neighbors, fit_and_score, with_clusters
@@ -212,7 +212,7 @@ def _search(pair: Pair, recipe: Recipe) -> float | None:
     numbers = {setting.value for setting in listed if setting.name.rpartition(".")[2] == "n_neighbors"}
     wanted = {min(k, pair.fit.n_samples - 1) for k in numbers}
     # The longest first: shorter lists may be its beginning.
-    missing = sorted((k for k in wanted if not is_kept(pair.fit, k)), reverse=True)
+    missing = sorted((k for k in wanted if not is_cached(pair.fit, k)), reverse=True)
     if not missing:
         return None
     pair.fit.rows([0])  # reading the file is no part of it

@@ -194,7 +194,7 @@ def test_of_several_lists_those_that_are_missing_are_timed(pair, monkeypatch):
     searched, kept = [], {2}
     lists = [Setting("n_neighbors", 2, ""), Setting("second.n_neighbors", 5, ""), Setting("third.n_neighbors", 9, "")]
     monkeypatch.setattr(cells_module, "settings", lambda recipe: lists)
-    monkeypatch.setattr(cells_module, "is_kept", lambda features, k: k in kept)
+    monkeypatch.setattr(cells_module, "is_cached", lambda features, k: k in kept)
     monkeypatch.setattr(cells_module, "cached_neighbors", lambda features, k, device: searched.append(k))
     assert cells_module._search(pair, ()) >= 0
     assert searched == [9, 5]

@@ -1,4 +1,4 @@
-"""The neighbor graph of feature rows: exact search, and the graph as a sparse matrix with its eigenvectors."""
+"""Neighbor graph of feature rows: exact search, and the graph as a sparse matrix with its eigenvectors."""
 
 from __future__ import annotations
 

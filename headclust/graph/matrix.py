@@ -1,4 +1,4 @@
-"""The neighbor graph as a matrix, and its leading eigenvectors: what cuts it where it is thinnest."""
+"""The neighbor graph as a sparse matrix: affinity, connected parts, leading eigenvectors and diffusion map."""
 
 from __future__ import annotations
 
@@ -16,68 +16,81 @@ from headclust.graph.neighbors import NeighborGraph
 from headclust.progress import note
 
 Floats = NDArray[np.float64]
-_DENSE = 600  # samples up to which all eigenvectors at once are quicker than the sparse solver
+_DENSE = 600  # samples up to which the dense solver is faster than the sparse one
 _DENSE_AT_MOST = 5_000
 _TINY = float(np.finfo(np.float64).tiny)
-_ACCURACY, _NOTICED = 1e-8, 1e-5  # of an eigenvalue; all of them lie in [-1, 1]
+# Error allowed in an eigenvalue, and the smallest gain that counts as a missed eigenvalue; all lie in [-1, 1].
+_ACCURACY, _NOTICED = 1e-8, 1e-5
 
 
 def affinity(graph: NeighborGraph, *, temperature: float) -> sparse.csr_array:
-    """Weights between neighbors, symmetric (n_samples, n_samples), float64, none of a sample with itself.
+    """Symmetric weights between neighbors, float64 (n_samples, n_samples), with a zero diagonal.
 
-    Two samples are joined where one of them is a neighbor of the other (the union), with weight
+    Two samples are connected if either is a neighbor of the other (the union), with weight
     exp((cosine similarity - 1) / temperature): on unit rows the Gaussian kernel whose variance is the temperature.
 
     Args:
         graph: Nearest neighbors.
-        temperature: Similarity by which a weight falls to 1/e; a large one weighs all neighbors alike.
+        temperature: Decrease in similarity at which a weight falls to 1/e; a large one gives all neighbors the same
+            weight.
     """
     n_samples, k = graph.indices.shape
+    # w_ij = exp((s_ij - 1) / t), (n_samples, k). Rounding can give s_ij > 1, and a weight above 1 with a small t.
     similarities = graph.similarities.double().clamp(max=1).numpy()
     weights = np.exp((similarities - 1) / temperature)
+    # The (n_samples, k) table is already a CSR matrix: every row has k entries, so row i starts at i * k.
     starts = np.arange(0, n_samples * k + 1, k)
     directed = sparse.csr_array((weights.ravel(), graph.indices.numpy().ravel(), starts), shape=(n_samples, n_samples))
+    # Union of both directions: an edge of one direction meets a zero in the other, and weights are positive.
     return directed.maximum(directed.T).tocsr()
 
 
 def normalized(weights: sparse.csr_array) -> sparse.csr_array:
-    """D^-1/2 W D^-1/2 with D the sums of the rows: one less the normalized Laplacian. Rows of zeros stay zero."""
+    """Normalized affinity D^-1/2 W D^-1/2 with D the row sums: the identity minus the normalized graph Laplacian.
+
+    Its eigenvalues lie in [-1, 1]; 1 occurs once per connected part with edges. Rows of zeros stay zero.
+    """
+    # Degrees d_i = sum_j w_ij, (n_samples,); d^-1/2 is 0 for samples without edges.
     degrees = np.asarray(weights.sum(axis=1)).ravel()
     scale = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
+    # w_ij / sqrt(d_i d_j): rows first, then columns.
     return sparse.csr_array(weights.multiply(scale[:, None]).multiply(scale))
 
 
 def parts(weights: sparse.csr_array) -> NDArray[np.int64]:
-    """Number of the connected part that each sample belongs to, int64 (n_samples,); part 0 is the largest."""
-    _, found = sparse.csgraph.connected_components(weights, directed=False)
-    order = np.argsort(-np.bincount(found), kind="stable")
+    """Connected part of each sample, int64 (n_samples,), numbered by size: part 0 is the largest."""
+    _, labels = sparse.csgraph.connected_components(weights, directed=False)
+    # rank[label] is the position of the part among the sizes, descending; ties: the first.
+    order = np.argsort(-np.bincount(labels), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return np.asarray(rank[found], dtype=np.int64)
+    return np.asarray(rank[labels], dtype=np.int64)
 
 
 def large_parts(
     weights: sparse.csr_array, n_clusters: int, *, smallest: float, advice: str = "Raise n_neighbors."
 ) -> NDArray[np.int64]:
-    """Rows of the samples in connected parts that are large enough to be clusters; all where that is not most of them.
+    """Rows of the samples in connected parts that are large enough to be clusters.
 
-    Says so when there are more such parts than clusters.
+    All rows if those parts hold fewer than half of the samples, or fewer samples than there are clusters. Prints a
+    warning if there are more such parts than clusters.
 
     Args:
         weights: A graph, (n_samples, n_samples).
         n_clusters: Number of clusters.
-        smallest: Share of an even cluster that a part has to have, in [0, 1].
-        advice: What to do about too many.
+        smallest: Smallest size of a part, as a share of n_samples / n_clusters, in [0, 1].
+        advice: Next step in the warning.
     """
     part = parts(weights)
     sizes = np.bincount(part)
+    # An even cluster has n_samples / n_clusters samples.
     large = sizes >= smallest * len(part) / n_clusters
     if sizes[large].sum() < max(len(part) / 2, n_clusters):
         large[:] = True
     if large.sum() > n_clusters > 1:
         note(
             f"warning: the neighbor graph falls into {large.sum()} parts, more than the {n_clusters} clusters: "
-            f"nothing in it says which belong together. {advice}"
+            f"it does not determine which parts belong together. {advice}"
         )
     return np.flatnonzero(large[part])
 
@@ -86,81 +99,90 @@ def leading_eigenvectors(matrix: sparse.csr_array, count: int, *, seed: int) -> 
     """The largest eigenvalues of a symmetric matrix with eigenvalues in [-1, 1], descending, and their eigenvectors.
 
     Small matrices are solved densely, others by ARPACK from start vectors drawn from `seed`. ARPACK can miss copies of
-    an eigenvalue that occurs several times, as 1 does in a graph of several parts; so it is asked again for what is
-    left beside the vectors found, until that is nothing better.
+    a repeated eigenvalue, as 1 is in a graph of several connected parts. So the known eigenvalues are moved to -1 and
+    the largest remaining one is computed, until it is no larger than the smallest of the known ones.
 
     Args:
         matrix: Shape (n, n).
-        count: How many, 1 to n.
-        seed: Of the start vectors.
+        count: Number of eigenvectors, 1 to n.
+        seed: Seed of the start vectors.
 
     Returns:
         Values (count,) and vectors (n, count).
 
     Raises:
-        SettingError: The solver gave up.
+        SettingError: The solver did not converge.
     """
     n = matrix.shape[0]
     if n <= _DENSE or (n <= _DENSE_AT_MOST and count > n // 8) or count >= n - 1:
+        # LAPACK gives eigenvalues in ascending order: the last `count`, reversed.
         values, vectors = scipy.linalg.eigh(matrix.toarray(), subset_by_index=(n - count, n - 1))
         return values[::-1], np.ascontiguousarray(vectors[:, ::-1])
     generator = np.random.default_rng(seed)
     values, vectors = _solve(matrix, count, generator, _ACCURACY)
     while True:
-        beside = _without(matrix, values, vectors)
-        (more,), vector = _solve(beside, 1, generator, _NOTICED)
-        if more <= values[-1] + _NOTICED:
+        # The largest eigenvalue orthogonal to the known vectors.
+        deflated = _deflated(matrix, values, vectors)
+        (missed,), vector = _solve(deflated, 1, generator, _NOTICED)
+        if missed <= values[-1] + _NOTICED:
             return values, vectors
-        values, vectors = np.append(values[:-1], more), np.column_stack((vectors[:, :-1], vector))
+        # It was missed: it takes the place of the smallest known one.
+        values, vectors = np.append(values[:-1], missed), np.column_stack((vectors[:, :-1], vector))
         order = np.argsort(-values, kind="stable")
         values, vectors = values[order], vectors[:, order]
 
 
 def _solve(matrix: Any, count: int, generator: np.random.Generator, tolerance: float) -> tuple[Floats, Floats]:
+    """ARPACK's largest eigenvalues (count,), descending, and their vectors (n, count)."""
     n = matrix.shape[0]
     start = generator.uniform(-1, 1, n)
     try:
-        # More Lanczos vectors than by default: neighbor graphs have eigenvalues close together.
+        # More Lanczos vectors than SciPy's default: eigenvalues of neighbor graphs are close together.
         values, vectors = eigsh(matrix, count, which="LA", v0=start, ncv=min(n, max(2 * count + 1, 40)), tol=tolerance)
     except ArpackNoConvergence:
         raise SettingError(
-            f"{count} eigenvectors of the neighbor graph were not found: raise n_neighbors or temperature."
+            f"{count} eigenvectors of the neighbor graph did not converge: raise n_neighbors or temperature."
         ) from None
     order = np.argsort(-values, kind="stable")
     return values[order], vectors[:, order]
 
 
-def _without(matrix: sparse.csr_array, values: Floats, vectors: Floats) -> LinearOperator:
-    """`matrix` with some of its eigenvalues moved to -1, the other end."""
+def _deflated(matrix: sparse.csr_array, values: Floats, vectors: Floats) -> LinearOperator:
+    """`matrix` with the given eigenvalues moved to -1, the other end of the spectrum: M - V diag(values + 1) V'."""
     return LinearOperator(
         matrix.shape, matvec=lambda x: matrix @ x - vectors @ ((values + 1) * (vectors.T @ x)), dtype=np.float64
     )
 
 
 def diffusion_map(matrix: sparse.csr_array, n_vectors: int, *, steps: int, seed: int) -> Floats:
-    """Coordinates of samples in which those are near that a random walk on the graph takes to the same places.
+    """Coordinates in which samples are near each other if random walks on the graph from both reach the same samples.
 
-    Eigenvectors of the normalized graph times their eigenvalue to the power `steps`, each row then of unit length: with
-    `steps` 0 the rows of Ng, Jordan and Weiss, "On Spectral Clustering", NeurIPS 2001
-    (https://papers.nips.cc/paper/2092-on-spectral-clustering-analysis-and-an-algorithm); with more the diffusion map of
-    Coifman and Lafon, "Diffusion maps", 2006 (https://doi.org/10.1016/j.acha.2006.04.006), up to a factor a row, in
-    which vectors count the less, the less they say of the graph at large.
+    Eigenvectors of the normalized affinity times their eigenvalue to the power `steps`, each row then scaled to unit
+    length. With `steps` 0 these are the rows of Ng, Jordan and Weiss, "On Spectral Clustering", NeurIPS 2001
+    (https://papers.nips.cc/paper/2092-on-spectral-clustering-analysis-and-an-algorithm); with more, the diffusion map
+    of Coifman and Lafon, "Diffusion maps", 2006 (https://doi.org/10.1016/j.acha.2006.04.006), up to one factor per
+    row. The smaller an eigenvalue, the less its vector counts: it describes a smaller region of the graph.
 
     Args:
-        matrix: The normalized graph, (n_samples, n_samples).
+        matrix: The normalized affinity, (n_samples, n_samples).
         n_vectors: Eigenvectors, at most n_samples.
         steps: Steps of the walk.
-        seed: Of the solver's start.
+        seed: Seed of the solver's start vectors.
 
     Returns:
-        Shape (n_samples, n_vectors); rows of length 1, or 0 for a sample in a part that no vector reaches.
+        Shape (n_samples, n_vectors); rows of length 1, or 0 for a sample that no eigenvector reaches.
     """
     values, vectors = leading_eigenvectors(matrix, n_vectors, seed=seed)
+    # Psi = V Lambda^t, (n_samples, n_vectors). Negative eigenvalues belong to alternation, not clusters: set to 0.
     return unit_rows(vectors * values.clip(0, 1) ** steps)
 
 
 def unit_rows(rows: Floats) -> Floats:
-    """Rows divided by their length; rows of zeros stay. The first columns of a diffusion map, so, are a map as well."""
+    """Rows divided by their length; rows of zeros stay zero.
+
+    So the first columns of a diffusion map, divided again, are the map with fewer vectors.
+    """
     lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
+    # A length below sqrt(tiny) is zero up to rounding: its square is not a normal float64.
     unit: Floats = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > math.sqrt(_TINY))
     return unit

@@ -1,4 +1,4 @@
-"""The graph of nearest neighbors: exact, without the sample itself, in bounded memory."""
+"""Graph of nearest neighbors: exact search in bounded memory, and a cache beside the feature file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headclust.progress import bar
 
 NEIGHBOR_LISTS = ("others", "with-self", "temi-paper")
 _ROWS, _COLUMNS = 2_048, 65_536  # a block of similarities is at most 512 MB
-_TEMI_WHOLE = 80_000  # samples up to which TEMI's code takes all similarities at once
+_TEMI_WHOLE = 80_000  # samples up to which TEMI's code computes all similarities at once
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,26 @@ class NeighborGraph:
 def nearest_neighbors(
     features: Tensor, k: int, *, rows_per_block: int = _ROWS, columns_per_block: int = _COLUMNS
 ) -> NeighborGraph:
-    """Exact cosine nearest neighbors by blocked matrix products, never holding n_samples x n_samples.
+    """Exact cosine nearest neighbors by blocked matrix products; memory stays below n_samples x n_samples.
 
-    A zero vector has similarity 0 to everything. Equal similarities are ordered by row number within the candidates
-    kept. Measured against faiss's flat index in benchmarks/neighbors.py.
+    A zero vector has similarity 0 to everything. Ties among the k neighbors are in row order. Compared with faiss's
+    flat index in benchmarks/neighbors.py.
 
     Args:
         features: Shape (n_samples, feature_dim), on the device to compute on.
-        k: Neighbors a sample, 1 <= k <= n_samples - 1.
-        rows_per_block: Samples whose neighbors are found at a time.
-        columns_per_block: Candidates they are compared with at a time.
+        k: Neighbors per sample, 1 <= k <= n_samples - 1.
+        rows_per_block: Samples per block whose neighbors are searched.
+        columns_per_block: Candidates per block that they are compared with.
 
     Returns:
         The graph, on the CPU.
 
     Raises:
-        SettingError: k is not in that range.
+        SettingError: k is outside that range.
     """
     n_samples = len(features)
     if not 1 <= k < n_samples:
-        raise SettingError(
-            f"{k} neighbors asked of {n_samples} samples: wanted 1 to {n_samples - 1}. Lower n_neighbors."
-        )
+        raise SettingError(f"{k} neighbors of {n_samples} samples: expected 1 to {n_samples - 1}. Lower n_neighbors.")
     unit = torch.nn.functional.normalize(features.float(), dim=1)
     indices = torch.empty(n_samples, k, dtype=torch.int32)
     similarities = torch.empty(n_samples, k)
@@ -72,48 +70,52 @@ def nearest_neighbors(
 
 
 def _block_neighbors(unit: Tensor, block: slice, k: int, columns_per_block: int) -> tuple[Tensor, Tensor]:
+    """Similarities and row numbers of the k nearest neighbors of the rows in `block`, (block, k) each."""
     best = torch.empty(block.stop - block.start, 0, device=unit.device)
-    names = torch.empty(best.shape, dtype=torch.int64, device=unit.device)
+    numbers = torch.empty(best.shape, dtype=torch.int64, device=unit.device)
     for left in range(0, len(unit), columns_per_block):
         right = min(left + columns_per_block, len(unit))
-        sims = unit[block] @ unit[left:right].T
+        # Cosines of unit rows, (block, columns).
+        similarities = unit[block] @ unit[left:right].T
+        # Samples that are both a row and a column of this block: a sample is not its own neighbor.
         if (first := max(left, block.start)) < (end := min(right, block.stop)):
             own = torch.arange(first, end, device=unit.device)
-            sims[own - block.start, own - left] = -torch.inf
-        top, columns = sims.topk(min(k, right - left), dim=1)
-        best, names = torch.cat((best, top), 1), torch.cat((names, columns + left), 1)
+            similarities[own - block.start, own - left] = -torch.inf
+        # The best k of these columns beside the best k so far: the k best overall are among them.
+        top, columns = similarities.topk(min(k, right - left), dim=1)
+        best, numbers = torch.cat((best, top), 1), torch.cat((numbers, columns + left), 1)
         # Ascending row number first, then a stable sort by similarity: ties come out in row order.
-        names, order = names.sort(dim=1)
+        numbers, order = numbers.sort(dim=1)
         best, order = best.gather(1, order).sort(dim=1, descending=True, stable=True)
-        best, names = best[:, :k], names.gather(1, order)[:, :k]
-    return best, names
+        best, numbers = best[:, :k], numbers.gather(1, order)[:, :k]
+    return best, numbers
 
 
 def cached_neighbors(features: Features, k: int, *, device: torch.device | None = None) -> NeighborGraph:
-    """The graph of a feature file, computed once and kept in `.headclust/` beside it.
+    """The graph of a feature file, computed once and cached in `.headclust/` beside the file.
 
-    The file's name holds the features' sha256, the metric and k. A kept graph that cannot be read is computed again; a
-    folder that cannot be written to only costs the time.
+    The name of the cached file holds the features' sha256, the metric and k. A cached graph that cannot be read is
+    computed again; a folder that cannot be written to is not an error, only no graph is cached.
 
     Args:
         features: The samples.
-        k: Neighbors a sample.
+        k: Neighbors per sample.
         device: Where to compute; the CPU by default.
     """
-    path = _place(features, k)
+    path = _cache_path(features, k)
     if path is None:
         return nearest_neighbors(features.all().to(device or "cpu"), k)
-    kept = _read(path, (features.n_samples, k))
-    if kept is not None:
-        return kept
+    cached = _read(path, (features.n_samples, k))
+    if cached is not None:
+        return cached
     graph = nearest_neighbors(features.all().to(device or "cpu"), k)
-    _keep(path, graph)
+    _write(path, graph)
     return graph
 
 
-def is_kept(features: Features, k: int) -> bool:
-    """Whether `cached_neighbors` would find the graph beside the feature file, as far as can be told unread."""
-    path = _place(features, k)
+def is_cached(features: Features, k: int) -> bool:
+    """True if a graph is cached beside the feature file; its content is not read."""
+    path = _cache_path(features, k)
     return path is not None and path.is_file()
 
 
@@ -122,9 +124,9 @@ def neighbor_list(features: Features, k: int, kind: str, *, device: torch.device
 
     Args:
         features: The samples.
-        k: Neighbors a sample.
+        k: Neighbors per sample.
         kind: "others": its k nearest neighbors. "with-self": itself first, then those, as in SCAN
-            (https://github.com/wvangansbeke/Unsupervised-Classification). "temi-paper": as TEMI's code makes it
+            (https://github.com/wvangansbeke/Unsupervised-Classification). "temi-paper": as TEMI's code computes it
             (https://github.com/HHU-MMBS/TEMI-official-BMVC2023, gen_embeds.py): the same as "others" up to 80,000
             samples; above, an error of that code puts the sample itself first and leaves out another one.
         device: Where to search; the CPU by default.
@@ -136,20 +138,22 @@ def neighbor_list(features: Features, k: int, kind: str, *, device: torch.device
 
 
 def self_neighbors(indices: Tensor, *, chunk: int = 64) -> Tensor:
-    """Neighbor lists as TEMI's code makes them above 80,000 samples, from right ones (n_samples, k).
+    """Neighbor lists as TEMI's code computes them above 80,000 samples, from correct lists (n_samples, k).
 
-    It goes through the samples in chunks of 64 and hides column i from row i of the chunk, which is the sample itself
-    in the first chunk only: any later sample is its own first neighbor, and never has sample i as one.
+    It processes the samples in chunks of 64 rows and masks column i of row i of each chunk, which is the sample itself
+    in the first chunk only: any later sample is its own first neighbor, and never has sample i as a neighbor.
     """
     n_samples, k = indices.shape
     rows = torch.arange(n_samples, dtype=indices.dtype)[:, None]
-    hidden = indices == rows % chunk
-    order = hidden.int().argsort(dim=1, stable=True)[:, : k - 1]  # what is hidden goes last, and then out
+    # The masked neighbor of row r is sample r mod chunk. A stable sort by "masked" moves it to the end of its list
+    # and keeps the order of the others; the first k - 1 of them follow the sample itself.
+    masked = indices == rows % chunk
+    order = masked.int().argsort(dim=1, stable=True)[:, : k - 1]
     return torch.where(rows < chunk, indices, torch.cat((rows, indices.gather(1, order)), 1))
 
 
-def _place(features: Features, k: int) -> Path | None:
-    # Never a wider graph cut to k: which of equally near samples come k-th would depend on what was asked for before.
+def _cache_path(features: Features, k: int) -> Path | None:
+    # Never a wider graph cut to k: among ties at rank k, the result would depend on which graphs were cached before.
     name = f"{features.sha256}-cosine-{k}.safetensors"
     return features.path.parent / ".headclust" / name if features.path else None
 
@@ -165,7 +169,7 @@ def _read(path: Path, shape: tuple[int, int]) -> NeighborGraph | None:
     return graph if graph.indices.shape == graph.similarities.shape == shape else None
 
 
-def _keep(path: Path, graph: NeighborGraph) -> None:
+def _write(path: Path, graph: NeighborGraph) -> None:
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)

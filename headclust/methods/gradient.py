@@ -1,4 +1,4 @@
-"""Any recipe of gradient stages on feature spaces: what TEMI, SCAN, IMC-SwAV, CLC and TURTLE share."""
+"""Gradient stages on feature spaces: the fit that TEMI, SCAN, IMC-SwAV, CLC and TURTLE share."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.model import ClusterModel, FeatureTransform, ensemble, fit_transform
 from headclust.progress import note
 from headclust.training.sampling import Samples, needs_neighbors
-from headclust.training.stages import Stage, build_objective
+from headclust.training.stages import Stage
 from headclust.training.train import Trained, train_stage
 
 
 def fit(
     spaces: tuple[Features, ...], stages: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Trains the heads of a recipe, stage after stage. The head with the lowest loss of the first stage speaks.
+    """Train the heads of a recipe, stage after stage. The head with the lowest loss of the first stage is used.
 
-    The first stage's loss, because it is what tells clusterings apart: what a later stage refines is not comparable
-    between heads.
+    The loss of the first stage compares clusterings; the losses of later stages are not comparable between heads.
 
     Args:
         spaces: Feature spaces of the same samples: one, or several where the heads take them.
@@ -48,7 +47,7 @@ def fit(
     trained: Trained | None = None
     losses: list[float] = []
     history: list[dict[str, Any]] = []
-    kept: list[tuple[int, Any]] = []
+    checkpoints: list[tuple[int, ClusterModel]] = []
     steps = 0
     for position, stage in enumerate(stages):
         samples = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
@@ -56,13 +55,15 @@ def fit(
         chosen = ensemble.choose(losses) if losses else None
         trained = train_stage(stage, samples, seed=seed, start=start, position=position, chosen=chosen)
         losses = losses or trained.losses
-        named = {} if len(stages) == 1 else {"stage": stage.objective}
-        history += [{**named, **record} for record in trained.history]
-        kept += [(steps + step, heads) for step, heads in trained.checkpoints]
+        label = {} if len(stages) == 1 else {"stage": stage.objective}
+        history += [{**label, **record} for record in trained.history]
+        checkpoints += [
+            (steps + step, ClusterModel(transforms, heads, (0,), trained.temperature))
+            for step, heads in trained.checkpoints
+        ]
         steps += trained.history[-1]["step"]
     assert trained is not None
     model = ClusterModel(transforms, trained.heads, (ensemble.choose(losses),), trained.temperature)
-    checkpoints = [(step, ClusterModel(transforms, heads, (0,), trained.temperature)) for step, heads in kept]
     return conclude(model, *plain, losses=losses, history=history, checkpoints=checkpoints)
 
 
@@ -73,9 +74,9 @@ def _with_partners(
     n_clusters: int,
     transforms: tuple[FeatureTransform, ...],
 ) -> Samples:
-    """The samples with what a stage draws partners from: neighbors, cached views."""
-    wanted = build_objective(stage, n_heads=1, n_clusters=2, feature_dims=(1,) * len(spaces), seed=0).views
-    cached = any(name in ("augmented", "strong") for name in wanted)
+    """The samples with the neighbors and cached views from which a stage draws partners."""
+    stage_views = stage.traits.views
+    cached = any(name in ("augmented", "strong") for name in stage_views)
     device = samples.spaces[0].device
     has_views = all(space.n_views for space in spaces)
     if len({space.n_views for space in spaces}) > 1 and (cached or stage.augment):
@@ -88,8 +89,8 @@ def _with_partners(
             for space, transform in zip(spaces, transforms, strict=True)
         )
         samples = replace(samples, views=tuple(views))
-    _tell_of_views(stage, sum(name in ("augmented", "strong") for name in wanted), spaces)
-    if needs_neighbors(wanted, has_views=has_views):
+    _note_views(stage, sum(name in ("augmented", "strong") for name in stage_views), spaces)
+    if needs_neighbors(stage_views, has_views=has_views):
         if len(spaces) > 1:
             note(f"neighbors are those of the first feature file, in {stage.objective}.")
         k = usable_neighbors(stage.n_neighbors, len(samples), n_clusters)
@@ -98,20 +99,21 @@ def _with_partners(
     return samples
 
 
-def _tell_of_views(stage: Stage, n_wanted: int, spaces: tuple[Features, ...]) -> None:
+def _note_views(stage: Stage, n_needed: int, spaces: tuple[Features, ...]) -> None:
+    """Log if the features hold fewer cached views than the `n_needed` of a stage."""
     n_views = min(space.n_views for space in spaces)
-    if not n_views and (n_wanted or stage.augment):
-        without = "neighbors stand in for them" if n_wanted else "anchors and neighbors are the plain images"
+    if not n_views and (n_needed or stage.augment):
+        without = "neighbors stand in for them" if n_needed else "anchors and neighbors are the plain images"
         note(f"the features hold no augmented views: {without} in {stage.objective}. For views, embed with --views 2.")
-    elif 0 < n_views < n_wanted:
+    elif 0 < n_views < n_needed:
         note(
-            f"the features hold {n_views} augmented of the {n_wanted} views of a sample that {stage.objective} wants: "
-            f"it sees one twice. For more, embed with --views {n_wanted}."
+            f"the features hold {n_views} augmented of the {n_needed} views of a sample that {stage.objective} uses: "
+            f"one is used twice. For more, embed with --views {n_needed}."
         )
 
 
 def usable_neighbors(n_neighbors: int, n_samples: int, n_clusters: int) -> int:
-    """`n_neighbors`, or as many as there are; says so when they reach beyond an even cluster."""
+    """`n_neighbors`, at most n_samples - 1; a warning if that is more than an even cluster has samples."""
     k = min(n_neighbors, n_samples - 1)
     if k > n_samples / n_clusters:
         note(

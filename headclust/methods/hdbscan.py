@@ -27,7 +27,8 @@ class Density:
     """The one stage of an HDBSCAN recipe. Every field is a setting.
 
     Args:
-        n_clusters: Largest number of clusters, of which the largest are kept; 0 stands for the number of labeled classes.
+        n_clusters: Largest number of clusters, of which the largest are kept; 0 stands for the number of labeled
+            classes.
         smallest: Smallest size of a cluster, as a share of an even cluster.
         n_neighbors: Neighbors whose distance measures the density around a sample.
         n_components: Principal components of the unit features that are clustered, and kept for the votes.

@@ -34,8 +34,8 @@ class Communities:
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; as many vote on a new sample.
-        temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a large
-            value weighs all edges alike.
+        temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a
+            large value weighs all edges alike.
         n_components: Principal components of the fitted features that the model keeps for votes on new samples.
         iterations: Iterations of the algorithm at each resolution.
         trials: Largest number of resolutions that are tried.

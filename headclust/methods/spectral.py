@@ -46,8 +46,8 @@ class Cut:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_heads: Restarts of k-means on the eigenvectors; the one with the lowest inertia is used.
         n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; as many vote on a new sample.
-        temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a large
-            value weighs all edges alike.
+        temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a
+            large value weighs all edges alike.
         vectors: Eigenvectors per cluster; their number is rounded up.
         diffusion: Steps of a random walk on the graph, which weigh eigenvectors by eigenvalue to that power.
         smallest_part: Smallest size of a connected component that is clustered, as a share of an even cluster, in

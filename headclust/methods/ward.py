@@ -29,10 +29,10 @@ class Merging:
 
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
-        n_neighbors: Nearest neighbors that a sample may be merged with at first, at most n_samples - 1; as many vote on a
-            new sample.
-        temperature: Decrease in cosine similarity over which the weight of a vote on a new sample falls to 1/e, at least
-            0.001.
+        n_neighbors: Nearest neighbors that a sample may be merged with at first, at most n_samples - 1; as many vote on
+            a new sample.
+        temperature: Decrease in cosine similarity over which the weight of a vote on a new sample falls to 1/e, at
+            least 0.001.
         n_components: Principal components of the unit features that are clustered, and kept for the votes.
 
     Raises:

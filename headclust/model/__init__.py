@@ -1,4 +1,4 @@
-"""What a fit makes: a transform per feature space and an ensemble of heads (`ClusterModel`), without any training."""
+"""The result of a fit, one transform per feature space and an ensemble of heads (`ClusterModel`), without training."""
 
 from __future__ import annotations
 

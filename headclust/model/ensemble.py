@@ -1,4 +1,4 @@
-"""From several clusterings of the same samples to one, without labels."""
+"""Several clusterings of the same samples: choice of one, common cluster names, agreement. No labels are used."""
 
 from __future__ import annotations
 
@@ -11,58 +11,64 @@ from scipy.optimize import linear_sum_assignment
 
 from headclust.scoring import metrics
 
-_ROUNDS = 20  # a vote settles within a few
+_ROUNDS = 20  # most rounds of voting; a few are enough until the majority no longer changes
 
 
 def choose(losses: Sequence[float]) -> int:
-    """The clustering with the lowest training loss; the first of equals."""
+    """Index of the clustering with the lowest training loss; ties: the first."""
     return int(np.argmin(np.asarray(losses)))
 
 
 def alignment(assignments: NDArray[np.int64], reference: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
-    """New names, (n_clusters,), under which `assignments` overlaps `reference` as much as one-to-one renaming allows.
+    """New names (n_clusters,) of the clusters: the one-to-one renaming with the largest overlap with `reference`.
 
     Args:
         assignments: Shape (n_samples,), values in [0, n_clusters).
         reference: Shape (n_samples,), values in [0, n_clusters).
         n_clusters: Number of clusters of both.
     """
+    # Contingency table (n_clusters, n_clusters): samples in cluster row of one and column of the other. The pair
+    # (row, column) is counted as the number row * n_clusters + column.
     cells = np.bincount(assignments * n_clusters + reference, minlength=n_clusters**2)
+    # Hungarian algorithm: the one-to-one matching of rows to columns with the largest sum.
     _, names = linear_sum_assignment(cells.reshape(n_clusters, n_clusters), maximize=True)
     return np.asarray(names, dtype=np.int64)
 
 
 def align(assignments: NDArray[np.int64], reference: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
-    """`assignments` with clusters renamed to overlap `reference` as much as one-to-one renaming allows; see
-    `alignment`."""
+    """`assignments` with clusters renamed by `alignment` to `reference`."""
     return alignment(assignments, reference, n_clusters)[assignments]
 
 
 def neighbor_information(assignments: NDArray[np.int64], neighbors: NDArray[np.int32], n_clusters: int) -> float:
-    """Mutual information in nats between the clusters of two neighbors: what a neighbor's cluster says of one's own.
+    """Mutual information in nats between the cluster of a sample and the cluster of one of its neighbors.
 
-    From 0 to log(n_clusters): highest where neighbors share their cluster and clusters are many and even. A score that
-    needs no labels and compares clusterings made in different ways.
+    From 0 to log(n_clusters); largest if neighbors share their cluster and clusters are many and even. A score without
+    labels that compares clusterings of different methods.
 
     Args:
         assignments: Shape (n_samples,), values in [0, n_clusters).
-        neighbors: Rows of neighbors, (n_samples, k).
+        neighbors: Row numbers of neighbors, (n_samples, k).
         n_clusters: Number of clusters.
     """
+    # The pair (own cluster, neighbor's cluster) as one number, (n_samples, k).
     pairs = assignments[:, None] * n_clusters + assignments[neighbors]
+    # Joint distribution P(c, d) over all pairs, (n_clusters, n_clusters), made symmetric: either of a pair comes first.
     joint = np.bincount(pairs.ravel(), minlength=n_clusters**2).reshape(n_clusters, n_clusters) / pairs.size
     joint = (joint + joint.T) / 2
+    # Its marginal P(c), (n_clusters,), the same for rows and columns.
     shares = joint.sum(1)
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / np.outer(shares, shares)[seen])).sum())
+    # I = sum over cells of P(c, d) log(P(c, d) / (P(c) P(d))); empty cells contribute 0.
+    filled = joint > 0
+    return float((joint[filled] * np.log(joint[filled] / np.outer(shares, shares)[filled])).sum())
 
 
 def common_names(assignments: NDArray[np.int64], n_clusters: int, *, start: int) -> NDArray[np.int64]:
-    """Names for the clusters of several clusterings under which they agree: (heads, n_clusters) new names.
+    """New names (heads, n_clusters) of the clusters of several clusterings, under which the clusterings agree.
 
-    Every clustering is aligned to a reference, one-to-one; the majority's clusters are the next reference, until
-    nothing changes. The method of Dudoit and Fridlyand, "Bagging to improve the accuracy of a clustering procedure",
-    Bioinformatics 2003 (https://doi.org/10.1093/bioinformatics/btg038), run to its end.
+    Every clustering is aligned one-to-one to a reference; the majority vote of the aligned clusterings is the next
+    reference, until it no longer changes. The method of Dudoit and Fridlyand, "Bagging to improve the accuracy of a
+    clustering procedure", Bioinformatics 2003 (https://doi.org/10.1093/bioinformatics/btg038), iterated.
 
     Args:
         assignments: Shape (heads, n_samples), values in [0, n_clusters).
@@ -72,10 +78,13 @@ def common_names(assignments: NDArray[np.int64], n_clusters: int, *, start: int)
     reference = assignments[start]
     samples = np.arange(assignments.shape[1])
     for _ in range(_ROUNDS):
-        names = np.stack([alignment(one, reference, n_clusters) for one in assignments])
+        # Names of each head's clusters by the reference, (heads, n_clusters).
+        names = np.stack([alignment(clusters, reference, n_clusters) for clusters in assignments])
+        # Heads per sample and renamed cluster, (n_samples, n_clusters).
         votes = np.zeros((assignments.shape[1], n_clusters), dtype=np.int32)
-        for name, one in zip(names, assignments, strict=True):
-            votes[samples, name[one]] += 1
+        for name, clusters in zip(names, assignments, strict=True):
+            votes[samples, name[clusters]] += 1
+        # Majority cluster per sample, (n_samples,); ties: the first.
         majority = votes.argmax(1)
         if np.array_equal(majority, reference):
             break
@@ -84,7 +93,7 @@ def common_names(assignments: NDArray[np.int64], n_clusters: int, *, start: int)
 
 
 def agreement(assignments: NDArray[np.int64], final: NDArray[np.int64], n_clusters: int) -> float | None:
-    """Mean share of clusterings that give a sample its final cluster, after aligning each; None for a single one.
+    """Mean share of samples to which a clustering, aligned to `final`, gives the final cluster; None for a single one.
 
     Args:
         assignments: Shape (heads, n_samples).
@@ -93,7 +102,7 @@ def agreement(assignments: NDArray[np.int64], final: NDArray[np.int64], n_cluste
     """
     if len(assignments) < 2:
         return None
-    return float(np.mean([np.mean(align(a, final, n_clusters) == final) for a in assignments]))
+    return float(np.mean([np.mean(align(clusters, final, n_clusters) == final) for clusters in assignments]))
 
 
 def summarize(
@@ -104,14 +113,14 @@ def summarize(
     seconds: float,
     labels: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
-    """What metrics.json says of a clustering.
+    """Content of metrics.json for a clustering.
 
     Args:
-        by_head: Clusters by every head, (heads, n_samples).
-        final: The clusters given, (n_samples,).
+        by_head: Clusters by each head, (heads, n_samples).
+        final: The assigned clusters, (n_samples,).
         n_clusters: Number of clusters.
-        seconds: What it took.
-        labels: int64 (n_samples,), -1 = unknown; scores are added where any is known.
+        seconds: Duration of the fit.
+        labels: int64 (n_samples,), -1 = unknown; scores are added if any is known.
 
     Returns:
         `n_samples n_clusters clusters_used largest_share entropy agreement seconds`, and with labels

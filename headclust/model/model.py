@@ -1,4 +1,7 @@
-"""The fitted pipeline: a feature transform a space, heads, and which of them speak. Tensors only, no files."""
+"""The fitted pipeline: one feature transform per space, the heads, and the indices of the heads that are used.
+
+Tensors only, no files.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,20 @@ TRANSFORMS = ("none", "l2", "standardize", "pca")
 _PARTS = ("mean", "scale", "matrix")
 _NORMALIZED = ("l2", "unit")
 _ROWS = 8_192
-_PROBABILITIES = 1 << 25  # at most in one block, so that a thousand clusters of fifty heads fit into memory
-_ROUNDING = 1e-12  # of the squared length of a difference of unit rows, in float32
+_PROBABILITIES = 1 << 25  # most probabilities per block: 128 MB, also with a thousand clusters and fifty heads
+_ROUNDING = 1e-12  # variance of unit rows below which it is rounding of float32
 
 
 @dataclass(frozen=True)
 class FeatureTransform:
-    """An affine map between two optional L2 normalisations: (x or x/|x|, less mean), times scale, times matrix.
+    """An affine map between two optional L2 normalizations: ((x or x/|x|) - mean) * scale @ matrix.
 
     Attributes:
-        l2: Whether rows are divided by their length first (zero rows stay zero).
+        l2: True if rows are divided by their length first (zero rows stay zero).
         mean: Shape (feature_dim,), or None.
         scale: Shape (feature_dim,), or None.
         matrix: Shape (feature_dim, n_components), or None.
-        unit: Whether rows are divided by their length last.
+        unit: True if rows are divided by their length last.
     """
 
     l2: bool = False
@@ -43,7 +46,7 @@ class FeatureTransform:
     unit: bool = False
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Transforms rows (..., feature_dim) to (..., dim)."""
+        """Rows (..., feature_dim) transformed to (..., dim)."""
         if self.l2:
             features = F.normalize(features, dim=-1)
         if self.mean is not None:
@@ -61,76 +64,88 @@ class FeatureTransform:
 
 
 def fit_transform(features: Tensor, kind: str, *, n_components: int = 256) -> FeatureTransform:
-    """Fits a feature transform on `features` (n_samples, feature_dim).
+    """Fit a feature transform on `features` (n_samples, feature_dim).
 
     Args:
-        features: The fitted samples, un-normalised.
-        kind: "none"; "l2" (unit rows); "standardize" (zero mean, unit variance a dimension; constant dimensions become
-            zero); "pca" (unit rows, centered, projected on the leading principal components, then scaled by one number
-            so that a row's mean squared length is the number of components).
-        n_components: Components kept by "pca", at most min(n_samples - 1, feature_dim).
+        features: The fitted samples, not normalized.
+        kind: "none"; "l2" (unit rows); "standardize" (zero mean, unit variance per dimension; constant dimensions
+            become zero); "pca" (unit rows, centered, projected on the leading principal components, then scaled by one
+            number so that a row's mean squared length is the number of components).
+        n_components: Components of "pca", at most min(n_samples - 1, feature_dim).
 
     Raises:
         SettingError: `kind` is not one of these.
-        DataError: The rows have no components to keep, because they all point the same way.
+        DataError: All rows point in the same direction, so they have no principal components.
     """
     if kind == "none":
         return FeatureTransform()
     if kind == "l2":
         return FeatureTransform(l2=True)
     if kind == "standardize":
+        # Population standard deviation per dimension, as in scikit-learn's StandardScaler.
         spread = features.std(0, correction=0)
         return FeatureTransform(mean=features.mean(0), scale=torch.where(spread > 0, 1 / spread, 0.0))
     if kind == "pca":
         return _fit_pca(F.normalize(features, dim=-1), n_components)
-    raise SettingError(f"unknown transform {kind!r}: wanted one of {', '.join(TRANSFORMS)}.")
+    raise SettingError(f"unknown transform {kind!r}: expected one of {', '.join(TRANSFORMS)}.")
 
 
 def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
+    """PCA of unit rows (n_samples, feature_dim), with one scale for all components: directions are not whitened."""
+    # Centering leaves n_samples - 1 independent rows.
     n_components = max(1, min(n_components, len(unit) - 1, unit.shape[1]))
     mean = unit.mean(0)
+    # Variances (n_components,), descending, and directions (feature_dim, n_components).
     values, vectors = _wide_components(unit - mean) if len(unit) < unit.shape[1] else _components(unit, mean)
     values, vectors = values[:n_components], vectors[:, :n_components]
     if not values.sum() > _ROUNDING:
         raise DataError(
             "all rows point the same way: nothing is left after pca. Try --method kmeans --set normalize=none."
         )
+    # The sign of an eigenvector is arbitrary: make its largest entry positive, so that every solver gives the same.
     signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
+    # The mean squared length of a projected row is the sum of the variances; scaled, it is n_components.
     scale = (n_components / values.sum()).sqrt()
-    # Contiguous, as it comes back from a file: a product's last bits depend on the memory order.
+    # Contiguous, as it will be when read from a file: the last bits of a product depend on the memory order.
     matrix = (vectors * signs * scale).float().contiguous().to(unit.device)
     return FeatureTransform(l2=True, mean=mean, matrix=matrix)
 
 
 def _components(unit: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of the covariance and its eigenvectors (dim, dim), the largest first, float64, on the CPU."""
-    # By blocks: repeatable, and no second copy of the features.
+    """Eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), float64, on the CPU."""
+    # (1/n) sum_i (x_i - mean)(x_i - mean)', in blocks: repeatable, and without a second copy of the features.
     covariance = torch.zeros(unit.shape[1], unit.shape[1], dtype=torch.float64)
     for block in torch.split(unit, _ROWS):
         centered = (block - mean).cpu().double()
         covariance += centered.T @ centered
+    # eigh gives eigenvalues in ascending order.
     values, vectors = torch.linalg.eigh(covariance / len(unit))
     return values.flip(0), vectors.flip(1)
 
 
 def _wide_components(centered: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of fewer rows than dimensions, most of whose covariance has no eigenvalue but zero: solvers can fail."""
+    """The same for fewer rows than dimensions, (n_samples,) and (dim, n_samples), by singular value decomposition.
+
+    Most eigenvalues of their covariance are zero, on which eigenvalue solvers can fail.
+    """
+    # X = U S V': the covariance X'X / n has the eigenvectors V and the eigenvalues S^2 / n.
     _, roots, vectors = torch.linalg.svd(centered.cpu().double(), full_matrices=False)
     return roots.square() / len(centered), vectors.T
 
 
 def side_by_side(rows: Sequence[Tensor]) -> Tensor:
-    """Rows of several spaces as rows of one, (..., sum of dims), of unit length where those of every space are."""
+    """Rows of several spaces concatenated, (..., sum of dims); of unit length if the rows of every space are."""
+    # Concatenated unit rows of S spaces have the length sqrt(S).
     return torch.cat(list(rows), dim=-1) / math.sqrt(len(rows)) if len(rows) > 1 else rows[0]
 
 
 class Assignment(NamedTuple):
-    """What a model says of samples.
+    """Clusters that a model assigns to samples.
 
     Attributes:
-        clusters: The cluster of each, int64 (n_samples,).
-        confidence: Its probability, float32 (n_samples,).
-        by_head: Clusters by every head, int64 (heads, n_samples).
+        clusters: Cluster per sample, int64 (n_samples,).
+        confidence: Probability of that cluster, float32 (n_samples,).
+        by_head: Clusters by each head, int64 (heads, n_samples).
     """
 
     clusters: NDArray[np.int64]
@@ -140,14 +155,15 @@ class Assignment(NamedTuple):
 
 @dataclass(frozen=True)
 class ClusterModel:
-    """Assigns clusters to features of one or several spaces.
+    """A fitted model, which assigns clusters to features of one or several spaces.
 
     Attributes:
-        transforms: One a space, applied to its features first.
-        heads: All fitted heads, of a kind in HEADS. They take as many spaces as there are, or one: all side by side.
-        used_heads: Indices of the heads that are used: one, or several whose probabilities are averaged; their clusters
-            then share their ids.
-        temperature: Of the softmax that turns their logits into probabilities.
+        transforms: One per space, applied to its features first.
+        heads: All fitted heads, of a kind in HEADS. They take one input per space, or a single one: all spaces side by
+            side.
+        used_heads: Indices of the heads that are used: one, or several with common cluster ids, whose probabilities
+            are averaged.
+        temperature: Temperature of the softmax that turns their logits into probabilities.
     """
 
     transforms: tuple[FeatureTransform, ...]
@@ -157,22 +173,28 @@ class ClusterModel:
 
     @torch.no_grad()
     def probs(self, *spaces: Tensor) -> Tensor:
-        """Cluster probabilities of every head, (heads, n_samples, clusters), for (n_samples, feature_dim) a space."""
+        """Cluster probabilities of every head, (heads, n_samples, clusters).
+
+        Args:
+            *spaces: One (n_samples, feature_dim) per space, on the model's device.
+        """
+        # (1, n_samples, dim) per space: heads expect a views axis.
         rows = [transform(space)[None] for transform, space in zip(self.transforms, spaces, strict=True)]
         inputs = rows if len(self.heads.input_dims) > 1 else [side_by_side(rows)]
         return torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
 
     def assign(self, *spaces: Tensor) -> Assignment:
-        """Assigns clusters, never holding the probabilities of all samples at once.
+        """Assign clusters in blocks, so that the probabilities of all samples are never in memory at once.
 
         Args:
-            *spaces: One (n_samples, feature_dim) a space, on the model's device.
+            *spaces: One (n_samples, feature_dim) per space, on the model's device.
         """
         by_head, best = [], []
         n_rows = max(1, min(_ROWS, _PROBABILITIES // (self.n_heads * self.n_clusters)))
         for block in zip(*(torch.split(space, n_rows) for space in spaces), strict=True):
             probs = self.probs(*block)
             by_head.append(probs.argmax(-1))
+            # Mean over the used heads, then the largest probability and its cluster, (n_rows,) each.
             best.append(probs[list(self.used_heads)].mean(0).max(-1))
         return Assignment(
             clusters=torch.cat([block.indices for block in best]).cpu().numpy(),
@@ -181,15 +203,16 @@ class ClusterModel:
         )
 
     def alone(self, head: int) -> ClusterModel:
-        """The model with one of its heads only, on the CPU."""
+        """The model with a single one of its heads, on the CPU."""
         state = {name: tensor.cpu() for name, tensor in select(self.heads.state_dict(), head).items()}
         transforms = tuple(transform.to(torch.device("cpu")) for transform in self.transforms)
         return ClusterModel(transforms, HEADS[self.heads.kind].from_state(state).eval(), (0,), self.temperature)
 
     @property
     def n_heads(self) -> int:
-        """Number of heads, whether they speak or not."""
-        return max(map(len, self.heads.state_dict().values()))  # what all heads share has a heads axis of one
+        """Number of heads, used or not."""
+        # Tensors that all heads share have a heads axis of length one.
+        return max(map(len, self.heads.state_dict().values()))
 
     @property
     def n_clusters(self) -> int:
@@ -202,7 +225,7 @@ class ClusterModel:
         return ClusterModel(transforms, self.heads.to(device), self.used_heads, self.temperature)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything the model is, as named tensors on the CPU; `from_tensors` takes them back."""
+        """The whole model as named tensors on the CPU, from which `from_tensors` builds it again."""
         named = {f"heads.{self.heads.kind}.{name}": tensor for name, tensor in self.heads.state_dict().items()}
         for space, transform in enumerate(self.transforms):
             for name in _PARTS:
@@ -216,7 +239,7 @@ class ClusterModel:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> ClusterModel:
-        """The model that `tensors` were taken from.
+        """The model with these `tensors()`.
 
         Raises:
             FileFormatError: Tensors are missing or do not fit together.
@@ -234,7 +257,7 @@ class ClusterModel:
             _check_widths(transforms, heads.input_dims)
             model = cls(transforms, heads, tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item()))
             if not (model.used_heads and set(model.used_heads) <= set(range(model.n_heads))):
-                raise ValueError(f"of {model.n_heads} heads {list(model.used_heads)} speak")
+                raise ValueError(f"used heads are {list(model.used_heads)} of {model.n_heads}")
             return model
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
@@ -247,18 +270,20 @@ def _transform(tensors: Mapping[str, Tensor], space: int) -> FeatureTransform:
     return FeatureTransform(l2=l2, unit=unit, **parts)
 
 
-def _check_widths(transforms: Sequence[FeatureTransform], taken: Sequence[int]) -> None:
-    """Compares what transforms give with what heads take, as far as the transforms have a width of their own."""
-    given = [_width(transform) for transform in transforms]
-    if len(taken) == 1 and given:
-        given = [None if None in given else sum(width or 0 for width in given)]
-    if len(given) != len(taken):
-        raise ValueError(f"{len(given)} transforms, and heads of {len(taken)} spaces")
-    for width, wanted in zip(given, taken, strict=True):
-        if width not in (None, wanted):
-            raise ValueError(f"the transform gives {width} dimensions, the heads take {wanted}")
+def _check_widths(transforms: Sequence[FeatureTransform], input_dims: Sequence[int]) -> None:
+    """Raise if the transforms' output dimensions, as far as they are known, differ from the heads' input dimensions."""
+    widths = [_width(transform) for transform in transforms]
+    # Heads with a single input take all spaces side by side.
+    if len(input_dims) == 1 and widths:
+        widths = [None if None in widths else sum(width or 0 for width in widths)]
+    if len(widths) != len(input_dims):
+        raise ValueError(f"{len(widths)} transforms, and heads of {len(input_dims)} spaces")
+    for width, expected in zip(widths, input_dims, strict=True):
+        if width not in (None, expected):
+            raise ValueError(f"the transform gives {width} dimensions, the heads take {expected}")
 
 
 def _width(transform: FeatureTransform) -> int | None:
+    """Output dimension of a transform; None if it has no tensors and so leaves the dimension as it is."""
     parts = [getattr(transform, name) for name in _PARTS]
     return next((tensor.shape[-1] for tensor in reversed(parts) if tensor is not None), None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors, is_kept, nearest_neighbors
+from headclust.graph.neighbors import cached_neighbors, is_cached, nearest_neighbors
 
 ALIKE = 0.97  # cosine similarity; of 10,000 different photos not one pair reached it
 _MOST = 20_000  # rows that are searched: half a minute for 1,280 dimensions on one core
@@ -40,7 +40,7 @@ def find_near_duplicates(space: Features, settings: Mapping[str, Any], *, most: 
         return NearDuplicates((), space.n_samples)
     kept = settings.get("n_neighbors")
     rows = np.arange(space.n_samples)
-    if isinstance(kept, int) and is_kept(space, kept):
+    if isinstance(kept, int) and is_cached(space, kept):
         graph = cached_neighbors(space, kept)
     else:
         if space.n_samples > most:

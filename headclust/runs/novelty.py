@@ -1,13 +1,13 @@
-"""How unlike anything a model was fitted on a sample is: its distance to the nearest fitted samples, as a share.
+"""Novelty: distance of a sample from the samples the model was fitted on, as a quantile in [0, 1).
 
-The distance is the mean over an image's nearest fitted samples of the distance between rows of unit length. They are as
-the backbone gave them and not as a model's heads see them: a transform that helps to cluster may drop just what is
-unusual about a new image. Of several spaces each is divided by its mean among the fitted samples, and the sum counts.
-benchmarks/novelty.py has what else was tried.
+The distance of a sample is the mean Euclidean distance to its nearest fitted samples, between unit rows of backbone
+features. Not of transformed features: a transform that helps clustering may drop what is unusual about a new image. In
+several spaces, each distance is divided by its mean over the fitted samples, and the sum is used. benchmarks/novelty.py
+compares other scores.
 
-What comes out is the share of fitted samples that are nearer to the others than this sample is to them. Each of them is
-measured without itself, so a new image from the same source has any share as likely as another, and one in a hundred
-has 0.99 or more.
+The novelty of a sample is the share of fitted samples whose own distance, each measured without itself, is smaller.
+For new samples from the same source it is about uniformly distributed: one in a hundred has 0.99 or more. It is one
+minus a conformal p-value.
 """
 
 from __future__ import annotations
@@ -25,63 +25,62 @@ from headclust.errors import FileFormatError
 from headclust.features import Features
 from headclust.seeding import SEEN_STREAM, torch_generator
 
-UNUSUAL = 0.99  # novelty from which on an image is said to look unlike anything seen
-_NUMBERS = 1 << 21  # kept at most, of float16: 4 MB
-_FEWEST, _MOST = 256, 4_096  # rows kept, however wide or narrow they are
-_NEAREST = 3
-_ROWS = 4_096
-_ROUNDING = 1e-6  # of the squared distance of unit rows: nearer ones are the same
+UNUSUAL = 0.99  # novelty at and above which an image is reported as unusual
+_NUMBERS = 1 << 21  # most float16 numbers in the reference: 4 MB
+_FEWEST, _MOST = 256, 4_096  # limits on the reference rows, however wide or narrow they are
+_NEAREST = 3  # neighbors whose distances are averaged
+_ROWS = 4_096  # samples per block
+_ROUNDING = 1e-6  # squared distance of unit rows below which it is rounding, and the rows are equal
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Fitted samples that are kept to compare others with: all of them, or as many at random as 4 MB hold.
+    """The reference of a run: all fitted samples, or a random subset of as many as fit into 4 MB.
 
     Attributes:
-        numbers: Which rows of the fit they are, ascending, int64 (n_kept,).
-        rows: One a space, float16 (n_kept, feature_dim), of unit length.
+        numbers: Row numbers in the fitted features, ascending, int64 (n_reference,).
+        rows: One per space, float16 (n_reference, feature_dim), of unit length.
     """
 
     numbers: Tensor
     rows: tuple[Tensor, ...]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything as named tensors; `from_tensors` takes them back."""
+        """Named tensors, from which `from_tensors` builds the reference again."""
         return {"numbers": self.numbers, **{f"spaces.{space}.rows": rows for space, rows in enumerate(self.rows)}}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], dims: Sequence[int], n_samples: int) -> Seen:
-        """What `tensors` were taken from.
+        """The reference with these `tensors()`.
 
         Args:
-            tensors: As `tensors()` gave them.
+            tensors: As returned by `tensors()`.
             dims: The feature_dim of every space.
-            n_samples: How many samples were fitted.
+            n_samples: Number of fitted samples.
 
         Raises:
-            FileFormatError: Tensors are missing, or are not those of such a fit.
+            FileFormatError: Tensors are missing, or do not belong to such a fit.
         """
         try:
             numbers = tensors["numbers"]
             rows = tuple(tensors[f"spaces.{space}.rows"] for space in range(len(dims)))
         except KeyError as error:
             raise FileFormatError(f"the kept samples have no {error}: fit again.") from None
-        wanted = [(len(numbers), dim) for dim in dims]
-        if not len(numbers) or [tuple(one.shape) for one in rows] != wanted:
-            found = [tuple(one.shape) for one in rows]
-            raise FileFormatError(f"the kept samples have the shapes {found}, expected {wanted}: fit again.")
-        whole = numbers.ndim == 1 and numbers.dtype == torch.int64
-        if not (whole and set(numbers.tolist()) <= set(range(n_samples))):
-            raise FileFormatError(f"the kept samples are not of {n_samples}: fit again.")
+        shapes, expected = [tuple(tensor.shape) for tensor in rows], [(len(numbers), dim) for dim in dims]
+        if not len(numbers) or shapes != expected:
+            raise FileFormatError(f"the kept samples have the shapes {shapes}, expected {expected}: fit again.")
+        row_numbers = numbers.ndim == 1 and numbers.dtype == torch.int64
+        if not (row_numbers and set(numbers.tolist()) <= set(range(n_samples))):
+            raise FileFormatError(f"the kept samples are not rows of the {n_samples} fitted ones: fit again.")
         return cls(numbers, rows)
 
 
 def keep(spaces: Sequence[Features], seed: int) -> Seen:
-    """The samples of a fit to keep.
+    """The reference of a fit.
 
     Args:
-        spaces: What was fitted, one a space.
-        seed: The fit's seed, which they are drawn with where there are too many.
+        spaces: The fitted features, one per space.
+        seed: The fit's seed, with which a subset is drawn if there are too many samples.
     """
     n_samples, width = spaces[0].n_samples, sum(space.feature_dim for space in spaces)
     limit = min(_MOST, max(_FEWEST, _NUMBERS // width))
@@ -92,38 +91,52 @@ def keep(spaces: Sequence[Features], seed: int) -> Seen:
 
 
 def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> NDArray[np.float32]:
-    """How unlike anything seen samples are, float32 (n_samples,), from 0 to below 1.
+    """Novelty of samples, float32 (n_samples,), in [0, 1).
 
     Args:
-        seen: What the fit has kept.
-        spaces: The samples, one a space.
-        fitted: Whether they are those of the fit, row by row: then a sample that was kept is not compared with itself.
+        seen: The reference of the fit.
+        spaces: The samples, one per space.
+        fitted: True if they are the fitted samples, row by row: then a sample of the reference is not compared with
+            itself.
     """
+    # Distances summed over spaces: of the samples, (n_samples,), and of the reference, (n_reference,).
     total, usual = torch.zeros(spaces[0].n_samples), torch.zeros(len(seen.numbers))
     starts = range(0, len(total), _ROWS)
     for rows, features in zip(seen.rows, spaces, strict=True):
-        known = F.normalize(rows.float(), dim=1)
-        own = _distances(known, known, others=True)
+        # float16 rows are normalized again, as rounding has changed their length.
+        reference = F.normalize(rows.float(), dim=1)
+        own = _distances(reference, reference, others=True)
+        # Blocks of the samples, so that their similarities to the reference stay small.
         blocks = (F.normalize(features.rows(slice(start, start + _ROWS)), dim=1) for start in starts)
-        total += torch.cat([_distances(block, known) for block in blocks]) / _scale(own)
+        # Divided by the mean of the reference: spaces of different scale count equally.
+        total += torch.cat([_distances(block, reference) for block in blocks]) / _scale(own)
         usual += own / _scale(own)
     if fitted:
+        # The distance of a fitted sample of the reference would be that to itself, about 0.
         total[seen.numbers] = usual
-    less = torch.searchsorted(usual.sort().values, total)
-    return (less / (len(usual) + 1)).float().numpy()
+    # Rank among the reference: how many have a smaller distance, divided by n_reference + 1. A sample of the same
+    # source has each of the ranks 0 to n_reference with about equal probability.
+    smaller = torch.searchsorted(usual.sort().values, total)
+    return (smaller / (len(usual) + 1)).float().numpy()
 
 
-def _distances(rows: Tensor, kept: Tensor, *, others: bool = False) -> Tensor:
-    """Mean distance of unit rows to the nearest kept ones, (n,); with `others`, to those that are not the same row."""
-    squared = 2 - 2 * (rows @ kept.T)
+def _distances(rows: Tensor, reference: Tensor, *, others: bool = False) -> Tensor:
+    """Mean distance of unit rows (n, dim) to their nearest reference rows, (n,).
+
+    With `others`, `rows` are the reference and no row is compared with itself.
+    """
+    # |x - y|^2 = 2 - 2 <x, y> for unit rows, (n, n_reference).
+    squared = 2 - 2 * (rows @ reference.T)
     if others:
         squared.fill_diagonal_(torch.inf)
-    nearest = max(1, min(_NEAREST, len(kept) - 1))
+    # Also for samples outside the reference no more than a sample of it has: n_reference - 1.
+    nearest = max(1, min(_NEAREST, len(reference) - 1))
     squared = squared.topk(nearest, dim=1, largest=False).values
+    # Rounding gives equal rows a small distance, negative or positive: set to 0 before the root.
     return squared.where(squared > _ROUNDING, 0.0).sqrt().mean(1)
 
 
 def _scale(distances: Tensor) -> Tensor:
-    """Their mean; 1 where that says nothing, because there is one sample or all are the same."""
+    """Mean of the distances; 1 if it is 0 or infinite, as with samples that are all equal or a single one."""
     mean = distances.mean()
     return mean if mean > 0 and mean.isfinite() else torch.ones(())

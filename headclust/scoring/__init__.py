@@ -1,1 +1,1 @@
-"""Scores: of clusterings (`metrics`), of features (`probes`), and statistics over several of them."""
+"""Scores of clusterings (`metrics`) and of features (`probes`), and statistics over several fits (`statistics`)."""

@@ -1,6 +1,6 @@
-"""How a clustering scores: against labels, and by its own sizes.
+"""Scores of a clustering against labels, and statistics of its cluster sizes.
 
-Labels of -1 are unknown and left out. Every metric is symmetric in renaming clusters and lies in [0, 1], ARI and AMI
+Labels of -1 are unknown and left out. Every metric is invariant to renaming clusters and lies in [0, 1], ARI and AMI
 in [-1, 1].
 """
 
@@ -16,24 +16,25 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, nor
 from headclust.errors import DataError
 
 Ints = NDArray[np.int64]
-LARGE = 3  # times its even share: a cluster that has swallowed others
+LARGE = 3  # a cluster with more than so many times its even share has probably merged with others
 
 
 def confusion(assignments: Ints, labels: Ints) -> Ints:
-    """Counts of (cluster, class), shape (n_clusters_seen, n_classes_seen), rows and columns in ascending id.
+    """Number of samples per (cluster, class), shape (n_clusters_used, n_classes_used), ids ascending.
 
     Raises:
         DataError: The arrays differ in length or hold no known label.
     """
     if assignments.shape != labels.shape or assignments.ndim != 1:
         raise DataError(
-            f"assignments have shape {assignments.shape}, labels {labels.shape}: wanted two vectors of one length."
+            f"assignments have shape {assignments.shape}, labels {labels.shape}: expected two vectors of one length."
         )
-    known = labels >= 0
-    if not known.any():
+    labeled = labels >= 0
+    if not labeled.any():
         raise DataError("no label is known: clusterings can only be scored against labels.")
-    clusters, rows = np.unique(assignments[known], return_inverse=True)
-    classes, columns = np.unique(labels[known], return_inverse=True)
+    clusters, rows = np.unique(assignments[labeled], return_inverse=True)
+    classes, columns = np.unique(labels[labeled], return_inverse=True)
+    # The pair (row, column) is counted as the number row * n_classes + column.
     cells = np.bincount(rows * len(classes) + columns, minlength=len(clusters) * len(classes))
     return cells.reshape(len(clusters), len(classes)).astype(np.int64)
 
@@ -48,11 +49,11 @@ def accuracy(assignments: Ints, labels: Ints) -> float:
 
 
 def accuracy_majority(assignments: Ints, labels: Ints) -> float:
-    """Hungarian accuracy in which each cluster left over counts as its majority class.
+    """Hungarian accuracy in which each unmatched cluster counts as its majority class.
 
     The overclustering score of the TEMI code (https://github.com/HHU-MMBS/TEMI-official-BMVC2023). Equal to
-    `accuracy` when there are no more clusters than classes. Of matchings equally good, the one that leaves the larger
-    majorities over counts, whatever the clusters are called.
+    `accuracy` if there are no more clusters than classes. Ties between matchings: the one whose unmatched clusters
+    have the larger majorities, so that the score does not depend on cluster ids.
     """
     table = confusion(assignments, labels)
     majority, n_samples = table.max(axis=1), table.sum()
@@ -65,22 +66,22 @@ def accuracy_majority(assignments: Ints, labels: Ints) -> float:
 def _on_known(score: Callable[..., float]) -> Callable[[Ints, Ints], float]:
     def metric(assignments: Ints, labels: Ints) -> float:
         confusion(assignments, labels)  # the same checks as accuracy
-        known = labels >= 0
-        return float(score(labels[known], assignments[known]))
+        labeled = labels >= 0
+        return float(score(labels[labeled], assignments[labeled]))
 
     return metric
 
 
 METRICS: dict[str, Callable[[Ints, Ints], float]] = {
     "accuracy": accuracy,
-    "nmi": _on_known(normalized_mutual_info_score),  # arithmetic mean, scikit-learn's default and the field's
+    "nmi": _on_known(normalized_mutual_info_score),  # arithmetic mean, the default of scikit-learn and of the field
     "ami": _on_known(adjusted_mutual_info_score),
     "ari": _on_known(adjusted_rand_score),
 }
 
 
 def score(assignments: Ints, labels: Ints) -> dict[str, float]:
-    """Every metric by name; `accuracy_majority` beside them where there are more clusters than classes."""
+    """Every metric by name, and `accuracy_majority` if there are more clusters than classes."""
     scores = {name: metric(assignments, labels) for name, metric in METRICS.items()}
     clusters, classes = confusion(assignments, labels).shape
     if clusters > classes:
@@ -89,14 +90,15 @@ def score(assignments: Ints, labels: Ints) -> dict[str, float]:
 
 
 def describe(assignments: Ints, n_clusters: int) -> dict[str, float | int]:
-    """What can be said of a clustering without labels.
+    """Statistics of the cluster sizes, which need no labels.
 
     Returns:
-        `n_samples`, `n_clusters`, `clusters_used`, `largest_share` (0 to 1) and `entropy` (of the shares, over
-        log(n_clusters): 1 is balanced, 0 is one cluster; 1 where n_clusters is 1).
+        `n_samples`, `n_clusters`, `clusters_used`, `largest_share` (0 to 1) and `entropy` (of the shares, divided by
+        log(n_clusters): 1 is balanced, 0 is one cluster; 1 if n_clusters is 1).
     """
     shares = np.bincount(assignments, minlength=n_clusters) / len(assignments)
     used = shares[shares > 0]
+    # -sum_c s_c log s_c / log n_clusters, written with log(1 / s) so that one cluster gives 0 and not -0.
     entropy = float((used * np.log(1 / used)).sum() / np.log(n_clusters)) if n_clusters > 1 else 1.0
     return {
         "n_samples": len(assignments),
@@ -108,9 +110,9 @@ def describe(assignments: Ints, n_clusters: int) -> dict[str, float | int]:
 
 
 def warnings_of(described: Mapping[str, float]) -> list[str]:
-    """What `describe` found that says a fit has collapsed, in a sentence each; nothing where it has not."""
-    used, wanted, largest = (described[name] for name in ("clusters_used", "n_clusters", "largest_share"))
-    found = [f"only {used} of {wanted} clusters are used."] if used < wanted else []
-    if largest > LARGE / wanted:
-        found.append(f"one cluster holds {largest:.0%} of the samples, more than {LARGE} times its even share.")
-    return found
+    """Signs of a collapsed fit in the statistics of `describe`, one sentence each; empty if there are none."""
+    used, n_clusters, largest = (described[name] for name in ("clusters_used", "n_clusters", "largest_share"))
+    sentences = [f"only {used} of {n_clusters} clusters are used."] if used < n_clusters else []
+    if largest > LARGE / n_clusters:
+        sentences.append(f"one cluster holds {largest:.0%} of the samples, more than {LARGE} times its even share.")
+    return sentences

@@ -1,4 +1,4 @@
-"""What features hold, measured with labels: references beside a clustering, never part of one."""
+"""Probes of features with labels: reference scores beside a clustering, never part of one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from headclust.errors import DataError
 from headclust.features import Features
 from headclust.graph.neighbors import cached_neighbors
 
-_TEMPERATURE = 0.07  # of the votes, as in the kNN evaluation of https://github.com/facebookresearch/dino
+_TEMPERATURE = 0.07  # of the kNN votes, as in the evaluation of https://github.com/facebookresearch/dino
 
 
 def neighbor_purity(features: Features, *, n_neighbors: int = 50) -> float:
-    """Mean share of a sample's cosine nearest neighbors that have its label, in [0, 1].
+    """Share of pairs of a sample and one of its cosine nearest neighbors that have the same label, in [0, 1].
 
     Args:
-        features: Labelled samples; unknown ones neither ask nor answer.
-        n_neighbors: Neighbors a sample, at most n_samples - 1.
+        features: Labeled samples; pairs with an unknown label are left out.
+        n_neighbors: Neighbors per sample, at most n_samples - 1.
     """
     labels = _labels(features)
     graph = cached_neighbors(features, min(n_neighbors, features.n_samples - 1))
+    # Labels of the neighbors, (n_samples, k), and the pairs in which both labels are known.
     votes = labels[graph.indices.numpy()]
     counted = (votes >= 0) & (labels >= 0)[:, None]
     same = (votes == labels[:, None]) & counted
@@ -35,24 +36,25 @@ def knn_accuracy(train: Features, test: Features, *, n_neighbors: int = 20) -> f
     """Accuracy on `test` of a vote of the nearest `train` samples, weighted by exp(cosine similarity / 0.07).
 
     Args:
-        train: Labelled samples that vote.
-        test: Labelled samples to classify.
-        n_neighbors: Voters, at most the number of known samples in `train`.
+        train: Labeled samples that vote.
+        test: Labeled samples to classify.
+        n_neighbors: Number of voters; all labeled samples in `train` if there are fewer.
     """
-    x, y = _known(train)
+    x, y = _labeled_rows(train)
+    # scikit-learn's cosine distance is 1 - similarity.
     classifier = KNeighborsClassifier(
         min(n_neighbors, len(y)), metric="cosine", weights=lambda d: np.exp((1 - d) / _TEMPERATURE)
     )
-    return float(classifier.fit(x, y).score(*_known(test)))
+    return float(classifier.fit(x, y).score(*_labeled_rows(test)))
 
 
 def linear_accuracy(train: Features, test: Features) -> float:
     """Accuracy on `test` of a logistic regression (C = 1) on standardized features of `train`."""
-    x, y = _known(train)
+    x, y = _labeled_rows(train)
     if len(np.unique(y)) < 2:
         raise DataError(f"{train.path or 'the features'}: one class only: a linear probe needs two.")
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000, tol=1e-3))
-    return float(probe.fit(x, y).score(*_known(test)))
+    return float(probe.fit(x, y).score(*_labeled_rows(test)))
 
 
 PROBES = {"knn_accuracy": knn_accuracy, "linear_accuracy": linear_accuracy}
@@ -70,7 +72,8 @@ def _labels(features: Features) -> NDArray[np.int64]:
     return features.labels
 
 
-def _known(features: Features) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _labeled_rows(features: Features) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Features and labels of the samples with a known label."""
     labels = _labels(features)
     rows = np.flatnonzero(labels >= 0)
     return features.rows(rows).numpy(), labels[rows]

@@ -1,4 +1,4 @@
-"""Means, standard deviations and confidence intervals of paired gains: the only statistics of the tables."""
+"""Means, standard deviations and confidence intervals of paired gains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean with the sample standard deviation (n - 1), which a single value does not have."""
+    """Mean and sample standard deviation (divided by n - 1; None for a single value)."""
 
     mean: float
     sd: float | None
@@ -25,7 +25,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean difference over pairs with its confidence interval, which a single pair does not have."""
+    """Mean difference over pairs with its confidence interval (None for a single pair)."""
 
     mean: float
     low: float | None
@@ -34,7 +34,7 @@ class Gain:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Mean and standard deviation of `values`; None where there are none."""
+    """Mean and standard deviation of `values`; None if there are none."""
     if not values:
         return None
     sd = statistics.stdev(values) if len(values) > 1 else None
@@ -44,20 +44,21 @@ def spread(values: Sequence[float]) -> Spread | None:
 def gain(differences: Sequence[float]) -> Gain | None:
     """Mean of paired differences and its 95 % interval by Student's t with n - 1 degrees of freedom.
 
-    The interval takes the differences for independent draws from a normal distribution.
+    The interval assumes that the differences are independent draws from a normal distribution.
 
     Returns:
-        None where there is no difference; one without an interval where there is one.
+        None without differences; a gain without an interval for a single one.
     """
-    found = spread(differences)
-    if found is None:
+    mean = spread(differences)
+    if mean is None:
         return None
-    if found.sd is None:
-        return Gain(found.mean, None, None, found.n)
-    half = float(student_t.ppf((1 + LEVEL) / 2, found.n - 1)) * found.sd / math.sqrt(found.n)
-    return Gain(found.mean, found.mean - half, found.mean + half, found.n)
+    if mean.sd is None:
+        return Gain(mean.mean, None, None, mean.n)
+    # Half width t_(n-1, 0.975) sd / sqrt(n).
+    half = float(student_t.ppf((1 + LEVEL) / 2, mean.n - 1)) * mean.sd / math.sqrt(mean.n)
+    return Gain(mean.mean, mean.mean - half, mean.mean + half, mean.n)
 
 
 def paired(values: Mapping[_Key, float], base: Mapping[_Key, float]) -> list[float]:
-    """`values` minus `base` where both have the key (a seed, a data set), in the order of `values`."""
+    """`values` minus `base` for the keys that both have (a seed, a data set), in the order of `values`."""
     return [value - base[key] for key, value in values.items() if key in base]

@@ -1,15 +1,17 @@
-"""Optimizers by name, each over tensors that are decayed and tensors that are not."""
+"""Optimizers by name, each for parameters with weight decay and parameters without."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import torch
 from torch import nn
 
-from headclust.errors import SettingError
+from headclust.errors import BELOW_ONE, FINITE, check_ranges
 
 Parameters = Sequence[nn.Parameter]
+_RANGES = {"weight_decay": (0, FINITE), "beta1": (0, BELOW_ONE), "sgd_momentum": (0, BELOW_ONE)}
 
 
 def adamw(
@@ -18,8 +20,8 @@ def adamw(
     """AdamW (https://arxiv.org/abs/1711.05101).
 
     Args:
-        decayed: What weight decay is for.
-        others: What it is not for: biases.
+        decayed: Parameters with weight decay.
+        others: Parameters without: biases.
         lr: Learning rate.
         weight_decay: Weight decay; biases have none.
         beta1: Momentum of the running mean of the gradient, in [0, 1).
@@ -31,11 +33,11 @@ def adamw(
 def adam(
     decayed: Parameters, others: Parameters, *, lr: float, weight_decay: float = 0.0, beta1: float = 0.9
 ) -> torch.optim.Optimizer:
-    """Adam (https://arxiv.org/abs/1412.6980), its weight decay a part of the gradient, on biases too.
+    """Adam (https://arxiv.org/abs/1412.6980), with weight decay as part of the gradient, for biases too.
 
     Args:
-        decayed: Tensors to train.
-        others: Biases, which are not treated differently.
+        decayed: Parameters.
+        others: Biases, treated as the others.
         lr: Learning rate.
         weight_decay: Weight decay, added to the gradient of every tensor.
         beta1: Momentum of the running mean of the gradient, in [0, 1).
@@ -50,14 +52,14 @@ def sgd(
     """Gradient descent with momentum.
 
     Args:
-        decayed: Tensors to train.
-        others: Biases, which are not treated differently.
+        decayed: Parameters.
+        others: Biases, treated as the others.
         lr: Learning rate.
         weight_decay: Weight decay, added to the gradient of every tensor.
-        sgd_momentum: Share of the last step that is kept, in [0, 1).
+        sgd_momentum: Share of the previous step that is added to the next, in [0, 1).
     """
     _check(weight_decay=weight_decay, sgd_momentum=sgd_momentum)
-    # Not fused: torch 2.14's fails over parameters without a gradient in the first step, those that are frozen then.
+    # Not fused: the fused SGD of torch 2.14 fails if a parameter has no gradient in the first step, as if frozen.
     return torch.optim.SGD([*decayed, *others], lr=lr, momentum=sgd_momentum, weight_decay=weight_decay)
 
 
@@ -68,9 +70,5 @@ def _groups(decayed: Parameters, others: Parameters, weight_decay: float) -> lis
     return [{"params": list(decayed), "weight_decay": weight_decay}, {"params": list(others), "weight_decay": 0.0}]
 
 
-def _check(*, weight_decay: float, **momenta: float) -> None:
-    if not 0 <= weight_decay < float("inf"):
-        raise SettingError(f"weight_decay is {weight_decay}: wanted 0 or more.")
-    for name, value in momenta.items():
-        if not 0 <= value < 1:
-            raise SettingError(f"{name} is {value}: wanted 0 or more, and less than 1.")
+def _check(**settings: float) -> None:
+    check_ranges(SimpleNamespace(**settings), {name: _RANGES[name] for name in settings})

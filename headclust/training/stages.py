@@ -1,4 +1,4 @@
-"""A stage of a recipe: its settings, and what they come to in steps."""
+"""A stage of a recipe: its settings, and its schedule in steps."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from headclust.errors import SettingError, unknown
+from headclust.errors import ABOVE_ZERO, BELOW_ONE, FINITE, check_choices, check_ranges, unknown
 from headclust.graph.neighbors import NEIGHBOR_LISTS
 from headclust.model import TRANSFORMS
 from headclust.model.heads import HEADS
-from headclust.training.objectives import OBJECTIVES
+from headclust.training.objectives import OBJECTIVES, Traits
 from headclust.training.optimizers import OPTIMIZERS
 from headclust.training.sampling import needs_neighbors
 
-# What a stage is put together from: each part's keyword arguments with defaults are settings of the stage.
+# The parts of a stage: keyword arguments of a part that have a default are settings of the stage.
 TRAINED_HEADS = {kind: heads for kind, heads in HEADS.items() if hasattr(heads, "last_layer")}
 PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "objective": OBJECTIVES,
     "head": TRAINED_HEADS,
     "optimizer": OPTIMIZERS,
 }
-# What a later stage takes over from the first.
+# Fields that a later stage takes over from the first.
 INHERITED = ("head", "n_clusters", "n_heads", "transform", "n_components")
-_NOTHING = nn.Parameter(torch.zeros(1))
-_MILESTONES = (0.3, 0.6, 0.8)
+_MILESTONES = (0.3, 0.6, 0.8)  # shares of the training after which decay="steps" lowers the learning rate
 _CHOICES = {
     "transform": TRANSFORMS,
     "neighbor_list": NEIGHBOR_LISTS,
@@ -46,41 +45,42 @@ _AT_LEAST_ZERO = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of gradient training; a recipe is a tuple of stages. What it uses is a setting.
+    """One stage of gradient training; a recipe is a tuple of stages. Fields that the stage uses are settings.
 
     Args:
         objective: Name in OBJECTIVES.
         objective_settings: Keyword arguments of the objective, each a setting of its own.
         head: Kind of head: mlp (TEMI's), linear (SCAN's), batchnorm (IMC-SwAV's) or task (TURTLE's).
         head_settings: Keyword arguments of the head, each a setting of its own.
-        n_clusters: Clusters a head; 0 stands for the number of labelled classes.
-        n_heads: Heads trained side by side; the one with the lowest training loss speaks.
+        n_clusters: Clusters per head; 0 stands for the number of labeled classes.
+        n_heads: Heads trained side by side; the one with the lowest training loss is used.
         transform: Feature transform before the heads: none, l2, standardize or pca.
-        n_components: Components kept by the transform pca.
-        n_neighbors: Nearest neighbors a sample that its partner is drawn from; at most n_samples - 1.
-        neighbor_list: What that list holds: others; with-self (the sample first, as in SCAN); or temi-paper (as
-            TEMI's code makes it, above 80,000 samples with its error).
-        augment: Take anchors and neighbors from cached views, where the feature file has any.
-        batch_size: Samples a step; a data set with fewer is one batch.
-        unit: What length, warmup and freeze_last_layer count: epochs or steps.
-        length: How long to train; 0 leaves a later stage out.
-        warmup: How long the learning rate rises linearly from zero.
-        freeze_last_layer: How long the heads' last layer stays as it is.
+        n_components: Components of the transform pca.
+        n_neighbors: Length of a sample's list of nearest neighbors, from which its partner is drawn; at most
+            n_samples - 1.
+        neighbor_list: Content of that list: others; with-self (the sample first, as in SCAN); or temi-paper (as
+            TEMI's code computes it, with its error above 80,000 samples).
+        augment: If true, anchors and neighbors are cached views, if the feature file has any.
+        batch_size: Samples per step; a data set with fewer is one batch.
+        unit: Unit of length, warmup and freeze_last_layer: epochs or steps.
+        length: Length of the training; 0 leaves a later stage out.
+        warmup: Time in which the learning rate rises linearly from zero.
+        freeze_last_layer: Time in which the heads' last layer is not trained.
         lr: Peak learning rate.
-        lr_batch: Batch size that lr is meant for, scaled linearly to the batch; 0 takes lr as it is.
-        decay: How the learning rate falls after the warm-up: cosine, or steps (by equal factors at 30, 60 and 80 % of
+        lr_batch: Batch size that lr is meant for; lr is scaled linearly to batch_size. 0 uses lr unscaled.
+        decay: Decay of the learning rate after the warm-up: cosine, or steps (by equal factors at 30, 60 and 80 % of
             the training).
         final_lr: Learning rate at the end, as a share of the peak.
         optimizer: adamw, adam or sgd.
         optimizer_settings: Keyword arguments of the optimizer, each a setting of its own.
         teacher_momentum: Momentum of the teacher's running mean of the student, in (0, 1).
-        reduction: Whether the heads' losses are summed or averaged for the gradient; hardly felt with Adam.
-        patience: Records without more confident samples after which a head is done, and training when all are; 0
-            trains to the end.
-        max_seconds: Training stops when so much time has passed, and what comes out then depends on the machine; 0
-            sets no limit.
-        checkpoint_every: Records (epochs, or tenths of the steps) between checkpoints of the head that is best by
-            loss, for studies; 0 keeps none.
+        reduction: Sum or mean of the heads' losses for the gradient; makes little difference with Adam.
+        patience: Records without more confident samples after which a head stops; training stops when all heads have.
+            0 trains to the end.
+        max_seconds: Time limit of the training in seconds; a result that it cuts short depends on the machine. 0 sets
+            no limit.
+        checkpoint_every: Records (epochs, or tenths of the steps) between checkpoints of the head with the lowest
+            loss, for studies; 0 stores none.
 
     Raises:
         SettingError: A value is out of its range.
@@ -118,41 +118,42 @@ class Stage:
         for part, registry in PARTS.items():
             if getattr(self, part) not in registry:
                 raise unknown(part, getattr(self, part), registry)
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise SettingError(f"{name} is {getattr(self, name)!r}: wanted one of {', '.join(choices)}.")
-        for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            if not (value >= 0 if name in _AT_LEAST_ZERO else value > 0):
-                raise SettingError(
-                    f"{name} is {value}: wanted {'0 or more' if name in _AT_LEAST_ZERO else 'more than 0'}."
-                )
-            if not math.isfinite(value):
-                raise SettingError(f"{name} is {value}: wanted a finite number.")
-        if not self.teacher_momentum < 1:
-            raise SettingError(f"teacher_momentum is {self.teacher_momentum}: wanted less than 1.")
-        # What each part checks of its own settings is checked now, not when the training begins.
+        check_choices(self, _CHOICES)
+        ranges = {
+            name: (0 if name in _AT_LEAST_ZERO else ABOVE_ZERO, FINITE)
+            for name, value in vars(self).items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        check_ranges(self, {**ranges, "teacher_momentum": (ABOVE_ZERO, BELOW_ONE)})
+        # The parts check their own settings when they are built: once here, as small as possible, so that an
+        # impossible setting is an error now and not when the training begins.
         build_objective(self, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0)
         TRAINED_HEADS[self.head](feature_dims=(1,), n_clusters=1, n_heads=1, seed=0, **self.head_settings)
-        OPTIMIZERS[self.optimizer]([_NOTHING], [], lr=1.0, **self.optimizer_settings)
+        OPTIMIZERS[self.optimizer]([nn.Parameter(torch.zeros(1))], [], lr=1.0, **self.optimizer_settings)
 
     @property
     def several_spaces(self) -> bool:
-        """Whether it takes more than one feature space."""
+        """True if the heads take more than one feature space."""
         several: bool = HEADS[self.head].several_spaces
         return several
 
     @property
+    def traits(self) -> Traits:
+        """Traits of the objective with the stage's settings."""
+        objective = OBJECTIVES[self.objective]
+        traits: Traits = objective.traits({**part_defaults(objective), **self.objective_settings})
+        return traits
+
+    @property
     def unused(self) -> frozenset[str]:
-        """Fields that mean nothing with this stage's objective."""
-        objective = build_objective(self, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0)
+        """Fields without effect for this stage's objective."""
+        traits = self.traits
         used = {
-            "n_neighbors": needs_neighbors(objective.views, has_views=False),
-            "neighbor_list": needs_neighbors(objective.views, has_views=False),
-            "augment": "anchor" in objective.views,
-            "teacher_momentum": objective.uses_teacher,
-            "patience": "confident" in objective.summary(),
+            "n_neighbors": needs_neighbors(traits.views, has_views=False),
+            "neighbor_list": needs_neighbors(traits.views, has_views=False),
+            "augment": "anchor" in traits.views,
+            "teacher_momentum": traits.uses_teacher,
+            "patience": traits.reports_confidence,
         }
         return frozenset(name for name, is_used in used.items() if not is_used)
 
@@ -164,25 +165,25 @@ def part_defaults(part: Callable[..., Any]) -> dict[str, Any]:
 
 
 def build_objective(stage: Stage, *, n_heads: int, n_clusters: int, feature_dims: tuple[int, ...], seed: int) -> Any:
-    """The stage's objective; `feature_dims` and `seed` are for those whose signature names them."""
+    """The stage's objective; `feature_dims` and `seed` are passed on if its signature names them."""
     build = OBJECTIVES[stage.objective]
-    wanted = inspect.signature(build).parameters
-    more = {name: value for name, value in (("feature_dims", feature_dims), ("seed", seed)) if name in wanted}
+    parameters = inspect.signature(build).parameters
+    more = {name: value for name, value in (("feature_dims", feature_dims), ("seed", seed)) if name in parameters}
     return build(n_heads=n_heads, n_clusters=n_clusters, **more, **stage.objective_settings)
 
 
 class Schedule:
-    """A stage's length in steps, and what follows from it.
+    """A stage's length in steps, its records and its learning rate.
 
     Args:
-        stage: Its settings.
-        steps_per_epoch: Full batches an epoch, at least 1.
+        stage: The stage's settings.
+        steps_per_epoch: Full batches per epoch, at least 1.
 
     Attributes:
-        segments: Numbers of steps after each of which a record is written: epochs, or tenths of the whole.
-        n_steps: Their sum.
-        warmup_steps: Steps over which the learning rate rises.
-        frozen_steps: Steps in which the last layer stays as it is.
+        segments: Steps per record: those of an epoch, or a tenth of all.
+        n_steps: Number of steps, the sum of the segments.
+        warmup_steps: Steps in which the learning rate rises.
+        frozen_steps: Steps in which the last layer is not trained.
     """
 
     def __init__(self, stage: Stage, *, steps_per_epoch: int) -> None:
@@ -191,8 +192,9 @@ class Schedule:
         self.n_steps = stage.length * unit
         self.warmup_steps = stage.warmup * unit
         self.frozen_steps = stage.freeze_last_layer * unit
-        parts = stage.length if in_epochs else min(10, self.n_steps)
-        ends = [self.n_steps * part // parts for part in range(parts + 1)]
+        # Ends of the segments at equal distances, rounded down: segments differ by one step at most.
+        n_segments = stage.length if in_epochs else min(10, self.n_steps)
+        ends = [self.n_steps * segment // n_segments for segment in range(n_segments + 1)]
         self.segments = [after - before for before, after in itertools.pairwise(ends)]
         self._stage = stage
 
@@ -202,7 +204,9 @@ class Schedule:
             return step / max(1, self.warmup_steps - 1)
         final = self._stage.final_lr
         if self._stage.decay == "steps":
+            # final^(1/3) at the first milestone, final^(2/3) at the second, final at the third.
             passed = sum(step >= share * self.n_steps for share in _MILESTONES)
             return float(final ** (passed / len(_MILESTONES)))
+        # Half a period of a cosine from 1 to final, as in TEMI's author code.
         progress = (step - self.warmup_steps) / max(1, self.n_steps - self.warmup_steps)
         return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,4 +1,4 @@
-"""The one training loop: a stage of a recipe over an objective."""
+"""The training loop: one stage of a recipe with its objective."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from headclust.training.optimizers import OPTIMIZERS
 from headclust.training.sampling import Samples, sample_batches
 from headclust.training.stages import Schedule, Stage, build_objective
 
-_GROWTH = 1e-3  # of the share of confident samples: less is none
+_GROWTH = 1e-3  # increase in the share of confident samples below which a head has stopped improving
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a stage leaves.
+    """Result of a stage.
 
     Attributes:
-        heads: What predicts: the teacher where the objective has one, else the student. In eval mode.
-        losses: Mean training loss per head over as many steps as the last segment has: the last epoch where the unit
-            is epochs, the last tenth of the steps where it is steps.
-        history: One record a segment: step (steps done), n_steps (planned), lr, loss (a list, one a head), and what
-            the objective sums up, a list each.
-        temperature: Of the softmax that turns the heads' logits into probabilities.
-        checkpoints: The head that would speak, alone, after some of the segments and at the end: (step, heads).
+        heads: The predicting heads: the teacher if the objective has one, else the student. In eval mode.
+        losses: Mean training loss per head over as many steps as the longest segment has: the last epoch if the unit
+            is epochs, the last tenth of the steps if it is steps.
+        history: One record per segment: step (steps done), n_steps (planned), lr, loss (a list, one value per head),
+            and the summary of the objective, one list per quantity.
+        temperature: Temperature of the softmax that turns the heads' logits into probabilities.
+        checkpoints: The head that would be used, as an ensemble of one, after some of the segments and at the end:
+            (step, heads).
     """
 
     heads: Any
@@ -47,24 +48,26 @@ class Trained:
 def train_stage(
     stage: Stage, samples: Samples, *, seed: int, start: Any = None, position: int = 0, chosen: int | None = None
 ) -> Trained:
-    """Trains an ensemble of heads, with a mean teacher where the objective wants one.
+    """Train an ensemble of heads, with a mean teacher if the objective uses one.
 
     Args:
-        stage: Its settings, n_clusters resolved.
+        stage: Settings of the stage, n_clusters resolved.
         samples: Transformed features, neighbors and views, on the device to train on.
         seed: The fit's seed; heads, batches and objective draw from streams of it.
-        start: Heads to go on from; new ones when None.
-        position: The stage's place in its recipe; batches of each place are drawn from a stream of their own.
-        chosen: The head that speaks, where that is settled; otherwise the one with the lowest loss.
+        start: Heads to start from; new heads if None.
+        position: Number of the stage in its recipe; every stage draws batches from a stream of its own.
+        chosen: The head that checkpoints hold, if an earlier stage has chosen it; by default the one with the lowest
+            loss.
 
     Raises:
-        HeadclustError: The loss stopped being finite.
+        HeadclustError: The loss is not finite.
     """
     student = _student(stage, samples, seed, start)
     n_heads = len(next(iter(student.state_dict().values())))
     dims = tuple(space.shape[1] for space in samples.spaces)
     objective = build_objective(stage, n_heads=n_heads, n_clusters=student.n_clusters, feature_dims=dims, seed=seed)
     objective.to(samples.spaces[0].device)
+    # The teacher starts as a copy of the student and follows it as a running mean of its parameters.
     teacher = copy.deepcopy(student).requires_grad_(False) if objective.uses_teacher else None
     predicting = student if teacher is None else teacher
     optimizer = _optimizer(stage, student, objective)
@@ -75,7 +78,7 @@ def train_stage(
     )
     schedule = Schedule(stage, steps_per_epoch=len(samples) // batch_size)
     peak = stage.lr * batch_size / stage.lr_batch if stage.lr_batch else stage.lr
-    leveling = PerHeadEarlyStopping(stage.patience, n_heads)
+    stopping = PerHeadEarlyStopping(stage.patience, n_heads)
     end = time.monotonic() + stage.max_seconds if stage.max_seconds else math.inf
 
     history: list[dict[str, Any]] = []
@@ -89,8 +92,8 @@ def train_stage(
                 for group in optimizer.param_groups:
                     group["lr"] = peak * schedule.lr_share(step)
                 batch = next(batches)
-                slow = None if teacher is None else teacher(*batch.features)
-                loss = objective(batch, student(*batch.features), slow, step / schedule.n_steps)
+                target = None if teacher is None else teacher(*batch.features)
+                loss = objective(batch, student(*batch.features), target, step / schedule.n_steps)
                 recent.append(_update_(student, optimizer, loss, stage, freeze=step < schedule.frozen_steps))
                 total += recent[-1]
                 if teacher is not None:
@@ -104,32 +107,34 @@ def train_stage(
                 raise HeadclustError(
                     f"the loss stopped being finite before step {step}: lower lr (it is {stage.lr:g})."
                 )
-            sums = {name: values.tolist() for name, values in objective.summary().items()}
+            summary = {name: values.tolist() for name, values in objective.summary().items()}
             rate = optimizer.param_groups[0]["lr"]
-            history.append({"step": step, "n_steps": schedule.n_steps, "lr": rate, "loss": losses, **sums})
-            if step < before + length:  # the clock has stopped it: a few steps do not tell heads apart
+            history.append({"step": step, "n_steps": schedule.n_steps, "lr": rate, "loss": losses, **summary})
+            # Cut short by the time limit: heads are compared by as many steps as a full segment has.
+            if step < before + length:
                 losses = torch.stack(tuple(recent)).mean(0).tolist()
             if stage.checkpoint_every and len(history) % stage.checkpoint_every == 0:
-                checkpoints.append((step, _alone(predicting, losses, chosen)))
-            if leveling.all_done(sums.get("confident"), predicting):
+                checkpoints.append((step, _best_head(predicting, losses, chosen)))
+            if stopping.all_stopped(summary.get("confident"), predicting):
                 break
     if step < schedule.n_steps and time.monotonic() >= end:
         note(f"training stopped after {stage.max_seconds:g} s, at step {step} of {schedule.n_steps}.")
-    leveling.restore_(predicting)
+    stopping.restore_(predicting)
     if stage.checkpoint_every:
-        checkpoints = [one for one in checkpoints if one[0] < step]
-        checkpoints.append((step, _alone(predicting, losses, chosen)))
+        # The last checkpoint is of the restored heads.
+        checkpoints = [checkpoint for checkpoint in checkpoints if checkpoint[0] < step]
+        checkpoints.append((step, _best_head(predicting, losses, chosen)))
     return Trained(predicting.requires_grad_(False).eval(), objective.temperature, losses, history, checkpoints)
 
 
 class PerHeadEarlyStopping:
-    """Which heads have stopped finding more confident samples, and what they were then.
+    """Early stopping of each head by itself, once its share of confident samples no longer grows.
 
-    Heads are trained together, so one that is done goes on moving with the others; in the end it gets back the
-    tensors it had, and is what it would have been alone.
+    Heads are trained together, so a stopped head is still updated with the others; in the end its tensors of the time
+    it stopped are restored, and it is what it would have been alone.
 
     Args:
-        patience: Records without growth after which a head is done; 0 for never.
+        patience: Records without growth after which a head stops; 0 for never.
         n_heads: Number of heads.
     """
 
@@ -137,24 +142,24 @@ class PerHeadEarlyStopping:
         self.patience = patience
         self.best = [-math.inf] * n_heads
         self.flat = [0] * n_heads
-        self.kept: dict[int, dict[str, Tensor]] = {}
+        self.stopped: dict[int, dict[str, Tensor]] = {}
 
-    def all_done(self, confident: list[float] | None, heads: nn.Module) -> bool:
-        """Takes in the share of confident samples of every head; whether all heads are done."""
+    def all_stopped(self, confident: list[float] | None, heads: nn.Module) -> bool:
+        """Record the share of confident samples of every head; return True if all heads have stopped."""
         if not self.patience or confident is None:
             return False
         for head, share in enumerate(confident):
             self.flat[head] = 0 if share > self.best[head] + _GROWTH else self.flat[head] + 1
             self.best[head] = max(self.best[head], share)
-            if self.flat[head] >= self.patience and head not in self.kept:
-                self.kept[head] = select(heads.state_dict(), head)
-        return len(self.kept) == len(self.best)
+            if self.flat[head] >= self.patience and head not in self.stopped:
+                self.stopped[head] = select(heads.state_dict(), head)
+        return len(self.stopped) == len(self.best)
 
     def restore_(self, heads: nn.Module) -> None:
-        """Gives the heads that were done what they had then."""
+        """Give each stopped head the tensors it had when it stopped."""
         state = heads.state_dict()
-        for head, kept in self.kept.items():
-            for name, tensor in kept.items():
+        for head, tensors in self.stopped.items():
+            for name, tensor in tensors.items():
                 state[name][head] = tensor[0]
 
 
@@ -170,26 +175,29 @@ def _student(stage: Stage, samples: Samples, seed: int, start: Any) -> Any:
 
 
 def _update_(student: Any, optimizer: torch.optim.Optimizer, loss: Tensor, stage: Stage, *, freeze: bool) -> Tensor:
-    """One optimiser step on a loss per head; gives the loss back without its graph."""
+    """Take one optimizer step on a loss per head; return the loss without its graph."""
     optimizer.zero_grad()
+    # Heads share no parameters, so the gradient of the sum is each head's own; the mean scales it by 1 / heads.
     torch.autograd.backward(loss.sum() if stage.reduction == "sum" else loss.mean())
     if freeze:
         for parameter in student.last_layer:
             parameter.grad = None
     try:
         optimizer.step()
-    except RuntimeError as error:  # a step size beyond float32
+    except RuntimeError as error:  # a step size that float32 cannot hold
         raise SettingError(f"{one_line(error)}: lower lr (it is {stage.lr:g}).") from None
     return loss.detach()
 
 
-def _alone(heads: Any, losses: list[float], chosen: int | None) -> Any:
+def _best_head(heads: Any, losses: list[float], chosen: int | None) -> Any:
+    """The chosen head, or the one with the lowest loss, as an ensemble of one."""
     head = losses.index(min(losses)) if chosen is None else chosen
     return HEADS[heads.kind].from_state(select(heads.state_dict(), head)).eval()
 
 
 def _optimizer(stage: Stage, student: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
-    # TEMI's authors decay what is not a bias; the prototypes' lengths, a matrix of one column there, are decayed too.
+    # Weight decay as in TEMI's code: biases have none. The lengths of the prototypes, a matrix of one column there,
+    # do have it.
     named = [*student.named_parameters(), *objective.named_parameters()]
     biases = [parameter for name, parameter in named if name.endswith("_bias")]
     decayed = [parameter for name, parameter in named if not name.endswith("_bias")]

@@ -116,7 +116,7 @@ def test_a_solver_that_gives_up_is_one_line(monkeypatch):
         raise ArpackNoConvergence("No convergence (%s)", np.empty(0), np.empty((0, 0)))
 
     monkeypatch.setattr(graph_module, "eigsh", give_up)
-    with pytest.raises(SettingError, match=r"6 eigenvectors .* were not found: raise n_neighbors"):
+    with pytest.raises(SettingError, match=r"6 eigenvectors .* did not converge: raise n_neighbors"):
         leading_eigenvectors(lumps(1, 800), 6, seed=0)
 
 

@@ -83,7 +83,7 @@ def test_a_row_of_another_length_has_the_same_neighbors():
 
 @pytest.mark.parametrize("k", [-1, 0, 5, 6])
 def test_k_out_of_range(k):
-    with pytest.raises(SettingError, match=f"{k} neighbors asked of 5 samples: wanted 1 to 4"):
+    with pytest.raises(SettingError, match=f"{k} neighbors of 5 samples: expected 1 to 4"):
         nearest_neighbors(gaussian(5), k)
 
 
@@ -276,7 +276,7 @@ def test_features_in_memory_have_no_place_to_keep_a_graph(blobs, counted, tmp_pa
 
 
 def test_k_is_checked_though_nothing_is_kept(blob_file):
-    with pytest.raises(SettingError, match="120 neighbors asked of 120 samples"):
+    with pytest.raises(SettingError, match="120 neighbors of 120 samples"):
         cached_neighbors(load_features(blob_file), 120)
     assert not (blob_file.parent / ".headclust").exists()
 

@@ -10,8 +10,8 @@ from headclust.errors import DataError, SettingError
 from headclust.features import Features
 from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
-from headclust.methods.consensus.pair_whitening import scatter, whiten_within
-from headclust.methods.consensus.partitions import Partitions, find_partitions, find_space
+from headclust.methods.consensus.pair_whitening import scatter, space_transform, whiten_within
+from headclust.methods.consensus.partitions import Partitions, find_partitions
 from headclust.methods.settings import change_settings, list_settings
 from headclust.model import ClusterModel, ensemble, fit_transform
 from headclust.model.heads import LinearHeads
@@ -93,7 +93,7 @@ def test_what_samples_that_belong_together_differ_in_is_left_out(lit, views):
 
 
 def space_of(features, **settings):
-    return find_space(features, Partitions(n_clusters=4, **settings), slice(None), torch.device("cpu"))
+    return space_transform(features, Partitions(n_clusters=4, **settings), slice(None), torch.device("cpu"))
 
 
 def test_views_tell_more_than_neighbors(lit):
@@ -502,7 +502,7 @@ def test_several_spaces_say_together_what_none_says_alone(halves):
     # Each is whitened by its own pairs; heads take them side by side.
     (first, _), rows = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK}), []
     for transform, space in zip(result.model.transforms, spaces, strict=True):
-        expected = find_space(space, first, slice(None), torch.device("cpu"))
+        expected = space_transform(space, first, slice(None), torch.device("cpu"))
         assert torch.equal(transform.matrix, expected.matrix)
         rows.append(expected(space.all()))
     joined = torch.cat(rows, dim=1) / 2**0.5

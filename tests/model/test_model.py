@@ -87,7 +87,7 @@ def test_a_transform_is_of_the_fitted_samples_only(features):
 
 
 def test_an_unknown_transform():
-    with pytest.raises(SettingError, match="unknown transform 'whiten': wanted one of none, l2"):
+    with pytest.raises(SettingError, match="unknown transform 'whiten': expected one of none, l2"):
         fit_transform(torch.ones(3, 2), "whiten")
 
 

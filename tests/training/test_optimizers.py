@@ -51,5 +51,5 @@ def test_what_has_no_gradient_in_the_first_step_is_frozen_and_no_error(name):
 def test_settings_out_of_range(name):
     momentum = "sgd_momentum" if name == "sgd" else "beta1"
     for settings in ({"weight_decay": -1.0}, {momentum: 1.0}, {momentum: -0.1}):
-        with pytest.raises(SettingError, match=rf"^{next(iter(settings))} is .*: wanted"):
+        with pytest.raises(SettingError, match=rf"^{next(iter(settings))} is .*: expected"):
             OPTIMIZERS[name](parameters(), [], lr=0.1, **settings)

@@ -74,12 +74,12 @@ def test_steps_of_the_learning_rate_are_equal_factors():
 )
 def test_settings_out_of_range_are_refused_by_name(name, values):
     for value in values:
-        with pytest.raises(SettingError, match=rf"^{name} is .*: wanted "):
+        with pytest.raises(SettingError, match=rf"^{name} is .*: expected "):
             Stage(**{"objective": "temi", name: value})
 
 
 def test_an_objectives_settings_are_checked_before_anything_is_trained():
-    with pytest.raises(SettingError, match=r"^beta is 2: wanted"):
+    with pytest.raises(SettingError, match=r"^beta is 2: expected"):
         Stage(objective="temi", objective_settings={"beta": 2})
 
 
@@ -87,9 +87,9 @@ def test_the_settings_of_each_part_are_checked_by_it():
     for part, found in (("head", {"depth": 3}), ("optimizer", {"nesterov": True}), ("objective", {"gamma": 2})):
         with pytest.raises(TypeError):
             Stage(**{"objective": "temi", f"{part}_settings": found})
-    with pytest.raises(SettingError, match=r"^weight_decay is -1: wanted 0 or more"):
+    with pytest.raises(SettingError, match=r"^weight_decay is -1: expected 0 or more"):
         Stage(objective="temi", optimizer_settings={"weight_decay": -1})
-    with pytest.raises(SettingError, match=r"^beta1 is 1: wanted"):
+    with pytest.raises(SettingError, match=r"^beta1 is 1: expected"):
         Stage(objective="temi", optimizer_settings={"beta1": 1})
 
 

@@ -298,22 +298,22 @@ def heads_at(value):
 
 
 def test_a_head_that_has_leveled_off_gets_back_what_it_had():
-    leveling, heads = PerHeadEarlyStopping(2, n_heads=2), heads_at(0.0)
+    stopping, heads = PerHeadEarlyStopping(2, n_heads=2), heads_at(0.0)
     shares = [(0.5, 0.1), (0.5, 0.2), (0.5004, 0.3), (0.9, 0.3), (0.9, 0.3)]  # 0.0004 is no growth
     done = []
     for value, (one, other) in enumerate(shares):
         with torch.no_grad():
             for parameter in heads.parameters():
                 parameter.fill_(value)
-        done.append(leveling.all_done([one, other], heads))
+        done.append(stopping.all_stopped([one, other], heads))
     assert done == [False, False, False, False, True]
-    leveling.restore_(heads)
+    stopping.restore_(heads)
     for parameter in heads.parameters():
         assert (parameter[0] == 2).all()  # though it would have grown again: alone it had stopped
         assert (parameter[1] == 4).all()
 
 
 def test_no_patience_goes_to_the_end():
-    leveling = PerHeadEarlyStopping(0, n_heads=2)
-    assert not any(leveling.all_done([0.0, 0.0], heads_at(0.0)) for _ in range(5))
-    assert not PerHeadEarlyStopping(1, n_heads=2).all_done(None, heads_at(0.0))
+    stopping = PerHeadEarlyStopping(0, n_heads=2)
+    assert not any(stopping.all_stopped([0.0, 0.0], heads_at(0.0)) for _ in range(5))
+    assert not PerHeadEarlyStopping(1, n_heads=2).all_stopped(None, heads_at(0.0))

@@ -1,55 +1,117 @@
-"""Directions in which samples that belong together differ: learned from pairs without labels, made to count less."""
+"""Within-pair whitening: directions in which samples that belong together differ count less. No labels are used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from headclust.model import FeatureTransform
+from headclust.features import Features
+from headclust.graph.neighbors import nearest_neighbors
+from headclust.methods.consensus.partitions import Partitions, neighbors_within_cluster
+from headclust.model import FeatureTransform, fit_transform
 
 
 def scatter(differences: Iterable[Tensor]) -> Tensor:
-    """Mean outer product of the differences of pairs, halved: the covariance within a pair.
+    """Covariance within pairs: half the mean outer product of the differences of pairs.
 
     Args:
-        differences: Blocks (n_pairs, dim), each the first samples of pairs less the second ones.
+        differences: Blocks (n_pairs, dim), each the first samples of pairs minus the second samples.
 
     Returns:
         Shape (dim, dim), float64, on the CPU.
     """
     total, n_pairs = torch.zeros(1), 0
     for block in differences:
+        # Sum over pairs of (x - x')(x - x')', (dim, dim).
         rows = block.cpu().double()
         total, n_pairs = total + rows.T @ rows, n_pairs + len(rows)
+    # The difference of two independent draws has twice the covariance of each, hence the factor 2.
     return total / (2 * max(1, n_pairs))
 
 
 def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: float) -> FeatureTransform:
-    """`transform` followed by the inverse square root of the covariance within pairs, and by unit length.
+    """`transform` followed by the inverse square root of the covariance within pairs, then by unit length.
 
-    Afterwards the two of a pair differ alike in all directions, so directions in which they differ much (pose, light,
-    background) count for as little as any other, and what remains of a distance tells samples apart that do not belong
-    together. Pairs may be views of an image, or neighbors.
+    Afterwards the samples of a pair differ equally in all directions: those in which pairs differ much (pose, light,
+    background) no longer dominate distances, and distances between samples that do not belong together stand out.
+    Pairs may be views of an image, or neighbors.
 
-    The idea is that of relevant component analysis (Bar-Hillel et al., "Learning a Mahalanobis Metric from Equivalence
+    The idea of relevant component analysis (Bar-Hillel et al., "Learning a Mahalanobis Metric from Equivalence
     Constraints", JMLR 2005, https://www.jmlr.org/papers/v6/bar-hillel05a.html) and of within-class covariance
     normalization (Hatch, Kajarekar and Stolcke, Interspeech 2006).
 
     Args:
-        transform: A linear transform, to which `within` belongs; it has a matrix.
+        transform: A transform with a matrix; `within` is the covariance in its output.
         within: Covariance within pairs of transformed samples, (dim, dim).
-        shrinkage: Share of a multiple of the identity with the same trace that is mixed in, in (0, 1]: directions
-            in which pairs hardly differ are not blown up without bounds.
+        shrinkage: Weight of the multiple of the identity with the same trace, in (0, 1]; it bounds the stretching of
+            directions in which pairs hardly differ.
     """
     assert transform.matrix is not None
     dim = len(within)
+    # Mean variance per direction, which shrinkage keeps.
     level = within.trace() / dim
-    if not level > 0:  # all pairs are copies: there is nothing to make count less
+    if not level > 0:  # all pairs are copies of each other: nothing to whiten
         return replace(transform, unit=True)
+    # S = (1 - shrinkage) within + shrinkage level I = V diag(values) V', all values at least shrinkage * level.
     values, vectors = torch.linalg.eigh((1 - shrinkage) * within + shrinkage * level * torch.eye(dim).double())
+    # S^-1/2 = V diag(values^-1/2) V', (dim, dim): the symmetric root, which adds no rotation.
     root = (vectors * values.rsqrt()) @ vectors.T
+    # One matrix for both maps, (feature_dim, dim). Contiguous, as it will be when read from a file.
     matrix = (transform.matrix.cpu().double() @ root).float().contiguous().to(transform.matrix.device)
     return replace(transform, matrix=matrix, unit=True)
+
+
+def space_transform(
+    space: Features, stage: Partitions, rows: NDArray[np.int64] | slice, device: torch.device
+) -> FeatureTransform:
+    """Principal components of unit rows, whitened within pairs if the stage asks for it, then unit length.
+
+    Pairs are an image and its cached views, where there are any, or else a sample and its neighbors.
+
+    Args:
+        space: The samples, and their views where there are any.
+        stage: Its settings.
+        rows: The rows that are fitted.
+        device: Where to compute.
+    """
+    features = space.rows(rows).to(device)
+    transform = fit_transform(features, "pca", n_components=stage.n_components)
+    if not stage.whiten:
+        return replace(transform, unit=True)
+    # The image and its views in the principal components: 1 + n_views tensors (n_samples, dim).
+    versions = [transform(features)]
+    if space.n_views and stage.views:
+        views = (space.rows(rows, view=number).to(device) for number in range(space.n_views))
+        versions += [transform(view) for view in views]
+    k = neighbors_within_cluster(stage.n_neighbors, len(features), stage.n_clusters)
+    within = scatter(_differences(versions, k))
+    return whiten_within(
+        transform, within, shrinkage=max(stage.shrinkage, _chance(versions[0], len(versions) - 1 or k))
+    )
+
+
+def _chance(rows: Tensor, n_partners: int) -> float:
+    """Dimensions over independent differences, at most 1: the spread of the eigenvalues that chance causes.
+
+    The eigenvalues of the covariance of n draws with identity covariance in d dimensions have variance d / n and lie
+    between (1 - sqrt(d / n))^2 and (1 + sqrt(d / n))^2 (Marchenko and Pastur, 1967). Each sample contributes one
+    independent difference per partner: its views, or its neighbors.
+    """
+    n_samples, dim = rows.shape
+    return min(1.0, dim / (n_samples * n_partners))
+
+
+def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
+    """Blocks (n_samples, dim) of differences within pairs: any two versions of an image, or a sample and a neighbor."""
+    if len(versions) > 1:
+        yield from (first - second for first, second in itertools.combinations(versions, 2))
+        return
+    (plain,) = versions
+    indices = nearest_neighbors(plain, n_neighbors).indices.long().to(plain.device)
+    yield from (plain - plain[indices[:, column]] for column in range(n_neighbors))

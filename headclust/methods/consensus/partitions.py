@@ -1,11 +1,9 @@
-"""Where the default begins: a space in which nuisances count less, and partitions of the samples in it."""
+"""Partitions of the samples by cuts of several neighbor graphs: the starts of the default's heads."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,20 +12,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from headclust.errors import SettingError
-from headclust.features import Features
+from headclust.errors import SettingError, check_choices, check_ranges
 from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized, unit_rows
-from headclust.graph.neighbors import NeighborGraph, nearest_neighbors
-from headclust.methods.consensus.pair_whitening import scatter, whiten_within
+from headclust.graph.neighbors import NeighborGraph
 from headclust.methods.kmeans import restarts
-from headclust.model import FeatureTransform, fit_transform
 from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
 
-GRAPHS = (1.0, 1.5, 2.25)  # sizes of the neighborhoods that are cut, as multiples of n_neighbors
-_TEMPERATURE = 0.1  # of the graphs' weights, and the steps of the walk: as in the method spectral, whose page says why
+GRAPH_SIZES = (1.0, 1.5, 2.25)  # neighbors in the graphs that are cut, as multiples of n_neighbors
+# Of the edge weights, and steps of the random walk: those of the method spectral, whose page gives the reasons.
+_TEMPERATURE = 0.1
 _DIFFUSION = 6
 _SMALLEST_PART = 0.1
-_MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: it starts heads, and TEMI goes on
+_MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: its clusters only start the heads, which TEMI refines
 _CHOICES = {"partitions": ("graph", "kmeans"), "choose_by": ("consensus", "neighbors")}
 _RANGES = {
     "n_clusters": (0, math.inf),
@@ -45,29 +41,29 @@ _RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Partitions:
-    """The first stage of the default: a space, partitions of the samples in it, a head for each.
+    """The first stage of the default: a space, partitions of the samples in it, and one head per partition.
 
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
-        n_heads: Partitions, and heads.
-        samples_at_most: Samples that heads are fitted on, drawn at random where there are more. They assign all.
-        n_components: Principal components of the unit features that are kept.
-        n_neighbors: Nearest neighbors in the narrowest graph, at most half of the samples of an even cluster; the
-            widest takes 2.25 times as many.
-        whiten: Make directions count less in which samples that belong together differ: an image and its cached views,
-            where the feature file has any, and otherwise neighbors.
-        views: Use cached views for that, where there are any.
-        shrinkage: Share of the identity mixed into that covariance, and into the one within clusters that heads are
-            made with, in (0, 1]. Where differences are few, the first has more: their dimensions over their number.
-        partitions: What heads start from: graph (cuts of neighbor graphs), or kmeans.
-        fewest_vectors: Eigenvectors a cluster that a cut is made from, at least ...
-        most_vectors: ... and at most; each head draws its own number.
-        vectors_at_most: Eigenvectors at most, whatever the number of clusters.
-        tries: Restarts of k-means a partition, of which the one with the lowest inertia is taken.
-        guard: A head goes back to what it was before TEMI, where a neighbor's cluster then said more of one's own: TEMI
-            draws clusters to equal sizes, which can cut through large ones.
-        choose_by: Who speaks: consensus (all heads, with the mean of their probabilities), or neighbors (the one head
-            under which a neighbor's cluster says most of one's own).
+        n_heads: Number of partitions, and of heads.
+        samples_at_most: Largest number of samples that heads are fitted on, drawn at random; the heads assign all.
+        n_components: Principal components of the unit features.
+        n_neighbors: Nearest neighbors per sample in the smallest graph, at most half of the samples of an even cluster;
+            the largest graph has 2.25 times as many.
+        whiten: Whiten within pairs, so that directions in which samples that belong together differ count less: an
+            image and its cached views, where the feature file has any, or else neighbors.
+        views: Use cached views for the whitening, where there are any.
+        shrinkage: Weight of the identity in the covariance within pairs and in that within clusters, from which heads
+            are made, in (0, 1]. With few pairs the first is larger: their dimensions over their number.
+        partitions: The partitions that heads start from: graph (cuts of neighbor graphs), or kmeans.
+        fewest_vectors: Smallest number of eigenvectors per cluster that a cut uses; each head draws its own number ...
+        most_vectors: ... up to this one.
+        vectors_at_most: Largest number of eigenvectors, for any number of clusters.
+        tries: Restarts of k-means per partition, of which the one with the lowest inertia is taken.
+        guard: Undo the refinement of a head that lowers its neighbor information: TEMI favors clusters of equal size,
+            which can split large ones.
+        choose_by: The heads that are used: consensus (all, with the mean of their probabilities), or neighbors (the one
+            with the highest neighbor information).
 
     Raises:
         SettingError: A value is out of its range.
@@ -92,98 +88,50 @@ class Partitions:
     several_spaces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise SettingError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(choices)}.")
-        for name, (least, most) in _RANGES.items():
-            if not least <= getattr(self, name) <= most:
-                wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
-                raise SettingError(f"{name} is {getattr(self, name)}: expected {wanted}.")
+        check_choices(self, _CHOICES)
+        check_ranges(self, _RANGES)
         if self.fewest_vectors > self.most_vectors:
-            found = f"fewest_vectors is {self.fewest_vectors}, most_vectors {self.most_vectors}"
-            raise SettingError(f"{found}: expected the first to be the smaller.")
+            values = f"fewest_vectors is {self.fewest_vectors}, most_vectors {self.most_vectors}"
+            raise SettingError(f"{values}: expected the first to be the smaller.")
 
 
-def find_space(
-    space: Features, stage: Partitions, drawn: NDArray[np.int64] | slice, device: torch.device
-) -> FeatureTransform:
-    """Principal components of unit rows, in which directions count the less, the more pairs differ in them.
-
-    Args:
-        space: The samples, and their views where there are any.
-        stage: Its settings.
-        drawn: The rows that are fitted.
-        device: Where to compute.
-    """
-    features = space.rows(drawn).to(device)
-    transform = fit_transform(features, "pca", n_components=stage.n_components)
-    if not stage.whiten:
-        return replace(transform, unit=True)
-    seen = [transform(features)]
-    if space.n_views and stage.views:
-        views = (space.rows(drawn, view=number).to(device) for number in range(space.n_views))
-        seen += [transform(view) for view in views]
-    within = scatter(_differences(seen, stage))
-    return whiten_within(transform, within, shrinkage=max(stage.shrinkage, _noise(seen, stage)))
-
-
-def _noise(seen: list[Tensor], stage: Partitions) -> float:
-    """Dimensions over independent differences, at most 1: how far chance spreads the eigenvalues of their covariance.
-
-    Those of n draws of the identity in d dimensions it spreads with a variance of d / n, from (1 - sqrt(d / n))^2 to
-    (1 + sqrt(d / n))^2 (Marchenko and Pastur, 1967). A sample brings a difference a partner: its views, or neighbors.
-    """
-    n_samples, dim = seen[0].shape
-    n_partners = len(seen) - 1 or usable_neighbors(stage.n_neighbors, n_samples, stage.n_clusters)
-    return min(1.0, dim / (n_samples * n_partners))
-
-
-def _differences(seen: list[Tensor], stage: Partitions) -> Iterator[Tensor]:
-    """Differences of samples that belong together: any two of an image and its views, or of neighbors."""
-    if len(seen) > 1:
-        yield from (one - other for one, other in itertools.combinations(seen, 2))
-        return
-    (plain,) = seen
-    k = usable_neighbors(stage.n_neighbors, len(plain), stage.n_clusters)
-    indices = nearest_neighbors(plain, k).indices.long().to(plain.device)
-    yield from (plain - plain[indices[:, column]] for column in range(k))
-
-
-def usable_neighbors(wanted: int, n_samples: int, n_clusters: int) -> int:
-    """Neighbors of a sample: no more than half of an even cluster, so that most of them can be in its own."""
-    return max(1, min(wanted, n_samples // (2 * n_clusters), n_samples - 1))
+def neighbors_within_cluster(n_neighbors: int, n_samples: int, n_clusters: int) -> int:
+    """`n_neighbors`, at most half of an even cluster, so that most neighbors of a sample can share its cluster."""
+    return max(1, min(n_neighbors, n_samples // (2 * n_clusters), n_samples - 1))
 
 
 def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Partitions of the samples, and which samples they divide: the graph's small parts on their own are left out.
+    """Partitions of the samples by cuts of the neighbor graph, whose small connected components are left out.
 
     Args:
         rows: Unit rows (n_samples, dim).
-        graph: Their neighbors, as many as the widest cut graph takes.
+        graph: Their neighbors, as many as the largest graph that is cut has.
         stage: Its settings.
-        k: Neighbors in the narrowest cut graph.
+        k: Neighbors in the smallest graph that is cut.
         seed: The fit's seed; head h draws from its own streams of it.
 
     Returns:
-        Clusters, int64 (heads, n_kept), and the samples kept, int64 (n_kept,).
+        Clusters, int64 (heads, n_kept), and the samples that are kept, int64 (n_kept,).
     """
     advice = "Lower --clusters, or try --set partitions=kmeans."
-    kept = large_parts(_cut(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
-    points = np.ascontiguousarray(rows[torch.from_numpy(kept).to(rows.device)].cpu().numpy())
-    maps: dict[int, NDArray[np.float64]] = {}
-    found = []
+    samples = large_parts(_affinity(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
+    points = np.ascontiguousarray(rows[torch.from_numpy(samples).to(rows.device)].cpu().numpy())
+    eigenvectors: dict[int, NDArray[np.float64]] = {}  # by the number of neighbors in the graph
+    partitions = []
     for head in range(stage.n_heads):
+        # Heads differ in the size of the graph and in the number of eigenvectors, so that their errors differ.
         generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
-        density = generator.uniform(stage.fewest_vectors, stage.most_vectors)
+        vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
         if stage.partitions == "kmeans":
             coordinates = points
         else:
-            wide = min(math.ceil(k * GRAPHS[head % len(GRAPHS)]), graph.indices.shape[1])
-            if wide not in maps:
-                maps[wide] = _coordinates(_cut(graph, wide)[kept][:, kept], stage, seed)
-            n_vectors = min(math.ceil(density * stage.n_clusters), maps[wide].shape[1])
-            coordinates = np.ascontiguousarray(unit_rows(maps[wide][:, :n_vectors]), dtype=np.float32)
-        tried = restarts(
+            size = min(math.ceil(k * GRAPH_SIZES[head % len(GRAPH_SIZES)]), graph.indices.shape[1])
+            if size not in eigenvectors:
+                eigenvectors[size] = _diffusion_map(_affinity(graph, size)[samples][:, samples], stage, seed)
+            n_vectors = min(math.ceil(vectors_per_cluster * stage.n_clusters), eigenvectors[size].shape[1])
+            # Rows of the leading eigenvectors at unit length (n_kept, n_vectors), as Ng, Jordan and Weiss cluster them.
+            coordinates = np.ascontiguousarray(unit_rows(eigenvectors[size][:, :n_vectors]), dtype=np.float32)
+        runs = restarts(
             coordinates,
             stage.n_clusters,
             n_heads=stage.tries,
@@ -191,16 +139,18 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
             tolerance=_TOLERANCE,
             seed=stream_seed(seed, RESTART_STREAM, head),
         )
-        found.append(min(tried, key=lambda restart: restart.inertia).assignments)
-    return torch.from_numpy(np.stack(found)), torch.from_numpy(kept)
+        partitions.append(min(runs, key=lambda restart: restart.inertia).assignments)
+    return torch.from_numpy(np.stack(partitions)), torch.from_numpy(samples)
 
 
-def _cut(graph: NeighborGraph, k: int) -> sparse.csr_array:
-    narrow = NeighborGraph(graph.indices[:, :k].contiguous(), graph.similarities[:, :k].contiguous())
-    return affinity(narrow, temperature=_TEMPERATURE)
+def _affinity(graph: NeighborGraph, k: int) -> sparse.csr_array:
+    """Symmetric edge weights of the k nearest neighbors, (n_samples, n_samples)."""
+    nearest = NeighborGraph(graph.indices[:, :k].contiguous(), graph.similarities[:, :k].contiguous())
+    return affinity(nearest, temperature=_TEMPERATURE)
 
 
-def _coordinates(weights: sparse.csr_array, stage: Partitions, seed: int) -> NDArray[np.float64]:
+def _diffusion_map(weights: sparse.csr_array, stage: Partitions, seed: int) -> NDArray[np.float64]:
+    """Leading eigenvectors of the normalized graph, scaled by eigenvalue ** _DIFFUSION, (n_kept, n_vectors)."""
     n_vectors = min(math.ceil(stage.most_vectors * stage.n_clusters), stage.vectors_at_most, weights.shape[0])
     start = stream_seed(seed, RESTART_STREAM)
     return diffusion_map(normalized(weights), n_vectors, steps=_DIFFUSION, seed=start)

@@ -1,13 +1,12 @@
-"""The default: what many ways of cutting the neighbor graph agree on, said by heads that TEMI has refined.
+"""The fit of the default: heads from graph cuts, refined with TEMI, combined by the mean of their probabilities.
 
-In five parts; what each is worth is in docs/default.md:
+Five steps; docs/default.md has the gain of each:
 
-1. Directions in which samples that belong together differ are made to count less (`pair_whitening`), in each feature
-   space; several stand side by side then.
-2. Partitions of the samples: cuts of several neighbor graphs, each from another number of eigenvectors.
-3. A linear head learns each partition, in closed form.
-4. TEMI refines the heads together. A head under which neighbors agreed better before is taken back.
-5. The heads speak with one voice: clusters get common names, and the mean of their probabilities is the answer.
+1. Each feature space is whitened within pairs (`pair_whitening`); several spaces are concatenated.
+2. Cuts of several neighbor graphs, each with another number of eigenvectors, give partitions (`partitions`).
+3. A linear head is fitted to each partition, in closed form.
+4. TEMI refines the heads together. Heads whose neighbor information it lowers are restored.
+5. Clusters of all heads get common ids, and the mean of the probabilities is the prediction.
 """
 
 from __future__ import annotations
@@ -21,25 +20,31 @@ import torch
 from numpy.typing import NDArray
 
 from headclust.features import Features
-from headclust.graph.neighbors import nearest_neighbors
-from headclust.methods.consensus.partitions import GRAPHS, Partitions, find_partitions, find_space, usable_neighbors
+from headclust.graph.neighbors import NeighborGraph, nearest_neighbors
+from headclust.methods.consensus.pair_whitening import space_transform
+from headclust.methods.consensus.partitions import (
+    GRAPH_SIZES,
+    Partitions,
+    find_partitions,
+    neighbors_within_cluster,
+)
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.model import ClusterModel, FeatureTransform, ensemble, side_by_side
 from headclust.model.heads.linear import LinearHeads
 from headclust.progress import note
 from headclust.seeding import BATCH_STREAM, stream_seed
 from headclust.training.sampling import Samples
-from headclust.training.stages import Stage, build_objective
+from headclust.training.stages import Stage
 from headclust.training.train import Trained, train_stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement(Stage):
-    """The second stage of the default: training that goes on from the partitions' heads, in their space and graph."""
+    """The second stage of the default: TEMI continues from the heads of the partitions, in their space and graph."""
 
     @property
     def unused(self) -> frozenset[str]:
-        """Fields that mean nothing here."""
+        """Fields that this stage does not use."""
         return super().unused | {"neighbor_list", "augment", "checkpoint_every"}
 
 
@@ -69,12 +74,12 @@ PRESETS: dict[str, tuple[Any, ...]] = {
 def fit(
     spaces: tuple[Features, ...], stages: tuple[Any, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Fits the default; docs/default.md says why it is what it is.
+    """Fit the default; docs/default.md gives the reasons for its parts.
 
     Args:
         spaces: Feature spaces of the same samples: one or several.
-        recipe: The partitions, their n_clusters resolved, and the stage that refines the heads; a length of 0 leaves
-            that one out.
+        stages: The partitions, n_clusters resolved, and the stage that refines the heads, which a length of 0 leaves
+            out.
         seed: The fit's seed.
         device: Where to compute; the CPU by default. Eigenvectors and k-means are computed on the CPU.
 
@@ -86,41 +91,39 @@ def fit(
     check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
     drawn = _draw(spaces[0].n_samples, first, seed)
-    transforms = tuple(find_space(space, first, drawn, device) for space in spaces)
-    seen = zip(transforms, spaces, strict=True)
-    rows = side_by_side([transform(space.rows(drawn).to(device)) for transform, space in seen])
-    k = usable_neighbors(first.n_neighbors, len(rows), first.n_clusters)
-    widest = min(math.ceil(k * GRAPHS[-1]), len(rows) - 1)
-    graph = nearest_neighbors(rows, widest)
-    partitions, kept = find_partitions(rows, graph, first, k, seed)
-    heads = LinearHeads.discriminant(
-        rows[kept.to(device)], partitions.to(device), first.n_clusters, shrinkage=first.shrinkage
+    # 1. One transform per space; the rows of all spaces are concatenated, (n_drawn, dim).
+    transforms = tuple(space_transform(space, first, drawn, device) for space in spaces)
+    pairs = zip(transforms, spaces, strict=True)
+    rows = side_by_side([transform(space.rows(drawn).to(device)) for transform, space in pairs])
+    # 2. Partitions, (heads, n_kept), of the samples in large components of the graph.
+    k = neighbors_within_cluster(first.n_neighbors, len(rows), first.n_clusters)
+    graph = nearest_neighbors(rows, min(math.ceil(k * GRAPH_SIZES[-1]), len(rows) - 1))
+    partitions, samples = find_partitions(rows, graph, first, k, seed)
+    # 3. One linear discriminant per partition.
+    start = LinearHeads.discriminant(
+        rows[samples.to(device)], partitions.to(device), first.n_clusters, shrinkage=first.shrinkage
     )
-    temperature = build_objective(refinement, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0).temperature
-    trained = Trained(heads.requires_grad_(False).eval(), temperature, [0.0] * first.n_heads, [], [])
-
-    def look(at: LinearHeads) -> tuple[NDArray[np.int64], list[float]]:
-        said = ClusterModel((FeatureTransform(),), at, (0,), temperature).assign(rows).by_head
-        neighbors = graph.indices.numpy()
-        return said, [ensemble.neighbor_information(one, neighbors, first.n_clusters) for one in said]
-
-    said, scores = look(heads)
+    temperature = refinement.traits.temperature
+    trained = Trained(start.requires_grad_(False).eval(), temperature, [0.0] * first.n_heads, [], [])
+    clusters, scores = _neighbor_information(start, rows, graph, temperature)
     history: list[dict[str, Any]] = [{"neighbor_information": scores}]
+    # 4. Refinement with TEMI on the smallest graph.
     if refinement.length:
         partners = graph.indices[:, : min(refinement.n_neighbors, k)]
-        samples = Samples((rows,), neighbors=partners.to(device))
-        trained = train_stage(refinement, samples, seed=seed, start=heads, position=1)
-        _, refined = look(trained.heads)
+        batch_source = Samples((rows,), neighbors=partners.to(device))
+        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1)
+        _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
         if first.guard:
-            _restore_(trained.heads, heads, [new < old for new, old in zip(refined, scores, strict=True)])
+            _restore_(trained.heads, start, [new < old for new, old in zip(refined, scores, strict=True)])
         history += [{"stage": "temi", **record} for record in trained.history]
-        said, scores = look(trained.heads)
+        clusters, scores = _neighbor_information(trained.heads, rows, graph, temperature)
         history.append({"refined_neighbor_information": refined, "kept_neighbor_information": scores})
+    # 5. Heads by neighbor information, the highest first: the first gives the ids to which the others are matched.
     used = sorted(range(len(scores)), key=lambda head: -scores[head])
     if first.choose_by == "neighbors":
         used = used[:1]
     if len(used) > 1:
-        _rename_(trained.heads, ensemble.common_names(said[used], first.n_clusters, start=0), used)
+        _rename_(trained.heads, ensemble.common_names(clusters[used], first.n_clusters, start=0), used)
     model = ClusterModel(transforms, trained.heads, tuple(used), temperature)
     return conclude(
         model, *(space.all().to(device) for space in spaces), losses=[-score for score in scores], history=history
@@ -137,16 +140,25 @@ def _draw(n_samples: int, stage: Partitions, seed: int) -> NDArray[np.int64] | s
     return np.sort(generator.choice(n_samples, at_most, replace=False))
 
 
+def _neighbor_information(
+    heads: LinearHeads, rows: torch.Tensor, graph: NeighborGraph, temperature: float
+) -> tuple[NDArray[np.int64], list[float]]:
+    """Clusters by each head, (heads, n_samples), and the mutual information of neighbors' clusters, in nats."""
+    clusters = ClusterModel((FeatureTransform(),), heads, (0,), temperature).assign(rows).by_head
+    neighbors = graph.indices.numpy()
+    return clusters, [ensemble.neighbor_information(row, neighbors, heads.n_clusters) for row in clusters]
+
+
 def _restore_(heads: LinearHeads, before: LinearHeads, which: list[bool]) -> None:
-    """Gives some heads the parameters they had before."""
-    rows = torch.tensor(which)
+    """Give the heads marked in `which` the parameters that they had in `before`."""
+    marked = torch.tensor(which)
     with torch.no_grad():
         for now, old in zip(heads.parameters(), before.parameters(), strict=True):
-            now[rows.to(now.device)] = old[rows.to(old.device)]
+            now[marked.to(now.device)] = old[marked.to(old.device)]
 
 
 def _rename_(heads: LinearHeads, names: NDArray[np.int64], which: list[int]) -> None:
-    """Gives the clusters of some heads new names, one (n_clusters,) a head."""
+    """Permute the clusters of the heads in `which`; `names` has the new id of each cluster, (n_clusters,) per head."""
     with torch.no_grad():
         for head, new in zip(which, torch.from_numpy(names), strict=True):
             heads.weight[head, new] = heads.weight[head].clone()

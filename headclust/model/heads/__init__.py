@@ -1,4 +1,4 @@
-"""Clustering heads by kind, all of an ensemble in one set of tensors with a leading heads axis."""
+"""Clustering heads by kind; all heads of an ensemble are one set of tensors with a leading heads axis."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = [
 
 
 class Heads(Protocol):
-    """What every kind of heads is: an nn.Module whose tensors have a leading heads axis, head h alone being its row h.
+    """Interface of every kind of heads: an nn.Module whose tensors have a leading heads axis; row h is head h alone.
 
     Kinds that are trained are built as `HEADS[kind](feature_dims=, n_clusters=, n_heads=, seed=, **settings)`, name
     their biases `*_bias` and have a `last_layer`: the parameters that some recipes freeze at first.
 
     Attributes:
-        kind: Its name in HEADS.
-        several_spaces: Whether it takes more than one space.
+        kind: Name in HEADS.
+        several_spaces: True if the heads take more than one space.
     """
 
     kind: str
@@ -47,23 +47,23 @@ class Heads(Protocol):
 
     @property
     def input_dims(self) -> tuple[int, ...]:
-        """Dimension of the features it takes, one a space."""
+        """Dimension of the input, one per space."""
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters a head."""
+        """Number of clusters per head."""
 
     def __call__(self, *spaces: Tensor) -> HeadOutput:
-        """What the heads say of features, each space (views, batch, dim)."""
+        """Output of the heads for features, each space (views, batch, dim)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Its tensors by name."""
+        """Tensors by name."""
 
     def to(self, device: torch.device) -> Any:
         """The same heads on `device`."""
 
     def train(self, mode: bool = True) -> Any:
-        """Heads that learn from what they see; with `mode` false, as `eval` does, heads that predict."""
+        """The heads in training mode; in evaluation mode, as by `eval`, if `mode` is false."""
 
 
 HEADS: dict[str, Any] = {
@@ -72,7 +72,7 @@ HEADS: dict[str, Any] = {
 
 
 def select(state: Mapping[str, Tensor], head: int) -> dict[str, Tensor]:
-    """The tensors of one head alone, as an ensemble of one. Those that all heads share have one row for all."""
+    """The tensors of one head, as an ensemble of one. Tensors that all heads share have a single row."""
     return {
         name: (tensor[head : head + 1] if len(tensor) > 1 else tensor).detach().clone()
         for name, tensor in state.items()
@@ -81,6 +81,6 @@ def select(state: Mapping[str, Tensor], head: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def ema_update_(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Moves every parameter of `teacher` to momentum * teacher + (1 - momentum) * student, in place."""
+    """Set every parameter of `teacher` to momentum * teacher + (1 - momentum) * student, in place."""
     for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
         slow.lerp_(fast, 1 - momentum)

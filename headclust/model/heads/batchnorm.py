@@ -13,25 +13,25 @@ from headclust.seeding import HEAD_STREAM, torch_generator
 
 
 class BatchNormHeads(nn.Module):
-    """IMC-SwAV's classifier: Linear, BatchNorm, ReLU, Linear, BatchNorm, ReLU, Linear, initialised as torch does.
+    """IMC-SwAV's classifier: Linear, BatchNorm, ReLU, Linear, BatchNorm, ReLU, Linear, initialized as torch does.
 
-    In training mode every view of every head is normalised by its own batch, as in the author code, which calls the
-    classifier a view at a time; the running statistics take in the views in their order. In eval mode the running
-    statistics are used and never changed, so that a sample's clusters do not depend on what it is predicted with.
+    In training mode every view of every head is normalized by its own batch, as in the author code, which calls the
+    classifier once per view; the running statistics are updated by one view after the other. In eval mode the running
+    statistics are used and never changed, so that a sample's cluster does not depend on the other samples of its batch.
 
     Paper: Ntelemis, Jin and Thomas, "Information Maximization Clustering via Multi-View Self-Labelling", 2021
     (https://arxiv.org/abs/2103.07368). Author code: https://github.com/foiv0s/imc-swav-pub (graphs.py).
 
     Deviations: the author code runs 50 batches of the evaluation images through the network in training mode before it
-    scores, which moves the running statistics to the images that are scored. Nothing here does.
+    scores, which adapts the running statistics to the images that are scored. We do not.
 
     Args:
         feature_dims: Dimension of the input: one space.
-        n_clusters: Number of clusters a head.
+        n_clusters: Number of clusters per head.
         n_heads: Number of heads.
         hidden_dim: Width of a head's first hidden layer.
         second_dim: Width of a head's second hidden layer.
-        seed: The ensemble's seed; head h starts from its own stream of it.
+        seed: The ensemble's seed; head h is drawn from its own stream of it.
     """
 
     kind = "batchnorm"
@@ -68,7 +68,7 @@ class BatchNormHeads(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> BatchNormHeads:
-        """Heads with the tensors of another ensemble's `state_dict()`, whose shapes say everything else."""
+        """Heads with the tensors in the `state_dict()` of another ensemble; its shapes give all dimensions."""
         n_heads, hidden_dim, feature_dim = state["hidden_weight"].shape
         _, n_clusters, second_dim = state["cluster_weight"].shape
         ensemble = cls(
@@ -83,43 +83,45 @@ class BatchNormHeads(nn.Module):
 
     @property
     def input_dims(self) -> tuple[int, ...]:
-        """Dimension of the features it takes, one a space."""
+        """Dimension of the input, one per space."""
         return (self.hidden_weight.shape[-1],)
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters a head."""
+        """Number of clusters per head."""
         return self.cluster_weight.shape[1]
 
     @property
     def last_layer(self) -> tuple[nn.Parameter, ...]:
-        """The layer that gives the logits, which some recipes freeze at first."""
+        """The layer that computes the logits, which some recipes freeze at first."""
         return self.cluster_weight, self.cluster_bias
 
     def forward(self, *spaces: Tensor) -> HeadOutput:
-        """Logits of the one space's features (views, batch, feature_dim).
+        """Logits of features (views, batch, feature_dim) of a single space.
 
         Raises:
-            SettingError: A batch of one sample in training mode: it has no variance.
+            SettingError: A batch of one sample in training mode, which has no variance.
         """
         (features,) = spaces
         if self.training and features.shape[1] < 2:
-            raise SettingError(f"batch_size is {features.shape[1]}: batch normalization wants 2 or more.")
+            raise SettingError(f"batch_size is {features.shape[1]}: batch normalization needs 2 or more.")
         return HeadOutput(torch.stack([self._logits(view) for view in features]))
 
     def _logits(self, rows: Tensor) -> Tensor:
         """Logits of one view (batch, feature_dim): (heads, batch, clusters)."""
         heads, hidden, dim = self.hidden_weight.shape
-        # Samples are the last axis inside, as statistics are taken along it. The input is shared, so the first layer of
-        # all heads is one matrix product.
+        # First layer, (heads * hidden, batch): the input is shared, so all heads are one matrix product. Samples are
+        # the last axis until the end, as batch statistics are computed along it.
         values = torch.addmm(self.hidden_bias.view(-1, 1), self.hidden_weight.view(heads * hidden, dim), rows.T)
         values = self._norm_relu(values.view(heads, hidden, -1), "hidden")
+        # Second layer, (heads, second, batch), and the logits, (heads, clusters, batch).
         values = torch.baddbmm(self.second_bias[..., None], self.second_weight, values)
         values = self._norm_relu(values, "second")
         return torch.baddbmm(self.cluster_bias[..., None], self.cluster_weight, values).transpose(1, 2)
 
     def _norm_relu(self, values: Tensor, layer: str) -> Tensor:
-        """Batch normalization and ReLU of (heads, dim, batch), which training also learns statistics from."""
+        """Batch normalization and ReLU of (heads, dim, batch); training also updates the running statistics."""
+        # One batch of heads * dim channels: every unit of every head has its own statistics.
         normalized = nn.functional.batch_norm(
             values.view(1, -1, values.shape[-1]),
             self.get_buffer(f"{layer}_mean").view(-1),
@@ -132,4 +134,5 @@ class BatchNormHeads(nn.Module):
 
 
 def _linear(n_heads: int, n_inputs: int, n_outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weights (heads, outputs, inputs) and biases (heads, outputs) of one linear layer per head, not initialized."""
     return nn.Parameter(torch.empty(n_heads, n_outputs, n_inputs)), nn.Parameter(torch.empty(n_heads, n_outputs))

@@ -1,4 +1,4 @@
-"""Heads of k-means: the nearest centroid."""
+"""Heads of k-means: nearest centroid."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headclust.model.heads.output import HeadOutput
 
 
 class CentroidHeads(nn.Module):
-    """Nearest centroid: a logit is minus the squared distance, in units of the mean one to the own centroid.
+    """Nearest centroid: a logit is minus the squared distance to the centroid, divided by `scale`.
 
     Args:
         centroids: Shape (heads, clusters, dim).
-        scale: Mean squared distance of the fitted samples to their centroid, shape (heads,), positive.
+        scale: Mean squared distance of the fitted samples to their own centroid, shape (heads,), positive.
     """
 
     kind = "centroids"
@@ -30,23 +30,25 @@ class CentroidHeads(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> CentroidHeads:
-        """Heads with the buffers of another one's `state_dict()`."""
+        """Heads with the buffers in the `state_dict()` of another ensemble."""
         return cls(centroids=state["centroids"], scale=state["scale"])
 
     @property
     def input_dims(self) -> tuple[int, ...]:
-        """Dimension of the features it takes, one a space."""
+        """Dimension of the input, one per space."""
         return (self.centroids.shape[-1],)
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters a head."""
+        """Number of clusters per head."""
         return self.centroids.shape[1]
 
     def forward(self, *spaces: Tensor) -> HeadOutput:
-        """Logits of the one space's features (views, batch, dim)."""
+        """Logits of features (views, batch, dim) of a single space."""
         (features,) = spaces
-        # Matrix products make distances of what lies far from the origin imprecise; distances do not mind a shift.
+        # For many rows cdist computes |x|^2 + |c|^2 - 2 <x, c>, which is imprecise far from the origin. Distances are
+        # invariant to a shift, so both are moved to the mean of the centroids.
         center = self.centroids.mean((0, 1))
+        # Squared distances, (views, heads, batch, clusters).
         distances = torch.cdist((features - center)[:, None], (self.centroids - center)[None]).square()
         return HeadOutput(-distances / self.scale[:, None, None])

@@ -1,4 +1,4 @@
-"""Linear heads, as SCAN has on frozen features."""
+"""Linear heads, as SCAN uses on frozen features."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from headclust.model.heads.output import HeadOutput, views_first
 from headclust.seeding import HEAD_STREAM, torch_generator
 
-# The least variance within clusters, as a share of all: clusters of one sample or of copies have none to divide by.
+# Smallest variance within clusters, as a share of the total: clusters of one sample or of copies have a variance of 0.
 _LEAST_SPREAD = torch.finfo(torch.float32).eps
 _TINY = torch.finfo(torch.float32).tiny
 
 
 class LinearHeads(nn.Module):
-    """A linear layer with bias a head, initialised as `torch.nn.Linear` is.
+    """One linear layer with bias per head, initialized as `torch.nn.Linear` is.
 
     Args:
         feature_dims: Dimension of the input: one space.
-        n_clusters: Number of clusters a head.
+        n_clusters: Number of clusters per head.
         n_heads: Number of heads.
-        seed: The ensemble's seed; head h starts from its own stream of it.
+        seed: The ensemble's seed; head h is drawn from its own stream of it.
     """
 
     kind = "linear"
@@ -42,7 +42,7 @@ class LinearHeads(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> LinearHeads:
-        """Heads with the parameters of another ensemble's `state_dict()`, whose shapes say everything else."""
+        """Heads with the parameters in the `state_dict()` of another ensemble; its shapes give all dimensions."""
         n_heads, n_clusters, feature_dim = state["weight"].shape
         ensemble = cls(feature_dims=(feature_dim,), n_clusters=n_clusters, n_heads=n_heads)
         ensemble.load_state_dict(state)
@@ -50,10 +50,10 @@ class LinearHeads(nn.Module):
 
     @classmethod
     def discriminant(cls, rows: Tensor, assignments: Tensor, n_clusters: int, *, shrinkage: float) -> LinearHeads:
-        """Heads that tell the clusters of given partitions apart: linear discriminants, one head a partition.
+        """Linear discriminants of given partitions, one head per partition.
 
         With mu_c the mean of cluster c, S the covariance within clusters, shrunk towards a multiple of the identity,
-        and p_c the cluster's share, counted with one sample more: logit_c = mu_c' S^-1 (x - mu_c / 2) + log p_c.
+        and p_c the cluster's share with one sample added: logit_c = mu_c' S^-1 (x - mu_c / 2) + log p_c.
 
         Fisher, "The Use of Multiple Measurements in Taxonomic Problems", 1936; as a generative classifier Hastie,
         Tibshirani and Friedman, "The Elements of Statistical Learning", section 4.3.
@@ -61,45 +61,52 @@ class LinearHeads(nn.Module):
         Args:
             rows: Shape (n_samples, feature_dim).
             assignments: Clusters, integers (heads, n_samples) in [0, n_clusters).
-            n_clusters: Number of clusters; one without samples gets the mean of all.
+            n_clusters: Number of clusters; an empty cluster gets the mean of all samples.
             shrinkage: Share of the identity, in (0, 1].
         """
         device, n_heads, (n_samples, dim) = rows.device, len(assignments), rows.shape
-        rows, assignments = rows.cpu(), assignments.cpu()  # float64, which some devices lack, and repeatable sums
+        # On the CPU: some devices have no float64, and sums there are repeatable.
+        rows, assignments = rows.cpu(), assignments.cpu()
         heads = cls(feature_dims=(dim,), n_clusters=n_clusters, n_heads=n_heads)
+        # Total scatter sum_i (x_i - mean)(x_i - mean)', (dim, dim), the same for all partitions.
         centered = (rows - rows.mean(0)).double()
         total = centered.T @ centered
         identity = torch.eye(dim, dtype=torch.float64)
         with torch.no_grad():
             for head, clusters in enumerate(assignments):
+                # mu_c of the centered rows, (clusters, dim); 0, the mean of all, for an empty cluster.
                 counts = torch.bincount(clusters, minlength=n_clusters).double()
                 sums = torch.zeros(n_clusters, dim, dtype=torch.float64)
                 means = sums.index_add_(0, clusters, centered) / counts.clamp_min(1)[:, None]
+                # Scatter within = total - between, with between = sum_c n_c mu_c mu_c'; divided by n, (dim, dim).
                 within = (total - means.T @ (means * counts[:, None])) / n_samples
+                # Mean variance per dimension, positive even if all samples equal the mean of their cluster.
                 level = within.trace().clamp_min(_LEAST_SPREAD * total.trace() / n_samples).clamp_min(_TINY) / dim
+                # S^-1 mu_c, (clusters, dim), with S = (1 - shrinkage) within + shrinkage level I.
                 weight = torch.linalg.solve((1 - shrinkage) * within + shrinkage * level * identity, means.T).T
                 prior = ((counts + 1) / (n_samples + n_clusters)).log()
+                # Bias: log p_c - mu_c' S^-1 mu_c / 2, and the shift back from centered rows to rows.
                 heads.weight[head] = weight
                 heads.cluster_bias[head] = prior - weight @ rows.mean(0).double() - (weight * means).sum(1) / 2
         return heads.to(device)
 
     @property
     def input_dims(self) -> tuple[int, ...]:
-        """Dimension of the features it takes, one a space."""
+        """Dimension of the input, one per space."""
         return (self.weight.shape[-1],)
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters a head."""
+        """Number of clusters per head."""
         return self.weight.shape[1]
 
     @property
     def last_layer(self) -> tuple[nn.Parameter, ...]:
-        """All there is: a recipe that freezes it trains nothing meanwhile."""
+        """All parameters: while a recipe freezes them, nothing is trained."""
         return self.weight, self.cluster_bias
 
     def forward(self, *spaces: Tensor) -> HeadOutput:
-        """Logits of the one space's features (views, batch, feature_dim)."""
+        """Logits of features (views, batch, feature_dim) of a single space."""
         (features,) = spaces
         views, batch, dim = features.shape
         heads, clusters, _ = self.weight.shape

@@ -1,4 +1,4 @@
-"""Heads of DINO and TEMI: a small network that ends in weight-normalised prototypes."""
+"""Heads of DINO and TEMI: a small network that ends in weight-normalized prototypes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from headclust.seeding import HEAD_STREAM, torch_generator
 
 
 class HeadEnsemble(nn.Module):
-    """Heads as in DINO and TEMI: Linear, GELU, Linear, L2-normalise, weight-normalised Linear without bias.
+    """Heads as in DINO and TEMI: Linear, GELU, Linear, L2-normalize, weight-normalized Linear without bias.
 
-    A logit is g_c cos(z, v_c): the direction of a prototype and its trainable length are separate parameters. Head h
-    is initialised from its own stream of `seed`, so the first 4 of 50 heads start as a 4-head ensemble would.
+    A logit is g_c cos(z, v_c): the direction v_c of a prototype and its trainable length g_c are separate parameters.
+    Head h is initialized from its own stream of `seed`, so the first 4 of 50 heads start as those of a 4-head ensemble.
 
     Author code: https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (model_builders).
 
     Args:
         feature_dims: Dimension of the input: one space.
-        n_clusters: Number of prototypes a head.
+        n_clusters: Number of prototypes per head.
         n_heads: Number of heads.
         hidden_dim: Width of the hidden layer.
-        bottleneck_dim: Dimension of the normalised embedding.
+        bottleneck_dim: Dimension of the normalized embedding.
         seed: The ensemble's seed.
     """
 
@@ -50,7 +50,9 @@ class HeadEnsemble(nn.Module):
         self.bottleneck_bias = nn.Parameter(torch.zeros(n_heads, bottleneck_dim))
         self.prototype_direction = nn.Parameter(torch.empty(n_heads, n_clusters, bottleneck_dim))
         self.prototype_length = nn.Parameter(torch.ones(n_heads, n_clusters, 1))
-        bound = bottleneck_dim**-0.5  # nn.Linear's own initialisation, as the authors leave it for the last layer
+        # The author code draws the two hidden layers from a truncated normal with biases of 0; the last layer keeps
+        # nn.Linear's initialization, uniform within 1 / sqrt(inputs).
+        bound = bottleneck_dim**-0.5
         with torch.no_grad():
             for head in range(n_heads):
                 generator = torch_generator(seed, HEAD_STREAM, head)
@@ -60,7 +62,7 @@ class HeadEnsemble(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> HeadEnsemble:
-        """Heads with the parameters of another ensemble's `state_dict()`, whose shapes say everything else."""
+        """Heads with the parameters in the `state_dict()` of another ensemble; its shapes give all dimensions."""
         heads, hidden_dim, feature_dim = state["hidden_weight"].shape
         _, n_clusters, bottleneck_dim = state["prototype_direction"].shape
         ensemble = cls(
@@ -75,12 +77,12 @@ class HeadEnsemble(nn.Module):
 
     @property
     def input_dims(self) -> tuple[int, ...]:
-        """Dimension of the features it takes, one a space."""
+        """Dimension of the input, one per space."""
         return (self.hidden_weight.shape[-1],)
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters a head."""
+        """Number of clusters per head."""
         return self.prototype_direction.shape[1]
 
     @property
@@ -89,16 +91,18 @@ class HeadEnsemble(nn.Module):
         return self.prototype_direction, self.prototype_length
 
     def forward(self, *spaces: Tensor) -> HeadOutput:
-        """Logits and embeddings of the one space's features (views, batch, feature_dim)."""
+        """Logits and embeddings of features (views, batch, feature_dim) of a single space."""
         (features,) = spaces
         views, batch, dim = features.shape
         heads, hidden, _ = self.hidden_weight.shape
         rows = features.reshape(views * batch, dim)
-        # The input is shared, so the first layer of all heads is one matrix product.
+        # The input is shared, so the first layer of all heads is one matrix product; (heads, views * batch, hidden).
         activations = F.gelu(F.linear(rows, self.hidden_weight.view(heads * hidden, dim), self.hidden_bias.view(-1)))
         activations = activations.view(views * batch, heads, hidden).transpose(0, 1)
+        # z, (heads, views * batch, bottleneck), of unit length.
         bottleneck = torch.baddbmm(self.bottleneck_bias[:, None], activations, self.bottleneck_weight.transpose(1, 2))
         embedding = F.normalize(bottleneck, dim=-1)
+        # Logits <z, g_c v_c / |v_c|>, (heads, views * batch, clusters).
         prototypes = F.normalize(self.prototype_direction, dim=-1) * self.prototype_length
         logits = torch.bmm(embedding, prototypes.transpose(1, 2))
         return HeadOutput(views_first(logits, views), views_first(embedding, views))

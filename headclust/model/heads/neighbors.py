@@ -1,4 +1,4 @@
-"""Heads of methods that cluster samples and not the space they lie in: a vote of the nearest fitted samples."""
+"""Heads of methods that cluster samples but not the feature space: a vote of the nearest fitted samples."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ _ROWS, _COLUMNS = 2_048, 65_536  # a block of similarities is at most 512 MB
 
 
 class NeighborHeads(nn.Module):
-    """A logit is the log of a cluster's share of the votes of the nearest fitted samples.
+    """Vote of the nearest fitted samples: a logit is the log of a cluster's share of the votes.
 
-    A vote weighs exp(-squared distance / (2 temperature)), so a fitted sample, which is its own nearest neighbor,
-    mostly keeps its cluster. A cluster without a vote has the logit -inf.
+    A vote has the weight exp(-squared distance / (2 temperature)), so a fitted sample, which is its own nearest
+    neighbor, usually keeps its cluster. A cluster without a vote has the logit -inf.
 
     Args:
         assignments: Clusters of the fitted samples, integers (heads, n_fitted) in [0, n_clusters).
-        features: Their features, (1, n_fitted, dim); float16 will do. All heads share them, so that their heads axis
-            is one long.
-        n_clusters: Number of clusters a head.
-        n_votes: Fitted samples that vote, or as many as there are.
-        temperature: Half the squared distance by which a vote's weight falls to 1/e; a large one makes all equal.
+        features: Their features, (1, n_fitted, dim), float16 or wider. All heads share them, so their heads axis has
+            length one.
+        n_clusters: Number of clusters per head.
+        n_votes: Number of fitted samples that vote; all of them if there are fewer.
+        temperature: Half the squared distance at which a vote's weight falls to 1/e; a large one makes all votes
+            equal.
     """
 
     kind = "neighbors"
@@ -51,7 +52,7 @@ class NeighborHeads(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> NeighborHeads:
-        """Heads with the buffers of another one's `state_dict()`."""
+        """Heads with the buffers in the `state_dict()` of another ensemble."""
         n_clusters, n_votes = map(int, state["counts"][0])
         return cls(
             assignments=state["assignments"],
@@ -63,16 +64,16 @@ class NeighborHeads(nn.Module):
 
     @property
     def input_dims(self) -> tuple[int, ...]:
-        """Dimension of the features it takes, one a space."""
+        """Dimension of the input, one per space."""
         return (self.features.shape[-1],)
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters a head."""
+        """Number of clusters per head."""
         return int(self.counts[0, 0])
 
     def forward(self, *spaces: Tensor) -> HeadOutput:
-        """Logits of the one space's features (views, batch, dim)."""
+        """Logits of features (views, batch, dim) of a single space."""
         (features,) = spaces
         views, batch, dim = features.shape
         rows = features.reshape(views * batch, dim)
@@ -82,20 +83,26 @@ class NeighborHeads(nn.Module):
     def _shares(self, rows: Tensor) -> Tensor:
         """Shares of the votes, (heads, n, clusters), for rows (n, dim)."""
         nearness, voters = self._nearest(rows)
+        # Normalized weights of the voters, (n, votes). The softmax cancels the term per row that `nearness` lacks.
         votes = torch.softmax(nearness / self.temperature[0], dim=1)
+        # Clusters of the voters, (heads, n, votes); their weights are summed per cluster.
         clusters = self.assignments[:, voters].long()
         shares = torch.zeros(len(clusters), len(rows), self.n_clusters, device=rows.device)
         return shares.scatter_add_(2, clusters, votes.expand_as(clusters))
 
     def _nearest(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Minus half the squared distances but for a number a row, descending, and whose they are, (n, votes) each."""
+        """Nearness of the nearest fitted samples, descending, and their row numbers, (n, votes) each.
+
+        Nearness is <x, f> - |f|^2 / 2 = (|x|^2 - |x - f|^2) / 2: minus half the squared distance, up to a term per row.
+        """
         n_votes = int(self.counts[0, 1])
         nearness = torch.empty(len(rows), 0, device=rows.device)
         voters = torch.empty(len(rows), 0, dtype=torch.int64, device=rows.device)
         for left in range(0, self.features.shape[1], _COLUMNS):
             fitted = self.features[0, left : left + _COLUMNS].float()
-            near = torch.addmm(-fitted.square().sum(1) / 2, rows, fitted.T)
-            best, columns = near.topk(min(n_votes, len(fitted)), dim=1)
+            block = torch.addmm(-fitted.square().sum(1) / 2, rows, fitted.T)
+            # The best of this block beside the best so far: the best overall are among them.
+            best, columns = block.topk(min(n_votes, len(fitted)), dim=1)
             nearness, voters = torch.cat((nearness, best), 1), torch.cat((voters, columns + left), 1)
             nearness, order = nearness.topk(min(n_votes, nearness.shape[1]), dim=1)
             voters = voters.gather(1, order)

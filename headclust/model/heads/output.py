@@ -1,4 +1,4 @@
-"""What heads say of a batch."""
+"""Output of heads for a batch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 class HeadOutput(NamedTuple):
-    """What heads say of a batch.
+    """Output of heads for a batch.
 
     Attributes:
         logits: Shape (views, heads, batch, clusters).
-        embedding: L2-normalised input of the last layer, shape (views, heads, batch, dim), where a head has one.
-        space_logits: One tensor shaped like `logits` a feature space, for methods whose terms are per space.
+        embedding: L2-normalized input of the last layer, shape (views, heads, batch, dim), if the heads have one.
+        space_logits: One tensor shaped like `logits` per feature space, for methods whose terms are per space.
     """
 
     logits: Tensor
@@ -22,6 +22,6 @@ class HeadOutput(NamedTuple):
 
 
 def views_first(values: Tensor, views: int) -> Tensor:
-    """(heads, views * batch, dim) as (views, heads, batch, dim)."""
+    """Values (heads, views * batch, dim) reshaped to (views, heads, batch, dim)."""
     heads, rows, dim = values.shape
     return values.view(heads, views, rows // views, dim).transpose(0, 1)

@@ -1,4 +1,4 @@
-"""Task encoders: linear heads over one or several feature spaces whose opinions are averaged, as TURTLE has."""
+"""Task encoders of TURTLE: linear heads on one or several feature spaces, whose probabilities are averaged."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from headclust.seeding import HEAD_STREAM, torch_generator
 
 
 class TaskHeads(nn.Module):
-    """A weight-normalized linear layer with bias a space; a head's probabilities are the mean over spaces of theirs.
+    """One weight-normalized linear layer with bias per space; a head's probabilities are the mean over spaces.
 
-    Initialized as `torch.nn.Linear` is: the length of a cluster's weights starts as that of their direction.
+    Initialized as `torch.nn.Linear` is: the length of a cluster's weights starts as the length of their direction.
 
     Paper: Gadetsky, Jiang, Brbic, "Let Go of Your Labels with Unsupervised Transfer", ICML 2024
     (https://arxiv.org/abs/2406.07236). Author code: https://github.com/mlbio-epfl/turtle (run_turtle.py).
 
     Args:
-        feature_dims: Dimension of the input, one a space.
-        n_clusters: Number of clusters a head.
+        feature_dims: Dimension of the input, one per space.
+        n_clusters: Number of clusters per head.
         n_heads: Number of heads.
-        seed: The ensemble's seed; head h starts from its own stream of it.
+        seed: The ensemble's seed; head h is drawn from its own stream of it.
     """
 
     kind = "task"
@@ -50,7 +50,7 @@ class TaskHeads(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> TaskHeads:
-        """Heads with the parameters of another ensemble's `state_dict()`, whose shapes say everything else."""
+        """Heads with the parameters in the `state_dict()` of another ensemble; its shapes give all dimensions."""
         n_heads, n_clusters, _ = state["space0_direction"].shape
         n_spaces = sum(name.endswith("_direction") for name in state)
         dims = [state[f"space{space}_direction"].shape[-1] for space in range(n_spaces)]
@@ -60,27 +60,31 @@ class TaskHeads(nn.Module):
 
     @property
     def input_dims(self) -> tuple[int, ...]:
-        """Dimension of the features it takes, one a space."""
+        """Dimension of the input, one per space."""
         return tuple(self._layer(space)[0].shape[-1] for space in range(self._n_spaces))
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters a head."""
+        """Number of clusters per head."""
         return self._layer(0)[0].shape[1]
 
     @property
     def last_layer(self) -> tuple[nn.Parameter, ...]:
-        """All there is: a recipe that freezes it trains nothing meanwhile."""
+        """All parameters: while a recipe freezes them, nothing is trained."""
         return tuple(self.parameters())
 
     def forward(self, *spaces: Tensor) -> HeadOutput:
-        """Logs of the mean probabilities, and every space's own logits, for features (views, batch, dim) a space."""
+        """Log of the mean probabilities, and the logits of each space, for features (views, batch, dim) per space."""
         logits = tuple(self._logits(space, features) for space, features in enumerate(spaces))
-        logs = torch.stack([torch.log_softmax(of_space, dim=-1) for of_space in logits])
+        # log p_s per space, (spaces, views, heads, batch, clusters).
+        logs = torch.stack([torch.log_softmax(one_space, dim=-1) for one_space in logits])
+        # log of the mean over spaces: log (1/S) sum_s p_s = logsumexp_s log p_s - log S.
         return HeadOutput(torch.logsumexp(logs, dim=0) - math.log(self._n_spaces), space_logits=logits)
 
     def _logits(self, space: int, features: Tensor) -> Tensor:
+        """Logits (views, heads, batch, clusters) of features (views, batch, dim) of one space."""
         direction, length, bias = self._layer(space)
+        # Weight normalization: g v / |v|, (heads, clusters, dim).
         weight = F.normalize(direction, dim=-1) * length
         heads, clusters, dim = weight.shape
         views, batch, _ = features.shape

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headclust.errors import SettingError
+from headclust.errors import ABOVE_ZERO, FINITE, SettingError, check_choices, check_ranges
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch
-from headclust.training.objectives.terms import batch_mean, log_probs, sinkhorn
+from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.terms import RunningMean, batch_mean, log_probs, sinkhorn
 
 POSITIVES = {"augmented": ("augmented", "augmented"), "neighbor": ("anchor", "neighbor")}
+_RANGES = {
+    "category_weight": (0, FINITE),
+    "contrast_temperature": (ABOVE_ZERO, FINITE),
+    "cluster_temperature": (ABOVE_ZERO, FINITE),
+    "code_temperature": (ABOVE_ZERO, FINITE),
+    "code_iterations": (1, math.inf),
+}
 
 
 class Clc(nn.Module):
@@ -22,28 +31,28 @@ class Clc(nn.Module):
     and q the Sinkhorn codes of the clusters (no gradient):
 
         s_h(i, j) = (<z_i, z_j> + category_weight <p_i, q_j>) / contrast_temperature
-        loss_h    = mean over i, and over both ways round, of log sum_j exp s_h(i, j) - s_h(i, i)
+        loss_h    = mean over i, and over both directions, of log sum_j exp s_h(i, j) - s_h(i, i)
 
     It is one contrastive loss over the concatenations [z; sqrt(category_weight) p] and [z; sqrt(category_weight) q].
-    Of a negative j comes a gradient of weight softmax_j s_h(i, j), which grows with its categorical similarity: the
-    negatives of the own cluster are the hard ones. docs/methods/clc.md derives why clusters come of it.
+    The gradient of a negative j has the weight softmax_j s_h(i, j), which grows with its categorical similarity: the
+    negatives of the sample's own cluster are the hard ones. docs/methods/clc.md derives why this leads to clusters.
 
     Paper: Ding et al., "Contrastive Representation Disentanglement for Clustering" (first version: "CLC: Cluster
     Assignment via Contrastive Representation Learning"), 2023 (https://arxiv.org/abs/2306.05439). There is no code of
     the authors.
 
-    Deviations: everything but what the abstract says (a categorical part under an equipartition constraint, an
-    instance part, one contrastive loss over both, harder negatives weigh more) is our reconstruction; the paper's
-    formulas have not been seen.
+    Deviations: the abstract states a categorical part under an equipartition constraint, an instance part, one
+    contrastive loss over both, and larger weights on harder negatives. Everything else is our reconstruction; we had
+    no access to the paper's formulas.
 
     Args:
         n_heads: Number of heads.
-        n_clusters: Number of clusters a head.
-        positive: What belongs together: two augmented views of a sample (augmented), or a sample and one of its
-            neighbors (neighbor). Our reconstruction, as is every setting below.
-        category_weight: Weight of the categorical part beside the instance part in the similarity.
-        contrast_temperature: Temperature of the contrast between samples. Lower values let the instance part tell
-            samples apart alone, and leave nothing to learn for the clusters.
+        n_clusters: Number of clusters per head.
+        positive: Positive pairs: two augmented views of a sample (augmented), or a sample and one of its neighbors
+            (neighbor). Our reconstruction, as is every setting below.
+        category_weight: Weight of the categorical part relative to the instance part in the similarity.
+        contrast_temperature: Temperature of the contrast between samples. With lower values the instance part alone
+            distinguishes samples, and nothing is left to learn for the clusters.
         cluster_temperature: Temperature of the softmax over clusters.
         code_temperature: Entropy weight of the Sinkhorn codes: the smaller, the nearer to one-hot.
         code_iterations: Sinkhorn iterations: the more, the more equal the clusters' mass in a batch's codes.
@@ -67,27 +76,20 @@ class Clc(nn.Module):
         code_iterations: int = 3,
     ) -> None:
         super().__init__()
-        if positive not in POSITIVES:
-            raise SettingError(f"positive is {positive!r}: wanted one of {', '.join(POSITIVES)}.")
-        temperatures = {
-            "contrast_temperature": contrast_temperature,
-            "cluster_temperature": cluster_temperature,
-            "code_temperature": code_temperature,
-        }
-        for name, value in temperatures.items():
-            if not 0 < value < math.inf:
-                raise SettingError(f"{name} is {value}: wanted more than 0.")
-        if not 0 <= category_weight < math.inf:
-            raise SettingError(f"category_weight is {category_weight}: wanted 0 or more.")
-        if not code_iterations >= 1:
-            raise SettingError(f"code_iterations is {code_iterations}: wanted 1 or more.")
-        self.views = POSITIVES[positive]
-        self.temperature = cluster_temperature
+        self.positive = positive
         self.category_weight = category_weight
         self.contrast_temperature = contrast_temperature
+        self.cluster_temperature = self.temperature = cluster_temperature
         self.code_temperature, self.code_iterations = code_temperature, code_iterations
-        self._totals = {"category": torch.zeros(n_heads), "instance": torch.zeros(n_heads)}
-        self._n_batches = 0
+        check_choices(self, {"positive": tuple(POSITIVES)})
+        check_ranges(self, _RANGES)
+        self.views = POSITIVES[positive]
+        self._category, self._instance = RunningMean(n_heads), RunningMean(n_heads)
+
+    @classmethod
+    def traits(cls, settings: Mapping[str, Any]) -> Traits:
+        """Traits with these settings: the positive pairs decide which views are sampled."""
+        return Traits(POSITIVES[settings["positive"]], cls.uses_teacher, temperature=settings["cluster_temperature"])
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,); adds to the summary in training mode.
@@ -104,46 +106,48 @@ class Clc(nn.Module):
         z, logits = student.embedding, student.logits
         if z is None:
             raise SettingError(
-                "clc takes its instance part from the heads' embedding, which these heads lack: head=mlp."
+                "clc needs the heads' embedding for its instance part, which these heads do not have: use head=mlp."
             )
-        p = log_probs(logits, self.temperature).exp()
+        # p and q, (2, heads, batch, clusters); q is normalized over the batch of each view and head.
+        p = log_probs(logits, self.cluster_temperature).exp()
         codes = sinkhorn(logits, epsilon=self.code_temperature, n_iterations=self.code_iterations)
+        # [z; root p] and [z; root q], (2, heads, batch, dim + clusters): their inner products are
+        # <z_i, z_j> + category_weight <p_i, q_j>. flip(0) pairs each view with the other one.
         root = math.sqrt(self.category_weight)
-        # flip(0) sets each view against the other one.
         keys = torch.cat((z, root * codes), -1).flip(0)
         loss = contrast(torch.cat((z, root * p), -1) / self.contrast_temperature, keys)
         if self.training:
-            self._record(category=p * codes.flip(0), instance=z * z.flip(0))
+            self._record(self._category, p, codes)
+            self._record(self._instance, z, z)
+        # Mean over both directions and the batch.
         return batch_mean(loss, dims=(0, 2))
 
     def summary(self) -> dict[str, Tensor]:
-        """Mean similarity of what belongs together over the training steps since the last call, each (heads,).
+        """Mean similarity of positive pairs over the training steps since the last call, each (heads,).
 
-        `category` is <p, q>, from 1 / clusters (nothing is sure) to 1; `instance` is <z, z'>, a cosine.
+        `category` is <p, q>, from 1 / clusters (uniform predictions) to 1; `instance` is <z, z'>, a cosine.
         """
-        means = {name: total / max(1, self._n_batches) for name, total in self._totals.items()}
-        self._totals = {name: torch.zeros_like(total) for name, total in self._totals.items()}
-        self._n_batches = 0
-        return means
+        return {"category": self._category.take(), "instance": self._instance.take()}
 
+    @staticmethod
     @torch.no_grad()
-    def _record(self, **products: Tensor) -> None:
-        for name, product in products.items():
-            self._totals[name] = self._totals[name].to(product) + batch_mean(product.sum(-1), dims=(0, 2))
-        self._n_batches += 1
+    def _record(mean: RunningMean, queries: Tensor, keys: Tensor) -> None:
+        """Add the mean inner product of positive pairs, of (2, heads, batch, dim) each."""
+        mean.add(batch_mean((queries * keys.flip(0)).sum(-1), dims=(0, 2)))
 
 
 def contrast(queries: Tensor, keys: Tensor) -> Tensor:
-    """Minus the log of how much of the softmax over keys each query gives to the key of its own row.
+    """InfoNCE: minus the log softmax over all keys, at the key of the query's own row.
 
-    The whole batch of keys is contrasted, the own one included: over it, and over nothing less, codes are balanced.
+    No key of the batch is left out, the positive included: codes are balanced over the whole batch only.
 
     Args:
         queries: Shape (..., batch, dim), divided by the temperature.
-        keys: Of the same shape; row i belongs to query i.
+        keys: Of the same shape; row i is the positive of query i.
 
     Returns:
         Shape (..., batch).
     """
+    # s(i, j), (..., batch, batch), then log sum_j exp s(i, j) - s(i, i).
     similarities = queries @ keys.transpose(-1, -2)
     return torch.logsumexp(similarities, dim=-1) - similarities.diagonal(dim1=-2, dim2=-1)

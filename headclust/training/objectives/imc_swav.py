@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headclust.errors import SettingError
+from headclust.errors import ABOVE_ZERO, SettingError, check_ranges
 from headclust.model.heads import HeadOutput
 from headclust.seeding import OBJECTIVE_STREAM, torch_generator
-from headclust.training.objectives.batch import Batch
-from headclust.training.objectives.terms import batch_mean, entropy, log_probs, marginal_entropy, sinkhorn
+from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.terms import (
+    RunningMean,
+    batch_mean,
+    entropy,
+    log_probs,
+    marginal_entropy,
+    sinkhorn,
+)
 
 _TERMS = ("swapped", "information", "excess")
+_RANGES = {
+    **dict.fromkeys(("n_augmented", "n_partners", "balance", "logit_bound", "logit_weight"), (0, math.inf)),
+    **dict.fromkeys(("n_prototypes", "projection_dim", "code_iterations"), (1, math.inf)),
+    **dict.fromkeys(("code_temperature", "prototype_temperature"), (ABOVE_ZERO, math.inf)),
+    "freeze_prototypes": (0, 1),
+}
 
 
 class ImcSwav(nn.Module):
@@ -34,28 +51,28 @@ class ImcSwav(nn.Module):
     (https://arxiv.org/abs/2103.07368). Author code: https://github.com/foiv0s/imc-swav-pub (model.py, costs.py).
 
     Deviations: the first view is the plain image, which the author code never trains on, and codes come from it and
-    the augmented views that follow, where the author code has two large crops. A projection and prototypes a head,
-    where the author code has one head. Entropies in log space: a joint that holds exact zeros is no NaN; equal to
-    rounding wherever that code is finite. The swapped prediction has no floor of 1e-17 under its logarithm, which
-    cosines at a temperature of 0.1 do not reach.
+    the augmented views that follow, where the author code has two large crops. One projection and one set of
+    prototypes per head; the author code has one head. Entropies in log space: exact zeros in the joint distribution do
+    not give NaN; equal up to rounding where that code is finite. The swapped prediction has no floor of 1e-17 under
+    its logarithm, which cosines at a temperature of 0.1 do not reach.
 
     Args:
         n_heads: Number of heads.
-        n_clusters: Number of clusters a head.
+        n_clusters: Number of clusters per head.
         feature_dims: Dimension of the features: one space.
-        seed: The fit's seed; projection and prototypes of head h start from their own stream of it.
-        n_augmented: Augmented views a sample, beside its plain one.
-        n_partners: Neighbors a sample that are taken for further views of it; not in the authors' code.
-        n_codes: Views, from the first on, that are given Sinkhorn codes, which the other views predict.
-        n_prototypes: Prototypes a head.
-        projection_dim: Dimension that features are projected to, to be compared with prototypes.
+        seed: The fit's seed; projection and prototypes of head h are drawn from their own stream of it.
+        n_augmented: Augmented views per sample, in addition to the plain one.
+        n_partners: Neighbors per sample that are used as further views of it; not in the authors' code.
+        n_codes: The first so many views get Sinkhorn codes, which the other views predict.
+        n_prototypes: Prototypes per head.
+        projection_dim: Dimension of the projected features, which are compared with prototypes.
         code_temperature: Entropy weight of the Sinkhorn codes: the smaller, the nearer to one-hot.
         code_iterations: Sinkhorn iterations.
         prototype_temperature: Temperature of the softmax over prototypes.
-        balance: Weight of the entropy of the clusters' marginal: the higher, the more alike in size.
-        logit_bound: Size up to which a logit is free.
-        logit_weight: Weight of what logits exceed it by.
-        freeze_prototypes: Share of the training in which the prototypes stay as they are, in [0, 1].
+        balance: Weight of the entropy of the clusters' marginal: the higher, the more equal the cluster sizes.
+        logit_bound: Absolute value of a logit above which it is penalized.
+        logit_weight: Weight of the excess of logits over logit_bound.
+        freeze_prototypes: Share of the training, from its start, in which prototypes are not trained, in [0, 1].
 
     Raises:
         SettingError: A value is out of its range.
@@ -85,17 +102,17 @@ class ImcSwav(nn.Module):
         freeze_prototypes: float = 0.005,
     ) -> None:
         super().__init__()
-        _check_counts(n_augmented=n_augmented, n_partners=n_partners, n_codes=n_codes)
-        _check_positive(n_prototypes=n_prototypes, projection_dim=projection_dim, code_iterations=code_iterations)
-        _check_positive(code_temperature=code_temperature, prototype_temperature=prototype_temperature)
-        _check_weights(balance=balance, logit_bound=logit_bound, logit_weight=logit_weight)
-        if not 0 <= freeze_prototypes <= 1:
-            raise SettingError(f"freeze_prototypes is {freeze_prototypes}: wanted 0 to 1.")
-        self.views = ("plain", *("augmented",) * n_augmented, *("neighbor",) * n_partners)
-        self.n_codes, self.freeze_prototypes = n_codes, freeze_prototypes
+        self.n_augmented, self.n_partners, self.n_codes = n_augmented, n_partners, n_codes
+        self.n_prototypes, self.projection_dim = n_prototypes, projection_dim
         self.code_temperature, self.code_iterations = code_temperature, code_iterations
-        self.prototype_temperature = prototype_temperature
+        self.prototype_temperature, self.freeze_prototypes = prototype_temperature, freeze_prototypes
         self.balance, self.logit_bound, self.logit_weight = balance, logit_bound, logit_weight
+        check_ranges(self, _RANGES)
+        self.views = _views(n_augmented, n_partners)
+        if len(self.views) < 2:
+            raise SettingError("n_augmented and n_partners are 0: expected a view to predict beside the plain one.")
+        if not 1 <= n_codes <= len(self.views):
+            raise SettingError(f"n_codes is {n_codes}: expected 1 to {len(self.views)}, the number of views.")
         if len(feature_dims) != 1:
             raise SettingError(f"imc-swav takes one feature file: found {len(feature_dims)}.")
         (feature_dim,) = feature_dims
@@ -104,13 +121,17 @@ class ImcSwav(nn.Module):
         self.projection_weight = nn.Parameter(torch.empty(n_heads, projection_dim, feature_dim))
         self.projection_bias = nn.Parameter(torch.empty(n_heads, projection_dim))
         self.prototypes = nn.Parameter(torch.empty(n_heads, n_prototypes, projection_dim))
-        self._start(seed)
-        self._totals: dict[str, Tensor] = {}
-        self._n_batches = 0
+        self._initialize_(seed)
+        self._means = {name: RunningMean(n_heads) for name in _TERMS}
+
+    @classmethod
+    def traits(cls, settings: Mapping[str, Any]) -> Traits:
+        """Traits with these settings: the plain view, then augmented ones, then neighbors."""
+        return Traits(_views(settings["n_augmented"], settings["n_partners"]), cls.uses_teacher, cls.temperature)
 
     @torch.no_grad()
-    def _start(self, seed: int) -> None:
-        """Every layer as torch.nn.Linear starts it, which the author code leaves as it is."""
+    def _initialize_(self, seed: int) -> None:
+        """Draw every layer as torch.nn.Linear does, which is the author code's initialization."""
         tensors = (self.mixing_weight, self.mixing_bias, self.projection_weight, self.projection_bias, self.prototypes)
         fans = [self.mixing_weight.shape[-1]] * 4 + [self.prototypes.shape[-1]]
         for head in range(len(self.prototypes)):
@@ -119,7 +140,7 @@ class ImcSwav(nn.Module):
                 nn.init.uniform_(tensor[head], -(fan**-0.5), fan**-0.5, generator=generator)
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
-        """Loss per head, shape (heads,); in training mode the prototypes are set to unit length first.
+        """Loss per head, shape (heads,); in training mode the prototypes are scaled to unit length first.
 
         Args:
             batch: Its features carry no gradient.
@@ -129,49 +150,53 @@ class ImcSwav(nn.Module):
         """
         assert batch is not None
         if self.training:
+            # In place and outside of autograd, at every forward, as in the author code.
             with torch.no_grad():
                 self.prototypes.copy_(F.normalize(self.prototypes, dim=-1))
+        # u and log softmax(u / t), (views, heads, batch, prototypes).
         scores = self.scores(batch.features[0], freeze=progress < self.freeze_prototypes)
         log_u = log_probs(scores, self.prototype_temperature)
+        # q of the first n_codes views, (n_codes, heads, batch, prototypes), without gradient.
         codes = sinkhorn(scores[: self.n_codes], epsilon=self.code_temperature, n_iterations=self.code_iterations)
+        # The three terms, (heads,) each. `detach` keeps the heads' loss from the projection and the prototypes.
         swapped = swapped_prediction(log_u, codes)
         information = weighted_information(student.logits, log_u.detach(), balance=self.balance)
         excess = logit_excess(student.logits, self.logit_bound)
         if self.training:
-            self._record(swapped, information, excess)
+            for name, term in zip(_TERMS, (swapped, information, excess), strict=True):
+                self._means[name].add(term)
         return swapped + information + self.logit_weight * excess
 
     def scores(self, features: Tensor, *, freeze: bool = False) -> Tensor:
-        """Cosines between features (views, batch, dim) and prototypes: (views, heads, batch, prototypes).
-
-        The two layers of the projection have no nonlinearity between them, so they are multiplied first.
-        """
+        """Cosines between features (views, batch, dim) and prototypes: (views, heads, batch, prototypes)."""
         views, batch, dim = features.shape
         heads, width, _ = self.projection_weight.shape
+        # Two linear layers without a nonlinearity between them: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2), so the
+        # layers are multiplied first. Weight (heads, projection_dim, dim), bias (heads, projection_dim, 1).
         weight = torch.bmm(self.projection_weight, self.mixing_weight)
         bias = torch.baddbmm(self.projection_bias[..., None], self.projection_weight, self.mixing_bias[..., None])
+        # The input is shared, so the projection of all heads is one matrix product; then unit length,
+        # (heads, views * batch, projection_dim).
         rows = F.linear(features.reshape(views * batch, dim), weight.view(heads * width, dim), bias.view(-1))
         embedding = F.normalize(rows.view(views * batch, heads, width).transpose(0, 1), dim=-1)
         prototypes = self.prototypes.detach() if freeze else self.prototypes
-        # Of unit length already where training has set them so: the gradient is that of a plain product, as theirs is.
+        # The norm is a constant for the gradient, which is that of a plain product with unit prototypes, as in the
+        # author code.
         prototypes = prototypes / prototypes.detach().norm(dim=-1, keepdim=True)
         scores = torch.bmm(embedding, prototypes.transpose(1, 2))
         return scores.view(heads, views, batch, -1).transpose(0, 1)
 
     def summary(self) -> dict[str, Tensor]:
-        """Means of the loss's three terms over the batches since the last call, before they are weighted."""
-        means = {name: total / self._n_batches for name, total in self._totals.items()}
-        self._totals, self._n_batches = {}, 0
-        return means
+        """Means of the three unweighted terms over the training steps since the last call, each (heads,)."""
+        return {name: mean.take() for name, mean in self._means.items()}
 
-    def _record(self, *terms: Tensor) -> None:
-        for name, term in zip(_TERMS, terms, strict=True):
-            self._totals[name] = self._totals.get(name, torch.zeros_like(term)) + term.detach()
-        self._n_batches += 1
+
+def _views(n_augmented: int, n_partners: int) -> tuple[str, ...]:
+    return ("plain", *("augmented",) * n_augmented, *("neighbor",) * n_partners)
 
 
 def swapped_prediction(log_u: Tensor, codes: Tensor) -> Tensor:
-    """Cross entropy between the codes of the first views and what each other view predicts, a mean over the pairs.
+    """Mean cross-entropy between the codes of the first views and the predictions of every other view.
 
     Args:
         log_u: Log probabilities of prototypes (views, heads, batch, prototypes), at least two views.
@@ -181,15 +206,16 @@ def swapped_prediction(log_u: Tensor, codes: Tensor) -> Tensor:
         Shape (heads,).
     """
     n_codes, n_views = len(codes), len(log_u)
-    # All pairs of a code and a view, less those of a view with itself.
+    # sum over i and p != i of <q_i, log u_p> = <sum_i q_i, sum_p log u_p> - sum_i <q_i, log u_i>, (heads, batch).
     agreement = (codes.sum(0) * log_u.sum(0)).sum(-1) - (codes * log_u[:n_codes]).sum((0, -1))
+    # Each code has n_views - 1 views that predict it.
     return -batch_mean(agreement, dims=(1,)) / (n_codes * (n_views - 1))
 
 
 def weighted_information(logits: Tensor, log_u: Tensor, *, balance: float) -> Tensor:
-    """H(Y_j | U_i) - balance H(Y_j), a mean over all pairs of views j of the logits and i of the prototypes.
+    """H(Y_j | U_i) - balance H(Y_j), mean over all pairs of a view j of the logits and a view i of the prototypes.
 
-    With balance 1 it is minus the mutual information; each 1 more adds a reward of the marginal's entropy.
+    It equals -I(Y_j; U_i) - (balance - 1) H(Y_j).
 
     Args:
         logits: Logits of clusters, (views, heads, batch, clusters).
@@ -199,40 +225,23 @@ def weighted_information(logits: Tensor, log_u: Tensor, *, balance: float) -> Te
     Returns:
         Shape (heads,).
     """
-    log_y = log_probs(logits, 1.0)
+    log_y = log_probs(logits, 1.0)  # (views, heads, batch, clusters)
     n_clusters, n_prototypes = log_y.shape[-1], log_u.shape[-1]
     views, heads, batch, _ = log_y.shape
-    # The joints of all pairs of views are one matrix product a head.
+    # P_ji(c, k) = mean over the batch of p(c | y_j) p(k | u_i). The joints of all pairs of views are one matrix
+    # product per head: (views * clusters, batch) x (batch, views * prototypes).
     clusters = log_y.exp().permute(1, 0, 3, 2).reshape(heads, views * n_clusters, batch)
     prototypes = log_u.exp().permute(1, 2, 0, 3).reshape(heads, batch, -1)
     joints = torch.bmm(clusters, prototypes) / batch
+    # (heads, views j, views i, clusters * prototypes).
     joints = joints.view(heads, views, n_clusters, -1, n_prototypes).transpose(2, 3).flatten(3)
-    # A cell that holds nothing adds nothing, to the entropy or to a gradient.
-    together = entropy(joints.clamp_min(torch.finfo(joints.dtype).tiny).log()).mean((1, 2))
-    return together - marginal_entropy(log_u).mean(0) - balance * marginal_entropy(log_y).mean(0)
+    # H(Y_j, U_i), mean over pairs of views, (heads,). The clamp gives empty cells no part in the entropy or its
+    # gradient, where 0 log 0 would be NaN.
+    joint_entropy = entropy(joints.clamp_min(torch.finfo(joints.dtype).tiny).log()).mean((1, 2))
+    # H(Y | U) = H(Y, U) - H(U).
+    return joint_entropy - marginal_entropy(log_u).mean(0) - balance * marginal_entropy(log_y).mean(0)
 
 
 def logit_excess(logits: Tensor, bound: float) -> Tensor:
-    """What logits exceed the bound by in size, summed over clusters: a mean over views and samples, (heads,)."""
+    """sum_c max(|y_c| - bound, 0), mean over views and samples, (heads,), of logits (views, heads, batch, clusters)."""
     return batch_mean(torch.relu(logits.abs() - bound).sum(-1), dims=(0, 2))
-
-
-def _check_counts(*, n_augmented: int, n_partners: int, n_codes: int) -> None:
-    _check_weights(n_augmented=n_augmented, n_partners=n_partners)
-    views = 1 + n_augmented + n_partners
-    if views < 2:
-        raise SettingError("n_augmented and n_partners are 0: wanted a view to predict beside the plain one.")
-    if not 1 <= n_codes <= views:
-        raise SettingError(f"n_codes is {n_codes}: wanted 1 to {views}, the number of views.")
-
-
-def _check_positive(**settings: float) -> None:
-    for name, value in settings.items():
-        if not value > 0:
-            raise SettingError(f"{name} is {value}: wanted more than 0.")
-
-
-def _check_weights(**settings: float) -> None:
-    for name, value in settings.items():
-        if not value >= 0:
-            raise SettingError(f"{name} is {value}: wanted 0 or more.")

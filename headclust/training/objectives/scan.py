@@ -1,14 +1,16 @@
-"""SCAN: neighbors agree on a cluster, and the mean over the batch uses all clusters."""
+"""SCAN: neighbors agree on a cluster, and the mean prediction over the batch uses all clusters."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
-from headclust.errors import SettingError
+from headclust.errors import FINITE, check_ranges
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch
-from headclust.training.objectives.terms import batch_mean, log_agreement, log_probs, marginal_entropy
+from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.terms import RunningMean, batch_mean, log_agreement, log_probs, marginal_entropy
 
 
 class Scan(nn.Module):
@@ -26,11 +28,11 @@ class Scan(nn.Module):
     (losses/losses.py, SCANLoss).
 
     Deviations: in log space, where the author code takes the logarithm of a product, clamped at -100, and clamps the
-    mean prediction at 1e-8. Equal to rounding above that.
+    mean prediction at 1e-8. Equal up to rounding above that.
 
     Args:
         n_heads: Number of heads.
-        n_clusters: Number of clusters a head.
+        n_clusters: Number of clusters per head.
         entropy_weight: Weight of the entropy of the mean prediction, 0 or more. The higher, the more equal the
             clusters.
 
@@ -41,17 +43,17 @@ class Scan(nn.Module):
     views = ("anchor", "neighbor")
     uses_teacher = False
     temperature = 1.0
-    consistency: Tensor
-    entropy: Tensor
 
     def __init__(self, *, n_heads: int, n_clusters: int, entropy_weight: float = 5.0) -> None:
         super().__init__()
-        if not 0 <= entropy_weight < float("inf"):
-            raise SettingError(f"entropy_weight is {entropy_weight}: wanted 0 or more.")
         self.entropy_weight = entropy_weight
-        self.register_buffer("consistency", torch.zeros(n_heads))
-        self.register_buffer("entropy", torch.zeros(n_heads))
-        self._steps = 0
+        check_ranges(self, {"entropy_weight": (0, FINITE)})
+        self._consistency, self._entropy = RunningMean(n_heads), RunningMean(n_heads)
+
+    @classmethod
+    def traits(cls, settings: Mapping[str, Any]) -> Traits:
+        """Traits with any settings."""
+        return Traits(cls.views, cls.uses_teacher, cls.temperature)
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,); adds its terms to the summary in training mode.
@@ -62,20 +64,17 @@ class Scan(nn.Module):
             teacher: Not used.
             progress: Not used, the schedule is constant.
         """
+        # log p, (2, heads, batch, clusters).
         log_p = log_probs(student.logits, self.temperature)
+        # Mean over pairs of -log sum_c p(c|x) p(c|x'), (heads,).
         consistency = -batch_mean(log_agreement(log_p[0], log_p[1]), dims=(1,))
+        # H(m), (heads,), of the anchors only, as in the author code.
         entropy = marginal_entropy(log_p[0])
         if self.training:
-            self.consistency += consistency.detach()
-            self.entropy += entropy.detach()
-            self._steps += 1
+            self._consistency.add(consistency)
+            self._entropy.add(entropy)
         return consistency - self.entropy_weight * entropy
 
     def summary(self) -> dict[str, Tensor]:
         """Means of both terms over the training steps since the last call, each (heads,); zeros after none."""
-        steps = max(1, self._steps)
-        means = {"consistency": self.consistency / steps, "entropy": self.entropy / steps}
-        self.consistency.zero_()
-        self.entropy.zero_()
-        self._steps = 0
-        return means
+        return {"consistency": self._consistency.take(), "entropy": self._entropy.take()}

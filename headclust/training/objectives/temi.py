@@ -1,14 +1,25 @@
-"""TEMI, and its relatives WMI and PMI: pointwise mutual information between neighbors, and how much a pair counts."""
+"""TEMI, WMI and PMI: pointwise mutual information between neighbors, with three weights of a pair."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headclust.errors import SettingError
+from headclust.errors import ABOVE_ZERO, BELOW_ONE, check_ranges
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch
+from headclust.training.objectives.batch import Batch, Traits
 from headclust.training.objectives.terms import batch_mean, log_probs
+
+_RANGES = {
+    "beta": (0.5, 1),
+    "student_temperature": (ABOVE_ZERO, math.inf),
+    "teacher_temperature": (ABOVE_ZERO, math.inf),
+    "marginal_momentum": (0, BELOW_ONE),
+}
 
 
 class Temi(nn.Module):
@@ -21,20 +32,20 @@ class Temi(nn.Module):
         w(x, x')     = mean over heads of sum_c q(c|x) q(c|x')
         loss_h       = -1/2 mean over pairs of w (pmi_h(x, x') + pmi_h(x', x))
 
-    Gradients flow through p alone. The marginal takes in the current batch before it is used.
+    Gradients flow through p alone. The marginal is updated with the current batch before it is used.
 
     Paper: Adaloglou et al., "Exploring the Limits of Deep Image Clustering using Pretrained Models", BMVC 2023
     (https://arxiv.org/abs/2303.17896). Author code: https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (losses/).
 
     Deviations: computed as a log-sum-exp, where the author code takes the logarithm of a product that underflows in
-    float32 when both sides are confident; equal to rounding wherever that code is finite. The marginal is kept from
-    reaching zero by the smallest normal float32, so that nothing is divided by a cluster long dead.
+    float32 when both sides are confident; equal up to rounding where that code is finite. The marginal is clamped at
+    the smallest normal float32, so that there is no division by the zero of a cluster that has long been unused.
 
     Args:
         n_heads: Number of heads.
-        n_clusters: Number of clusters a head.
-        beta: Exponent in [0.5, 1]. 1 rewards confidence and balance alike, lower values tolerate unequal clusters;
-            at 0.5 nothing pulls away from the uniform answer.
+        n_clusters: Number of clusters per head.
+        beta: Exponent in [0.5, 1]. 1 rewards confidence and balance equally, lower values tolerate unequal clusters;
+            at 0.5 uniform predictions have the same loss as confident, balanced ones.
         student_temperature: Temperature of the student's softmax.
         teacher_temperature: Temperature of the teacher's softmax.
         marginal_momentum: Momentum of the running marginal, in [0, 1).
@@ -58,18 +69,17 @@ class Temi(nn.Module):
         marginal_momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        if not 0.5 <= beta <= 1:
-            raise SettingError(f"beta is {beta}: wanted 0.5 to 1.")
-        if not (student_temperature > 0 and teacher_temperature > 0):
-            found = f"student_temperature is {student_temperature}, teacher_temperature {teacher_temperature}"
-            raise SettingError(f"{found}: wanted more than 0.")
-        if not 0 <= marginal_momentum < 1:
-            raise SettingError(f"marginal_momentum is {marginal_momentum}: wanted 0 or more, and less than 1.")
         self.beta = beta
         self.student_temperature = student_temperature
-        self.temperature = teacher_temperature  # the teacher predicts
+        self.teacher_temperature = self.temperature = teacher_temperature  # the teacher predicts
         self.marginal_momentum = marginal_momentum
+        check_ranges(self, _RANGES)
         self.register_buffer("marginal", torch.full((n_heads, n_clusters), 1 / n_clusters))
+
+    @classmethod
+    def traits(cls, settings: Mapping[str, Any]) -> Traits:
+        """Traits with these settings: the teacher predicts, with its own temperature."""
+        return Traits(cls.views, cls.uses_teacher, temperature=settings["teacher_temperature"])
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,); updates the marginal in training mode.
@@ -81,20 +91,26 @@ class Temi(nn.Module):
             progress: Not used, the schedule is constant.
         """
         assert teacher is not None
+        # log p, (2, heads, batch, clusters).
         log_p = log_probs(student.logits, self.student_temperature)
         with torch.no_grad():
-            log_q = log_probs(teacher.logits, self.temperature)
+            # log q and q, of the same shape.
+            log_q = log_probs(teacher.logits, self.teacher_temperature)
             q = log_q.exp()
             if self.training:
+                # m <- momentum m + (1 - momentum) mean of q over both views and the batch, (heads, clusters).
                 self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.marginal_momentum)
+            # w, (heads or 1, batch): the same for (x, x') and (x', x).
             weights = self.weights(q)
             log_marginal = self.marginal.clamp_min(torch.finfo(torch.float32).tiny).log()
-        # flip(0) sets each student view against the teacher of the other one.
+        # pmi in both directions, (2, heads, batch): log sum_c exp(beta (log p + log q) - log m). flip(0) pairs each
+        # student view with the teacher of the other one.
         pmi = torch.logsumexp(self.beta * (log_p + log_q.flip(0)) - log_marginal[:, None], dim=-1)
+        # The mean over both directions is the 1/2 of the formula.
         return -batch_mean(weights * pmi, dims=(0, 2))
 
     def weights(self, q: Tensor) -> Tensor:
-        """How much each pair counts, (heads or 1, batch), for teacher probabilities (2, heads, batch, clusters)."""
+        """Weight of each pair, (1, batch): the mean of the agreement over heads, of q (2, heads, batch, clusters)."""
         return _agreement(q).mean(0, keepdim=True)
 
     def summary(self) -> dict[str, Tensor]:
@@ -105,20 +121,20 @@ class Temi(nn.Module):
 class Wmi(Temi):
     """TEMI's objective with each head's own weights: w_h(x, x') = sum_c q_h(c|x) q_h(c|x').
 
-    Everything else, settings included, is `Temi`'s. The heads have nothing to do with each other, so each trains as it
-    would alone. Paper and author code (losses/mi.py) are TEMI's.
+    Everything else, settings included, is as in `Temi`. Heads do not interact, so each is trained as it would be
+    alone. Paper and author code (losses/mi.py) are TEMI's.
     """
 
     def weights(self, q: Tensor) -> Tensor:
-        """How much each pair counts for each head, (heads, batch), by the head's own teacher."""
+        """Weight of each pair per head, (heads, batch): the agreement of the head's own teacher."""
         return _agreement(q)
 
 
 class Pmi(Temi):
-    """TEMI's objective without weights: every pair counts one, w(x, x') = 1.
+    """TEMI's objective without weights: w(x, x') = 1 for every pair.
 
-    Everything else, settings included, is `Temi`'s. The heads have nothing to do with each other, so each trains as it
-    would alone. Paper and author code (losses/mi.py) are TEMI's.
+    Everything else, settings included, is as in `Temi`. Heads do not interact, so each is trained as it would be
+    alone. Paper and author code (losses/mi.py) are TEMI's.
     """
 
     def weights(self, q: Tensor) -> Tensor:
@@ -127,5 +143,8 @@ class Pmi(Temi):
 
 
 def _agreement(q: Tensor) -> Tensor:
-    """Probability that a head's teacher puts both of a pair into one cluster, (heads, batch)."""
+    """Probability that a head's teacher assigns both samples of a pair to one cluster, (heads, batch).
+
+    sum_c q(c|x) q(c|x') for q (2, heads, batch, clusters).
+    """
     return (q[0] * q[1]).sum(-1)

@@ -1,14 +1,24 @@
-"""SCAN as the authors of TEMI have it: with a teacher and with temperatures."""
+"""SCAN as implemented by the authors of TEMI: with a teacher and with temperatures."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headclust.errors import SettingError
+from headclust.errors import ABOVE_ZERO, FINITE, check_ranges
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch
+from headclust.training.objectives.batch import Batch, Traits
 from headclust.training.objectives.terms import batch_mean, log_agreement, log_probs, marginal_entropy
+
+_RANGES = {
+    "entropy_weight": (0, FINITE),
+    "student_temperature": (ABOVE_ZERO, math.inf),
+    "teacher_temperature": (ABOVE_ZERO, math.inf),
+}
 
 
 class TemiScan(nn.Module):
@@ -20,7 +30,7 @@ class TemiScan(nn.Module):
         loss_h = -1/2 mean over pairs of (log sum_c p(c|x) q(c|x') + log sum_c p(c|x') q(c|x))
                  - entropy_weight * mean over views of H(m_h(view))
 
-    Gradients flow through p alone. SCAN itself (objective `scan`) has no teacher and no temperature, and takes the
+    Gradients flow through p alone. SCAN itself (objective `scan`) has no teacher and no temperature, and uses the
     entropy of the anchors only.
 
     Paper: Adaloglou et al., "Exploring the Limits of Deep Image Clustering using Pretrained Models", BMVC 2023
@@ -28,11 +38,11 @@ class TemiScan(nn.Module):
     class SCAN).
 
     Deviations: both terms in log space, where the author code takes logarithms of products and means that underflow in
-    float32; equal to rounding wherever that code is finite.
+    float32; equal up to rounding where that code is finite.
 
     Args:
         n_heads: Number of heads.
-        n_clusters: Number of clusters a head.
+        n_clusters: Number of clusters per head.
         entropy_weight: Weight of the entropy of the mean prediction, 0 or more; the authors' alpha. The higher, the
             more equal the clusters.
         student_temperature: Temperature of the student's softmax.
@@ -55,14 +65,15 @@ class TemiScan(nn.Module):
         teacher_temperature: float = 0.1,
     ) -> None:
         super().__init__()
-        if not 0 <= entropy_weight < float("inf"):
-            raise SettingError(f"entropy_weight is {entropy_weight}: wanted 0 or more.")
-        if not (student_temperature > 0 and teacher_temperature > 0):
-            found = f"student_temperature is {student_temperature}, teacher_temperature {teacher_temperature}"
-            raise SettingError(f"{found}: wanted more than 0.")
         self.entropy_weight = entropy_weight
         self.student_temperature = student_temperature
-        self.temperature = teacher_temperature  # the teacher predicts
+        self.teacher_temperature = self.temperature = teacher_temperature  # the teacher predicts
+        check_ranges(self, _RANGES)
+
+    @classmethod
+    def traits(cls, settings: Mapping[str, Any]) -> Traits:
+        """Traits with these settings: the teacher predicts, with its own temperature."""
+        return Traits(cls.views, cls.uses_teacher, temperature=settings["teacher_temperature"])
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,).
@@ -74,11 +85,14 @@ class TemiScan(nn.Module):
             progress: Not used, the schedule is constant.
         """
         assert teacher is not None
+        # log p and log q, (2, heads, batch, clusters).
         log_p = log_probs(student.logits, self.student_temperature)
         with torch.no_grad():
-            log_q = log_probs(teacher.logits, self.temperature)
-        # flip(0) sets each student view against the teacher of the other one.
+            log_q = log_probs(teacher.logits, self.teacher_temperature)
+        # Mean over both directions and the batch of log sum_c p q, (heads,). flip(0) pairs each student view with the
+        # teacher of the other one.
         agreement = batch_mean(log_agreement(log_p, log_q.flip(0)), dims=(0, 2))
+        # Entropy of the batch's mean prediction per view, (2, heads), then the mean over both views.
         return -agreement - self.entropy_weight * marginal_entropy(log_p).mean(0)
 
     def summary(self) -> dict[str, Tensor]:

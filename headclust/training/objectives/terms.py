@@ -1,4 +1,4 @@
-"""Pure functions that objectives share. Log space, float32."""
+"""Terms that objectives share: pure functions in log space, and a running mean."""
 
 from __future__ import annotations
 
@@ -16,39 +16,44 @@ def log_probs(logits: Tensor, temperature: float) -> Tensor:
 def batch_mean(values: Tensor, *, dims: tuple[int, ...]) -> Tensor:
     """Mean over the axes that hold samples.
 
-    Every sum over the batch that later becomes nonlinear (marginals, entropies, Sinkhorn) goes through here or through
-    `log_batch_mean`, so that several processes can one day share a batch.
+    Every sum over the batch that a nonlinear function is applied to (marginals, entropies, Sinkhorn) is computed here
+    or in `log_batch_mean`: the two places to change if several processes are to share a batch.
     """
     return values.mean(dim=dims)
 
 
 def log_batch_mean(log_values: Tensor, *, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
-    """Log of the mean over the axes that hold samples of what `log_values` are logs of; see `batch_mean`.
+    """Log of the mean of exp(log_values) over the axes that hold samples; see `batch_mean`.
 
-    Stays finite, and so does its gradient, where the mean itself is below float32: a cluster that nothing chooses.
+    Finite, with a finite gradient, even where the mean itself underflows in float32: a cluster without samples.
     """
+    # log (1/n) sum_i exp(l_i) = logsumexp_i l_i - log n.
     n = math.prod(log_values.shape[dim] for dim in dims)
     return torch.logsumexp(log_values, dim=dims, keepdim=keepdim) - math.log(n)
 
 
 def log_agreement(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Log of the probability that two independent draws name the same cluster, log sum_c p(c) q(c): (..., clusters) in,
-    (...) out."""
+    """Log probability that independent draws from p and q are the same cluster: log sum_c p(c) q(c).
+
+    (..., clusters) in, (...) out.
+    """
+    # p q is exp(log p + log q), so the sum over clusters is a log-sum-exp, which does not underflow.
     return torch.logsumexp(log_p + log_q, dim=-1)
 
 
 def entropy(log_p: Tensor) -> Tensor:
-    """Entropy in nats of the distributions on the last axis, given as logs: (..., clusters) in, (...) out.
+    """Entropy -sum_c p(c) log p(c) in nats of distributions given as logs: (..., clusters) in, (...) out.
 
     A log of minus infinity counts as probability zero, with a gradient of zero.
     """
+    # The clamp replaces 0 * -inf, which is NaN, by 0 * (the least float).
     return -(log_p.exp() * log_p.clamp_min(torch.finfo(log_p.dtype).min)).sum(-1)
 
 
 def marginal_entropy(log_p: Tensor) -> Tensor:
     """Entropy in nats of the mean distribution over the batch: (..., batch, clusters) in, (...) out.
 
-    From 0, where all samples are sure of one cluster, to log(clusters).
+    From 0, if all samples are certain of one cluster, to log(clusters).
     """
     return entropy(log_batch_mean(log_p, dims=(-2,)))
 
@@ -57,19 +62,19 @@ def marginal_entropy(log_p: Tensor) -> Tensor:
 def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, n_iterations: int = 3) -> Tensor:
     """Codes: the softmax of scores / epsilon, moved towards clusters of equal mass.
 
-    An iteration gives every cluster the same mass over the batch, then every sample a mass of one. So the last word is
-    the samples': rows sum to one exactly, clusters have only nearly equal mass, the more nearly, the more iterations.
+    Each iteration gives every cluster the same mass over the batch, then every sample a mass of one. Rows, normalized
+    last, sum to one exactly; the masses of clusters are only approximately equal, more closely after more iterations.
     There is no gradient.
 
     Paper: Cuturi, "Sinkhorn Distances", NeurIPS 2013 (https://arxiv.org/abs/1306.0895); as a clustering target: Caron
     et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS 2020
     (https://arxiv.org/abs/2006.09882). Author code: https://github.com/foiv0s/imc-swav-pub (utils.py).
 
-    Deviations: in log space, where the author code exponentiates scores / epsilon as they are and replaces what
+    Deviations: in log space, where the author code exponentiates scores / epsilon directly and replaces what
     overflows.
 
     Args:
-        scores: Shape (..., batch, clusters); each of the leading axes (views, heads) on its own.
+        scores: Shape (..., batch, clusters); each of the leading axes (views, heads) is solved separately.
         epsilon: Weight of the entropy: the smaller, the nearer to one-hot.
         n_iterations: At least 1.
 
@@ -78,7 +83,32 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, n_iterations: int = 3) ->
     """
     log_codes = scores / epsilon
     for _ in range(n_iterations):
-        # A mean where textbooks sum: the constant is gone once rows sum to one.
+        # Columns: divide by the cluster's mean over the batch. Textbooks divide by its sum; the constant factor
+        # cancels in the next line.
         log_codes = log_codes - log_batch_mean(log_codes, dims=(-2,), keepdim=True)
+        # Rows: divide by the sample's sum over clusters.
         log_codes = torch.log_softmax(log_codes, dim=-1)
     return log_codes.exp()
+
+
+class RunningMean:
+    """Mean per head of a quantity since the last `take()`.
+
+    Args:
+        n_heads: Number of heads.
+    """
+
+    def __init__(self, n_heads: int) -> None:
+        self._total = torch.zeros(n_heads)
+        self._count = 0
+
+    def add(self, value: Tensor) -> None:
+        """Add the value of one training step, shape (heads,); it is detached."""
+        self._total = self._total.to(value) + value.detach()
+        self._count += 1
+
+    def take(self) -> Tensor:
+        """The mean of the values added since the last call, shape (heads,); zeros if there were none. Starts anew."""
+        mean = self._total / max(1, self._count)
+        self._total, self._count = torch.zeros_like(self._total), 0
+        return mean

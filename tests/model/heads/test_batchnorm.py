@@ -166,7 +166,7 @@ def test_biases_are_named_so(ensemble):
 
 
 def test_a_batch_of_one_is_refused_only_in_training(ensemble):
-    with pytest.raises(SettingError, match="batch_size is 1: batch normalization wants 2 or more"):
+    with pytest.raises(SettingError, match="batch_size is 1: batch normalization needs 2 or more"):
         ensemble(features(batch=1))
     assert torch.isfinite(ensemble.eval()(features(batch=1)).logits).all()
 

@@ -334,7 +334,7 @@ def test_what_it_says_of_itself():
 
 
 def test_heads_without_an_embedding_are_refused():
-    with pytest.raises(SettingError, match="lack: head=mlp"):
+    with pytest.raises(SettingError, match="do not have: use head=mlp"):
         Clc(n_heads=1, n_clusters=2)(None, HeadOutput(torch.zeros(2, 1, 3, 2)), None, 0.0)
 
 

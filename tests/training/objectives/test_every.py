@@ -12,7 +12,7 @@ from headclust.methods import PRESETS
 from headclust.model.heads import HEADS, HeadOutput, select
 from headclust.training.objectives import OBJECTIVES, Batch
 from headclust.training.sampling import Samples
-from headclust.training.stages import Stage, part_defaults
+from headclust.training.stages import Stage, build_objective, part_defaults
 from headclust.training.train import train_stage
 
 NAMES = sorted(OBJECTIVES)
@@ -123,6 +123,30 @@ def test_what_an_objective_says_of_itself(name):
         assert values.shape == (HEADS_,)
         assert torch.isfinite(values).all()
         assert not values.requires_grad
+
+
+RECIPES = [recipe for presets in PRESETS.values() for recipe in presets.values()]
+STAGES = [stage for recipe in RECIPES for stage in recipe if isinstance(stage, Stage)]
+STAGES += [
+    Stage(objective="temi", objective_settings={"teacher_temperature": 0.7}),
+    Stage(objective="temi-scan", objective_settings={"teacher_temperature": 0.3}),
+    *(Stage(objective="clc", objective_settings={"positive": positive}) for positive in ("augmented", "neighbor")),
+    Stage(objective="clc", objective_settings={"cluster_temperature": 0.2}),
+    Stage(objective="imc-swav", head="batchnorm", objective_settings={"n_augmented": 1, "n_partners": 2}),
+]
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.objective)
+def test_traits_are_those_of_an_objective_with_the_same_settings(stage):
+    objective = build_objective(stage, n_heads=2, n_clusters=3, feature_dims=(4,), seed=0)
+    assert stage.traits.views == objective.views
+    assert stage.traits.uses_teacher == objective.uses_teacher
+    assert stage.traits.temperature == objective.temperature
+    assert stage.traits.reports_confidence == ("confident" in objective.summary())
+
+
+def test_every_objective_has_its_traits_tested():
+    assert {stage.objective for stage in STAGES} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

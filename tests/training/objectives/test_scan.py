@@ -187,5 +187,5 @@ def test_what_an_objective_says_of_itself():
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 def test_settings_out_of_range_are_refused_by_name(value):
-    with pytest.raises(SettingError, match=r"^entropy_weight is .*: wanted"):
+    with pytest.raises(SettingError, match=r"^entropy_weight is .*: expected"):
         Scan(n_heads=1, n_clusters=2, entropy_weight=value)

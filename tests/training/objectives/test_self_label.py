@@ -214,5 +214,5 @@ def test_what_an_objective_says_of_itself():
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, math.nan])
 def test_settings_out_of_range_are_refused_by_name(value):
-    with pytest.raises(SettingError, match=r"^threshold is .*: wanted"):
+    with pytest.raises(SettingError, match=r"^threshold is .*: expected"):
         SelfLabel(n_heads=1, n_clusters=2, threshold=value)

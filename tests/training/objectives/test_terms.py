@@ -153,3 +153,22 @@ def test_codes_of_saturated_scores_are_finite(scale):
 
 def test_codes_have_no_gradient():
     assert not terms.sinkhorn(normal(4, 3).requires_grad_()).requires_grad
+
+
+def test_a_running_mean_is_the_mean_since_the_last_call():
+    mean, values = terms.RunningMean(3), normal(5, 3).requires_grad_()
+    assert mean.take().tolist() == [0.0, 0.0, 0.0]
+    for value in values:
+        mean.add(value)
+    result = mean.take()
+    torch.testing.assert_close(result, values.detach().mean(0))
+    assert not result.requires_grad
+    assert mean.take().tolist() == [0.0, 0.0, 0.0]
+    mean.add(values[1])
+    assert torch.equal(mean.take(), values[1])
+
+
+def test_a_running_mean_has_the_dtype_of_its_values():
+    mean = terms.RunningMean(2)
+    mean.add(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    assert mean.take().dtype == torch.float64
