@@ -14,7 +14,7 @@ from report.conftest import HOSTILE
 
 
 def parsed(line):
-    """A command's options, as the command line reads them."""
+    """The name of a command and its options, as the command line parses them."""
     program, name, *arguments = shlex.split(line)
     assert program == "headclust"
     # With the group's settings: a command remembers the first help option it had.
@@ -26,7 +26,7 @@ def test_the_fit_is_repeated(world):
     data = read_data(world.run)
     lines = repeat(data, find_source(data))
     assert lines[0].startswith("# ")
-    assert "made elsewhere" in lines[0]
+    assert "was not made by headclust embed" in lines[0]
     name, options = parsed(lines[-1])
     assert (name, options["features"], options["seed"]) == ("fit", (world.features,), 0)
     again = verbs.fit(
@@ -48,10 +48,11 @@ def test_every_recipe_is_written_down(data, method, changes):
         return
     recipe = configure(find_preset(method, preset)[1], {"n_clusters": 7})
     if "set" in changes:
-        other = {one.name: _other(one.value) for one in settings(recipe) if _other(one.value) is not None}
+        other = {setting.name: _other(setting.value) for setting in settings(recipe)}
+        other = {name: value for name, value in other.items() if value is not None}
         recipe = configure(recipe, other)
     if "part" in changes:
-        if "optimizer" not in {one.name for one in settings(recipe)}:
+        if "optimizer" not in {setting.name for setting in settings(recipe)}:
             return
         recipe = configure(recipe, {"optimizer": "sgd"})
     config = {
@@ -59,20 +60,20 @@ def test_every_recipe_is_written_down(data, method, changes):
         "method": method,
         "preset": preset,
         "seed": changes.get("seed", 0),
-        "settings": {one.name: one.value for one in settings(recipe)},
+        "settings": {setting.name: setting.value for setting in settings(recipe)},
     }
     object.__setattr__(data, "config", config)
     options = parsed(repeat(data, Source(None, None))[-1])[1]
     given = dict(change.split("=", 1) for change in options["changes"])
     given |= {"n_clusters": options["clusters"]}
     given |= {} if options["heads"] is None else {"n_heads": options["heads"]}
-    found = configure(find_preset(options["method"], options["preset"] or "ours")[1], given)
-    assert {one.name: one.value for one in settings(found)} == config["settings"]
+    repeated = configure(find_preset(options["method"], options["preset"] or "ours")[1], given)
+    assert {setting.name: setting.value for setting in settings(repeated)} == config["settings"]
     assert options["seed"] == config["seed"]
 
 
 def _other(value):
-    """Another value of a setting, where any number will do."""
+    """Another value of a setting that takes any number or a truth value; None for other settings."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
@@ -92,7 +93,7 @@ ATTRIBUTES = {
 
 
 @pytest.mark.parametrize(
-    ("change", "source", "wanted"),
+    ("change", "source", "expected"),
     [
         ({}, {}, {}),
         ({"split": "train"}, {}, {"split": "train"}),
@@ -107,7 +108,7 @@ ATTRIBUTES = {
         ({}, {"classes": True}, {"classes": "classes.txt"}),
     ],
 )
-def test_the_embedding_is_repeated(data, change, source, wanted):
+def test_the_embedding_is_repeated(data, change, source, expected):
     (space,) = data.spaces
     object.__setattr__(space, "attributes", {**ATTRIBUTES, **change})
     lines = repeat(data, Source(None, None, **source))
@@ -115,11 +116,11 @@ def test_the_embedding_is_repeated(data, change, source, wanted):
     assert name == "embed"
     default = parsed("headclust embed --model dino_vitb16 --data '/data/my photos' --on-error skip")[1]
     assert {key: str(value) for key, value in options.items()} == {
-        key: str(value) for key, value in {**default, "output": space.path, **wanted}.items()
+        key: str(value) for key, value in {**default, "output": space.path, **expected}.items()
     }
 
 
-def test_what_no_command_can_say_is_told(data):
+def test_remarks_on_what_the_commands_need(data):
     (space,) = data.spaces
     object.__setattr__(space, "attributes", {**ATTRIBUTES, "weights_origin": "file w.pth", "weights_sha256": "ab12"})
     source = Source(None, None, problem="gone", classes=True)
@@ -129,7 +130,7 @@ def test_what_no_command_can_say_is_told(data):
 
 def test_other_samples_are_not_embedded_again(world):
     data = read_data(world.run)
-    object.__setattr__(data, "own", False)
+    object.__setattr__(data, "is_fitted", False)
     assert [line.split()[1] for line in repeat(data, Source(None, None))] == ["fit"]
 
 
@@ -142,5 +143,5 @@ def test_features_that_are_gone(world):
 def test_words_are_one_word_to_the_shell_whatever_they_hold(text):
     word = shell_word(text)
     assert word.isprintable()
-    said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
-    assert said == text.encode("utf-8", "surrogateescape")
+    printed = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
+    assert printed == text.encode("utf-8", "surrogateescape")

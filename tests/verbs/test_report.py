@@ -56,7 +56,7 @@ def test_nothing_is_begun_over_what_is_not_ours(fit, blob_file, here, monkeypatc
     run = fit(blob_file, method="kmeans")
     (here / "mine.html").write_text("mine")
     monkeypatch.setattr("headclust.verbs.report.render", None)
-    with pytest.raises(ConflictError, match=r"mine\.html exists and is no report of ours"):
+    with pytest.raises(ConflictError, match=r"mine\.html exists and is not a headclust report"):
         verbs.report(run, output=here / "mine.html")
     assert (here / "mine.html").read_text() == "mine"
 
