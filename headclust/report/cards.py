@@ -159,7 +159,7 @@ def _strips(
     return [
         Strip("typical", "Typical", pictures(images.typical, "typical")),
         Strip("borderline", "Borderline", pictures(images.borderline, "borderline")),
-        Strip("unsure", "Lowest confidence", pictures(images.unsure, "among the lowest confidence")),
+        Strip("unsure", "Least sure", pictures(images.unsure, "among the least sure")),
     ]
 
 

@@ -62,7 +62,7 @@ class ReportData:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Where the samples come from: the feature file's attributes, or what the run's config records of that file."""
+        """Origin of the samples: the feature file's attributes, or what the run's config records of that file."""
         return self.spaces[0].attributes if self.spaces else self.config["features"][0]
 
 

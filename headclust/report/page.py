@@ -144,12 +144,12 @@ def _near_duplicates(data: ReportData, duplicates: NearDuplicates | None, pairs:
 
 def _selection_text(data: ReportData) -> str:
     """A sentence that says how the images of a cluster were selected."""
-    confidence = "The number below an image is its confidence."
+    unsure = "least sure are those of the lowest confidence. The number below an image is its confidence"
     if not data.spaces:
-        return f"Typical images are those of the highest confidence. {confidence}"
+        return f"Typical images are those of the highest confidence; {unsure}."
     return (
         "Typical images are the most central among the more confident half of a cluster; borderline images are nearly "
-        f"as near to the center of another cluster. {confidence}"
+        f"as near to the center of another cluster; {unsure}, below a borderline image it is the other cluster."
     )
 
 
