@@ -31,7 +31,7 @@ from click.testing import CliRunner
 from headclust.backbones import CATALOG, list_backbones
 from headclust.cli import cli
 from headclust.errors import HeadclustError
-from headclust.methods import METHODS, configure, find_preset
+from headclust.methods import METHODS, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS_PAGE = "docs/command-line.md"
@@ -365,9 +365,9 @@ def check_names(command: str, options: Mapping[str, Any]) -> None:
     if model and ":" not in model and model not in CATALOG:
         raise HeadclustError(f"there is no backbone {model!r}.")
     if command in ("fit", "settings"):
-        _, recipe = find_preset(options.get("method") or "default", options.get("preset") or "ours")
+        recipe = Recipe.of(options.get("method") or "default", options.get("preset") or "ours")
         pairs = [change.partition("=") for change in options.get("changes", ())]
-        configure(recipe, {name: value for name, _, value in pairs})
+        recipe.changed({name: value for name, _, value in pairs})
 
 
 def check_make(words: list[str], root: Path) -> Iterator[str]:

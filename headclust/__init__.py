@@ -1,7 +1,7 @@
-"""headclust: sorts images into meaningful groups without labels.
+"""headclust: sort images into meaningful groups without labels.
 
-Public names load on first use (PEP 562), so that importing the package costs next to nothing. What the command line
-does is in `headclust.verbs`, one function a verb.
+Public names load on first use (PEP 562), so that importing the package loads no library. The commands of the command
+line are in `headclust.verbs`, one function per verb.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ _HOMES = {
     "NeighborGraph": "graph",
     "METHODS": "methods",
     "PRESETS": "methods",
+    "Recipe": "methods",
     "OBJECTIVES": "training.objectives",
     "METRICS": "scoring.metrics",
     "ClusterModel": "model",
-    "embed_images": "embedding",
+    "embed_images": "embedding.embed",
+    "EmbedSettings": "embedding",
     "HeadClustering": "estimators",
     "EmbedImages": "estimators",
     "HeadclustError": "errors",

@@ -112,9 +112,10 @@ _SHORT = {
 
 def short(method: str) -> dict[str, int]:
     """Settings of a fit of a tenth of a second."""
-    from headclust.methods import PRESETS, settings
+    from headclust.methods import PRESETS
+    from headclust.methods.settings import list_settings
 
-    names = [setting.name for setting in settings(PRESETS[method]["ours"])]
+    names = [setting.name for setting in list_settings(PRESETS[method]["ours"])]
     return {name: _SHORT[name.rpartition(".")[2]] for name in names if name.rpartition(".")[2] in _SHORT}
 
 

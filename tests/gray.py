@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import DataError
 from headclust.features import load_features
@@ -110,7 +111,7 @@ class FakeBackbone:
 
 def embed(path: Path, images: FakeImages | None = None, backbone: FakeBackbone | None = None, **options: Any) -> Path:
     options = {"batch_size": 8, "device": "cpu", **options}
-    return embed_images(images or FakeImages(), backbone or FakeBackbone(), path, **options)
+    return embed_images(images or FakeImages(), backbone or FakeBackbone(), path, EmbedSettings(**options))
 
 
 def rows_read(path: Path) -> list[int]:

@@ -9,36 +9,51 @@ from typing import NoReturn
 import click
 
 from headclust import __version__
-from headclust.cli import export, features, report, run, runs
+from headclust.cli import (
+    compare,
+    demo,
+    embed,
+    evaluate,
+    export,
+    fit,
+    import_array,
+    info,
+    models,
+    predict,
+    report,
+    run,
+    settings,
+    verify,
+)
 from headclust.errors import HeadclustError
 from headclust.progress import printable
 
-# How torch says it: on the CPU, on an accelerator, and for sizes beyond any memory.
+# Messages of torch: on the CPU, on an accelerator, and for sizes beyond any memory.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
 _COMMANDS = (
-    runs.demo,
+    demo.demo,
     run.run,
-    features.models,
-    features.embed,
-    runs.fit,
-    runs.settings,
-    runs.compare,
-    runs.predict,
-    runs.evaluate,
+    models.models,
+    embed.embed,
+    fit.fit,
+    settings.settings,
+    compare.compare,
+    predict.predict,
+    evaluate.evaluate,
     report.report,
     export.export,
-    features.import_,
-    runs.info,
-    features.verify,
+    import_array.import_array,
+    info.info,
+    verify.verify,
 )
 
 
 def main() -> None:
-    """The `headclust` command: exit code 2 and one line for what a user can mend, 130 for Ctrl-C."""
+    """Run the `headclust` command: exit code 2 and one line for what a user can fix, 130 for Ctrl-C."""
     if sys.stdout is not None and sys.stdout.encoding == "utf-8":
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths come out as their bytes
-    # Threads that wait by spinning make every barrier wait for whoever else wants the core: on
-    # two busy cores training slowed to a crawl. Has to be said before torch is loaded; what the user has set stands.
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths are printed as their bytes
+    # Threads that wait by spinning delay every barrier when other processes need the core: training became many times
+    # slower on two busy cores. It has to be set before torch is loaded; a value set by the user stays.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         code = cli.main(prog_name="headclust", standalone_mode=False)
@@ -48,10 +63,10 @@ def main() -> None:
         code = 2
     except (KeyboardInterrupt, click.Abort):
         _interrupted()
-    except BrokenPipeError:  # the reader, say `head`, has seen enough
+    except BrokenPipeError:  # the reader, for example `head`, has closed the pipe
         _forget_stdout()
         code = 0
-    except OSError as error:  # what no verb foresees: stdout on a full disk, a name too long for the disk
+    except OSError as error:  # not handled by a verb: stdout on a full disk, a name too long for the disk
         _forget_stdout()
         click.echo(f"headclust: error: {error.strerror or error}: {error.filename or 'stdout'}", err=True)
         code = 2
@@ -65,18 +80,18 @@ def main() -> None:
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        _interrupted()  # compiled modules whose import Ctrl-C cuts short tell it in an ImportError of their own
+        _interrupted()  # an import of a compiled module that Ctrl-C interrupts raises an ImportError of its own
     sys.exit(code or 0)
 
 
 def _interrupted() -> NoReturn:
     click.echo("headclust: interrupted.", err=True)
-    # Where Ctrl-C struck while Python was running text as code, as dataclasses do, sys.exit would end in the signal.
+    # After Ctrl-C within exec, as dataclasses use it, sys.exit would end in the signal.
     os._exit(130)
 
 
 def _forget_stdout() -> None:
-    """Drops what stdout could not take, which Python would stumble over again at exit."""
+    """Drop what stdout could not take, which would raise again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -89,7 +104,7 @@ def _forget_stdout() -> None:
 @click.version_option(__version__, prog_name="headclust")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Sorts images into meaningful groups without labels.
+    """Sort images into meaningful groups without labels.
 
     Embed images once with a frozen backbone, then fit clustering heads on the features as often as you like.
     """

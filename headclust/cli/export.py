@@ -1,22 +1,20 @@
-"""The command that takes groups elsewhere."""
+"""The command `export`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import click
 
-from headclust.cli.printing import PATH
+from headclust.choices import ExportFormat, Transfer
+from headclust.cli.options import PATH
 from headclust.errors import SettingError
-
-# Written down, as loading the verb would make --help slow; a test holds it against the verb.
-_FORMATS = ("csv", "parquet", "folders", "fiftyone", "coco")
 
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--to", required=True, type=click.Choice(_FORMATS), help="What to make.")
+@click.option("--to", required=True, type=click.Choice(get_args(ExportFormat)), help="What to make.")
 @click.option("--predicted", metavar="NAME", help="Export RUN/predicted/NAME.csv, or such a file elsewhere.")
 @click.option(
     "--features", type=PATH, metavar="FILE", help="Feature file of these images, if the run no longer finds it."
@@ -26,10 +24,31 @@ _FORMATS = ("csv", "parquet", "folders", "fiftyone", "coco")
 @click.option("--move", is_flag=True, help="Into folders, move the images themselves.")
 @click.option("-o", "--output", type=PATH, metavar="PATH", help="What to make. [default: under exports/]")
 @click.option("--overwrite", is_flag=True, help="Replace a file; folders are never replaced.")
-def export(run: Path, copy: bool, move: bool, **options: Any) -> None:
+def export(
+    run: Path,
+    to: ExportFormat,
+    predicted: str | None,
+    features: Path | None,
+    names: Path | None,
+    copy: bool,
+    move: bool,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
     """Write the groups of RUN for other tools: tables, folders, FiftyOne, COCO."""
     from headclust import verbs
 
     if copy and move:
-        raise SettingError("--copy and --move: say one of them.")
-    click.echo(verbs.export(run, how="copy" if copy else "move" if move else "link", **options))
+        raise SettingError("--copy and --move: give only one of them.")
+    how: Transfer = "copy" if copy else "move" if move else "link"
+    path = verbs.export(
+        run,
+        to=to,
+        output=output,
+        predicted=predicted,
+        features=features,
+        names=names,
+        how=how,
+        overwrite=overwrite,
+    )
+    click.echo(path)

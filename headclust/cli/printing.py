@@ -1,20 +1,19 @@
-"""How results are shown on stdout: tables and numbers for a person, JSON for a program."""
+"""Results on stdout: tables and numbers for a person, JSON for a program."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-PATH = click.Path(path_type=Path)
+SCORE_TITLES = {"accuracy": "ACC", "nmi": "NMI", "ami": "AMI", "ari": "ARI"}
 
 
 def print_metrics(metrics: dict[str, Any], *, as_json: bool) -> None:
-    """The contents of metrics.json, as they are or as a table."""
+    """Print the contents of metrics.json, as JSON or as a table."""
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
         return
@@ -32,7 +31,7 @@ def print_metrics(metrics: dict[str, Any], *, as_json: bool) -> None:
 
 
 def plain(value: Any) -> str:
-    """A value as a person reads it."""
+    """A value as text for a person."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -48,7 +47,7 @@ def percent(share: float) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows of text under column titles; nothing in a cell is taken for more than text."""
+    """Print rows of text under column titles; cells are not interpreted as markup."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -61,7 +60,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    # A pipe has no width: nothing is folded there, so that lines can be searched.
+    # A pipe has no width: lines are not folded there, so that they can be searched.
     console = Console(width=None if sys.stdout.isatty() else 10_000)
     with console.capture() as capture:
         console.print(table)

@@ -1,15 +1,16 @@
-"""The command that shows a run to a person."""
+"""The command `report`."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import click
 
-from headclust.cli.printing import PATH
+from headclust.cli.options import PATH
 
 
 @click.command()
@@ -23,11 +24,13 @@ from headclust.cli.printing import PATH
     type=click.Choice(["yes", "no"]),
     help="Show it in the browser. [default: yes on a terminal with a screen]",
 )
-def report(run: Path, open_it: str | None, **options: Any) -> None:
+def report(
+    run: Path, features: Sequence[Path], umap: bool, output: Path | None, open_it: Literal["yes", "no"] | None
+) -> None:
     """Make one HTML file that shows RUN: its clusters, their images, a map, scores."""
     from headclust import verbs
 
-    path = verbs.report(run, **options)
+    path = verbs.report(run, features=features, umap=umap, output=output)
     click.echo(path)
     if open_it == "yes" or (open_it is None and _has_screen()):
         import webbrowser
@@ -36,7 +39,7 @@ def report(run: Path, open_it: str | None, **options: Any) -> None:
 
 
 def _has_screen() -> bool:
-    """Whether a person sits there who would see a browser."""
+    """True if a person at a terminal would see a browser."""
     if not sys.stdout.isatty() or os.environ.get("CI") or os.environ.get("SSH_CONNECTION"):
         return False
     return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

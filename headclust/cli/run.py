@@ -1,15 +1,17 @@
-"""The command that goes from a folder of images to groups and a report."""
+"""The command `run`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import click
 
-from headclust.cli.printing import PATH, print_metrics
+from headclust.choices import OnError
+from headclust.cli.options import DEVICE, PATH, json_option
+from headclust.cli.printing import print_metrics
 
 
 @click.command()
@@ -17,7 +19,7 @@ from headclust.cli.printing import PATH, print_metrics
 @click.option(
     "--clusters", type=click.IntRange(1), metavar="K", help="Number of groups. [default: the class subfolders]"
 )
-@click.option("--split", help="Which split, where FOLDER has some.")
+@click.option("--split", help="The split, where FOLDER has several.")
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="Folder for everything. [default: NAME-groups]")
 @click.option("--model", help="Backbone: see `headclust models`. [default: the best of the packaged ones]")
 @click.option("--weights", type=PATH, help="File with the model's weights (.safetensors, .pth).")
@@ -25,42 +27,68 @@ from headclust.cli.printing import PATH, print_metrics
     "--views",
     type=click.IntRange(0),
     metavar="N",
-    help="Augmented views an image, which the default method learns from. [default: 2; none above 20,000 images]",
+    help="Augmented views per image, which the default method learns from. [default: 2; none above 20,000 images]",
 )
 @click.option("--method", default="default", show_default=True, help="As `headclust fit` has it.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the fit.")
 @click.option(
     "--on-error",
-    type=click.Choice(["fail", "skip"]),
+    type=click.Choice(get_args(OnError)),
     default="skip",
     show_default=True,
     help="At an unreadable image: stop, or leave it out and list it.",
 )
-@click.option("--device", help="cpu, cuda, cuda:N or mps. [default: the best there is]")
+@click.option("--device", help=DEVICE)
 @click.option("--offline", is_flag=True, help="Never download weights or data.")
-@click.option("--overwrite", is_flag=True, help="Make anew what was made with other settings.")
-@click.option("--json", "as_json", is_flag=True, help="Print one object: where things are, and metrics.json.")
-def run(data: str, as_json: bool, **options: Any) -> None:
-    """Group the images in FOLDER: embed, fit and report. The same command again goes on where it was stopped.
+@click.option("--overwrite", is_flag=True, help="Replace results made with other settings.")
+@json_option("Print one object: where things are, and metrics.json.")
+def run(
+    data: str,
+    clusters: int | None,
+    split: str | None,
+    output: Path | None,
+    model: str | None,
+    weights: Path | None,
+    views: int | None,
+    method: str,
+    seed: int,
+    on_error: OnError,
+    device: str | None,
+    offline: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Group the images in FOLDER: embed, fit and report. The same command again resumes where it was stopped.
 
     FOLDER is a folder of images, or any other SOURCE that `headclust embed` takes.
     """
     from headclust import verbs
 
-    made = verbs.run(data, **options)
-    metrics = json.loads((made.run / "metrics.json").read_text(encoding="utf-8"))
+    groups = verbs.run(
+        data,
+        clusters=clusters,
+        split=split,
+        output=output,
+        model=model,
+        weights=weights,
+        views=views,
+        method=method,
+        seed=seed,
+        on_error=on_error,
+        device=device,
+        offline=offline,
+        overwrite=overwrite,
+    )
+    metrics = json.loads((groups.run / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
-        places = {name: str(value) if isinstance(value, Path) else value for name, value in _fields(made).items()}
-        click.echo(json.dumps({**places, "assignments": str(made.assignments), "metrics": metrics}, indent=2))
+        fields = dataclasses.asdict(groups)
+        places = {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
+        click.echo(json.dumps({**places, "assignments": str(groups.assignments), "metrics": metrics}, indent=2))
         return
     print_metrics(metrics, as_json=False)
-    if made.left_out:
-        count = "1 image" if made.n_left_out == 1 else f"{made.n_left_out} images"
-        click.echo(f"Left out, as unreadable: {count}, listed in {made.left_out}")
-    click.echo(f"Report: {made.report}")
-    click.echo(f"Which image is in which group: {made.assignments}")
-    click.echo(f"Run folder: {made.run}")
-
-
-def _fields(made: Any) -> dict[str, Any]:
-    return {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+    if groups.left_out:
+        count = "1 image" if groups.n_left_out == 1 else f"{groups.n_left_out} images"
+        click.echo(f"Left out, as unreadable: {count}, listed in {groups.left_out}")
+    click.echo(f"Report: {groups.report}")
+    click.echo(f"Which image is in which group: {groups.assignments}")
+    click.echo(f"Run folder: {groups.run}")

@@ -1,7 +1,7 @@
-"""Stage 1: images x frozen backbone -> feature file."""
+"""Stage 1: images x frozen backbone -> feature file (`embed.embed_images`), or an estimate of what that takes."""
 
 from __future__ import annotations
 
-from headclust.embedding.embed import embed_images
+from headclust.embedding.settings import EmbedSettings
 
-__all__ = ["embed_images"]
+__all__ = ["EmbedSettings"]

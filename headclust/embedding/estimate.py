@@ -1,4 +1,4 @@
-"""What embedding would take, told before it starts: images, disk, memory, time. Nothing is written."""
+"""Estimate what embedding takes before it starts: images, disk, memory, time. Nothing is written."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from headclust.device import available_memory, forward, kept_memory
-from headclust.embedding.embed import Pixels, Task, check_settings, decoder, make_task, pixel_shape, told_of_finished
+from headclust.embedding.parts import Pixels, Task, decoder, finished_message, make_task, pixel_shape
+from headclust.embedding.settings import EmbedSettings
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
 from headclust.features.preflight import check_begun, check_place, free_bytes, is_made, staged_bytes
-from headclust.images.decoding import AHEAD, Tolerance, decoded_batches, n_workers, took_too_long
+from headclust.images.decoding import AHEAD, decoded_batches, n_workers, took_too_long
 
 if TYPE_CHECKING:
     from headclust.backbones import Backbone
@@ -32,9 +33,10 @@ _FILE_EXTRA = 4_096
 
 @dataclass(frozen=True)
 class Estimate:
-    """What embedding would take. Counts are what they will be, seconds and memory estimates.
+    """What a dry run reports: counts are exact, seconds and memory are estimates.
 
-    Args:
+    Attributes:
+        path: The feature file to make.
         n_images: Images listed.
         feature_bytes: Size of the finished file, if every image can be read, within 8 kB.
         peak_bytes: Most that lies on the disk at a time: staging and finished file.
@@ -44,17 +46,18 @@ class Estimate:
         pixel_bytes: Memory for the pixels of the batches that are decoded ahead, and of one as floats.
         activation_bytes: Memory for activations: twice the input and output of the largest layer, seen on one image,
             times the batch. Convolutional networks and ViTs were found to take 0.6 to 1.2 times that on the CPU.
-        seconds: From embedding a few images, at most ten seconds' worth; a disk cache that is warm or cold, and images
-            unlike those drawn, will make it wrong. A lower bound if `n_slow` is not 0, or if `n_sampled` is.
-        reading_seconds: The part of it that is reading, on all cores.
-        model_seconds: The part of it that is the model. On the CPU the two share the cores and add up; elsewhere the
+        seconds: Measured on a few images, for at most ten seconds; wrong where the disk cache is warmer or colder, or
+            the images differ from those drawn. A lower bound if `n_slow` is not 0, or if `n_sampled` is.
+        reading_seconds: The part for reading, on all cores.
+        model_seconds: The part for the model. On the CPU the two share the cores and add up; elsewhere the
             longer one counts.
-        n_sampled: Images that were really tried; 0 where there is no memory for their pixels.
+        n_sampled: Images that were tried; 0 where there is no memory for their pixels.
         bad: (sample id, reason) of those among them that cannot be read.
-        n_slow: Those that were given up after two seconds, though embedding will wait longer.
-        problems: What would make embedding refuse or fail, a line each; a finished file is one.
+        n_slow: Images given up after two seconds, although embedding will wait longer.
+        problems: Lines about what would make embedding refuse or fail; a finished file is one.
     """
 
+    path: Path
     n_images: int
     feature_bytes: int
     peak_bytes: int
@@ -74,7 +77,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What trying to read some images told: rows and reasons of the bad ones, how many were slow, seconds an image."""
+    """Result of reading some images: rows and reasons of the bad ones, the number of slow ones, seconds per image."""
 
     n: int = 0
     bad: Mapping[int, str] = field(default_factory=dict)
@@ -82,62 +85,35 @@ class _Sample:
     seconds: float = 0.0
 
 
-def estimate(
-    images: ImageSet,
-    backbone: Backbone,
-    path: Path,
-    *,
-    batch_size: int = 64,
-    dtype: str = "float32",
-    device: str | None = None,
-    precision: str = "auto",
-    n_views: int = 0,
-    augmentation: str = "standard",
-    on_error: Literal["fail", "skip"] = "fail",
-    max_bad: int | None = None,
-    timeout: float = 60.0,
-    overwrite: bool = False,
-    seed: int = 0,
-) -> Estimate:
-    """What `headclust.embedding.embed.embed_images` would take with these settings; see there for their meaning.
+def estimate(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSettings | None = None) -> Estimate:
+    """Estimate what `headclust.embedding.embed.embed_images` would take with the same arguments; nothing is written.
 
-    Reads and embeds a few random images for it, at most two batches. The values of the weights do not matter, so an
-    untrained model of the same architecture will do: what is there already is then compared without its weights.
+    Reads and embeds a few random images, at most two batches. The values of the weights do not matter, so an untrained
+    model of the same architecture will do: files that exist are then compared without their weights.
 
     Raises:
         SettingError: A setting is not possible.
         DataError: There are no images, or an id appears twice.
         HeadclustError: No process can be started, or the output has no name.
     """
-    tolerance = Tolerance(on_error, max_bad)
-    tolerance.check()
-    check_settings(batch_size, dtype, timeout=timeout, seed=seed)
-    task = make_task(
-        images,
-        backbone,
-        batch_size=batch_size,
-        dtype=dtype,
-        device=device,
-        precision=precision,
-        n_views=n_views,
-        augmentation=augmentation,
-        seed=seed,
-    )
+    settings = settings or EmbedSettings()
+    task = make_task(images, backbone, settings)
     path, layout, weights = Path(path), task.layout, weight_bytes(backbone)
     memory = available_memory() + weights
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
-    one = np.zeros(pixel_shape(backbone, 1, 0)[1:], np.uint8)
-    pixels = layout.block_rows * one.nbytes * ((AHEAD + 1) * (1 + layout.n_views) + 4)
+    image = np.zeros(pixel_shape(backbone, 1, 0)[1:], np.uint8)
+    pixels = layout.block_rows * image.nbytes * ((AHEAD + 1) * (1 + layout.n_views) + 4)
     with kept_memory(task.device):
         fit = weights + pixels <= memory
-        sample = _reading(images, backbone, task, timeout) if fit else _Sample()
-        activations = 2 * _largest_layer(backbone.model, lambda: model(one)) * layout.block_rows
+        sample = _reading(images, backbone, task, settings.timeout) if fit else _Sample()
+        activations = 2 * _largest_layer(backbone.model, lambda: model(image)) * layout.block_rows
         fit = weights + pixels + activations <= memory
-        passes = (1 + layout.n_views) * layout.n_blocks * layout.block_rows  # the last batch is filled up
-        running = _running(model, one, layout.block_rows if fit else 1) * passes
+        passes = (1 + layout.n_views) * layout.n_blocks * layout.block_rows  # the last batch is padded
+        running = _running(model, image, layout.block_rows if fit else 1) * passes
     reading = sample.seconds * len(images)
     file_bytes = len(images) * layout.row_bytes + _texts(images) + _attributes(task) + _FILE_EXTRA
-    found = Estimate(
+    result = Estimate(
+        path=path,
         n_images=len(images),
         feature_bytes=file_bytes,
         peak_bytes=file_bytes + layout.staging_bytes,
@@ -154,8 +130,8 @@ def estimate(
         n_slow=sample.n_slow,
         problems=(),
     )
-    problems = _problems(images, task, path, found, sample, tolerance, overwrite)
-    return replace(found, problems=tuple(problems))
+    problems = _problems(images, task, result, sample, settings)
+    return replace(result, problems=tuple(problems))
 
 
 def weight_bytes(backbone: Backbone) -> int:
@@ -170,54 +146,49 @@ def _texts(images: ImageSet) -> int:
 
 
 def _attributes(task: Task) -> int:
-    """Bytes of what the file says of itself."""
+    """Bytes of the attributes of the file."""
     stored = encode_attributes(task.plan)
     return sum(len(name) + (len(value) if isinstance(value, bytes) else 8) + 64 for name, value in stored.items())
 
 
 def _problems(
-    images: ImageSet,
-    task: Task,
-    path: Path,
-    found: Estimate,
-    sample: _Sample,
-    tolerance: Tolerance,
-    overwrite: bool,
+    images: ImageSet, task: Task, estimate: Estimate, sample: _Sample, settings: EmbedSettings
 ) -> Iterator[str]:
-    """What would make embedding refuse or fail, a line each."""
-    plan = json.loads(json.dumps(task.plan))  # as it will be read back
+    """Lines about what would make embedding refuse or fail."""
+    path, overwrite = estimate.path, settings.overwrite
+    plan = json.loads(json.dumps(task.plan))  # as it is read back
     try:
         if is_made(path, plan, overwrite=overwrite):
-            yield told_of_finished(images, path, tolerance)
+            yield finished_message(images, path, settings)
             return
     except HeadclustError as error:
         yield str(error)
     checks: tuple[Callable[[], None], ...] = (
         lambda: check_begun(path, plan, overwrite=overwrite),
         lambda: check_place(path),
-        lambda: tolerance.check_bad(images.sample_ids, sample.bad),
+        lambda: settings.check_unreadable(images.sample_ids, sample.bad),
     )
     for check in checks:
         try:
             check()
         except HeadclustError as error:
             yield str(error)
-    disk = found.peak_bytes - staged_bytes(path)
-    if disk > found.free_bytes:
+    disk = estimate.peak_bytes - staged_bytes(path)
+    if disk > estimate.free_bytes:
         step = "free some, or choose another place for the output"
-        yield f"it takes {disk / 1e6:.1f} MB of disk, {found.free_bytes / 1e6:.1f} MB are free: {step}."
-    memory = found.weight_bytes + found.pixel_bytes + found.activation_bytes
-    if memory > found.memory_bytes:
+        yield f"it takes {disk / 1e6:.1f} MB of disk, {estimate.free_bytes / 1e6:.1f} MB are free: {step}."
+    memory = estimate.weight_bytes + estimate.pixel_bytes + estimate.activation_bytes
+    if memory > estimate.memory_bytes:
         step = "choose a smaller batch size, fewer views or a smaller model"
-        yield f"it takes about {memory / 1e6:.0f} MB of memory, {found.memory_bytes / 1e6:.0f} MB are free: {step}."
+        yield f"it takes about {memory / 1e6:.0f} MB of memory, {estimate.memory_bytes / 1e6:.0f} MB are free: {step}."
 
 
 def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -> _Sample:
-    """Tries to read some random images, on all cores."""
+    """Read some random images, on all cores."""
     batch_size, limit = task.layout.block_rows, min(timeout, _READING / 2)
     n = min(len(images), 2 * batch_size)
     rows = np.random.default_rng(task.views.seed).permutation(len(images))[:n].tolist()
-    step = n_workers(batch_size)  # an image each, so that those that hang are not waited for one after the other
+    step = n_workers(batch_size)  # one image per worker, so that images that hang are waited for at the same time
     blocks = [range(start, min(start + step, n)) for start in range(0, n, step)]
     decode, done = decoder(images, backbone, task.views), 0
     bad: dict[int, str] = {}
@@ -231,17 +202,17 @@ def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -
             if time.perf_counter() - start > _READING:
                 break
     seconds = (time.perf_counter() - start) / done
-    # Not the user's limit but this one's: no reason to call them bad.
+    # Images over the limit of this estimate, but not over the user's, are slow and not bad.
     slow = [row for row, reason in bad.items() if limit < timeout and reason == took_too_long(limit)]
     return _Sample(done, {row: bad[row] for row in bad if row not in slow}, len(slow), seconds)
 
 
-def _running(model: Callable[[Pixels], torch.Tensor], one: Pixels, batch_size: int) -> float:
-    """Seconds an image in the model, from the largest batch up to `batch_size` that there is time for."""
+def _running(model: Callable[[Pixels], torch.Tensor], image: Pixels, batch_size: int) -> float:
+    """Seconds per image in the model, from the largest batch up to `batch_size` that fits into the time."""
     n, end = 1, time.perf_counter() + _RUNNING
-    model(one)  # the first time is never typical
+    model(image)  # warm-up
     while True:
-        batch = np.repeat(one, n, axis=0)
+        batch = np.repeat(image, n, axis=0)
         start = time.perf_counter()
         model(batch)
         now = time.perf_counter()

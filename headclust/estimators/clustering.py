@@ -22,10 +22,10 @@ from headclust.device import resolve_device
 from headclust.estimators.summary import summary
 from headclust.estimators.validation import InputError, check_kind, check_whole, value_errors
 from headclust.features import Features
-from headclust.methods import configure, find_preset
+from headclust.methods import Recipe
 from headclust.model import ClusterModel
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces
-from headclust.runs.scored_fit import check_neighbors, fit_and_score
+from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import warnings_of
 
 _PROBABILITIES = 1 << 25  # at most in one block, over all heads
@@ -97,18 +97,15 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         seed, space = self._seed(), self._space(X, reset=True)
         about = f"n_samples={space.n_samples}, n_features={space.feature_dim}"
         with value_errors(about):
-            name, recipe = find_preset(self.method, self.preset)
-            given = self._given()
-            recipe = configure(recipe, given)
-            check_neighbors(given, space)
-            trial = fit_and_score((space,), name, recipe, seed, device=resolve_device(self.device))
-        result = trial.result
+            recipe = Recipe.of(self.method, self.preset).changed(self._given())
+            fitted = fit_and_score((space,), recipe, seed, device=resolve_device(self.device))
+        result = fitted.result
         self.labels_, self.confidence_ = result.assignments, result.confidence
         self.head_labels_, self.history_ = result.head_assignments, result.history
-        self.model_, self.report_, self.seed_ = result.model, trial.report, seed
+        self.model_, self.report_, self.seed_ = result.model, fitted.report, seed
         self._fitted_on, self._n_features_out = fingerprint(space), result.model.n_clusters
-        for told in warnings_of(trial.report):
-            warnings.warn(told, ConvergenceWarning, stacklevel=2)
+        for warning in warnings_of(fitted.report):
+            warnings.warn(warning, ConvergenceWarning, stacklevel=2)
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -187,7 +184,7 @@ def _as_numpy(X: Any) -> Any:
     if not isinstance(X, torch.Tensor):
         return X
     if X.layout is not torch.strided:
-        raise InputError("X is a sparse tensor: wanted a dense one, X.to_dense().")
+        raise InputError("X is a sparse tensor: expected a dense one, X.to_dense().")
     X = X.detach().cpu()
     return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
 

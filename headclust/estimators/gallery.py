@@ -79,9 +79,9 @@ def gallery(
     sure = np.zeros(len(names)) if confidence is None else np.asarray(confidence, dtype=float)
     if found.shape != (len(names),) or found.dtype.kind not in "iu" or sure.shape != found.shape:
         told = f"{len(names)} paths, labels {found.dtype} of shape {found.shape}, confidence of shape {sure.shape}"
-        raise InputError(f"{told}: wanted a whole number, and where given a confidence, for each path.")
+        raise InputError(f"{told}: expected a whole number, and where given a confidence, for each path.")
     if n_images < 1 or n_clusters < 1 or n_images * n_clusters > _MOST:
-        raise InputError(f"{n_clusters} clusters of {n_images} images: wanted 1 to {_MOST} images in all.")
+        raise InputError(f"{n_clusters} clusters of {n_images} images: expected 1 to {_MOST} images in all.")
     there, sizes = np.unique(found[found >= 0], return_counts=True)
     shown = []
     for at in np.argsort(-sizes, kind="stable")[:n_clusters].tolist():

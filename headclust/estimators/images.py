@@ -16,12 +16,15 @@ from PIL import Image, ImageOps
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from headclust.backbones import Backbone, load_backbone
+from headclust.choices import Precision
 from headclust.device import forward, kept_memory, resolve_device, resolve_precision
-from headclust.embedding.embed import Pixels, check_settings, pixel_shape
+from headclust.embedding import EmbedSettings
+from headclust.embedding.parts import Pixels, pixel_shape
+from headclust.embedding.settings import describe_unreadable
 from headclust.errors import DataError, one_line
 from headclust.estimators.validation import InputError, check_kind, value_errors
 from headclust.features import check_finite
-from headclust.images.decoding import decoded_batches, told
+from headclust.images.decoding import decoded_batches
 from headclust.images.image_file import decode, to_rgb
 from headclust.progress import bar
 
@@ -55,7 +58,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         weights: str | os.PathLike[str] | None = None,
         image_size: int | None = None,
         batch_size: int = 64,
-        precision: str = "auto",
+        precision: Precision = "auto",
         device: str | None = None,
         timeout: float = 60.0,
         offline: bool = False,
@@ -120,7 +123,8 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             for where, pixels, bad in batches:
                 if bad:
                     row = min(bad)
-                    raise DataError(f"image {row}, {told(names[row], bad[row])}: mend it, or leave it out of the list.")
+                    reason = describe_unreadable(names[row], bad[row])
+                    raise DataError(f"image {row}, {reason}: fix it, or leave it out of the list.")
                 rows[where.start : where.stop] = features(pixels[0])[: len(where)].numpy()
                 advance(len(where))
         check_finite(rows, names)
@@ -133,8 +137,8 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_kind("timeout", self.timeout, Real, "a number of seconds")
         check_kind("image_size", self.image_size, (Integral, type(None)), "a number of pixels, or None")
         check_kind("batch_size", self.batch_size, Integral, "a whole number")
-        check_settings(self.batch_size, "float32", timeout=self.timeout, seed=0)
-        resolve_precision(resolve_device(self.device), self.precision)
+        EmbedSettings(batch_size=self.batch_size, timeout=float(self.timeout), precision=self.precision)
+        resolve_device(self.device)
 
     def _backbone(self) -> Backbone:
         """The model, loaded once; another one once a parameter has changed."""
@@ -171,11 +175,11 @@ def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
     """
     if isinstance(X, str | bytes | os.PathLike | Image.Image | Mapping) or not isinstance(X, Iterable):
         wanted = "a list of paths or images, for example sorted(Path(FOLDER).glob('*.jpg'))"
-        raise DataError(f"X is a {type(X).__name__}: wanted {wanted}.")
+        raise DataError(f"X is a {type(X).__name__}: expected {wanted}.")
     column = getattr(X, "shape", ())[1:] == (1,)  # a column, as transformers of columns hand it over
     items = list(np.asarray(X)[:, 0] if column else X)
     if not items:
-        raise DataError("X holds no images: wanted at least one path or image.")
+        raise DataError("X holds no images: expected at least one path or image.")
     images = {row: _image(row, item) for row, item in enumerate(items) if not isinstance(item, str | os.PathLike)}
     names = [f"X[{row}]" if row in images else os.fsdecode(item) for row, item in enumerate(items)]
 
@@ -196,5 +200,5 @@ def _image(row: int, item: Any) -> Image.Image:
     pixels = np.asarray(item)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (3,)):
         found = f"{type(item).__name__}" if pixels.ndim == 0 else f"{pixels.dtype} of shape {pixels.shape}"
-        raise DataError(f"X[{row}] is {found}: wanted a path, a PIL image, or uint8 of shape (height, width[, 3]).")
+        raise DataError(f"X[{row}] is {found}: expected a path, a PIL image, or uint8 of shape (height, width[, 3]).")
     return Image.fromarray(pixels)

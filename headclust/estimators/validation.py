@@ -36,7 +36,7 @@ def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], wanted: st
         InputError: It is not.
     """
     if not isinstance(value, kinds):
-        raise InputError(f"{name} is {value!r}: wanted {wanted}.")
+        raise InputError(f"{name} is {value!r}: expected {wanted}.")
 
 
 def check_whole(name: str, value: Any, *, least: int = 1) -> int:
@@ -50,5 +50,5 @@ def check_whole(name: str, value: Any, *, least: int = 1) -> int:
     except TypeError:
         number = least - 1
     if number < least:
-        raise InputError(f"{name} is {value!r}: wanted a whole number, {least} or more.")
+        raise InputError(f"{name} is {value!r}: expected a whole number, {least} or more.")
     return number

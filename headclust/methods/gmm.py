@@ -55,11 +55,11 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if self.covariance not in _COVARIANCES:
-            raise SettingError(f"covariance is {self.covariance!r}: wanted one of {', '.join(_COVARIANCES)}.")
+            raise SettingError(f"covariance is {self.covariance!r}: expected one of {', '.join(_COVARIANCES)}.")
         ranges = {"n_clusters": 0, "n_heads": 1, "n_components": 1, "ridge": 0, "max_iter": 1, "tolerance": 0}
         for name, least in ranges.items():
             if not least <= getattr(self, name) < np.inf:
-                raise SettingError(f"{name} is {getattr(self, name)}: wanted {least} or more.")
+                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
 
 
 PRESETS: dict[str, tuple[Mixture, ...]] = {"ours": (Mixture(),)}

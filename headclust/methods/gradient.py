@@ -38,7 +38,7 @@ def fit(
     """
     first, *later = recipe
     if first.length == 0:
-        raise SettingError("length is 0: wanted more than 0. Only a later stage can be left out.")
+        raise SettingError("length is 0: expected more than 0. Only a later stage can be left out.")
     recipe = (first, *(stage for stage in later if stage.length))
     check_fit(spaces, recipe, at_least=2)
     device = device or torch.device("cpu")
@@ -80,7 +80,7 @@ def _with_partners(
     has_views = all(space.n_views for space in spaces)
     if len({space.n_views for space in spaces}) > 1 and (cached or stage.augment):
         raise DataError(
-            f"the feature files hold {', '.join(str(space.n_views) for space in spaces)} views: wanted as many in each."
+            f"the feature files hold {', '.join(str(space.n_views) for space in spaces)} views: expected equal numbers."
         )
     if has_views and not samples.views and (cached or stage.augment):
         views = (

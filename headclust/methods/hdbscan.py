@@ -44,7 +44,7 @@ class Density:
     def __post_init__(self) -> None:
         for name, least in (("n_clusters", 0), ("smallest", 0), ("n_neighbors", 1), ("n_components", 1)):
             if not least <= getattr(self, name) < np.inf:
-                raise SettingError(f"{name} is {getattr(self, name)}: wanted {least} or more.")
+                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
 
 
 PRESETS: dict[str, tuple[Density, ...]] = {"ours": (Density(),)}
@@ -83,7 +83,7 @@ def fit(
         )
     if len(sizes) != stage.n_clusters or (found < 0).any():
         noise = np.mean(found < 0)
-        note(f"hdbscan finds {len(sizes)} clusters where {stage.n_clusters} were wanted, and {noise:.0%} noise.")
+        note(f"hdbscan finds {len(sizes)} clusters where {stage.n_clusters} were expected, and {noise:.0%} noise.")
     rank = np.empty(len(sizes), dtype=np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     rows = np.flatnonzero((found >= 0) & (rank[found] < stage.n_clusters))

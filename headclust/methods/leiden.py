@@ -54,7 +54,7 @@ class Communities:
         for name, value in vars(self).items():
             least = {"n_clusters": 0, "temperature": 0.001}.get(name, 1)
             if not least <= value < np.inf:
-                raise SettingError(f"{name} is {value}: wanted {least} or more.")
+                raise SettingError(f"{name} is {value}: expected {least} or more.")
 
 
 PRESETS: dict[str, tuple[Communities, ...]] = {"ours": (Communities(),)}

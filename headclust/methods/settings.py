@@ -1,4 +1,4 @@
-"""The settings of a recipe: listed, explained and changed. They are the stages' own fields and keyword arguments."""
+"""Settings of stages: listed, explained and changed. They are the fields of a stage and the arguments of its parts."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ class Setting:
     meaning: str
 
 
-def settings(recipe: tuple[Any, ...]) -> list[Setting]:
-    """Every setting of a recipe in order: those of the first stage, then `STAGE.NAME` for those of the others.
+def list_settings(stages: tuple[Any, ...]) -> list[Setting]:
+    """Every setting of a recipe's stages in order: those of the first stage, then `STAGE.NAME` for those of the others.
 
     A stage's settings are the fields it uses, then the keyword arguments of its objective, head and optimizer.
     """
     listed = []
-    for position, stage in enumerate(recipe):
+    for position, stage in enumerate(stages):
         prefix = _prefix(stage, position)
-        listed += [Setting(prefix + one.name, one.value, one.meaning) for one in _settings_of(stage, position)]
+        listed += [replace(setting, name=prefix + setting.name) for setting in _settings_of(stage, position)]
     return listed
 
 
-def configure(recipe: tuple[Any, ...], changes: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The recipe with settings changed.
+def change_settings(stages: tuple[Any, ...], changes: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The stages with settings changed.
 
     Args:
-        recipe: Stages.
-        changes: New values by setting; text is read as the type the setting has.
+        stages: Frozen dataclasses.
+        changes: New values by setting; text is read as the type of the setting.
 
     Raises:
         SettingError: No stage has the setting, or the value is not of its type or range.
     """
-    for part in PARTS:  # first of all, as they decide which other settings there are
-        recipe = tuple(_with_part(stage, position, part, changes) for position, stage in enumerate(recipe))
-    known = {setting.name: setting.value for setting in settings(recipe)}
+    for part in PARTS:  # first, as they decide which other settings there are
+        stages = tuple(_with_part(stage, position, part, changes) for position, stage in enumerate(stages))
+    current = {setting.name: setting.value for setting in list_settings(stages)}
     for name in changes:
-        if name not in known:
-            raise unknown("setting", name, known)
-    parsed = {name: _parse(name, value, like=known[name]) for name, value in changes.items()}
-    return tuple(_changed(stage, position, parsed) for position, stage in enumerate(recipe))
+        if name not in current:
+            raise unknown("setting", name, current)
+    parsed = {name: _parse(name, value, like=current[name]) for name, value in changes.items()}
+    return tuple(_changed(stage, position, parsed) for position, stage in enumerate(stages))
 
 
 def _prefix(stage: Any, position: int) -> str:
@@ -88,27 +88,32 @@ def _with_part(stage: Any, position: int, part: str, changes: Mapping[str, Any])
 
 def _changed(stage: Any, position: int, changes: Mapping[str, Any]) -> Any:
     prefix = _prefix(stage, position)
-    new = {one.name: changes.get(prefix + one.name, one.value) for one in _settings_of(stage, position)}
+    new = {setting.name: changes.get(prefix + setting.name, setting.value) for setting in _settings_of(stage, position)}
     if not isinstance(stage, Stage):
         return replace(stage, **new)
     for part in _own_parts(position):
-        # Defaults too, so that a recorded recipe says everything.
-        theirs = part_defaults(PARTS[part][getattr(stage, part)])
-        new[f"{part}_settings"] = {name: new.pop(name) for name in theirs}
+        # Defaults too, so that a recorded recipe holds every value.
+        defaults = part_defaults(PARTS[part][getattr(stage, part)])
+        new[f"{part}_settings"] = {name: new.pop(name) for name in defaults}
     return replace(stage, **new)
 
 
 def _parse(name: str, value: Any, *, like: Any) -> Any:
-    wanted = type(like)
-    if isinstance(value, str) and wanted is not str:
+    """A value as the type of `like`; text is converted, a whole number may stand for a float.
+
+    Raises:
+        SettingError: It is of another type.
+    """
+    kind = type(like)
+    if isinstance(value, str) and kind is not str:
         try:
-            value = _TRUTHS[value.lower()] if wanted is bool else wanted(value)
+            value = _TRUTHS[value.lower()] if kind is bool else kind(value)
         except (ValueError, KeyError):
-            raise SettingError(f"{name} is {value!r}: wanted {_KINDS[wanted]}, for example {like}.") from None
-    if wanted is float and type(value) is int:
+            raise SettingError(f"{name} is {value!r}: expected {_KINDS[kind]}, for example {like}.") from None
+    if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not wanted:
-        raise SettingError(f"{name} is {value!r}: wanted {_KINDS[wanted]}, for example {like}.")
+    if type(value) is not kind:
+        raise SettingError(f"{name} is {value!r}: expected {_KINDS[kind]}, for example {like}.")
     return value
 
 

@@ -74,7 +74,7 @@ class Cut:
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 wanted = f"{least} or more" if most == math.inf else f"{least} to {most:,g}"
-                raise SettingError(f"{name} is {getattr(self, name)}: wanted {wanted}.")
+                raise SettingError(f"{name} is {getattr(self, name)}: expected {wanted}.")
 
 
 PRESETS: dict[str, tuple[Cut, ...]] = {

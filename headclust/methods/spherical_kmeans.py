@@ -40,7 +40,7 @@ class SphericalLloyd:
     def __post_init__(self) -> None:
         for name, least in (("n_clusters", 0), ("n_heads", 1), ("max_iter", 1), ("tolerance", 0)):
             if not getattr(self, name) >= least:
-                raise SettingError(f"{name} is {getattr(self, name)}: wanted {least} or more.")
+                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
 
 
 PRESETS: dict[str, tuple[SphericalLloyd, ...]] = {"ours": (SphericalLloyd(),)}

@@ -55,7 +55,7 @@ class TurtleStage(Stage):
 
     def __post_init__(self) -> None:
         if self.choose_by not in _CHOICES:
-            raise SettingError(f"choose_by is {self.choose_by!r}: wanted one of {', '.join(_CHOICES)}.")
+            raise SettingError(f"choose_by is {self.choose_by!r}: expected one of {', '.join(_CHOICES)}.")
         if self.head != "task":
             raise SettingError(f"head is {self.head!r}: TURTLE has one kind, task.")
         super().__post_init__()

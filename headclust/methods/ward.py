@@ -46,7 +46,7 @@ class Merging:
     def __post_init__(self) -> None:
         for name, least in (("n_clusters", 0), ("n_neighbors", 1), ("temperature", 0.001), ("n_components", 1)):
             if not least <= getattr(self, name) < np.inf:
-                raise SettingError(f"{name} is {getattr(self, name)}: wanted {least} or more.")
+                raise SettingError(f"{name} is {getattr(self, name)}: expected {least} or more.")
 
 
 PRESETS: dict[str, tuple[Merging, ...]] = {"ours": (Merging(),)}

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from headclust.embedding import embed_images
+from headclust.embedding import EmbedSettings
 from headclust.errors import HeadclustError
 from headclust.features import Features
-from headclust.methods import configure, find_preset, settings
+from headclust.methods import Recipe
 from headclust.report.data import ReportData
 from headclust.report.images import Source
 
 _FROM_FILE, _HASHED = "file ", " (sha256 of the file)"  # around the path, where weights of a file are recorded
-
-
-def _embed_defaults() -> dict[str, Any]:
-    """The defaults of the embedding settings, by name."""
-    parameters = inspect.signature(embed_images).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
 
 
 def repeat(data: ReportData, source: Source) -> list[str]:
@@ -39,7 +33,7 @@ def _embed(space: Features, source: Source) -> list[str]:
     preprocessing = attributes.get("preprocessing")
     if not isinstance(preprocessing, Mapping) or "source" not in attributes:
         return [f"# {shell_word(path)} was not made by headclust embed; its sha256 is {space.sha256}"]
-    defaults = _embed_defaults()
+    defaults = asdict(EmbedSettings())
     used = {name: attributes.get(name, default) for name, default in defaults.items()}
     words = ["headclust", "embed", "--model", str(attributes["backbone"]), "--data", str(attributes["source"])]
     split, remarks = attributes.get("split", "all"), []
@@ -87,7 +81,7 @@ def _fit(config: Mapping[str, Any]) -> list[str]:
     words = ["headclust", "fit", *paths, "--method", method]
     words += [] if preset == "ours" else ["--preset", preset]
     try:
-        _, recipe = find_preset(method, preset)
+        recipe = Recipe.of(method, preset)
     except HeadclustError:
         return [f"# this version has no method {shell_word(method)} with preset {shell_word(preset)}"]
     changed = _changed(recipe, used)
@@ -99,12 +93,12 @@ def _fit(config: Mapping[str, Any]) -> list[str]:
     return [_line([*words, "--seed", str(config["seed"])])]
 
 
-def _changed(recipe: tuple[Any, ...], used: dict[str, Any]) -> dict[str, Any]:
+def _changed(recipe: Recipe, used: dict[str, Any]) -> dict[str, Any]:
     """The settings to give so that a preset becomes the settings used."""
-    preset = {setting.name: setting.value for setting in settings(recipe)}
+    preset = recipe.values
     changed = {name: value for name, value in used.items() if name == "n_clusters" or preset.get(name) != value}
     try:
-        configured = {setting.name: setting.value for setting in settings(configure(recipe, changed))}
+        configured = recipe.changed(changed).values
     except HeadclustError:
         return used
     # With another head or optimizer, settings that are not given start from its own defaults.

@@ -95,7 +95,7 @@ def read_assignments(path: Path) -> Assignments:
             header = tuple(next(reader, ()))
             if header not in _HEADERS:
                 found = printable(",".join(header))[:100]
-                raise FileFormatError(f"{name} starts with {found!r}, wanted {','.join(_COLUMNS)}: no assignments.")
+                raise FileFormatError(f"{name} starts with {found!r}, expected {','.join(_COLUMNS)}: no assignments.")
             ids, clusters = list[str](), list[int]()
             shares: list[list[float]] = []
             for row in reader:
@@ -105,28 +105,28 @@ def read_assignments(path: Path) -> Assignments:
                 clusters.append(_whole(cluster))
                 shares.append([_share(text) for text in rest])
                 if len(row) != len(header):
-                    raise ValueError(f"{len(row)} columns, wanted {len(header)}")
+                    raise ValueError(f"{len(row)} columns, expected {len(header)}")
     except FileNotFoundError:
-        raise DataError(f"{name}: no such file: wanted one that headclust fit or headclust predict made.") from None
+        raise DataError(f"{name}: no such file: expected one that headclust fit or headclust predict made.") from None
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error.strerror}.") from None
     except (ValueError, OverflowError, csv.Error) as error:
         raise FileFormatError(f"{name}, line {line}: {error}: make it again.") from None
     if len(set(ids)) < len(ids):
         twice = printable(Counter(ids).most_common(1)[0][0])[:100]
-        raise FileFormatError(f"{name}: sample {twice!r} comes twice, wanted one row a sample: make it again.")
+        raise FileFormatError(f"{name}: sample {twice!r} comes twice, expected one row a sample: make it again.")
     columns = np.array(shares, np.float64).reshape(len(ids), len(header) - 2).T
     return Assignments(tuple(ids), np.array(clusters, np.int64), columns[0], columns[1] if len(columns) > 1 else None)
 
 
 def _whole(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError(f"cluster {text[:50]!r}, wanted a whole number")
+        raise ValueError(f"cluster {text[:50]!r}, expected a whole number")
     return int(text)
 
 
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
-        raise ValueError(f"{text[:50]!r}, wanted 0 to 1")
+        raise ValueError(f"{text[:50]!r}, expected 0 to 1")
     return value

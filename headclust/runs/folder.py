@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save
 
 from headclust.disk import is_temporary, sync_folder, write_errors, write_whole
 from headclust.errors import ConflictError, DataError, FileFormatError
+from headclust.filenames import numbered
 from headclust.model import ClusterModel
 from headclust.progress import printable
 from headclust.runs.assignments import write_assignments
@@ -180,7 +181,7 @@ def read_run(path: Path) -> Run:
     name, path = printable(str(path)), find_run(path)
     if not is_run(path):
         found = "not a run folder" if path.exists() else "no such folder"
-        raise DataError(f"{name}: {found}: wanted one that headclust fit made.")
+        raise DataError(f"{name}: {found}: expected one that headclust fit made.")
     config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
     _check_config(path / "config.json", config)
     _check_metrics(path / "metrics.json", metrics)
@@ -222,7 +223,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     file = find_run(path) / "config.json" if path.is_dir() else path
     if not file.is_file():
-        raise DataError(f"{printable(str(file))}: no such file: wanted a run's config.json.")
+        raise DataError(f"{printable(str(file))}: no such file: expected a run's config.json.")
     config = _read_json(file)
     if config.get("format") != FORMAT:
         raise DataError(f"{printable(str(file))} is not a run's config.json: its format is {config.get('format')!r}.")
@@ -234,7 +235,7 @@ def _check_config(file: Path, config: Mapping[str, Any]) -> None:
     name = printable(str(file))
     if config.get("format_version") != FORMAT_VERSION:
         found = config.get("format_version")
-        raise FileFormatError(f"{name}: its format version is {found!r}, wanted {FORMAT_VERSION}: fit again.")
+        raise FileFormatError(f"{name}: its format version is {found!r}, expected {FORMAT_VERSION}: fit again.")
     for key, kind in _CONFIG.items():
         if type(config.get(key)) is not kind or config[key] == []:
             raise FileFormatError(f"{name}: its {key} is {config.get(key)!r}: restore it from a copy, or fit again.")
@@ -255,12 +256,8 @@ def _check_metrics(file: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def unique_path(path: Path) -> Path:
-    """`path`, or `path-2`, `path-3` ... whichever is free."""
-    candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
+    """`path`, or the first of `path-2`, `path-3` ... that is free."""
+    return next(candidate for candidate in numbered(path) if not candidate.exists())
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
             a value is not finite.
     """
     if len(others) != len(fingerprints):
-        raise DataError(f"{len(others)} feature files given: wanted {len(fingerprints)}, one a space of the fit.")
+        raise DataError(f"{len(others)} feature files given: expected {len(fingerprints)}, one a space of the fit.")
     for other, stated in zip(others, fingerprints, strict=True):
         theirs = fingerprint(other)
         for name in ("feature_dim", *_SPACE_ATTRIBUTES):
@@ -147,7 +147,7 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
 
 def _check_same_samples(space: Features, first: Features) -> None:
     if space.sample_ids != first.sample_ids:
-        raise DataError(f"{_name(space)} and {_name(first)} hold different samples: wanted the same, in one order.")
+        raise DataError(f"{_name(space)} and {_name(first)} hold different samples: expected the same, in one order.")
 
 
 def _check_finite(space: Features) -> None:

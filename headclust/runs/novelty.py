@@ -69,7 +69,7 @@ class Seen:
         wanted = [(len(numbers), dim) for dim in dims]
         if not len(numbers) or [tuple(one.shape) for one in rows] != wanted:
             found = [tuple(one.shape) for one in rows]
-            raise FileFormatError(f"the kept samples have the shapes {found}, wanted {wanted}: fit again.")
+            raise FileFormatError(f"the kept samples have the shapes {found}, expected {wanted}: fit again.")
         whole = numbers.ndim == 1 and numbers.dtype == torch.int64
         if not (whole and set(numbers.tolist()) <= set(range(n_samples))):
             raise FileFormatError(f"the kept samples are not of {n_samples}: fit again.")

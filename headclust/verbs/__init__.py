@@ -1,27 +1,36 @@
-"""One function a verb: what the command line and a notebook call."""
+"""Verbs: what the command line and a notebook call. One file and one function per verb."""
 
 from __future__ import annotations
 
 from headclust.verbs.compare import compare
-from headclust.verbs.embed import embed, estimate_embedding, import_array
+from headclust.verbs.demo import demo
+from headclust.verbs.embed import embed
+from headclust.verbs.evaluate import evaluate
 from headclust.verbs.export import export
 from headclust.verbs.fit import fit
+from headclust.verbs.import_array import import_array
+from headclust.verbs.info import info
+from headclust.verbs.models import models
+from headclust.verbs.predict import predict
 from headclust.verbs.report import report
-from headclust.verbs.results import evaluate, info, predict, verify
-from headclust.verbs.run.run import Groups, run
+from headclust.verbs.run import Groups, run
+from headclust.verbs.settings import settings
+from headclust.verbs.verify import verify
 
 __all__ = [
     "Groups",
     "compare",
+    "demo",
     "embed",
-    "estimate_embedding",
     "evaluate",
     "export",
     "fit",
     "import_array",
     "info",
+    "models",
     "predict",
     "report",
     "run",
+    "settings",
     "verify",
 ]

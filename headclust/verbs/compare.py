@@ -1,4 +1,4 @@
-"""The verb that shows methods side by side on the same features."""
+"""The verb `compare`: methods side by side on the same features."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from sklearn.metrics import adjusted_rand_score
 from headclust.device import resolve_device
 from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.features import Features
-from headclust.methods import configure, find_preset
-from headclust.methods.result import takes_several
+from headclust.methods import Recipe
 from headclust.progress import note
 from headclust.runs.inputs import fingerprint, load_alike, load_spaces, newest_features
-from headclust.runs.scored_fit import fit_and_score, with_clusters
+from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import METRICS
 from headclust.scoring.statistics import gain, paired, spread
 
 BASELINE = "kmeans"
 _PER_FIT = ("n_samples", "n_clusters")  # the same for every seed
-Recipes = dict[str, tuple[Any, ...]]
+Recipes = dict[str, Recipe]
 Assignments = dict[int, NDArray[np.int64]]
 
 
@@ -40,74 +39,76 @@ def compare(
     evaluate_on: Sequence[Path] = (),
     device: str | None = None,
 ) -> dict[str, Any]:
-    """Fits several methods to the same features, with several seeds each, and says how they come out.
+    """Fit several methods to the same features, with several seeds each, and score them.
 
-    Labels, where there are some, stand in for missing `clusters` and score; without any, what is left is how even the
-    clusters are, and how far the methods agree. A fit that fails takes only its own numbers with it.
+    Labels, where there are some, stand in for missing `clusters` and score. Without labels the sizes of the
+    clusters and the agreement of the methods remain. A fit that fails loses only its own numbers.
 
     Args:
-        features: Feature files of the same samples, one a space; the newest under `./features/` when empty.
+        features: Feature files of the same samples, one per space; the newest under `./features/` when empty.
         methods: Names in METHODS, or "default".
         preset: "ours" or "authors", for all of them.
-        clusters: Number of clusters; the labelled classes when None.
-        seeds: Fits a method, 1 to 1000.
+        clusters: Number of clusters; the labeled classes when None.
+        seeds: Fits per method, 1 to 1000.
         seed: The first of their seeds.
-        evaluate_on: Feature files of other samples to score on too, one a space.
+        evaluate_on: Feature files of other samples to score on too, one per space.
         device: Where to compute.
 
     Returns:
-        `features preset n_clusters seeds methods agreement`, JSON-like. `methods` has an entry a method: `method`,
-        `fits` (what metrics.json says, a seed each, or its `error`), `mean` and `sd` over seeds (None for one), `gain`
-        over k-means where that is compared too (`mean low high`: paired by seed, Student's t, 95 %, no interval for
-        one), and the same under `eval`. `agreement[a][b]` is the mean ARI between the clusters of a and b, by the same
-        seed, or of one method by different seeds; None where there is nothing to compare.
+        `features preset n_clusters seeds methods agreement`, JSON-like. `methods` has one entry per method: `method`,
+        `fits` (the contents of metrics.json per seed, or the `error`), `mean` and `sd` over seeds (None for one seed),
+        `gain` over k-means where that is compared too (`mean low high`: paired by seed, Student's t, 95 %, no interval
+        for one seed), and the same under `eval`. `agreement[a][b]` is the mean ARI between the clusters of a and b with
+        the same seed, or of one method with different seeds; None where there is nothing to compare.
 
     Raises:
-        HeadclustError: The methods, files or numbers are not possible: told before anything is fitted. Or every fit
+        HeadclustError: The methods, files or numbers are not possible (raised before anything is fitted), or every fit
             failed.
     """
     if not 1 <= seeds <= 1000 or seed < 0:
-        raise SettingError(f"{seeds} seeds from {seed} on: wanted 1 to 1000, from 0 on.")
-    chosen = _recipes(methods, preset, clusters)
-    spaces, tests = _load(features or [newest_features()], evaluate_on, chosen)
-    chosen = {name: with_clusters(recipe, spaces[0]) for name, recipe in chosen.items()}
-    where = resolve_device(device)
-    reports: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in chosen}
-    found: dict[str, Assignments] = {name: {} for name in chosen}
+        raise SettingError(f"{seeds} seeds from {seed} on: expected 1 to 1000, from 0 on.")
+    recipes = _recipes(methods, preset, clusters)
+    spaces, tests = _load(features or [newest_features()], evaluate_on, recipes)
+    recipes = {name: recipe.for_features(spaces[0]) for name, recipe in recipes.items()}
+    chosen_device = resolve_device(device)
+    reports: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in recipes}
+    assignments: dict[str, Assignments] = {name: {} for name in recipes}
     failures = []
-    plan = [(name, one) for name in chosen for one in range(seed, seed + seeds)]
-    for number, (name, one) in enumerate(plan, start=1):
+    plan = [(name, fit_seed) for name in recipes for fit_seed in range(seed, seed + seeds)]
+    for number, (name, fit_seed) in enumerate(plan, start=1):
         start = time.perf_counter()
         try:
-            trial = fit_and_score(spaces, name, chosen[name], one, device=where, tests=tests)
-            reports[name][one], found[name][one] = trial.report, trial.result.assignments
-            told = f"{time.perf_counter() - start:.1f} s"
+            fitted = fit_and_score(spaces, recipes[name], fit_seed, device=chosen_device, tests=tests)
+            reports[name][fit_seed], assignments[name][fit_seed] = fitted.report, fitted.result.assignments
+            outcome = f"{time.perf_counter() - start:.1f} s"
         except HeadclustError as error:
             failures.append(error)
-            reports[name][one] = {"error": str(error)}
-            told = f"failed: {error}"
-        note(f"{number} of {len(plan)}: {name}, seed {one}: {told}")
+            reports[name][fit_seed] = {"error": str(error)}
+            outcome = f"failed: {error}"
+        note(f"{number} of {len(plan)}: {name}, seed {fit_seed}: {outcome}")
     if len(failures) == len(plan):
         raise failures[0]
     return {
         "features": [str(space.path) for space in spaces],
         "preset": preset,
-        "n_clusters": next(iter(chosen.values()))[0].n_clusters,
+        "n_clusters": next(iter(recipes.values())).n_clusters,
         "seeds": list(range(seed, seed + seeds)),
-        "methods": [_entry(name, reports, tested=bool(tests)) for name in chosen],
-        "agreement": {a: {b: _agreement(found[a], found[b], same=a == b) for b in chosen} for a in chosen},
+        "methods": [_entry(name, reports, tested=bool(tests)) for name in recipes],
+        "agreement": {
+            a: {b: _agreement(assignments[a], assignments[b], same=a == b) for b in recipes} for a in recipes
+        },
     }
 
 
 def _recipes(methods: Sequence[str], preset: str, clusters: int | None) -> Recipes:
-    """The recipe of every method, by its own name."""
+    """The recipe of each method, by the method's own name ("default" resolved)."""
     recipes: Recipes = {}
-    for asked in methods:
-        name, recipe = find_preset(asked, preset)
-        if name in recipes:
-            told = name if asked == name else f"{asked} stands for {name}, which"
-            raise SettingError(f"methods: {told} is named twice: name each once.")
-        recipes[name] = configure(recipe, {} if clusters is None else {"n_clusters": clusters})
+    for method in methods:
+        recipe = Recipe.of(method, preset)
+        if recipe.method in recipes:
+            name = recipe.method if method == recipe.method else f"{method} stands for {recipe.method}, which"
+            raise SettingError(f"methods: {name} is named twice: name each once.")
+        recipes[recipe.method] = recipe.changed({} if clusters is None else {"n_clusters": clusters})
     if not recipes:
         raise SettingError("no method to compare: name some, for example --methods default,kmeans.")
     return recipes
@@ -116,8 +117,12 @@ def _recipes(methods: Sequence[str], preset: str, clusters: int | None) -> Recip
 def _load(
     features: Sequence[Path], evaluate_on: Sequence[Path], recipes: Recipes
 ) -> tuple[tuple[Features, ...], list[Features]]:
-    """The features to fit and those to score on, after a look whether every method takes them."""
-    single = [name for name, recipe in recipes.items() if not takes_several(recipe)]
+    """The features to fit and those to score on.
+
+    Raises:
+        HeadclustError: They cannot be read, or a method takes only one feature file.
+    """
+    single = [name for name, recipe in recipes.items() if not recipe.several_spaces]
     if len(features) > 1 and single:
         raise SettingError(
             f"{len(features)} feature files given, and {', '.join(single)} takes one: "
@@ -125,13 +130,13 @@ def _load(
         )
     spaces = load_spaces(features)
     if spaces[0].n_samples < 2:
-        raise DataError(f"{spaces[0].path}: one sample: wanted at least 2 to cluster.")
+        raise DataError(f"{spaces[0].path}: one sample: expected at least 2 to cluster.")
     fingerprints = [fingerprint(space) for space in spaces]
     return spaces, load_alike(fingerprints, evaluate_on) if evaluate_on else []
 
 
 def _entry(name: str, reports: Mapping[str, Mapping[int, Mapping[str, Any]]], *, tested: bool) -> dict[str, Any]:
-    """What is said of one method."""
+    """The entry of one method: see the return value of `compare`."""
     base = reports.get(BASELINE, {}) if name != BASELINE else {}
     entry: dict[str, Any] = {
         "method": name,
@@ -147,15 +152,16 @@ def _entry(name: str, reports: Mapping[str, Mapping[int, Mapping[str, Any]]], *,
 def _over_seeds(
     reports: Mapping[int, Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
+    """Mean and standard deviation over seeds, and the gain over the base paired by seed, of each number."""
     names = [name for report in reports.values() for name in report if name not in ("error", "eval", *_PER_FIT)]
     mean, sd, gains = {}, {}, {}
     for name in dict.fromkeys(names):
         values = _values(reports, name)
-        if found := spread(list(values.values())):
-            mean[name], sd[name] = found.mean, found.sd
-        more = gain(paired(values, _values(base, name))) if name in METRICS else None
-        if more:
-            gains[name] = {"mean": more.mean, "low": more.low, "high": more.high}
+        if over_seeds := spread(list(values.values())):
+            mean[name], sd[name] = over_seeds.mean, over_seeds.sd
+        over_base = gain(paired(values, _values(base, name))) if name in METRICS else None
+        if over_base:
+            gains[name] = {"mean": over_base.mean, "low": over_base.low, "high": over_base.high}
     return {"mean": mean, "sd": sd, "gain": gains}
 
 
@@ -163,10 +169,11 @@ def _values(reports: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, fl
     return {seed: report[name] for seed, report in reports.items() if report.get(name) is not None}
 
 
-def _agreement(one: Assignments, other: Assignments, *, same: bool) -> float | None:
+def _agreement(first: Assignments, second: Assignments, *, same: bool) -> float | None:
+    """Mean ARI of two methods with the same seeds, or of one method (`same`) with different seeds."""
     pairs = (
-        [(one[a], one[b]) for a, b in combinations(one, 2)]
+        [(first[a], first[b]) for a, b in combinations(first, 2)]
         if same
-        else [(one[seed], other[seed]) for seed in one if seed in other]
+        else [(first[seed], second[seed]) for seed in first if seed in second]
     )
     return float(np.mean([adjusted_rand_score(a, b) for a, b in pairs])) if pairs else None

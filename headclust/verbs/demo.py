@@ -1,4 +1,4 @@
-"""The whole story on bundled images, through the verbs a user calls."""
+"""The verb `demo`: embed bundled images, fit, compare with k-means, through the verbs a user calls."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headclust import verbs
+from headclust.embedding import EmbedSettings
 from headclust.errors import ConflictError
 from headclust.progress import note
+from headclust.verbs.embed import embed
+from headclust.verbs.fit import fit
 
 BACKBONE = "efficientnet_lite0"
 _SPLITS = ("train", "test")
 _METHODS = ("consensus", "kmeans")
 
 
-def run_demo(folder: Path) -> list[tuple[str, str, dict[str, Any]]]:
-    """Embeds the bundled digits, fits the default and k-means on the train rows, scores both there and on the test.
+def demo(folder: Path) -> list[tuple[str, str, dict[str, Any]]]:
+    """Embed the bundled digits, fit the default and k-means on the train rows, score both there and on the test rows.
 
-    Embedding resumes or is skipped when it is done already; the runs are made anew.
+    Embedding resumes, or is skipped when it is finished; the runs are made anew.
 
     Args:
         folder: Where everything goes: `features/` and `runs/` below it.
@@ -30,16 +32,17 @@ def run_demo(folder: Path) -> list[tuple[str, str, dict[str, Any]]]:
     rows = []
     for method in _METHODS:
         note(f"fitting {method}: headclust fit {train} --method {method} --eval {test}")
-        run = verbs.fit([train], method=method, evaluate_on=[test], output=folder / "runs" / method, overwrite=True)
+        run = fit([train], method=method, evaluate_on=[test], output=folder / "runs" / method, overwrite=True)
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         rows += [(method, "train", metrics), (method, "test", metrics["eval"])]
     return rows
 
 
-def _embed(output: Path, split: str) -> Path:
+def _embed(path: Path, split: str) -> Path:
+    """Embed a split of the digits into the demo's own file at `path`; return it."""
     try:
-        return verbs.embed(BACKBONE, "digits", split=split, output=output)
-    except ConflictError as conflict:
-        # An earlier version, or another number of threads. It is the demo's own file.
+        embed(BACKBONE, "digits", split=split, output=path)
+    except ConflictError as conflict:  # an earlier version, or another number of threads
         note(f"{conflict} Made anew for the demo.")
-        return verbs.embed(BACKBONE, "digits", split=split, output=output, overwrite=True)
+        embed(BACKBONE, "digits", split=split, output=path, settings=EmbedSettings(overwrite=True))
+    return path

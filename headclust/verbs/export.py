@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headclust import runs
+from headclust.choices import ExportFormat, Transfer
 from headclust.errors import ConflictError, DataError, HeadclustError, SettingError, unknown
 from headclust.export import (
     FILES,
@@ -32,12 +33,12 @@ _ENDS = {"csv": ".csv", "parquet": ".parquet", "fiftyone": "-fiftyone", "coco": 
 def export(
     run: Path,
     *,
-    to: str,
+    to: ExportFormat,
     output: Path | None = None,
     predicted: str | None = None,
     features: Path | None = None,
     names: Path | None = None,
-    how: str = "link",
+    how: Transfer = "link",
     overwrite: bool = False,
 ) -> Path:
     """Writes the assignments of a run as other tools take them; returns what was made. See docs/export.md.

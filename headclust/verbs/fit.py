@@ -1,4 +1,4 @@
-"""The verb that fits a method to features."""
+"""The verb `fit`: a method fitted to features, as a run folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from typing import Any
 from headclust import runs
 from headclust.device import description, resolve_device
 from headclust.errors import SettingError
-from headclust.methods import configure, find_preset, settings
+from headclust.features import Features
+from headclust.methods import Recipe
 from headclust.progress import note
 from headclust.runs import novelty
-from headclust.runs.inputs import fingerprint, load_alike, load_spaces, locate_features, newest_features, reload_spaces
-from headclust.runs.scored_fit import check_neighbors, fit_and_score, with_clusters
+from headclust.runs.inputs import (
+    fingerprint,
+    load_alike,
+    load_spaces,
+    locate_features,
+    newest_features,
+    reload_spaces,
+)
+from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import warnings_of
 from headclust.verbs.places import run_path
 from headclust.versions import versions
@@ -36,70 +44,86 @@ def fit(
     output: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Fits a method to a feature file and writes a run folder; returns its path.
+    """Fit a method to a feature file and write a run folder; return its path.
 
-    Labels, where the file has some, stand in for a missing `clusters` and score the outcome. They never reach the
-    method.
+    Labels, where the file has some, stand in for missing `clusters` and score the outcome. They never reach the method.
 
     Args:
-        features: Feature files of the same samples, one a space; the newest under `./features/` when empty.
+        features: Feature files of the same samples, one per space; the newest under `./features/` when empty.
         method: A name in METHODS, or "default", which None stands for.
         preset: "ours", which None stands for, or "authors" for the authors' own settings.
         clusters: Number of clusters.
         heads: Number of heads (restarts of k-means).
-        changes: Other settings by name; text is read as the setting's type.
-        config: A run's config.json (or the run) to repeat: its method, settings, seed and, where `features` is empty,
-            feature files. `clusters`, `heads`, `changes` and `seed` override it.
-        evaluate_on: Feature files of other samples to score on, one a space.
+        changes: Other settings by name; text is read as the type of the setting.
+        config: The config.json of a run (or the run) to repeat: its method, settings, seed and, where `features` is
+            empty, feature files. `clusters`, `heads`, `changes` and `seed` override it.
+        evaluate_on: Feature files of other samples to score on, one per space.
         seed: Seed of the fit, 0 when None.
-        device: Where to compute.
+        device: Where to compute; the best available when None.
         output: The run folder to make; a free name under `./runs/` when None.
         overwrite: Replace a run.
 
     Raises:
-        HeadclustError: Anything about the files, the settings or the output that a user can mend.
+        HeadclustError: The files, the settings or the output cannot be used.
     """
     if config and (method or preset):
-        raise SettingError("a configuration says which method and preset it repeats: leave out either it or them.")
-    stated: dict[str, Any] = {"method": method or "default", "preset": preset or "ours", "seed": 0, "settings": {}}
-    repeated = runs.read_config(config) if config else stated
-    preset = repeated["preset"]
-    method, recipe = find_preset(repeated["method"], preset)
-    options = {"n_clusters": clusters, "n_heads": heads}
-    given = {**(changes or {}), **{name: value for name, value in options.items() if value is not None}}
-    recipe = configure(configure(recipe, repeated["settings"]), given)
-    seed = int(repeated["seed"]) if seed is None else seed
+        raise SettingError("a configuration names the method and preset it repeats: leave out either it or them.")
+    recorded = runs.read_config(config) if config else {}
+    recipe = Recipe.of(
+        recorded.get("method", method or "default"),
+        recorded.get("preset", preset or "ours"),
+        recorded.get("settings", {}),
+    )
+    counts = {"n_clusters": clusters, "n_heads": heads}
+    recipe = recipe.changed({**(changes or {}), **{name: n for name, n in counts.items() if n is not None}})
     if config and not features:
         home = runs.find_run(config) if config.is_dir() else config.parent
-        spaces = reload_spaces(locate_features(home, repeated["features"]))
+        spaces = reload_spaces(locate_features(home, recorded["features"]))
     else:
         spaces = load_spaces(features or [newest_features()])
-    fingerprints = [fingerprint(space) for space in spaces]
-    tests = load_alike(fingerprints, evaluate_on) if evaluate_on else []
-    if seed < 0:
-        raise SettingError(f"seed {seed}: wanted 0 or more.")
-    check_neighbors(given, spaces[0])
-    recipe = with_clusters(recipe, spaces[0])
-    default = run_path(spaces, method, preset, seed)
-    runs.check_free(output or runs.unique_path(default), overwrite=overwrite)
+    tests = load_alike([fingerprint(space) for space in spaces], evaluate_on) if evaluate_on else []
+    if seed is None:
+        seed = int(recorded.get("seed", 0))
+    return fit_recipe(recipe, spaces, seed, tests=tests, device=device, output=output, overwrite=overwrite)
 
+
+def fit_recipe(
+    recipe: Recipe,
+    spaces: Sequence[Features],
+    seed: int,
+    *,
+    tests: Sequence[Features] = (),
+    device: str | None = None,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Fit a recipe to loaded feature spaces and write the run folder; see `fit` for the arguments.
+
+    Raises:
+        HeadclustError: The settings or the output cannot be used.
+    """
+    if seed < 0:
+        raise SettingError(f"seed {seed}: expected 0 or more.")
+    recipe = recipe.for_features(spaces[0])
+    default = run_path(spaces, recipe.method, recipe.preset, seed)
+    runs.check_free(output or runs.unique_path(default), overwrite=overwrite)
     chosen_device = resolve_device(device)
-    trial = fit_and_score(spaces, method, recipe, seed, device=chosen_device, tests=tests)
-    result, report = trial.result, trial.report
-    for told in warnings_of(report):
-        note(f"warning: {told}")
+    fitted = fit_and_score(spaces, recipe, seed, device=chosen_device, tests=tests)
+    for warning in warnings_of(fitted.report):
+        note(f"warning: {warning}")
+    result = fitted.result
     return runs.write_run(
-        output or runs.unique_path(default),  # looked up again: another fit may have taken the name meanwhile
+        output or runs.unique_path(default),  # again: another fit may have taken the name meanwhile
         config={
-            "method": method,
-            "preset": preset,
+            "method": recipe.method,
+            "preset": recipe.preset,
             "seed": seed,
-            "settings": {setting.name: setting.value for setting in settings(recipe)},
-            "features": fingerprints,
+            "settings": recipe.values,
+            "features": [fingerprint(space) for space in spaces],
             "versions": versions(_LIBRARIES),
             **description(chosen_device),
         },
-        metrics=report,
+        metrics=fitted.report,
         model=result.model,
         history=result.history,
         assignments=(spaces[0].sample_ids, result.assignments, result.confidence),

@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from headclust import backbones, cli, load_features, verbs
-from headclust.cli import features
-from headclust.device import PRECISIONS
-from headclust.images.augment import AUGMENTATIONS
-from headclust.images.datasets import SOURCES
+from headclust import cli, load_features, verbs
+from headclust.cli.embed import _duration, _size
+from headclust.embedding import EmbedSettings
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
-from headclust.methods import settings as settings_of
+from headclust.methods.settings import list_settings
 
 QUICK = ["--heads", "3", "--set", "tries=2", "--set", "temi.length=30"]
 TEMI = ["--method", "temi", "--heads", "3"]
@@ -130,8 +128,8 @@ def test_models(run):
     code, out, err = run("models", "--json")
     assert (code, err) == (0, "")
     listed = json.loads(out)
-    wanted = {"name", "dim", "input_size", "parameters", "source", "license", "weights_at_hand"}
-    assert all(wanted <= set(entry) for entry in listed)
+    expected = {"name", "dim", "input_size", "parameters", "source", "license", "weights_at_hand"}
+    assert all(expected <= set(entry) for entry in listed)
     assert "efficientnet_lite0" in {entry["name"] for entry in listed}
     code, out, err = run("models")
     assert (code, err) == (0, "")
@@ -160,7 +158,7 @@ def test_settings(run, method):
     assert (code, err) == (0, "")
     listed = {entry["name"]: entry for entry in json.loads(out)}
     for preset, recipe in PRESETS[method].items():
-        for setting in settings_of(recipe):
+        for setting in list_settings(recipe):
             assert listed[setting.name][preset] == setting.value
             assert listed[setting.name]["meaning"] == setting.meaning
     code, out, err = run("settings", method)
@@ -174,7 +172,7 @@ def test_settings(run, method):
 
 def test_help_names_every_method(run):
     listed = re.search(r"--method TEXT\s+(.*?)\.\s+\[default", run("fit", "--help")[1], re.DOTALL)[1]
-    named = re.split(r", | or ", re.sub(r" \(.*?\)", "", " ".join(listed.split())))
+    named = re.sub(r" \(.*?\)", "", re.sub(r"-\s+", "-", " ".join(listed.split()))).split(", ")
     assert named == ["default", *METHODS]
 
 
@@ -217,20 +215,18 @@ def test_info_of_a_run(run, fitted):
 def test_embed_passes_everything_on(run, monkeypatch):
     seen, options = {}, set(verbs.embed.__kwdefaults__)
     monkeypatch.setattr(
-        verbs, "embed", lambda model, data, **options: seen.update(options, model=model, data=data) or "f"
+        verbs, "embed", lambda model, data, **options: seen.update(options, model=model, data=data) or Path("f")
     )
     code, out, err = run("embed", "--model", "m", "--limit", 5, "--on-error", "skip", "--dtype", "float16", "--offline")
     assert (code, out, err) == (0, "f\n", "")
-    wanted = {
+    expected = {
         "model": "m",
         "data": None,
         "limit": 5,
-        "on_error": "skip",
-        "dtype": "float16",
+        "settings": EmbedSettings(on_error="skip", dtype="float16"),
         "offline": True,
-        "seed": 0,
     }
-    assert {name: seen[name] for name in wanted} == wanted
+    assert {name: seen[name] for name in expected} == expected
     assert set(seen) == {"model", "data", *options}
 
 
@@ -251,7 +247,7 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(run, tmp_path):
 def test_a_dry_run_needs_no_weights(run):
     code, out, _ = run("embed", "--model", "dino_vits16", "--limit", 2, "--dry-run", "--offline")
     assert code == 0
-    assert "to be fetched from Hugging Face hub timm/vit_small_patch16_224.dino" in out
+    assert "to be downloaded from Hugging Face hub timm/vit_small_patch16_224.dino" in out
     code, out, _ = run("embed", "--model", "timm:resnet18", "--limit", 2, "--dry-run", "--image-size", 32)
     assert "library's own source" in out
 
@@ -260,23 +256,14 @@ def test_a_dry_run_needs_no_weights(run):
     ("n_bytes", "text"), [(0, "0 B"), (999, "999 B"), (7_390_000, "7.39 MB"), (1.5e12, "1.5 TB"), (2e16, "2e+04 TB")]
 )
 def test_sizes_are_told_in_units(n_bytes, text):
-    assert features._size(n_bytes) == text
+    assert _size(n_bytes) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "1 s"), (89, "89 s"), (600, "10 min"), (3 * 3600 + 61, "3 h 01 min")]
 )
 def test_durations_are_told_in_units(seconds, text):
-    assert features._duration(seconds) == text
-
-
-def test_choices_are_those_of_the_library():
-    choices = {option.name: option.type for option in features.embed.params}
-    assert tuple(choices["augmentation"].choices) == tuple(AUGMENTATIONS)
-    assert tuple(choices["preset"].choices) == backbones.PRESETS
-    assert tuple(choices["precision"].choices) == PRECISIONS
-    for name in SOURCES:
-        assert name in {option.name: option.help for option in features.embed.params}["data"]
+    assert _duration(seconds) == text
 
 
 def test_errors_cannot_move_the_cursor(run, tmp_path):
@@ -290,7 +277,7 @@ def test_errors_cannot_move_the_cursor(run, tmp_path):
 
 def test_demo_prints_one_table(run, monkeypatch):
     metrics = {"accuracy": 0.5, "nmi": 0.25, "ami": 0.125, "ari": 0.0625, "seconds": 1.26}
-    monkeypatch.setattr("headclust.verbs.demo.run_demo", lambda folder: [("consensus", "train", metrics)])
+    monkeypatch.setattr("headclust.verbs.demo", lambda folder: [("consensus", "train", metrics)])
     code, out, err = run("demo", "-o", "here")
     assert (code, err) == (0, "")
     assert ["consensus", "train", "50.0", "25.0", "12.5", "6.2", "1.3"] in [line.split() for line in out.splitlines()]
@@ -333,30 +320,30 @@ def test_fit_without_features_anywhere(refused):
         (["--preset", "authors"], "consensus has no preset 'authors'"),
         (["--set", "tris=1"], "unknown setting 'tris': did you mean tries"),
         ([*TEMI, "--set", "betta=1"], "unknown setting 'betta': did you mean beta"),
-        (["--set", "beta"], "--set beta: wanted NAME=VALUE"),
-        (["--set", "beta="], "--set beta=: wanted NAME=VALUE"),
-        (["--set", "=1"], "--set =1: wanted NAME=VALUE"),
-        (["--set", "temi.beta=high"], "beta is 'high': wanted a number, for example 0.6"),
-        (["--set", "temi.beta=7"], "beta is 7.0: wanted 0.5 to 1"),
-        (["--set", "temi.length=1.5"], "length is '1.5': wanted a whole number"),
-        (["--set", "temi.lr=nan"], "lr is nan: wanted more than 0"),
-        (["--set", "tries=1.5"], "tries is '1.5': wanted a whole number"),
-        (["--set", "shrinkage=nan"], "shrinkage is nan: wanted 1e-06 to 1"),
-        (["--set", "whiten=perhaps"], "whiten is 'perhaps': wanted true or false"),
-        (["--set", "partitions=none"], "partitions is 'none': wanted one of graph, kmeans"),
-        ([*TEMI, "--set", "beta=high"], "beta is 'high': wanted a number, for example 0.6"),
-        ([*TEMI, "--set", "length=0"], "length is 0: wanted more than 0"),
-        ([*TEMI, "--set", "transform=whiten"], "transform is 'whiten': wanted one of none, l2, standardize, pca"),
-        (["--method", "kmeans", "--set", "normalize=whiten"], "'whiten': wanted one of none, l2"),
+        (["--set", "beta"], "--set beta: expected NAME=VALUE"),
+        (["--set", "beta="], "--set beta=: expected NAME=VALUE"),
+        (["--set", "=1"], "--set =1: expected NAME=VALUE"),
+        (["--set", "temi.beta=high"], "beta is 'high': expected a number, for example 0.6"),
+        (["--set", "temi.beta=7"], "beta is 7.0: expected 0.5 to 1"),
+        (["--set", "temi.length=1.5"], "length is '1.5': expected a whole number"),
+        (["--set", "temi.lr=nan"], "lr is nan: expected more than 0"),
+        (["--set", "tries=1.5"], "tries is '1.5': expected a whole number"),
+        (["--set", "shrinkage=nan"], "shrinkage is nan: expected 1e-06 to 1"),
+        (["--set", "whiten=perhaps"], "whiten is 'perhaps': expected true or false"),
+        (["--set", "partitions=none"], "partitions is 'none': expected one of graph, kmeans"),
+        ([*TEMI, "--set", "beta=high"], "beta is 'high': expected a number, for example 0.6"),
+        ([*TEMI, "--set", "length=0"], "length is 0: expected more than 0"),
+        ([*TEMI, "--set", "transform=whiten"], "transform is 'whiten': expected one of none, l2, standardize, pca"),
+        (["--method", "kmeans", "--set", "normalize=whiten"], "'whiten': expected one of none, l2"),
         (["--method", "kmeans", "--set", "beta=1"], "unknown setting 'beta'"),
-        (["--set", "n_neighbors=120"], "n_neighbors is 120, of 120 samples: wanted at most 119"),
-        (["--set", "temi.n_neighbors=120"], "temi.n_neighbors is 120, of 120 samples: wanted at most 119"),
-        (["--clusters", "121"], "121 clusters asked of 120 samples"),
+        (["--set", "n_neighbors=120"], "n_neighbors is 120, of 120 samples: expected at most 119"),
+        (["--set", "temi.n_neighbors=120"], "temi.n_neighbors is 120, of 120 samples: expected at most 119"),
+        (["--clusters", "121"], "121 clusters of 120 samples"),
         (["--clusters", "0"], "'--clusters': 0 is not in the range x>=1"),
         (["--clusters", "many"], "'many' is not a valid integer"),
         (["--heads", "0"], "'--heads'"),
         (["--seed", "-1"], "'--seed'"),
-        (["--device", "gpu"], "unknown device 'gpu': wanted cpu, cuda"),
+        (["--device", "gpu"], "unknown device 'gpu': expected cpu, cuda"),
         (["--nonsense"], "No such option"),
         (["--eval", "none.h5"], "none.h5: no such file"),
         (["--config", "none.json"], "none.json: no such file"),
@@ -382,7 +369,7 @@ def test_bad_features_for_fit(refused, write, blobs, blob_file, nan_file, tmp_pa
     (tmp_path / "folder.h5").mkdir()
     for path, message in (
         (same, "same.h5: all 9 rows are the same"),
-        (plain, "say how many clusters with --clusters K"),
+        (plain, "set the number of clusters with --clusters K"),
         (nan_file, "nan.h5: image-17.png: its features hold NaN or infinity"),
         ("none.h5", "none.h5: no such file"),
         ("cut.h5", "cut.h5"),
@@ -420,7 +407,7 @@ def test_bad_input_for_predict_and_evaluate(refused, fitted, write, blobs, blob_
         ((fitted, "--features", foreign), "its backbone is other, the fit's was gauss"),
         ((fitted, "--features", "none.h5"), "none.h5: no such file"),
         ((fitted, "--features", "cut.h5"), "cut.h5"),
-        ((fitted, "--features", blob_file, "--features", blob_file), "2 feature files given: wanted 1"),
+        ((fitted, "--features", blob_file, "--features", blob_file), "2 feature files given: expected 1"),
     ):
         assert message in refused("predict", *arguments, "-o", "p.csv")
         assert message in refused("evaluate", *arguments)
@@ -491,7 +478,7 @@ def test_a_failing_disk_is_one_line(run, refused, blob_file, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("headclust.runs.write_whole", full)
+    monkeypatch.setattr("headclust.runs.folder.write_whole", full)
     line = refused("fit", blob_file, "--method", "kmeans", "-o", "run")
     assert "cannot write run: No space left on device: free some space, then run it again" in line
 

@@ -49,7 +49,7 @@ def test_the_browser_is_opened_when_told(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("terminal", "environment", "wanted"),
+    ("terminal", "environment", "expected"),
     [
         (True, {}, True),
         (False, {}, False),
@@ -59,10 +59,10 @@ def test_the_browser_is_opened_when_told(command, tmp_path):
         (True, {"CI": "true"}, False),
     ],
 )
-def test_where_a_person_has_a_screen_it_is_opened(command, monkeypatch, terminal, environment, wanted):
+def test_where_a_person_has_a_screen_it_is_opened(command, monkeypatch, terminal, environment, expected):
     for name, value in {**DESKTOP, "WAYLAND_DISPLAY": "", **environment}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(report.sys.stdout, "isatty", lambda: terminal, raising=False)
-    assert bool(command("run")[3]) == wanted
+    assert bool(command("run")[3]) == expected
     assert command("run", "--open", "no")[3] == []

@@ -21,7 +21,7 @@ def asked(monkeypatch, tmp_path):
     def run(data, **options):
         calls.append((data, options))
         if data == "bad":
-            raise SettingError("say how many groups with --clusters K.")
+            raise SettingError("set the number of groups with --clusters K.")
         folder = Path("photos-groups")
         left_out = None if data == "clean" else folder / "left-out.csv"
         return verbs.Groups(
@@ -97,7 +97,7 @@ def test_json_is_one_object_and_nothing_else(asked, command):
 
 
 def test_an_error_is_one_line(asked, command):
-    assert command("bad") == (2, "", "headclust: error: say how many groups with --clusters K.\n")
+    assert command("bad") == (2, "", "headclust: error: set the number of groups with --clusters K.\n")
     code, _, err = command("photos", "--clusters", "0")
     assert code == 2
     assert len(err.splitlines()) == 1

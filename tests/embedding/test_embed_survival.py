@@ -40,7 +40,7 @@ from headclust.images.augment import AUGMENTATIONS
 
 @pytest.fixture
 def marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(AUGMENTATIONS, "marked", Marked())
+    monkeypatch.setitem(AUGMENTATIONS, "standard", Marked())
 
 
 # --- row i is sample_ids[i], whatever happens
@@ -96,10 +96,10 @@ def test_rows_stay_with_their_samples_whatever_happens(
     tmp_path: Path, n: int, fate: Fate, batch_size: int, n_views: int, seed: int, stops: list[int]
 ) -> None:
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
-    images, wanted = FakeImages(n, before=fate.before), fate.reasons(n)
-    options = {"batch_size": batch_size, "n_views": n_views, "augmentation": "marked", "seed": seed}
+    images, expected = FakeImages(n, before=fate.before), fate.reasons(n)
+    options = {"batch_size": batch_size, "n_views": n_views, "augmentation": "standard", "seed": seed}
     options |= {"on_error": "skip", "timeout": 0.3}
-    if len(wanted) == n:
+    if len(expected) == n:
         with pytest.raises(DataError, match=f"none of {n} images can be read"):
             embed(folder / "a.h5", images, **options)
         return
@@ -107,9 +107,9 @@ def test_rows_stay_with_their_samples_whatever_happens(
         with contextlib.suppress(KeyboardInterrupt):
             embed(folder / "a.h5", images, FakeBackbone(Interrupted(stop)), **options)
     features = load_features(embed(folder / "a.h5", images, **options))
-    kept = [row for row in range(n) if row not in wanted]
+    kept = [row for row in range(n) if row not in expected]
     assert features.sample_ids == tuple(f"{row}.png" for row in kept)
-    assert features.skipped == tuple((f"{row}.png", wanted[row]) for row in sorted(wanted))
+    assert features.skipped == tuple((f"{row}.png", expected[row]) for row in sorted(expected))
     assert rows_read(folder / "a.h5") == kept
     for view in range(n_views):
         assert views_drawn(folder / "a.h5", view) == [mark(seed, row, view) for row in kept]
@@ -186,7 +186,9 @@ def _group(leader: int) -> list[int]:
 
 def _started(path: Path, seconds: float) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, str(path), str(seconds)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    imports = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": imports}
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, env=environment)
 
 
 def _kill_after(path: Path, n_blocks: int, delay: float) -> None:

@@ -27,13 +27,13 @@ from headclust.images.augment import AUGMENTATIONS, Target
 
 @pytest.fixture
 def marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(AUGMENTATIONS, "marked", Marked())
+    monkeypatch.setitem(AUGMENTATIONS, "standard", Marked())
 
 
 @pytest.mark.usefixtures("marked")
 def test_every_view_is_its_samples_and_plain_features_are_as_without(tmp_path: Path) -> None:
     plain = load_features(embed(tmp_path / "plain.h5"))
-    backbone, options = FakeBackbone(), {"n_views": 3, "augmentation": "marked", "seed": 4}
+    backbone, options = FakeBackbone(), {"n_views": 3, "augmentation": "standard", "seed": 4}
     path = embed(tmp_path / "a.h5", FakeImages(bad=(2, 90)), backbone, on_error="skip", **options)
     kept = [row for row in range(N) if row not in (2, 90)]
     features = load_features(path)
@@ -42,7 +42,7 @@ def test_every_view_is_its_samples_and_plain_features_are_as_without(tmp_path: P
         assert torch.equal(features.rows(slice(None), view)[:, :2], features.all()[:, :2])
         assert views_drawn(path, view) == [mark(4, row, view) for row in kept]  # numbered as listed
     assert set(backbone.model.batches) == {(8, 3, 8, 8)}
-    assert (features.n_views, features.attributes["augmentation"]) == (3, "marked")
+    assert (features.n_views, features.attributes["augmentation"]) == (3, "standard")
     assert verify_features(path) == []
 
 
@@ -81,7 +81,7 @@ class Infinite(FakeModel):
 
 @pytest.mark.usefixtures("marked")
 def test_a_view_that_is_not_finite_names_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"n_views": 1, "augmentation": "marked"}
+    options = {"n_views": 1, "augmentation": "standard"}
     with pytest.raises(DataError, match=r"^9\.png: the features of its view 0 hold NaN or infinity: .*weights\.$"):
         embed(tmp_path / "a.h5", backbone=FakeBackbone(Infinite()), **options)
     monkeypatch.setattr("headclust.embedding.embed.resolve_precision", lambda *_: "float16 autocast")
@@ -100,7 +100,7 @@ class Large(FakeModel):
 
 @pytest.mark.usefixtures("marked")
 def test_a_view_that_overflows_float16_is_named(tmp_path: Path) -> None:
-    options = {"n_views": 2, "augmentation": "marked", "seed": 1}
+    options = {"n_views": 2, "augmentation": "standard", "seed": 1}
     with pytest.raises(DataError, match=r"^0\.png: a feature of \S+ in its view 0 does not fit float16 .*float32\.$"):
         embed(tmp_path / "a.h5", backbone=FakeBackbone(Large()), dtype="float16", **options)
     assert not (tmp_path / "a.h5").exists()

@@ -8,6 +8,7 @@ import torch
 
 from headclust import load_features
 from headclust.backbones import Backbone, Preprocessing
+from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.images.datasets import open_source
 
@@ -33,6 +34,9 @@ def test_every_entry_of_a_troubled_folder_has_the_expected_outcome(tmp_path, tro
     preprocessing = Preprocessing((4, 4), record, lambda image: image.resize((4, 4)))
     backbone = Backbone("pixels", torch.nn.Flatten(), 48, preprocessing, "none", "0" * 64, "pixels")
     path = embed_images(
-        open_source(str(tmp_path / "photos"), None), backbone, tmp_path / "f.h5", batch_size=8, on_error="skip"
+        open_source(str(tmp_path / "photos"), None),
+        backbone,
+        tmp_path / "f.h5",
+        EmbedSettings(batch_size=8, on_error="skip"),
     )
     assert study.differences(load_features(path), entries) == []

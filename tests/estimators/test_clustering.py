@@ -35,10 +35,10 @@ def test_the_numbers_are_those_of_fit(blob_file, blobs, tmp_path, method):
         [blob_file], method=method, clusters=4, changes=short(method), seed=3, device="cpu", output=tmp_path / "run"
     )
     fitted = quick(method, random_state=3).fit(blobs.features)
-    wanted = runs.read_run(run).model.tensors()
+    expected = runs.read_run(run).model.tensors()
     found = fitted.model_.tensors()
-    assert wanted.keys() == found.keys()
-    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
     lines = (run / "assignments.csv").read_text().splitlines()[1:]
     ids = load_features(blob_file).sample_ids
     assert lines == [f"{n},{c},{s:.6f}" for n, c, s in zip(ids, fitted.labels_, fitted.confidence_, strict=True)]
@@ -74,11 +74,11 @@ def test_the_groups_are_found(blobs):
     ids=["float64", "tensor", "tensor with gradient", "list", "fortran", "features"],
 )
 def test_what_x_may_be(blobs, same):
-    wanted = quick().fit(blobs.features)
+    expected = quick().fit(blobs.features)
     fitted = quick().fit(same(blobs.features))
-    assert np.array_equal(fitted.labels_, wanted.labels_)
-    assert np.array_equal(fitted.confidence_, wanted.confidence_)
-    assert np.array_equal(wanted.predict_proba(same(blobs.features)), wanted.predict_proba(blobs.features))
+    assert np.array_equal(fitted.labels_, expected.labels_)
+    assert np.array_equal(fitted.confidence_, expected.confidence_)
+    assert np.array_equal(expected.predict_proba(same(blobs.features)), expected.predict_proba(blobs.features))
     assert fitted.n_features_in_ == 12
 
 
@@ -90,13 +90,13 @@ def test_other_types_of_numbers(blobs, dtype):
 
 
 def test_feature_files_are_taken_as_paths_and_as_loaded(blob_file, blobs):
-    wanted = quick().fit(blobs.features)
+    expected = quick().fit(blobs.features)
     for x in (blob_file, str(blob_file), load_features(blob_file)):
         fitted = quick().fit(x)
-        assert np.array_equal(fitted.labels_, wanted.labels_)
-        assert np.array_equal(fitted.predict(x), wanted.labels_)
-        assert np.array_equal(wanted.predict(x), wanted.labels_)
-        assert np.array_equal(fitted.predict(blobs.features), wanted.labels_)
+        assert np.array_equal(fitted.labels_, expected.labels_)
+        assert np.array_equal(fitted.predict(x), expected.labels_)
+        assert np.array_equal(expected.predict(x), expected.labels_)
+        assert np.array_equal(fitted.predict(blobs.features), expected.labels_)
 
 
 def test_cached_views_are_used(write, blobs):
@@ -109,25 +109,25 @@ def test_cached_views_are_used(write, blobs):
 
 def test_labels_are_never_looked_at(write, blobs):
     features = blobs.features
-    wanted = quick("consensus").fit(features)
+    expected = quick("consensus").fit(features)
     labelled = write("labelled.h5", features, np.zeros(120, int))
     for fitted in (quick("consensus").fit(labelled), quick("consensus").fit(features, blobs.labels)):
-        assert np.array_equal(fitted.labels_, wanted.labels_)
-        assert fitted.report_.keys() == wanted.report_.keys()
+        assert np.array_equal(fitted.labels_, expected.labels_)
+        assert fitted.report_.keys() == expected.report_.keys()
         assert "accuracy" not in fitted.report_
 
 
 def test_it_is_refused_where_the_number_of_clusters_would_come_from_labels(blob_file):
-    with pytest.raises(ValueError, match="n_clusters is 0: wanted a whole number, 1 or more"):
+    with pytest.raises(ValueError, match="n_clusters is 0: expected a whole number, 1 or more"):
         quick(n_clusters=0).fit(blob_file)
 
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"n_clusters": 2.5}, "n_clusters is 2.5: wanted a whole number"),
+        ({"n_clusters": 2.5}, "n_clusters is 2.5: expected a whole number"),
         ({"n_clusters": "3"}, "n_clusters is '3'"),
-        ({"n_clusters": 121}, "121 clusters asked of 120 samples"),
+        ({"n_clusters": 121}, "121 clusters of 120 samples"),
         ({"n_heads": 0}, "n_heads is 0"),
         ({"random_state": -1}, "random_state is -1"),
         ({"random_state": "x"}, "random_state is 'x'"),
@@ -136,13 +136,13 @@ def test_it_is_refused_where_the_number_of_clusters_would_come_from_labels(blob_
         ({"settings": {"betta": 1}}, "unknown setting 'betta'"),
         ({"settings": {"max_iter": "many"}}, "max_iter is 'many'"),
         ({"device": "abacus"}, "unknown device 'abacus'"),
-        ({"method": 3}, "method is 3: wanted a name"),
+        ({"method": 3}, "method is 3: expected a name"),
         ({"method": None}, "method is None"),
-        ({"preset": []}, r"preset is \[\]: wanted a name"),
+        ({"preset": []}, r"preset is \[\]: expected a name"),
         ({"device": 3}, "device is 3"),
-        ({"settings": "abc"}, "settings is 'abc': wanted a mapping"),
+        ({"settings": "abc"}, "settings is 'abc': expected a mapping"),
         ({"settings": ["a"]}, "settings is"),
-        ({"settings": {1: 1}}, "a name in settings is 1: wanted a text"),
+        ({"settings": {1: 1}}, "a name in settings is 1: expected a text"),
         ({"settings": {"n_clusters": 5}}, "n_clusters is 4, and 5 in settings: say it once"),
         ({"n_heads": 2, "settings": {"n_heads": 3}}, "n_heads is 2, and 3 in settings"),
         ({"method": "consensus", "settings": {"n_neighbors": 120}}, "n_neighbors is 120, of 120 samples"),
@@ -158,7 +158,7 @@ def test_parameters_that_cannot_be(blobs, options, line):
 def test_sparse_input_is_refused(blobs):
     with pytest.raises(TypeError, match="Sparse data was passed"):
         quick().fit(sparse.csr_matrix(blobs.features))
-    with pytest.raises(InputError, match="sparse tensor: wanted a dense one"):
+    with pytest.raises(InputError, match="sparse tensor: expected a dense one"):
         quick().fit(torch.from_numpy(blobs.features.copy()).to_sparse())
 
 
@@ -266,16 +266,16 @@ def test_copies_say_the_same(blobs, method):
 def test_what_was_fitted_is_not_changed_by_what_is_done_to_x(blobs):
     x = blobs.features.copy()
     fitted = quick().fit(x)
-    wanted = fitted.predict_proba(blobs.features)
+    expected = fitted.predict_proba(blobs.features)
     x[:] = 0
-    assert np.array_equal(fitted.predict_proba(blobs.features), wanted)
+    assert np.array_equal(fitted.predict_proba(blobs.features), expected)
 
 
 def test_probabilities_do_not_depend_on_blocks(blobs, monkeypatch):
     fitted = quick("consensus").fit(blobs.features)
-    wanted = fitted.predict_proba(blobs.features)
+    expected = fitted.predict_proba(blobs.features)
     monkeypatch.setattr("headclust.estimators.clustering._ROWS", 7)
-    assert np.allclose(fitted.predict_proba(blobs.features), wanted, atol=1e-6)
+    assert np.allclose(fitted.predict_proba(blobs.features), expected, atol=1e-6)
 
 
 def test_collapse_is_told():

@@ -72,8 +72,8 @@ def test_a_long_name_is_cut(tmp_path):
         ({"labels": [0]}, "6 paths"),
         ({"labels": [0.0] * 6}, "labels float64"),
         ({"labels": [0] * 6, "confidence": [1]}, "confidence of shape"),
-        ({"labels": [0] * 6, "n_images": 0}, "wanted 1 to 1000 images"),
-        ({"labels": [0] * 6, "n_images": 51, "n_clusters": 20}, "wanted 1 to 1000 images"),
+        ({"labels": [0] * 6, "n_images": 0}, "expected 1 to 1000 images"),
+        ({"labels": [0] * 6, "n_images": 51, "n_clusters": 20}, "expected 1 to 1000 images"),
     ],
 )
 def test_what_does_not_go_together(paths, options, line):

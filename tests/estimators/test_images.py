@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
 
 from headclust import EmbedImages, HeadClustering, HeadclustError, load_features, verbs
+from headclust.embedding import EmbedSettings
 
 MODEL = "efficientnet_lite0"
 SMALL = {"model": MODEL, "image_size": 64, "batch_size": 8, "device": "cpu", "offline": True}
@@ -42,7 +43,11 @@ def paths(tmp_path):
 def rows(paths, tmp_path):
     """What `headclust embed` makes of them."""
     file = verbs.embed(
-        MODEL, str(tmp_path / "photos"), image_size=64, batch_size=8, device="cpu", output=tmp_path / "photos.h5"
+        MODEL,
+        str(tmp_path / "photos"),
+        image_size=64,
+        output=tmp_path / "photos.h5",
+        settings=EmbedSettings(batch_size=8, device="cpu"),
     )
     return load_features(file).all().numpy()
 
@@ -126,14 +131,14 @@ def test_a_truncated_image_is_refused_however_it_comes(embed, paths):
 @pytest.mark.parametrize(
     ("x", "line"),
     [
-        ("photos", "X is a str: wanted a list of paths or images"),
+        ("photos", "X is a str: expected a list of paths or images"),
         (os.curdir.encode(), "X is a bytes"),
         (Image.new("RGB", (9, 9)), "X is a Image"),
         (None, "X is a NoneType"),
         (5, "X is a int"),
         ({"a.png": 1}, "X is a dict"),
         ([], "X holds no images"),
-        ([3], r"X\[0\] is int: wanted a path"),
+        ([3], r"X\[0\] is int: expected a path"),
         ([np.zeros((9, 9, 3))], r"X\[0\] is float64 of shape \(9, 9, 3\)"),
         ([np.zeros((9, 9, 4), np.uint8)], r"X\[0\] is uint8 of shape \(9, 9, 4\)"),
         ([np.zeros((0, 9, 3), np.uint8)], r"X\[0\] is uint8 of shape \(0, 9, 3\)"),
@@ -155,12 +160,12 @@ def test_what_x_may_not_be(embed, x, line):
         ({"weights": "none.safetensors"}, "none.safetensors"),
         ({"device": "abacus"}, "unknown device"),
         ({"precision": "float8"}, "precision 'float8'"),
-        ({"model": 3}, "model is 3: wanted a backbone's name"),
+        ({"model": 3}, "model is 3: expected a backbone's name"),
         ({"model": None}, "model is None"),
-        ({"weights": 3}, "weights is 3: wanted a path"),
-        ({"image_size": "a"}, "image_size is 'a': wanted a number of pixels"),
-        ({"batch_size": "4"}, "batch_size is '4': wanted a whole number"),
-        ({"timeout": "x"}, "timeout is 'x': wanted a number of seconds"),
+        ({"weights": 3}, "weights is 3: expected a path"),
+        ({"image_size": "a"}, "image_size is 'a': expected a number of pixels"),
+        ({"batch_size": "4"}, "batch_size is '4': expected a whole number"),
+        ({"timeout": "x"}, "timeout is 'x': expected a number of seconds"),
         ({"device": 3}, "device is 3"),
     ],
 )

@@ -5,7 +5,8 @@ import torch
 from headclust import METHODS, PRESETS, load_features
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import clc, configure, find_preset, gradient, kmeans, settings
+from headclust.methods import Recipe, clc, gradient, kmeans
+from headclust.methods.settings import change_settings, list_settings
 from headclust.scoring.metrics import accuracy
 from headclust.training.objectives.clc import Clc
 
@@ -13,7 +14,7 @@ from headclust.training.objectives.clc import Clc
 @pytest.fixture
 def fit(quick):
     def fit_clc(features, n_clusters=4, *, seed=0, labels=None, **changes):
-        recipe = configure(PRESETS["clc"]["ours"], {"n_clusters": n_clusters, **quick, **changes})
+        recipe = change_settings(PRESETS["clc"]["ours"], {"n_clusters": n_clusters, **quick, **changes})
         space = features if isinstance(features, Features) else Features.from_array(features, labels=labels)
         return METHODS["clc"]((space,), recipe, seed)
 
@@ -29,18 +30,18 @@ def with_views(write, blobs):
 
 def test_it_is_the_training_loop_and_a_recipe():
     assert METHODS["clc"] is gradient.fit
-    assert find_preset("clc", "ours") == ("clc", PRESETS["clc"]["ours"])
+    assert Recipe.of("clc").stages == change_settings(PRESETS["clc"]["ours"], {})
 
 
 def test_there_is_no_authors_preset_and_it_says_why():
     assert list(PRESETS["clc"]) == ["ours"]
     with pytest.raises(SettingError) as caught:
-        find_preset("clc", "authors")
+        Recipe.of("clc", "authors")
     assert str(caught.value) == ("clc has no preset 'authors', as there is no code of its authors to follow: use ours.")
 
 
 def test_it_says_that_it_is_a_reconstruction():
-    meanings = {setting.name: setting.meaning for setting in settings(PRESETS["clc"]["ours"])}
+    meanings = {setting.name: setting.meaning for setting in list_settings(PRESETS["clc"]["ours"])}
     for text in (clc.__doc__, Clc.__doc__, meanings["positive"]):
         assert "reconstruction" in text
 
@@ -81,7 +82,7 @@ def test_more_clusters_than_groups_are_all_used(fit, blobs):
 
 def test_blobs_are_found_as_well_as_by_kmeans(fit, blobs):
     result = fit(blobs.features, length=150, warmup=15)
-    (lloyd,) = configure(kmeans.PRESETS["ours"], {"n_clusters": 4})
+    (lloyd,) = change_settings(kmeans.PRESETS["ours"], {"n_clusters": 4})
     baseline = METHODS["kmeans"]((Features.from_array(blobs.features),), (lloyd,), 0)
     found = accuracy(result.assignments, blobs.labels)
     assert found >= accuracy(baseline.assignments, blobs.labels) - 0.01
@@ -129,6 +130,6 @@ def test_duplicates_and_zero_rows(fit, blobs):
 
 
 def test_heads_without_an_embedding_are_refused_in_one_line(blobs):
-    recipe = configure(PRESETS["clc"]["ours"], {"n_clusters": 4, "head": "linear", "length": 3})
+    recipe = change_settings(PRESETS["clc"]["ours"], {"n_clusters": 4, "head": "linear", "length": 3})
     with pytest.raises(SettingError, match=r"instance part.*head=mlp"):
         METHODS["clc"]((Features.from_array(blobs.features),), recipe, 0)

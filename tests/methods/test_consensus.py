@@ -9,21 +9,22 @@ from conftest import make_blobs, short
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
 from headclust.graph.neighbors import nearest_neighbors
-from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure, settings
+from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.consensus.pair_whitening import scatter, whiten_within
 from headclust.methods.consensus.partitions import Partitions, find_partitions, find_space
+from headclust.methods.settings import change_settings, list_settings
 from headclust.model import ClusterModel, ensemble, fit_transform
 from headclust.model.heads import LinearHeads
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import accuracy
 
 QUICK = {**short("consensus"), "temi.batch_size": 1024}
-AS_SHIPPED = {setting.name: setting.value for setting in settings(PRESETS["consensus"]["ours"])}
+AS_SHIPPED = {setting.name: setting.value for setting in list_settings(PRESETS["consensus"]["ours"])}
 del AS_SHIPPED["n_clusters"]
 
 
 def fit_features(features, n_clusters=4, *, seed=0, **changes):
-    recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": n_clusters, **QUICK, **changes})
+    recipe = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": n_clusters, **QUICK, **changes})
     return METHODS["consensus"]((features,), recipe, seed)
 
 
@@ -86,7 +87,7 @@ def test_what_samples_that_belong_together_differ_in_is_left_out(lit, views):
     scores = {whiten: accuracy(result.assignments, labels) for whiten, result in fits.items()}
     assert scores[True] > 0.9
     assert scores[True] > scores[False] + 0.05
-    (lloyd,) = configure(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
+    (lloyd,) = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
     baseline = METHODS["kmeans"]((features,), (lloyd,), 0)
     assert accuracy(baseline.assignments, labels) < 0.7
 
@@ -109,7 +110,7 @@ def test_views_tell_more_than_neighbors(lit):
 
 
 @pytest.mark.parametrize(
-    ("n_samples", "n_views", "wanted"),
+    ("n_samples", "n_views", "expected"),
     [
         (100, 2, 0.1),  # 12 dimensions, 200 differences: what is set is more
         (40, 2, 12 / 80),
@@ -120,7 +121,7 @@ def test_views_tell_more_than_neighbors(lit):
         (5, 1, 4 / 5),
     ],
 )
-def test_few_differences_whiten_less(n_samples, n_views, wanted):
+def test_few_differences_whiten_less(n_samples, n_views, expected):
     generator = np.random.default_rng(0)
     plain, *views = generator.normal(size=(1 + n_views, n_samples, 12)).astype(np.float32)
     found = space_of(with_views(plain, *views))
@@ -130,16 +131,16 @@ def test_few_differences_whiten_less(n_samples, n_views, wanted):
     if not views:
         graph = nearest_neighbors(seen[0], max(1, min(10, n_samples // 8))).indices.long()
         pairs = [seen[0] - seen[0][graph[:, column]] for column in range(graph.shape[1])]
-    same = whiten_within(rows, scatter(pairs), shrinkage=wanted)
+    same = whiten_within(rows, scatter(pairs), shrinkage=expected)
     torch.testing.assert_close(found.matrix, same.matrix)
-    assert not torch.allclose(found.matrix, whiten_within(rows, scatter(pairs), shrinkage=wanted + 0.01).matrix)
+    assert not torch.allclose(found.matrix, whiten_within(rows, scatter(pairs), shrinkage=expected + 0.01).matrix)
 
 
 def test_without_whitening_the_space_is_unit_rows_of_principal_components(blobs):
     rows = torch.tensor(blobs.features)
     found = space_of(Features.from_array(blobs.features), whiten=False, n_components=5)(rows)
-    wanted = torch.nn.functional.normalize(fit_transform(rows, "pca", n_components=5)(rows), dim=1)
-    torch.testing.assert_close(found, wanted)
+    expected = torch.nn.functional.normalize(fit_transform(rows, "pca", n_components=5)(rows), dim=1)
+    torch.testing.assert_close(found, expected)
 
 
 def test_pairs_are_any_two_of_an_image_and_its_views(lit):
@@ -197,7 +198,7 @@ def test_the_number_of_threads_changes_next_to_nothing(hard):
 
 
 def test_labels_absent_or_shuffled_change_nothing(hard):
-    recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK})
+    recipe = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK})
     shuffled = np.random.default_rng(0).permutation(hard.labels)
     trials = [
         fit_and_score([Features.from_array(hard.features, labels=labels)], "consensus", recipe, 0)
@@ -217,8 +218,8 @@ def test_another_seed_says_nearly_the_same(hard):
 
 def test_scale_and_precision_do_not_matter(blobs):
     scaled = (blobs.features * 64).astype(np.float16)
-    found, wanted = fit(scaled), fit(blobs.features)
-    assert accuracy(found.assignments, wanted.assignments) == 1
+    found, expected = fit(scaled), fit(blobs.features)
+    assert accuracy(found.assignments, expected.assignments) == 1
     assert_same(found, fit(scaled.astype(np.float32)))
 
 
@@ -278,7 +279,7 @@ def test_one_head_speaks_where_that_is_asked_for(hard):
 
 
 def test_what_training_does_not_use_is_no_setting():
-    names = {setting.name for setting in settings(PRESETS["consensus"]["ours"])}
+    names = {setting.name for setting in list_settings(PRESETS["consensus"]["ours"])}
     assert "temi.n_neighbors" in names
     assert not names & {"temi.neighbor_list", "temi.augment", "temi.checkpoint_every", "temi.head", "temi.n_heads"}
 
@@ -478,18 +479,18 @@ def test_clusters_of_unequal_size():
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(name, value):
-    with pytest.raises(SettingError, match=rf"^{name} is .*: wanted ") as caught:
+    with pytest.raises(SettingError, match=rf"^{name} is .*: expected ") as caught:
         Partitions(**{name: value})
     assert "\n" not in str(caught.value)
 
 
 def test_fewer_vectors_than_the_fewest():
-    with pytest.raises(SettingError, match="fewest_vectors is 3, most_vectors 2: wanted the first to be the smaller"):
+    with pytest.raises(SettingError, match="fewest_vectors is 3, most_vectors 2: expected the first to be the smaller"):
         Partitions(fewest_vectors=3, most_vectors=2)
 
 
 def fit_several(*spaces, **changes):
-    recipe = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK, **changes})
+    recipe = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK, **changes})
     return METHODS["consensus"](spaces, recipe, 0)
 
 
@@ -499,11 +500,11 @@ def test_several_spaces_say_together_what_none_says_alone(halves):
     result = fit_several(*spaces)
     assert accuracy(result.assignments, halves[0].labels) > 0.95
     # Each is whitened by its own pairs; heads take them side by side.
-    (first, _), rows = configure(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK}), []
+    (first, _), rows = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK}), []
     for transform, space in zip(result.model.transforms, spaces, strict=True):
-        wanted = find_space(space, first, slice(None), torch.device("cpu"))
-        assert torch.equal(transform.matrix, wanted.matrix)
-        rows.append(wanted(space.all()))
+        expected = find_space(space, first, slice(None), torch.device("cpu"))
+        assert torch.equal(transform.matrix, expected.matrix)
+        rows.append(expected(space.all()))
     joined = torch.cat(rows, dim=1) / 2**0.5
     torch.testing.assert_close(joined.norm(dim=1), torch.ones(160))
     logits = result.model.heads(joined[None]).logits[0]

@@ -3,12 +3,13 @@ import pytest
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, *, seed=0, **changes):
-    recipe = configure(PRESETS["gmm"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["gmm"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["gmm"]((Features.from_array(features),), recipe, seed)
 
 
@@ -23,7 +24,7 @@ def test_extents_that_k_means_cannot_see_are_found():
     labels = np.arange(400) % 2
     spread = np.where(labels, 0.3, 0.02)[:, None]
     points = np.column_stack([generator.normal(size=(400, 2)) * spread + 0.4 * labels[:, None], np.ones(400)])
-    (lloyd,) = configure(PRESETS["kmeans"]["ours"], {"n_clusters": 2})
+    (lloyd,) = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": 2})
     baseline = METHODS["kmeans"]((Features.from_array(points),), (lloyd,), 0)
     found = accuracy(fit(points, 2).assignments, labels)
     assert found > 0.95
@@ -44,5 +45,5 @@ def test_a_covariance_that_collapses_is_one_line(blobs):
 
 
 def test_an_unknown_covariance():
-    with pytest.raises(SettingError, match="covariance is 'round': wanted one of full, tied, diag, spherical"):
-        configure(PRESETS["gmm"]["ours"], {"covariance": "round"})
+    with pytest.raises(SettingError, match="covariance is 'round': expected one of full, tied, diag, spherical"):
+        change_settings(PRESETS["gmm"]["ours"], {"covariance": "round"})

@@ -55,7 +55,7 @@ def test_a_later_stage_goes_on_from_the_heads_of_the_one_before(space, blobs):
 def test_a_later_stage_of_no_length_is_left_out(space):
     second = Stage(objective="wmi", **{**SMALL, "length": 0})
     assert gradient.fit((space,), (first(), second), 0).history == gradient.fit((space,), (first(),), 0).history
-    with pytest.raises(SettingError, match=r"^length is 0: wanted more than 0"):
+    with pytest.raises(SettingError, match=r"^length is 0: expected more than 0"):
         gradient.fit((space,), (first(length=0),), 0)
 
 
@@ -96,7 +96,7 @@ def test_checkpoints_of_several_stages_are_all_of_the_head_that_speaks(space, bl
 
 def test_a_last_step_that_breaks_the_heads_is_told_in_one_line(space):
     # Once a run whose confidences were no numbers: losses are from before the step.
-    with pytest.raises(HeadclustError, match="the fitted heads say nothing finite of the features: lower lr"):
+    with pytest.raises(HeadclustError, match="the fitted heads predict values that are not finite: lower lr"):
         gradient.fit((space,), (first(length=1, warmup=0, lr=1e30),), 0)
 
 
@@ -121,7 +121,7 @@ def test_several_spaces_for_objectives_that_take_one(space, viewed, capsys):
     # Once a ValueError and an IndexError.
     with pytest.raises(SettingError, match="imc-swav takes one feature file: found 2"):
         gradient.fit((space, space), (Stage(objective="imc-swav", **task),), 0)
-    with pytest.raises(DataError, match="the feature files hold 0, 2 views: wanted as many in each"):
+    with pytest.raises(DataError, match="the feature files hold 0, 2 views: expected equal numbers"):
         gradient.fit((space, viewed()), (Stage(objective="scan", augment=True, **task),), 0)
 
 
@@ -135,7 +135,7 @@ def test_neighbors_beyond_an_even_cluster_are_told(space, capsys):
 def test_what_does_not_fit_is_refused(space, blobs):
     with pytest.raises(SettingError, match="takes one feature file: found 2"):
         gradient.fit((space, space), (first(),), 0)
-    with pytest.raises(SettingError, match="n_clusters is 0, of 120 samples: wanted 1 to 120"):
+    with pytest.raises(SettingError, match="n_clusters is 0, of 120 samples: expected 1 to 120"):
         gradient.fit((space,), (first(n_clusters=0),), 0)
     with pytest.raises(SettingError, match="n_clusters is 121"):
         gradient.fit((space,), (first(n_clusters=121),), 0)

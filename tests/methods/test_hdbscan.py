@@ -4,12 +4,13 @@ from conftest import make_blobs
 
 from headclust.errors import DataError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, **changes):
-    recipe = configure(PRESETS["hdbscan"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["hdbscan"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["hdbscan"]((Features.from_array(features),), recipe, 0)
 
 
@@ -27,7 +28,7 @@ def test_of_more_clusters_than_wanted_the_largest_are_kept(capfd):
     sizes = [80, 60, 40, 20]
     groups = [np.random.default_rng(p).normal(size=(n, 6)) * 0.2 + 9 * np.eye(6)[p] for p, n in enumerate(sizes)]
     result = fit(np.concatenate(groups), 2)
-    assert "finds 4 clusters where 2 were wanted" in capfd.readouterr().err
+    assert "finds 4 clusters where 2 were expected" in capfd.readouterr().err
     assert result.model.n_clusters == 2
     assert result.assignments[:80].tolist() == [0] * 80
     assert result.assignments[80:140].tolist() == [1] * 60
@@ -38,7 +39,7 @@ def test_of_fewer_clusters_than_wanted_some_stay_empty(capfd):
     result = fit(features, 7)
     assert result.model.n_clusters == 7
     assert accuracy(result.assignments, labels) > 0.95
-    assert "where 7 were wanted" in capfd.readouterr().err
+    assert "where 7 were expected" in capfd.readouterr().err
 
 
 def test_nothing_dense_enough_is_one_line():

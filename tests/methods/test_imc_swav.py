@@ -8,7 +8,8 @@ from torch import nn
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure, gradient
+from headclust.methods import METHODS, PRESETS, gradient
+from headclust.methods.settings import change_settings
 from headclust.model.heads import HEADS
 from headclust.scoring.metrics import accuracy
 from headclust.seeding import torch_generator
@@ -41,7 +42,7 @@ def viewed(features, n_views=2, labels=None, noise=0.3):
 @pytest.fixture
 def fit():
     def fit_imc_swav(features, *, preset="ours", seed=0, **changes):
-        recipe = configure(PRESETS["imc-swav"][preset], {**SMALL, "length": 8, "warmup": 2, **changes})
+        recipe = change_settings(PRESETS["imc-swav"][preset], {**SMALL, "length": 8, "warmup": 2, **changes})
         return METHODS["imc-swav"]((features,), recipe, seed)
 
     return fit_imc_swav
@@ -125,13 +126,13 @@ def test_equal_to_the_authors_loop_head_by_head(blobs):
     )
     samples = Samples((features,), views=(views,))
     changes = {**SMALL, "unit": "steps", "length": 20, "warmup": 4, "lr": 2e-3, "n_augmented": 2, "reduction": "sum"}
-    (stage,) = configure(PRESETS["imc-swav"]["authors"], {**changes, "freeze_prototypes": 0.2})
+    (stage,) = change_settings(PRESETS["imc-swav"]["authors"], {**changes, "freeze_prototypes": 0.2})
     rates = [2e-3 * share for share in (*np.linspace(0, 1, 4), 1, 1)]
     rates += [2e-3 * 0.4**passed for passed in (1,) * 6 + (2,) * 4 + (3,) * 4]
     losses, models = naive_training(stage, samples, 7, rates)
     trained = train_stage(stage, samples, seed=7)
-    wanted = losses.reshape(10, 2, 3).mean(1)
-    np.testing.assert_allclose([record["loss"] for record in trained.history], wanted, rtol=1e-4, atol=1e-4)
+    expected = losses.reshape(10, 2, 3).mean(1)
+    np.testing.assert_allclose([record["loss"] for record in trained.history], expected, rtol=1e-4, atol=1e-4)
     assert [record["lr"] for record in trained.history] == pytest.approx(rates[1::2])
     for head, model in enumerate(models):
         with torch.no_grad():
@@ -145,10 +146,10 @@ def test_equal_to_the_authors_loop_head_by_head(blobs):
 def test_the_authors_preset_is_the_readme_command():
     (stage,) = PRESETS["imc-swav"]["authors"]
     stated = dataclasses.asdict(stage)
-    wanted = {"n_heads": 1, "head": "batchnorm", "transform": "none", "batch_size": 256, "unit": "epochs"}
-    wanted |= {"length": 500, "warmup": 3, "lr": 5e-4, "lr_batch": 0, "decay": "steps", "optimizer": "adam"}
-    wanted |= {"optimizer_settings": {"weight_decay": 1e-5, "beta1": 0.8}, "freeze_last_layer": 0}
-    assert {name: stated[name] for name in wanted} == wanted
+    expected = {"n_heads": 1, "head": "batchnorm", "transform": "none", "batch_size": 256, "unit": "epochs"}
+    expected |= {"length": 500, "warmup": 3, "lr": 5e-4, "lr_batch": 0, "decay": "steps", "optimizer": "adam"}
+    expected |= {"optimizer_settings": {"weight_decay": 1e-5, "beta1": 0.8}, "freeze_last_layer": 0}
+    assert {name: stated[name] for name in expected} == expected
     assert stage.final_lr == pytest.approx(0.4**3)
     objective = build_objective(stage, n_heads=1, n_clusters=10, feature_dims=(512,), seed=0)
     assert objective.prototypes.shape == (1, 1000, 128)
@@ -193,7 +194,7 @@ def test_partners_are_neighbors(fit, blobs):
 
 
 def test_more_codes_than_cached_views_are_refused(fit, blobs):
-    with pytest.raises(SettingError, match="n_codes is 6: wanted 1 to 3"):
+    with pytest.raises(SettingError, match="n_codes is 6: expected 1 to 3"):
         fit(viewed(blobs.features), n_augmented=5, n_codes=6)
 
 
@@ -235,6 +236,6 @@ def test_fitting_leaves_nothing_to_learn_from_what_is_predicted(fit, blobs):
 
 
 def test_with_enough_views_it_is_any_gradient_method(blobs):
-    recipe = configure(PRESETS["imc-swav"]["ours"], {**SMALL, "length": 3, "n_augmented": 2})
+    recipe = change_settings(PRESETS["imc-swav"]["ours"], {**SMALL, "length": 3, "n_augmented": 2})
     one, other = (run((viewed(blobs.features),), recipe, 0) for run in (gradient.fit, METHODS["imc-swav"]))
     assert one.history == other.history

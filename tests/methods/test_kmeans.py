@@ -8,13 +8,14 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.model import ClusterModel
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters, *, seed=0, labels=None, **changes):
-    recipe = configure(PRESETS["kmeans"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["kmeans"]((Features.from_array(features, labels=labels),), recipe, seed)
 
 
@@ -23,7 +24,7 @@ def centroids_of(result):
 
 
 def test_several_spaces_stand_side_by_side(halves):
-    recipe = configure(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
+    recipe = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
     spaces = tuple(Features.from_array(one.features) for one in halves)
     result = METHODS["kmeans"](spaces, recipe, 0)
     assert accuracy(result.assignments, halves[0].labels) > 0.95
@@ -60,9 +61,9 @@ def overlapping():
 def test_as_good_as_scikit_learn(overlapping, normalize, transform, n_clusters):
     points = transform(overlapping * 3 + 1)
     result = fit(overlapping * 3 + 1, n_clusters, normalize=normalize)
-    wanted = KMeans(n_clusters, n_init=10, random_state=0).fit(points).inertia_
+    expected = KMeans(n_clusters, n_init=10, random_state=0).fit(points).inertia_
     assert min(result.losses) == pytest.approx(inertia(points, centroids_of(result)), rel=1e-4)
-    assert min(result.losses) == pytest.approx(wanted, rel=0.01)
+    assert min(result.losses) == pytest.approx(expected, rel=0.01)
 
 
 def test_the_restart_with_the_lowest_inertia_speaks(overlapping):
@@ -172,7 +173,7 @@ def test_presets():
     [("n_clusters", -1), ("n_heads", 0), ("max_iter", 0), ("tolerance", -1e-9), ("tolerance", np.nan)],
 )
 def test_settings_out_of_range_are_refused_by_name(name, value):
-    with pytest.raises(SettingError, match=rf"^{name} is .*: wanted "):
+    with pytest.raises(SettingError, match=rf"^{name} is .*: expected "):
         dataclasses.replace(PRESETS["kmeans"]["ours"][0], **{name: value})
 
 

@@ -6,12 +6,13 @@ from conftest import make_blobs
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure, leiden
+from headclust.methods import METHODS, PRESETS, leiden
+from headclust.methods.settings import change_settings
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, **changes):
-    recipe = configure(PRESETS["leiden"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["leiden"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["leiden"]((Features.from_array(features),), recipe, 0)
 
 
@@ -23,15 +24,15 @@ def test_the_resolution_gives_the_wanted_number(n_clusters, capfd):
     assert "resolution" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("wanted", "said"), [(2, "vote on the smallest"), (5, "stay empty")])
-def test_a_number_that_no_resolution_gives_is_said(wanted, said, capfd):
+@pytest.mark.parametrize(("expected", "said"), [(2, "vote on the smallest"), (5, "stay empty")])
+def test_a_number_that_no_resolution_gives_is_said(expected, said, capfd):
     # One trial at resolution 1: the four blobs.
     features, labels = make_blobs(distance=4.0)
-    result = fit(features, wanted, trials=1)
-    assert f"no resolution tried gives {wanted} communities, the nearest 4: " in (told := capfd.readouterr().err)
+    result = fit(features, expected, trials=1)
+    assert f"no resolution tried gives {expected} communities, the nearest 4: " in (told := capfd.readouterr().err)
     assert said in told
-    assert result.model.n_clusters == wanted
-    if wanted > 4:
+    assert result.model.n_clusters == expected
+    if expected > 4:
         assert accuracy(result.assignments, labels) == 1
 
 

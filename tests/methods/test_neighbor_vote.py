@@ -9,8 +9,9 @@ from conftest import make_blobs
 
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
 from headclust.methods.neighbor_vote import conclude_partition
+from headclust.methods.settings import change_settings
 from headclust.model import ClusterModel
 from headclust.scoring.metrics import accuracy
 
@@ -18,7 +19,7 @@ DIVIDING = ["spectral", "gmm", "ward", "leiden", "hdbscan"]
 
 
 def fit(method, features, n_clusters=4, *, seed=0, labels=None, **changes):
-    recipe = configure(PRESETS[method]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS[method]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS[method]((Features.from_array(features, labels=labels),), recipe, seed)
 
 
@@ -110,5 +111,5 @@ def test_numbers_out_of_range_are_refused_by_name(method):
     for field in dataclasses.fields(stage):
         if field.name == "covariance":
             continue
-        with pytest.raises(SettingError, match=rf"^{field.name} is -1: wanted "):
+        with pytest.raises(SettingError, match=rf"^{field.name} is -1: expected "):
             dataclasses.replace(stage, **{field.name: -1})

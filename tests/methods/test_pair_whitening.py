@@ -22,8 +22,8 @@ def test_scatter_is_the_covariance_within_a_pair():
     one, other = pairs()
     both = np.stack((one.double().numpy(), other.double().numpy()))
     centered = both - both.mean(0)
-    wanted = np.einsum("pni,pnj->ij", centered, centered) / len(one)  # n - 1 is one, of two
-    np.testing.assert_allclose(scatter([one - other]).numpy(), wanted, rtol=1e-5)
+    expected = np.einsum("pni,pnj->ij", centered, centered) / len(one)  # n - 1 is one, of two
+    np.testing.assert_allclose(scatter([one - other]).numpy(), expected, rtol=1e-5)
     assert scatter([one - other]).dtype == torch.float64
 
 
@@ -47,8 +47,8 @@ def test_whitening_is_the_inverse_root_of_the_shrunk_covariance(shrinkage):
     found = whiten_within(transform, within_components, shrinkage=shrinkage)
     covariance = within_components.numpy()
     shrunk = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / 3 * np.eye(3)
-    wanted = transform.matrix.double().numpy() @ np.linalg.inv(sqrtm(shrunk).real)
-    np.testing.assert_allclose(found.matrix.numpy(), wanted, rtol=1e-4, atol=1e-5)
+    expected = transform.matrix.double().numpy() @ np.linalg.inv(sqrtm(shrunk).real)
+    np.testing.assert_allclose(found.matrix.numpy(), expected, rtol=1e-4, atol=1e-5)
     assert (found.l2, found.unit) == (True, True)
     assert torch.equal(found.mean, transform.mean)
 

@@ -9,8 +9,8 @@ from headclust import METHODS, PRESETS, load_features, verbs
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.graph.neighbors import neighbor_list
-from headclust.methods import configure
 from headclust.methods.gradient import fit as fit_gradient
+from headclust.methods.settings import change_settings
 from headclust.model.heads.linear import LinearHeads
 from headclust.scoring.metrics import accuracy
 from headclust.seeding import BATCH_STREAM, torch_generator
@@ -24,7 +24,7 @@ QUICK = {**SMALL, "length": 60, "self_label.length": 20}
 def make_recipe(n_clusters=4, *, preset="ours", **changes):
     shape = QUICK if preset == "ours" else {**SMALL, "length": 6, "self_label.length": 3}
     changes = {name.replace("self_label_", "self_label."): value for name, value in changes.items()}
-    return configure(PRESETS["scan"][preset], {"n_clusters": n_clusters, **shape, **changes})
+    return change_settings(PRESETS["scan"][preset], {"n_clusters": n_clusters, **shape, **changes})
 
 
 def run(features, n_clusters=4, *, seed=0, preset="ours", **changes):
@@ -51,8 +51,8 @@ def with_views(write, blobs):
 
 def test_the_authors_preset_is_their_configuration_of_imagenets_subsets():
     # scan_imagenet_50.yml and selflabel_imagenet_50.yml; rows of unit length are ours, see docs/methods/scan.md.
-    first, second = (asdict(stage) for stage in configure(PRESETS["scan"]["authors"], {}))
-    wanted = {
+    first, second = (asdict(stage) for stage in change_settings(PRESETS["scan"]["authors"], {}))
+    expected = {
         "head": "linear",
         "n_heads": 10,
         "transform": "l2",
@@ -76,7 +76,7 @@ def test_the_authors_preset_is_their_configuration_of_imagenets_subsets():
         "patience": 0,
     }
     labelling = {"objective_settings": {"threshold": 0.99, "balance": False}, "length": 25, "lr": 3e-5}
-    assert {name: first[name] for name in (*wanted, *both)} == {**wanted, **both}
+    assert {name: first[name] for name in (*expected, *both)} == {**expected, **both}
     assert {name: second[name] for name in (*labelling, *both)} == {**labelling, **both}
 
 

@@ -11,13 +11,14 @@ from headclust.errors import DataError, SettingError
 from headclust.features import Features
 from headclust.graph.matrix import affinity, parts
 from headclust.graph.neighbors import nearest_neighbors
-from headclust.methods import METHODS, PRESETS, configure, kmeans
+from headclust.methods import METHODS, PRESETS, kmeans
+from headclust.methods.settings import change_settings
 from headclust.model import ClusterModel
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, *, seed=0, labels=None, preset="ours", **changes):
-    recipe = configure(PRESETS["spectral"][preset], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["spectral"][preset], {"n_clusters": n_clusters, **changes})
     return METHODS["spectral"]((Features.from_array(features, labels=labels),), recipe, seed)
 
 
@@ -50,7 +51,7 @@ def test_shapes_that_k_means_cannot_see_are_found(rings, preset):
     features, labels = rings
     result = fit(features, 2, preset=preset)
     assert accuracy(result.assignments, labels) == 1
-    (lloyd,) = configure(kmeans.PRESETS["ours"], {"n_clusters": 2})
+    (lloyd,) = change_settings(kmeans.PRESETS["ours"], {"n_clusters": 2})
     baseline = METHODS["kmeans"]((Features.from_array(features),), (lloyd,), 0)
     assert accuracy(baseline.assignments, labels) < 0.7
 
@@ -193,7 +194,7 @@ def test_presets():
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(name, value):
-    with pytest.raises(SettingError, match=rf"^{name} is .*: wanted "):
+    with pytest.raises(SettingError, match=rf"^{name} is .*: expected "):
         dataclasses.replace(PRESETS["spectral"]["ours"][0], **{name: value})
 
 

@@ -6,12 +6,13 @@ import torch
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.scoring.metrics import accuracy
 
 
 def fit(features, n_clusters=4, *, seed=0, **changes):
-    recipe = configure(PRESETS["spherical-kmeans"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["spherical-kmeans"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["spherical-kmeans"]((Features.from_array(features),), recipe, seed)
 
 
@@ -65,5 +66,5 @@ def test_blobs_are_found(blobs):
 
 @pytest.mark.parametrize(("name", "value"), [("n_heads", 0), ("max_iter", 0), ("tolerance", np.nan)])
 def test_settings_out_of_range_are_refused_by_name(name, value):
-    with pytest.raises(SettingError, match=rf"^{name} is .*: wanted "):
+    with pytest.raises(SettingError, match=rf"^{name} is .*: expected "):
         dataclasses.replace(PRESETS["spherical-kmeans"]["ours"][0], **{name: value})

@@ -7,7 +7,8 @@ import torch
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.graph.neighbors import nearest_neighbors
-from headclust.methods import METHODS, PRESETS, configure, kmeans
+from headclust.methods import METHODS, PRESETS, kmeans
+from headclust.methods.settings import change_settings
 from headclust.model import fit_transform
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import accuracy
@@ -20,7 +21,7 @@ RELATIVES = ("wmi", "pmi", "temi-scan")  # TEMI's recipe with another objective
 @pytest.fixture
 def fit(quick):
     def fit_temi(features, n_clusters=4, *, seed=0, labels=None, method="temi", preset="ours", **changes):
-        recipe = configure(PRESETS[method][preset], {"n_clusters": n_clusters, **quick, **changes})
+        recipe = change_settings(PRESETS[method][preset], {"n_clusters": n_clusters, **quick, **changes})
         return METHODS[method]((Features.from_array(features, labels=labels),), recipe, seed)
 
     return fit_temi
@@ -28,7 +29,7 @@ def fit(quick):
 
 def test_a_few_lines_over_the_training_loop(fit, blobs, quick):
     result = fit(blobs.features, n_neighbors=7)
-    (stage,) = configure(PRESETS["temi"]["ours"], {"n_clusters": 4, "n_neighbors": 7, **quick})
+    (stage,) = change_settings(PRESETS["temi"]["ours"], {"n_clusters": 4, "n_neighbors": 7, **quick})
     features = torch.tensor(blobs.features)
     transform = fit_transform(features, "pca", n_components=256)
     trained = train_stage(stage, Samples((transform(features),), nearest_neighbors(features, 7).indices), seed=0)
@@ -95,7 +96,7 @@ def test_duplicates_and_zero_rows(fit, blobs):
 @pytest.mark.parametrize("method", ["temi", *RELATIVES])
 def test_blobs_are_found_as_well_as_by_kmeans(fit, blobs, method):
     result = fit(blobs.features, method=method, n_heads=4, length=150, warmup=15, n_neighbors=10)
-    (lloyd,) = configure(kmeans.PRESETS["ours"], {"n_clusters": 4})
+    (lloyd,) = change_settings(kmeans.PRESETS["ours"], {"n_clusters": 4})
     baseline = METHODS["kmeans"]((Features.from_array(blobs.features),), (lloyd,), 0)
     found = accuracy(result.assignments, blobs.labels)
     assert found >= accuracy(baseline.assignments, blobs.labels) - 0.01
@@ -121,7 +122,7 @@ def test_a_wmi_head_trains_as_it_would_alone_and_a_temi_head_does_not(fit, blobs
 def test_more_clusters_than_classes(quick, blobs, n_clusters):
     changes = {"n_clusters": n_clusters, "beta": 1.0, **quick, "length": 200, "n_neighbors": 5}
     features = Features.from_array(blobs.features, labels=blobs.labels)
-    report = fit_and_score((features,), "temi", configure(PRESETS["temi"]["ours"], changes), 0).report
+    report = fit_and_score((features,), "temi", change_settings(PRESETS["temi"]["ours"], changes), 0).report
     assert report["clusters_used"] > 4
     # Every cluster counts as its majority class where classes are fewer; one to one, most clusters are left over.
     assert report["accuracy_majority"] > 0.95
@@ -131,4 +132,4 @@ def test_more_clusters_than_classes(quick, blobs, n_clusters):
 def test_one_space_only(blobs):
     features, recipe = Features.from_array(blobs.features), PRESETS["temi"]["ours"]
     with pytest.raises(SettingError, match="takes one feature file: found 2"):
-        METHODS["temi"]((features, features), configure(recipe, {"n_clusters": 4}), 0)
+        METHODS["temi"]((features, features), change_settings(recipe, {"n_clusters": 4}), 0)

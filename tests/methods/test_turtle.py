@@ -6,7 +6,8 @@ from sklearn.model_selection import KFold, cross_val_score
 
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure, settings
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings, list_settings
 from headclust.methods.turtle import generalization
 from headclust.model import ClusterModel, fit_transform
 from headclust.scoring.metrics import accuracy
@@ -22,14 +23,14 @@ def second_space(blobs, dim=5):
 
 
 def fit(*spaces, n_clusters=4, seed=0, labels=None, preset="ours", **changes):
-    recipe = configure(PRESETS["turtle"][preset], {"n_clusters": n_clusters, **QUICK, **changes})
+    recipe = change_settings(PRESETS["turtle"][preset], {"n_clusters": n_clusters, **QUICK, **changes})
     return METHODS["turtle"](tuple(Features.from_array(space, labels=labels) for space in spaces), recipe, seed)
 
 
 def test_a_few_lines_over_the_training_loop(blobs):
     spaces = blobs.features, second_space(blobs)
     result = fit(*spaces)
-    (stage,) = configure(PRESETS["turtle"]["ours"], {"n_clusters": 4, **QUICK})
+    (stage,) = change_settings(PRESETS["turtle"]["ours"], {"n_clusters": 4, **QUICK})
     tensors = [torch.tensor(space) for space in spaces]
     inputs = tuple(fit_transform(x, "pca", n_components=stage.n_components)(x) for x in tensors)
     trained = train_stage(stage, Samples(inputs), seed=0)
@@ -77,11 +78,11 @@ def test_the_score_is_scikit_learns_cross_validation(n_clusters):
     generator = np.random.default_rng(0)
     spaces = [generator.normal(size=(80, dim)).astype(np.float32) for dim in (6, 3)]
     clusters = np.stack([x[:, :n_clusters].argmax(1) for x in (spaces[0], np.roll(spaces[0], 1, axis=0))])
-    wanted = [
+    expected = [
         np.mean([cross_val_score(LogisticRegression(max_iter=1000), x, row, cv=KFold(10)).mean() for x in spaces])
         for row in clusters
     ]
-    np.testing.assert_allclose(generalization(spaces, clusters), wanted, atol=0.01)
+    np.testing.assert_allclose(generalization(spaces, clusters), expected, atol=0.01)
 
 
 def test_the_score_of_a_single_cluster_and_of_a_rare_one():
@@ -157,11 +158,11 @@ def test_refusals(blobs):
 
 
 def test_settings_are_those_it_uses():
-    names = {setting.name for setting in settings(PRESETS["turtle"]["ours"])}
+    names = {setting.name for setting in list_settings(PRESETS["turtle"]["ours"])}
     assert {"gamma", "inner_steps", "inner_lr", "warm_start", "choose_by", "score_samples", "n_heads"} <= names
     assert not {"n_neighbors", "teacher_momentum", "augment", "patience"} & names
-    authors = {setting.name: setting.value for setting in settings(PRESETS["turtle"]["authors"])}
-    wanted = {
+    authors = {setting.name: setting.value for setting in list_settings(PRESETS["turtle"]["authors"])}
+    expected = {
         "gamma": 10.0,
         "inner_steps": 10,
         "inner_lr": 1e-3,
@@ -178,4 +179,4 @@ def test_settings_are_those_it_uses():
         "weight_decay": 0.0,
         "beta1": 0.9,
     }
-    assert {name: authors[name] for name in wanted} == wanted
+    assert {name: authors[name] for name in expected} == expected

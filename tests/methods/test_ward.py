@@ -5,19 +5,20 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 
 
 def fit(features, n_clusters=4, **changes):
-    recipe = configure(PRESETS["ward"]["ours"], {"n_clusters": n_clusters, **changes})
+    recipe = change_settings(PRESETS["ward"]["ours"], {"n_clusters": n_clusters, **changes})
     return METHODS["ward"]((Features.from_array(features),), recipe, 0)
 
 
 @pytest.mark.parametrize("n_clusters", [2, 9])
 def test_with_all_samples_as_neighbors_it_is_wards_method(blobs, n_clusters):
-    wanted = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(normalize(blobs.features))
+    expected = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(normalize(blobs.features))
     found = fit(blobs.features, n_clusters, n_neighbors=119)
-    assert adjusted_rand_score(wanted, found.assignments) == pytest.approx(1, abs=0.05)
+    assert adjusted_rand_score(expected, found.assignments) == pytest.approx(1, abs=0.05)
 
 
 def test_more_parts_than_clusters_are_joined_at_their_nearest():

@@ -6,7 +6,7 @@ import pytest
 
 from headclust import verbs
 from headclust.cli import cli
-from headclust.methods import METHODS, PRESETS, configure, find_preset, settings
+from headclust.methods import METHODS, PRESETS, Recipe
 from headclust.report import read_data
 from headclust.report.commands import repeat, shell_word
 from headclust.report.images import Source, find_source
@@ -46,29 +46,28 @@ def test_every_recipe_is_written_down(data, method, changes):
     preset = changes.get("preset", "ours")
     if preset not in PRESETS[method]:
         return
-    recipe = configure(find_preset(method, preset)[1], {"n_clusters": 7})
+    recipe = Recipe.of(method, preset).changed({"n_clusters": 7})
     if "set" in changes:
-        other = {setting.name: _other(setting.value) for setting in settings(recipe)}
-        other = {name: value for name, value in other.items() if value is not None}
-        recipe = configure(recipe, other)
+        other = {name: _other(value) for name, value in recipe.values.items() if _other(value) is not None}
+        recipe = recipe.changed(other)
     if "part" in changes:
-        if "optimizer" not in {setting.name for setting in settings(recipe)}:
+        if "optimizer" not in recipe.values:
             return
-        recipe = configure(recipe, {"optimizer": "sgd"})
+        recipe = recipe.changed({"optimizer": "sgd"})
     config = {
         **data.config,
         "method": method,
         "preset": preset,
         "seed": changes.get("seed", 0),
-        "settings": {setting.name: setting.value for setting in settings(recipe)},
+        "settings": recipe.values,
     }
     object.__setattr__(data, "config", config)
     options = parsed(repeat(data, Source(None, None))[-1])[1]
     given = dict(change.split("=", 1) for change in options["changes"])
     given |= {"n_clusters": options["clusters"]}
     given |= {} if options["heads"] is None else {"n_heads": options["heads"]}
-    repeated = configure(find_preset(options["method"], options["preset"] or "ours")[1], given)
-    assert {setting.name: setting.value for setting in settings(repeated)} == config["settings"]
+    again = Recipe.of(options["method"], options["preset"] or "ours").changed(given)
+    assert again.values == config["settings"]
     assert options["seed"] == config["seed"]
 
 
@@ -101,7 +100,7 @@ ATTRIBUTES = {
         ({"seed": 3}, {"subset": (500, 3)}, {"limit": 500, "seed": 3}),
         ({"preprocessing": {"input_size": [96, 96], "own_size": [224, 224]}}, {}, {"image_size": 96}),
         ({"preprocessing": {"input_size": [48, 48], "preset": "temi-paper"}}, {}, {"preset": "temi-paper"}),
-        ({"n_views": 4, "augmentation": "strong"}, {}, {"views": 4, "augmentation": "strong"}),
+        ({"n_views": 4, "augmentation": "strong"}, {}, {"n_views": 4, "augmentation": "strong"}),
         ({"batch_size": 17, "dtype": "float16"}, {}, {"batch_size": 17, "dtype": "float16"}),
         ({"precision": "float32", "device": "cuda: A"}, {}, {"precision": "float32"}),
         ({"weights_origin": "file my w.pth (sha256 of the file)"}, {}, {"weights": "my w.pth"}),

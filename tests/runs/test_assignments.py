@@ -38,11 +38,11 @@ FAILURES = [
 @pytest.mark.parametrize("novelty", [False, True])
 def test_what_is_written_is_read(tmp_path, novelty):
     path = write(tmp_path / "deeper" / "x.csv", ["a", "b", "c"], novelty=novelty)
-    wanted = "sample_id,cluster,confidence\na,0,0.500000\nb,1,0.750000\nc,2,1.000000\n"
+    expected = "sample_id,cluster,confidence\na,0,0.500000\nb,1,0.750000\nc,2,1.000000\n"
     if novelty:
-        wanted = "sample_id,cluster,confidence,novelty\na,0,0.500000,0.500000\nb,1,0.750000,0.250000\n"
-        wanted += "c,2,1.000000,0.000000\n"
-    assert path.read_text() == wanted
+        expected = "sample_id,cluster,confidence,novelty\na,0,0.500000,0.500000\nb,1,0.750000,0.250000\n"
+        expected += "c,2,1.000000,0.000000\n"
+    assert path.read_text() == expected
     found = read_assignments(path)
     assert found.sample_ids == ("a", "b", "c")
     assert (found.clusters.tolist(), found.confidence.tolist()) == ([0, 1, 2], [0.5, 0.75, 1.0])
@@ -65,16 +65,16 @@ HEADER = "sample_id,cluster,confidence\n"
         ("", FileFormatError, "starts with ''"),
         ("id,cluster\n", FileFormatError, "starts with 'id,cluster'"),
         (HEADER + "a,0\n", FileFormatError, "line 2: "),
-        (HEADER + "a,0,0.5,0.5\n", FileFormatError, "line 2: 4 columns, wanted 3"),
-        (HEADER + "a,0,0.5\nb,-1,0.5\n", FileFormatError, "line 3: cluster '-1', wanted a whole number"),
+        (HEADER + "a,0,0.5,0.5\n", FileFormatError, "line 2: 4 columns, expected 3"),
+        (HEADER + "a,0,0.5\nb,-1,0.5\n", FileFormatError, "line 3: cluster '-1', expected a whole number"),
         (HEADER + "a,1e9,0.5\n", FileFormatError, "cluster '1e9'"),
-        (HEADER + "a," + "9" * 30 + ",0.5\n", FileFormatError, "wanted a whole number"),
-        (HEADER + "a,0,nan\n", FileFormatError, "'nan', wanted 0 to 1"),
-        (HEADER + "a,0,1.5\n", FileFormatError, "'1.5', wanted 0 to 1"),
+        (HEADER + "a," + "9" * 30 + ",0.5\n", FileFormatError, "expected a whole number"),
+        (HEADER + "a,0,nan\n", FileFormatError, "'nan', expected 0 to 1"),
+        (HEADER + "a,0,1.5\n", FileFormatError, "'1.5', expected 0 to 1"),
         (HEADER + "a,0,x\n", FileFormatError, "line 2: "),
         (HEADER + '"a,0,0.5\n', FileFormatError, "line "),
         (HEADER + "b,0,0.5\na,0,0.5\na,1,0.5\n", FileFormatError, "sample 'a' comes twice"),
-        (HEADER + "\x1b[2J,0,0.5\n" * 2, FileFormatError, "comes twice, wanted one row a sample"),
+        (HEADER + "\x1b[2J,0,0.5\n" * 2, FileFormatError, "comes twice, expected one row a sample"),
     ],
 )
 def test_files_that_are_none(tmp_path, text, error, told):

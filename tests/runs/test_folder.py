@@ -260,7 +260,7 @@ def test_what_is_no_run(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("x")
     for name, found in (("none", "no such folder"), ("folder", "not a run folder"), ("file", "not a run folder")):
-        with pytest.raises(DataError, match=f"{name}: {found}: wanted one that headclust fit made"):
+        with pytest.raises(DataError, match=f"{name}: {found}: expected one that headclust fit made"):
             runs.read_run(tmp_path / name)
         assert not runs.is_run(tmp_path / name)
     with pytest.raises(DataError, match="no such file"):
@@ -384,6 +384,6 @@ def test_a_config_that_is_none(tmp_path, content):
 
 def test_unique_path(tmp_path):
     assert runs.unique_path(tmp_path / "run") == tmp_path / "run"
-    for wanted in ("run", "run-2", "run-3"):
-        assert runs.unique_path(tmp_path / "run").name == wanted
-        (tmp_path / wanted).mkdir()
+    for expected in ("run", "run-2", "run-3"):
+        assert runs.unique_path(tmp_path / "run").name == expected
+        (tmp_path / expected).mkdir()

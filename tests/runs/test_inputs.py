@@ -65,13 +65,13 @@ def aged(path, hours):
 
 def test_the_newest_that_is_no_test_split(write, blobs, here, capsys):
     aged(write("features/old.h5", blobs.features), 5)
-    wanted = aged(write("features/deeper/new.h5", blobs.features, attributes={"split": "train"}), 3)
+    expected = aged(write("features/deeper/new.h5", blobs.features, attributes={"split": "train"}), 3)
     for hours, split in enumerate(spaces.TEST_SPLITS, start=-9):
         aged(write(f"features/{split}.h5", blobs.features, attributes={"split": split}), hours)
     (here / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     (here / "gone.h5").symlink_to(here / "nowhere.h5")  # once a FileNotFoundError
     (here / "folder.h5").mkdir()
-    assert newest_features().resolve() == wanted.resolve()
+    assert newest_features().resolve() == expected.resolve()
     assert capsys.readouterr() == ("", "no features given: using the newest, features/deeper/new.h5.\n")
 
 
@@ -135,7 +135,7 @@ def test_alike_but_not_finite(blob_file, nan_file):
 def test_alike_but_not_each_other(write, blobs, blob_file):
     stated = [fingerprint(load_features(blob_file))] * 2
     files = [write(f"{n}.h5", blobs.features[:9], sample_ids=[f"{n}-{row}" for row in range(9)]) for n in range(2)]
-    with pytest.raises(DataError, match=r"1\.h5 and .*0\.h5 hold different samples: wanted the same, in one order"):
+    with pytest.raises(DataError, match=r"1\.h5 and .*0\.h5 hold different samples: expected the same, in one order"):
         load_alike(stated, files)
 
 
@@ -150,7 +150,7 @@ def test_joined_spaces_are_unit_rows_side_by_side(blobs):
 
 def test_another_number_of_spaces(blob_file):
     space = load_features(blob_file)
-    with pytest.raises(DataError, match="2 feature files given: wanted 1"):
+    with pytest.raises(DataError, match="2 feature files given: expected 1"):
         check_alike([fingerprint(space)], [space, space])
 
 

@@ -16,7 +16,7 @@ def features(rows):
     return Features.from_array(np.asarray(rows, np.float32))
 
 
-def wanted(fitted, new):
+def expected(fitted, new):
     """The definition, by scikit-learn, in float64; of the fitted rows themselves where new is None."""
     total, usual = 0, 0
     for space, rows in enumerate(fitted):
@@ -37,9 +37,9 @@ def test_it_is_what_it_says(blobs, n_spaces):
     seen = keep([features(rows) for rows in fitted], 0)
     # float16 rows may swap two that are next to each other.
     found = measure(seen, [features(rows) for rows in asked])
-    np.testing.assert_allclose(found, wanted(fitted, asked), atol=2.5 / 121)
+    np.testing.assert_allclose(found, expected(fitted, asked), atol=2.5 / 121)
     own = measure(seen, [features(rows) for rows in fitted], fitted=True)
-    np.testing.assert_allclose(own, wanted(fitted, None), atol=2.5 / 121)
+    np.testing.assert_allclose(own, expected(fitted, None), atol=2.5 / 121)
     assert found.dtype == np.float32
     assert 0 <= found.min() <= found.max() < 1
 

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, FitResult, configure
+from headclust.methods import METHODS, FitResult, Recipe
 from headclust.model import Assignment, ClusterModel
-from headclust.runs.scored_fit import assign, check_neighbors, fit_and_score, with_clusters
+from headclust.runs.scored_fit import assign, fit_and_score
 from headclust.scoring import metrics
 
 
@@ -16,24 +15,24 @@ def space(blobs):
 
 @pytest.fixture
 def recipe():
-    return configure(PRESETS["kmeans"]["ours"], {"n_heads": 2})
+    return Recipe.of("kmeans").changed({"n_heads": 2})
 
 
-def test_a_trial_is_the_fit_and_its_scores(space, recipe, blobs):
-    trial = fit_and_score([space], "kmeans", recipe, 3, tests=[space])
-    alone = METHODS["kmeans"]((space,), configure(recipe, {"n_clusters": 4}), 3)
-    assert np.array_equal(trial.result.assignments, alone.assignments)
-    assert trial.report["accuracy"] == metrics.accuracy(alone.assignments, blobs.labels)
-    assert np.array_equal(trial.test.clusters, alone.assignments)
-    wanted = {name: value for name, value in trial.report.items() if name not in ("seconds", "eval")}
-    assert {name: value for name, value in trial.report["eval"].items() if name != "seconds"} == wanted
+def test_a_scored_fit_is_the_fit_and_its_scores(space, recipe, blobs):
+    fitted = fit_and_score([space], recipe, 3, tests=[space])
+    alone = recipe.changed({"n_clusters": 4}).fit([space], 3)
+    assert np.array_equal(fitted.result.assignments, alone.assignments)
+    assert fitted.report["accuracy"] == metrics.accuracy(alone.assignments, blobs.labels)
+    assert np.array_equal(fitted.test.clusters, alone.assignments)
+    expected = {name: value for name, value in fitted.report.items() if name not in ("seconds", "eval")}
+    assert {name: value for name, value in fitted.report["eval"].items() if name != "seconds"} == expected
 
 
 def test_without_labels_there_are_no_scores(recipe, blobs):
-    trial = fit_and_score([Features.from_array(blobs.features)], "kmeans", configure(recipe, {"n_clusters": 3}), 0)
-    assert trial.report["n_clusters"] == 3
-    assert trial.test is None
-    assert not {"accuracy", "nmi", "ami", "ari", "eval"} & set(trial.report)
+    fitted = fit_and_score([Features.from_array(blobs.features)], recipe.changed({"n_clusters": 3}), 0)
+    assert fitted.report["n_clusters"] == 3
+    assert fitted.test is None
+    assert not {"accuracy", "nmi", "ami", "ari", "eval"} & set(fitted.report)
 
 
 def test_a_method_never_sees_labels(space, recipe, monkeypatch):
@@ -45,25 +44,8 @@ def test_a_method_never_sees_labels(space, recipe, monkeypatch):
 
     kmeans = METHODS["kmeans"]
     monkeypatch.setitem(METHODS, "kmeans", method)
-    fit_and_score([space], "kmeans", recipe, 0)
+    fit_and_score([space], recipe, 0)
     assert seen == [(None, ())]
-
-
-def test_clusters_are_the_labelled_classes_unless_said(space, blobs):
-    recipe = PRESETS["kmeans"]["ours"]
-    assert with_clusters(recipe, space)[0].n_clusters == 4
-    assert with_clusters(configure(recipe, {"n_clusters": 7}), space)[0].n_clusters == 7
-    with pytest.raises(SettingError, match="no labels to count classes by"):
-        with_clusters(recipe, Features.from_array(blobs.features))
-    with pytest.raises(SettingError, match="121 clusters asked of 120 samples"):
-        with_clusters(configure(recipe, {"n_clusters": 121}), space)
-
-
-def test_neighbors_asked_for_are_not_cut(space):
-    check_neighbors({"n_neighbors": 119, "self_label.n_neighbors": "5"}, space)
-    for name in ("n_neighbors", "self_label.n_neighbors"):
-        with pytest.raises(SettingError, match=f"^{name} is 120, of 120 samples: wanted at most 119"):
-            check_neighbors({name: "120"}, space)
 
 
 def test_a_model_of_two_spaces_is_given_both(space, recipe):

@@ -11,7 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from headclust import cli, load_features, verbs
 from headclust.errors import DataError, HeadclustError, SettingError
-from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, configure
+from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, Recipe
+from headclust.methods.settings import change_settings
 from headclust.runs.scored_fit import fit_and_score
 
 SIZES = {"clusters_used", "largest_share", "entropy", "agreement", "seconds"}
@@ -20,8 +21,8 @@ SCORES = {"accuracy", "nmi", "ami", "ari"}
 
 @pytest.fixture(autouse=True)
 def quick_presets(quick, monkeypatch):
-    monkeypatch.setitem(PRESETS["temi"], "ours", configure(PRESETS["temi"]["ours"], quick))
-    monkeypatch.setitem(PRESETS["consensus"], "ours", configure(PRESETS["consensus"]["ours"], short("consensus")))
+    monkeypatch.setitem(PRESETS["temi"], "ours", change_settings(PRESETS["temi"]["ours"], quick))
+    monkeypatch.setitem(PRESETS["consensus"], "ours", change_settings(PRESETS["consensus"]["ours"], short("consensus")))
 
 
 @pytest.fixture
@@ -55,8 +56,7 @@ def test_every_number_is_that_of_single_trials(hard_file, test_file):
     spaces, tests = [load_features(hard_file)], [load_features(test_file)]
     trials = {
         name: [
-            fit_and_score(spaces, name, configure(PRESETS[name]["ours"], {"n_clusters": 3}), seed, tests=tests)
-            for seed in (5, 6, 7)
+            fit_and_score(spaces, Recipe.of(name).changed({"n_clusters": 3}), seed, tests=tests) for seed in (5, 6, 7)
         ]
         for name in ("temi", "kmeans")
     }
@@ -78,9 +78,9 @@ def test_every_number_is_that_of_single_trials(hard_file, test_file):
                 "eval": 0,
             }
     ours, base = ([trial.report["eval"]["ari"] for trial in trials[name]] for name in ("temi", "kmeans"))
-    wanted = stats.ttest_rel(ours, base).confidence_interval(0.95)
+    expected = stats.ttest_rel(ours, base).confidence_interval(0.95)
     gain = by_method(compared)["temi"]["eval"]["gain"]["ari"]
-    assert (gain["low"], gain["high"]) == pytest.approx((wanted.low, wanted.high))
+    assert (gain["low"], gain["high"]) == pytest.approx((expected.low, expected.high))
     assert by_method(compared)["kmeans"]["gain"] == {}
     clusters = {name: [trial.result.assignments for trial in trials[name]] for name in trials}
     agreed = compared["agreement"]
@@ -134,10 +134,10 @@ def test_labels_change_nothing_but_the_scores(write, blobs):
         ({"methods": ["consensus", "default"]}, "methods: default stands for consensus, which is named twice"),
         ({"methods": []}, "no method to compare"),
         ({"methods": ["kmeans"], "preset": "our"}, "unknown preset 'our': did you mean ours"),
-        ({"methods": ["kmeans"], "seeds": 0}, "0 seeds from 0 on: wanted 1 to 1000"),
-        ({"methods": ["kmeans"], "seeds": 1001}, "1001 seeds from 0 on: wanted 1 to 1000"),
+        ({"methods": ["kmeans"], "seeds": 0}, "0 seeds from 0 on: expected 1 to 1000"),
+        ({"methods": ["kmeans"], "seeds": 1001}, "1001 seeds from 0 on: expected 1 to 1000"),
         ({"methods": ["kmeans"], "seed": -1}, "1 seeds from -1 on"),
-        ({"methods": ["kmeans"], "clusters": 121}, "121 clusters asked of 120 samples"),
+        ({"methods": ["kmeans"], "clusters": 121}, "121 clusters of 120 samples"),
         ({"methods": ["kmeans"], "device": "tpu"}, "tpu"),
     ],
 )
@@ -151,13 +151,13 @@ def test_files_that_are_refused(unfitted, write, blobs, blob_file, nan_file):
     plain, few = write("plain.h5", blobs.features), write("few.h5", blobs.features[:1], blobs.labels[:1])
     narrow = write("narrow.h5", blobs.features[:, :5], blobs.labels)
     for files, options, message in (
-        ([plain], {}, "say how many clusters with --clusters K"),
+        ([plain], {}, "set the number of clusters with --clusters K"),
         ([blob_file, plain], {}, "2 feature files given, and temi takes one: "),
-        ([few], {}, "one sample: wanted at least 2"),
+        ([few], {}, "one sample: expected at least 2"),
         ([nan_file], {}, "NaN or infinity"),
         ([blob_file.with_name("none.h5")], {}, "no such file"),
         ([blob_file], {"evaluate_on": [narrow]}, "its feature_dim is 5, the fit's was 12"),
-        ([blob_file], {"evaluate_on": [blob_file, blob_file]}, "2 feature files given: wanted 1"),
+        ([blob_file], {"evaluate_on": [blob_file, blob_file]}, "2 feature files given: expected 1"),
         ([], {}, "no features given, and none found"),
     ):
         with pytest.raises(HeadclustError, match=message):
@@ -165,10 +165,10 @@ def test_files_that_are_refused(unfitted, write, blobs, blob_file, nan_file):
 
 
 def test_several_files_for_methods_that_take_several(write, blobs, monkeypatch):
-    few = configure(PRESETS["turtle"]["ours"], {"length": 3, "n_heads": 2, "batch_size": 50})
+    few = change_settings(PRESETS["turtle"]["ours"], {"length": 3, "n_heads": 2, "batch_size": 50})
     monkeypatch.setitem(PRESETS["turtle"], "ours", few)
     files = [write(f"{name}.h5", blobs.features * factor, blobs.labels) for name, factor in (("a", 1), ("b", 2))]
-    quick = configure(PRESETS["consensus"]["ours"], {"n_heads": 2, "temi.length": 3})
+    quick = change_settings(PRESETS["consensus"]["ours"], {"n_heads": 2, "temi.length": 3})
     monkeypatch.setitem(PRESETS["consensus"], "ours", quick)
     compared = verbs.compare(files, methods=["turtle", "default", "kmeans"], evaluate_on=files)
     assert compared["features"] == [str(file) for file in files]

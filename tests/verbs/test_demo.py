@@ -1,11 +1,13 @@
 import json
+import sys
 
 import pytest
 from conftest import make_blobs
 
 from headclust import verbs, write_features
 from headclust.errors import ConflictError
-from headclust.verbs import demo
+
+demo = sys.modules["headclust.verbs.demo"]  # the package's attribute of that name is the function
 
 
 @pytest.fixture
@@ -13,7 +15,7 @@ def small(monkeypatch, quick):
     """Blobs for the digits, and a fit of a moment for the usual one."""
     asked, fit = [], verbs.fit
 
-    def embed(model, data, *, split, output, overwrite=False):
+    def embed(model, data, *, split, output, settings=None):
         asked.append((model, data, split))
         if not output.exists():
             features, labels = make_blobs(120 if split == "train" else 40, seed=split == "test")
@@ -31,13 +33,13 @@ def small(monkeypatch, quick):
     def fit_quickly(*arguments, method, **options):
         return fit(*arguments, method=method, changes={"temi.length": 20} if method == "consensus" else {}, **options)
 
-    monkeypatch.setattr(verbs, "embed", embed)
-    monkeypatch.setattr(verbs, "fit", fit_quickly)
+    monkeypatch.setattr(demo, "embed", embed)
+    monkeypatch.setattr(demo, "fit", fit_quickly)
     return asked
 
 
 def test_the_story_goes_through_the_verbs(tmp_path, small, capsys):
-    rows = demo.run_demo(tmp_path)
+    rows = verbs.demo(tmp_path)
     assert small == [(demo.BACKBONE, "digits", "train"), (demo.BACKBONE, "digits", "test")]
     assert [row[:2] for row in rows] == [
         (method, split) for method in ("consensus", "kmeans") for split in ("train", "test")
@@ -51,20 +53,20 @@ def test_the_story_goes_through_the_verbs(tmp_path, small, capsys):
 
 
 def test_the_story_can_be_told_again(tmp_path, small):
-    first, second = demo.run_demo(tmp_path), demo.run_demo(tmp_path)
+    first, second = verbs.demo(tmp_path), verbs.demo(tmp_path)
     assert [row[2]["accuracy"] for row in first] == [row[2]["accuracy"] for row in second]
 
 
 def test_features_of_another_version_are_made_anew(tmp_path, small, monkeypatch, capsys):
-    embed, overwritten = verbs.embed, []
+    embed, overwritten = demo.embed, []
 
-    def embed_if_told(*arguments, overwrite=False, **options):
-        overwritten.append(overwrite)
-        if not overwrite:
+    def embed_if_overwritten(*arguments, settings=None, **options):
+        overwritten.append(settings is not None and settings.overwrite)
+        if not overwritten[-1]:
             raise ConflictError("it was made with another version.")
         return embed(*arguments, **options)
 
-    monkeypatch.setattr(verbs, "embed", embed_if_told)
-    assert len(demo.run_demo(tmp_path)) == 4
+    monkeypatch.setattr(demo, "embed", embed_if_overwritten)
+    assert len(verbs.demo(tmp_path)) == 4
     assert overwritten == [False, True, False, True]
     assert "made with another version. Made anew for the demo." in capsys.readouterr().err

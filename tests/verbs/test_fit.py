@@ -8,7 +8,8 @@ from torch import Tensor
 
 from headclust import load_features, verbs
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, SettingError
-from headclust.methods import METHODS, PRESETS, gradient, settings
+from headclust.methods import METHODS, PRESETS, gradient
+from headclust.methods.settings import list_settings
 from headclust.scoring import metrics
 from verbs.conftest import read_config, read_metrics, rows
 
@@ -65,7 +66,7 @@ def test_methods_never_see_labels(fit, blob_file, monkeypatch, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_config_repeats_its_run(fit, blob_file, here, method):
-    values = {setting.name: setting.value for setting in settings(PRESETS[method]["ours"])}
+    values = {setting.name: setting.value for setting in list_settings(PRESETS[method]["ours"])}
     heads = 4 if "n_heads" in values else None
     other = {
         "n_neighbors": "9",
@@ -109,7 +110,7 @@ def test_clusters_and_heads_are_settings_like_any_other(fit, blob_file):
 def test_a_config_says_its_method_itself(fit, blob_file, here, option):
     # Once the option was passed over in silence.
     first = fit(blob_file)
-    with pytest.raises(SettingError, match="a configuration says which method and preset"):
+    with pytest.raises(SettingError, match="a configuration names the method and preset"):
         verbs.fit(config=first, output=here / "again", **option)
 
 
@@ -133,7 +134,7 @@ def test_what_a_run_records(fit, blob_file, blobs):
         "preset": "ours",
         "seed": 3,
     }
-    assert set(config["settings"]) == {setting.name for setting in settings(PRESETS["temi"]["ours"])}
+    assert set(config["settings"]) == {setting.name for setting in list_settings(PRESETS["temi"]["ours"])}
     assert (config["settings"]["beta"], config["settings"]["n_clusters"]) == (0.7, 4)
     assert config["settings"]["length"] == 30
     assert config["features"][0]["sha256"] == load_features(blob_file).sha256
@@ -169,22 +170,22 @@ def test_scores_on_other_samples(fit, blob_file, test_file):
     assert {**again, "seconds": 0} == {**report, "seconds": 0}
 
 
-@pytest.mark.parametrize(("labels", "wanted"), [([0, 1, 5] * 40, 3), ([-1, 2, 3] * 40, 2)])
-def test_clusters_default_to_the_labelled_classes(fit, write, blobs, labels, wanted):
+@pytest.mark.parametrize(("labels", "expected"), [([0, 1, 5] * 40, 3), ([-1, 2, 3] * 40, 2)])
+def test_clusters_default_to_the_labelled_classes(fit, write, blobs, labels, expected):
     run = fit(write("some.h5", blobs.features, np.array(labels)), method="kmeans")
-    assert read_metrics(run)["n_clusters"] == wanted
+    assert read_metrics(run)["n_clusters"] == expected
 
 
 @pytest.mark.parametrize("labels", [None, np.full(120, -1)])
 def test_clusters_are_asked_for_without_labels(fit, write, blobs, here, labels):
-    with pytest.raises(SettingError, match="say how many clusters with --clusters K"):
+    with pytest.raises(SettingError, match="set the number of clusters with --clusters K"):
         fit(write("plain.h5", blobs.features, labels))
     assert not (here / "run").exists()
 
 
 @pytest.mark.parametrize("clusters", [121, 10**9])
 def test_more_clusters_than_samples(fit, blob_file, clusters):
-    with pytest.raises(SettingError, match=f"{clusters} clusters asked of 120 samples: wanted at most 120"):
+    with pytest.raises(SettingError, match=f"{clusters} clusters of 120 samples: expected at most 120"):
         fit(blob_file, clusters=clusters)
 
 
@@ -201,14 +202,14 @@ def test_neighbors_are_cut_by_default_but_not_when_asked_for(fit, write, blobs, 
     run = fit(path, clusters=2, changes={"n_neighbors": "8"}, output="eight")
     assert asked == [8, 8]
     for n_neighbors in ("9", 50):
-        with pytest.raises(SettingError, match=f"n_neighbors is {n_neighbors}, of 9 samples: wanted at most 8"):
+        with pytest.raises(SettingError, match=f"n_neighbors is {n_neighbors}, of 9 samples: expected at most 8"):
             fit(path, clusters=2, changes={"n_neighbors": n_neighbors}, output="nine")
     verbs.fit(config=run, output=run.with_name("again"))
 
 
 def test_default_places(fit, blob_file, here):
-    for wanted in ("blobs-blobs-consensus-s0", "blobs-blobs-consensus-s0-2"):
-        assert verbs.fit([blob_file], changes=short("consensus")).name == wanted
+    for expected in ("blobs-blobs-consensus-s0", "blobs-blobs-consensus-s0-2"):
+        assert verbs.fit([blob_file], changes=short("consensus")).name == expected
     assert verbs.fit([blob_file], method="kmeans", preset="authors", seed=2).name == "blobs-blobs-kmeans-s2-authors"
     assert {path.name for path in (here / "runs").iterdir()} == {
         "blobs-blobs-consensus-s0",
@@ -253,7 +254,9 @@ def test_files_to_score_on_hold_the_same_samples(fit, write, halves, rows):
     files = [write(f"{n}.h5", one.features[:120], one.labels[:120], backbone=str(n)) for n, one in enumerate(halves)]
     ids = [f"image-{row}.png" for row in np.arange(120)[rows]]
     other = write("other.h5", halves[1].features[:120][rows], sample_ids=ids, backbone="1")
-    with pytest.raises(DataError, match=r"other\.h5 and .*0\.h5 hold different samples: wanted the same, in one order"):
+    with pytest.raises(
+        DataError, match=r"other\.h5 and .*0\.h5 hold different samples: expected the same, in one order"
+    ):
         fit(*files, method="kmeans", evaluate_on=[files[0], other])
     assert not files[0].with_name("run").exists()
 

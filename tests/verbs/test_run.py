@@ -37,25 +37,25 @@ def small_backbone():
 def calls(monkeypatch, small_backbone):
     """What was really done, step by step; the report is a stub."""
     done = []
-    embed_images, fit = steps.embed_images, steps.fit
+    embed_images, fit_recipe = steps.embed_images, steps.fit_recipe
 
     def load(name, **_):
         return dataclasses.replace(small_backbone, name=name)
 
-    def embed(images, backbone, path, **options):
-        done.append(("embed", backbone.name, options["n_views"]))
-        return embed_images(images, backbone, path, **options)
+    def embed(images, backbone, path, settings):
+        done.append(("embed", backbone.name, settings.n_views))
+        return embed_images(images, backbone, path, settings)
 
-    def fitted(*arguments, **options):
-        done.append(("fit", options["method"]))
-        return fit(*arguments, **options)
+    def fitted(recipe, *arguments, **options):
+        done.append(("fit", recipe.method))
+        return fit_recipe(recipe, *arguments, **options)
 
     def report(run, *, output=None):
         done.append(("report", run.name))
         output.write_text(PAGE)
         return output
 
-    for name, stub in (("load_backbone", load), ("embed_images", embed), ("fit", fitted), ("report", report)):
+    for name, stub in (("load_backbone", load), ("embed_images", embed), ("fit_recipe", fitted), ("report", report)):
         monkeypatch.setattr(steps, name, stub)
     monkeypatch.setattr(steps, "PREFERRED", ("efficientnet_lite0",))
     return done
@@ -130,7 +130,7 @@ def test_again_does_nothing_and_says_so(photos, here, calls, capsys):
 def test_the_last_bits_are_no_reason_to_embed_again(photos, calls, monkeypatch):
     run(photos)
     calls.clear()
-    monkeypatch.setattr("headclust.embedding.embed.description", lambda device: {"device": "another", "threads": 96})
+    monkeypatch.setattr("headclust.embedding.parts.description", lambda device: {"device": "another", "threads": 96})
     run(photos)
     assert calls == []
 
@@ -269,18 +269,18 @@ def test_a_stopped_run_goes_on(photos, here, calls, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    wanted = run(photos, output=here / "whole")
-    for step in ("embed_images", "fit", "report"):
+    expected = run(photos, output=here / "whole")
+    for step in ("embed_images", "fit_recipe", "report"):
         with monkeypatch.context() as patch:
             patch.setattr(steps, step, stop)
             with pytest.raises(KeyboardInterrupt):
                 run(photos, output=here / "stopped")
-        told = "stopped after embedding: the same command goes on from there" in capsys.readouterr().err
+        told = "stopped after embedding: the same command resumes there" in capsys.readouterr().err
         assert told == (step != "embed_images")  # which says it itself
     calls.clear()
     made = run(photos, output=here / "stopped")
     assert [call[0] for call in calls] == ["report"]
-    assert made.assignments.read_bytes() == wanted.assignments.read_bytes()
+    assert made.assignments.read_bytes() == expected.assignments.read_bytes()
 
 
 def test_a_damaged_run_is_fitted_again_when_told(photos, calls):
@@ -339,8 +339,8 @@ def test_class_folders_say_how_many(here, calls):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"clusters": None}, "has no class subfolders to count: say how many groups with --clusters K"),
-        ({"clusters": 21}, "21 clusters asked of 20 images: wanted at most 20"),
+        ({"clusters": None}, "has no class subfolders to count: set the number of groups with --clusters K"),
+        ({"clusters": 21}, "21 clusters of 20 images: expected at most 20"),
         ({"method": "means"}, "unknown method 'means'"),
         ({"clusters": -1}, "n_clusters is -1"),
         ({"seed": -1}, "seed -1"),
@@ -363,7 +363,7 @@ def test_a_model_that_cannot_be_had_leaves_nothing(photos, here):
 
 
 def test_one_image_is_not_enough(here, calls):
-    with pytest.raises(DataError, match="one image: wanted at least 2"):
+    with pytest.raises(DataError, match="one image: expected at least 2"):
         run(draw(here / "one", ["0.png"]), clusters=1)
 
 
@@ -402,13 +402,13 @@ def test_work_that_was_begun_goes_on_with_its_own_model_and_views(photos, here, 
 
 
 def test_the_default_model_is_the_better_of_those_at_hand(monkeypatch):
-    for names, wanted in (
+    for names, expected in (
         ({"efficientnet_lite0", "efficientnet_lite1"}, "lite1"),
         ({"efficientnet_lite0"}, "lite0"),
         (set(), "lite0"),
     ):
         monkeypatch.setattr(steps, "list_backbones", lambda names=names, **_: [{"name": name} for name in names])
-        assert steps._packaged() == f"efficientnet_{wanted}"
+        assert steps._packaged() == f"efficientnet_{expected}"
     assert set(steps.PREFERRED) <= set(backbones.CATALOG)
 
 

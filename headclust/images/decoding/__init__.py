@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from headclust.images.decoding.pool import AHEAD, decoded_batches, n_workers
-from headclust.images.decoding.tolerance import Tolerance, told
 from headclust.images.decoding.worker import took_too_long
 
-__all__ = ["AHEAD", "Tolerance", "decoded_batches", "n_workers", "told", "took_too_long"]
+__all__ = ["AHEAD", "decoded_batches", "n_workers", "took_too_long"]

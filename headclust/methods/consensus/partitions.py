@@ -94,14 +94,14 @@ class Partitions:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise SettingError(f"{name} is {getattr(self, name)!r}: wanted one of {', '.join(choices)}.")
+                raise SettingError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(choices)}.")
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
-                raise SettingError(f"{name} is {getattr(self, name)}: wanted {wanted}.")
+                raise SettingError(f"{name} is {getattr(self, name)}: expected {wanted}.")
         if self.fewest_vectors > self.most_vectors:
             found = f"fewest_vectors is {self.fewest_vectors}, most_vectors {self.most_vectors}"
-            raise SettingError(f"{found}: wanted the first to be the smaller.")
+            raise SettingError(f"{found}: expected the first to be the smaller.")
 
 
 def find_space(

@@ -1,8 +1,7 @@
-"""The folder that `run` makes everything in: chosen, made, and known again by whose groups it holds."""
+"""The folder that `run` makes everything in: chosen, made, and recognized by the source it records."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from headclust.disk import write_errors, write_whole
 from headclust.errors import ConflictError
-from headclust.filenames import file_name
+from headclust.filenames import file_name, numbered
 from headclust.images.datasets import ImageSet
 from headclust.progress import printable
 from headclust.runs import GROUPS_MARK
@@ -19,19 +18,19 @@ FORMAT, FORMAT_VERSION = "headclust-groups", 1
 _LONGEST_NAME = 200  # bytes: file systems take 255
 
 
-def groups_folder(images: ImageSet, asked: Path | None) -> Path:
+def groups_folder(images: ImageSet, output: Path | None) -> Path:
     """The folder for the groups of these images; `mark_folder` makes it.
 
     Args:
         images: The images.
-        asked: The folder; when None `NAME-groups` with the name of the data, or with -2, -3 ... where something else is
-            there.
+        output: The folder; when None `NAME-groups` with the name of the data, or with -2, -3 ... where something else
+            is there.
 
     Raises:
-        ConflictError: What was asked for is in use for something else, or lies among the images.
-        HeadclustError: It cannot be looked at.
+        ConflictError: `output` is in use for something else, or lies among the images.
+        HeadclustError: The folder cannot be read.
     """
-    folder = asked or _free_folder(images)
+    folder = output or _free_folder(images)
     with write_errors(folder):
         _check_apart(images, folder)
         owner = _owner(folder)
@@ -47,7 +46,7 @@ def groups_folder(images: ImageSet, asked: Path | None) -> Path:
 
 
 def mark_folder(images: ImageSet, folder: Path) -> None:
-    """Makes a folder that `groups_folder` said, where it is not there yet, and marks it.
+    """Make the folder that `groups_folder` has chosen, unless it exists, and mark it.
 
     Raises:
         HeadclustError: It cannot be made.
@@ -61,7 +60,7 @@ def mark_folder(images: ImageSet, folder: Path) -> None:
 
 @contextmanager
 def marked_folder(images: ImageSet, folder: Path) -> Iterator[None]:
-    """Marks a folder for what is done within; where that fails and leaves nothing, the mark goes too.
+    """Mark a folder for the work in the context; if that fails and leaves nothing, remove the mark too.
 
     Raises:
         HeadclustError: It cannot be made.
@@ -71,7 +70,7 @@ def marked_folder(images: ImageSet, folder: Path) -> Iterator[None]:
         mark_folder(images, folder)
         yield
     except BaseException:
-        with suppress(OSError):  # what went wrong is told already
+        with suppress(OSError):  # the first error is raised
             if [path.name for path in folder.iterdir()] == [GROUPS_MARK]:
                 (folder / GROUPS_MARK).unlink()
                 if not was_there:
@@ -80,7 +79,7 @@ def marked_folder(images: ImageSet, folder: Path) -> Iterator[None]:
 
 
 def _check_apart(images: ImageSet, folder: Path) -> None:
-    """Refuses a place among the images: what lies there would be looked through the next time."""
+    """Raise if the folder lies among the images: its files would be taken for images the next time."""
     named = images.source if images.source.startswith("/") else images.source.partition(":")[2]  # NAME:FOLDER
     source, place = Path(named), folder.resolve()
     if source.is_absolute() and source.is_dir() and place.is_relative_to(source):
@@ -97,12 +96,8 @@ def _free_folder(images: ImageSet) -> Path:
 
 
 def free_folder(images: ImageSet, path: Path) -> Path:
-    """`path`, or `path-2`, `path-3` ... whichever is free, or holds groups of these very images."""
-    for number in itertools.count(1):
-        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
-        if not folder.exists() or _owner(folder) == _identity(images):
-            return folder
-    raise AssertionError("there is always another number")
+    """`path`, or the first of `path-2`, `path-3` ... that is free or holds groups of these images."""
+    return next(folder for folder in numbered(path) if not folder.exists() or _owner(folder) == _identity(images))
 
 
 def _identity(images: ImageSet) -> dict[str, str]:
@@ -110,7 +105,7 @@ def _identity(images: ImageSet) -> dict[str, str]:
 
 
 def _owner(folder: Path) -> dict[str, str]:
-    """The source and split a folder is marked with; empty where it is not."""
+    """The source and split recorded in the mark of a folder; empty where there is no mark."""
     try:
         mark = json.loads((folder / GROUPS_MARK).read_bytes())
     except (OSError, ValueError):

@@ -1,11 +1,11 @@
-"""The verb that goes all the way: from a folder of images to groups and a report, in one folder to go on with.
+"""From a folder of images to groups and a report, in one folder that can be continued.
 
 FOLDER-groups/
-  headclust.json   whose groups these are: the source of the images
+  headclust.json   records the source of the images
   features.h5      the features of the images, and of their views
   left-out.csv     sample_id,reason of the images that cannot be read, where there are any
   run/             the run folder, with assignments.csv
-  report.html      to look at
+  report.html      the page to look at
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from headclust.choices import OnError
 from headclust.device import resolve_device
 from headclust.errors import DataError, SettingError
 from headclust.images.datasets import ImageSet, open_source
+from headclust.methods import Recipe
 from headclust.progress import note, printable
 from headclust.report import check_place
 from headclust.verbs.run.groups_folder import groups_folder
-from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, recipe_of, report_step
+from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, report_step
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Where everything is that `run` has made.
+    """Paths of everything that `run` has made.
 
     Attributes:
-        folder: The folder that holds all of it.
+        folder: The folder that holds all of them.
         features: The feature file.
         run: The run folder.
         report: The report.
         n_samples: Images that were grouped.
         n_left_out: Images that cannot be read.
-        left_out: The list of these; None where there are none.
+        left_out: The list of these images; None where there are none.
     """
 
     folder: Path
@@ -49,7 +50,7 @@ class Groups:
 
     @property
     def assignments(self) -> Path:
-        """Which image is in which cluster."""
+        """The CSV file with the cluster of each image."""
         return self.run / "assignments.csv"
 
 
@@ -64,36 +65,37 @@ def run(
     views: int | None = None,
     method: str = "default",
     seed: int = 0,
-    on_error: Literal["fail", "skip"] = "skip",
+    on_error: OnError = "skip",
     device: str | None = None,
     offline: bool = False,
     overwrite: bool = False,
 ) -> Groups:
-    """Embeds images, fits a method and makes a report; what is finished already, with the same settings, stays.
+    """Embed images, fit a method and make a report; finished steps with the same settings are not repeated.
 
     Args:
-        data: Where the images are, as `headclust.images.datasets.open_source` takes it: a folder, mostly.
+        data: Where the images are, as `headclust.images.datasets.open_source` takes it: mostly a folder.
         clusters: Number of clusters; the number of class subfolders when None.
-        split: Which split, where a source has some.
+        split: The split, where a source has several.
         output: The folder for everything; `NAME-groups` with the name of the data, and -2, -3 ... where that holds
             something else, when None.
-        model: A backbone's name. When None, the one that was used before in that folder, or the better of the packaged
-            ones that is installed.
+        model: A backbone's name. When None, the one used before in that folder, or the better of the packaged ones that
+            is installed.
         weights: A file with the model's weights.
-        views: Augmented views of each image to embed. When None, as many as before in that folder, or two, but
-            none of more than 20,000 images.
+        views: Augmented views to embed per image. When None, as many as before in that folder, or two, but none for
+            more than 20,000 images.
         method: A name in METHODS, or "default".
         seed: Seed of the fit.
         on_error: At an unreadable image "skip" it and list it, or "fail".
-        device: Where to compute.
+        device: Where to compute; the best available when None.
         offline: Never download weights or data.
-        overwrite: Make anew what was made with other settings.
+        overwrite: Replace results that were made with other settings.
 
     Raises:
-        HeadclustError: Anything about the images, the settings or the folder that a user can mend.
+        HeadclustError: The images, the settings or the folder cannot be used.
     """
     images = open_source(data, split, offline=offline)
-    _check(images, clusters, method, seed, device)
+    recipe = Recipe.of(method).changed({} if clusters is None else {"n_clusters": clusters})
+    _check(images, recipe, seed, device)
     folder = groups_folder(images, output)
     check_place(folder / "report.html")
     features = embed_step(
@@ -108,43 +110,32 @@ def run(
         overwrite=overwrite,
     )
     left_out, path = list_left_out(folder / "left-out.csv", features), folder / "run"
-    with _told():
-        fit_step(
-            images,
-            data,
-            features,
-            path,
-            clusters=clusters,
-            method=method,
-            seed=seed,
-            device=device,
-            overwrite=overwrite,
-        )
-        made = report_step(path, folder / "report.html")
-    return Groups(folder, folder / "features.h5", path, made, features.n_samples, len(features.skipped), left_out)
+    with _resumable():
+        fit_step(images, data, features, path, recipe, seed, device=device, overwrite=overwrite)
+        report = report_step(path, folder / "report.html")
+    return Groups(folder, folder / "features.h5", path, report, features.n_samples, len(features.skipped), left_out)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Says after Ctrl-C that nothing finished is lost, as embedding does itself."""
+def _resumable() -> Iterator[None]:
+    """Log after Ctrl-C that nothing finished is lost, as embedding does itself."""
     try:
         yield
     except KeyboardInterrupt:
-        note("stopped after embedding: the same command goes on from there.")
+        note("stopped after embedding: the same command resumes there.")
         raise
 
 
-def _check(images: ImageSet, clusters: int | None, method: str, seed: int, device: str | None) -> None:
-    """Refuses what can be known to be impossible before an image is opened."""
-    recipe_of(method, clusters)
+def _check(images: ImageSet, recipe: Recipe, seed: int, device: str | None) -> None:
+    """Raise for what is known to be impossible before an image is opened."""
     resolve_device(device)
     if seed < 0:
-        raise SettingError(f"seed {seed}: wanted 0 or more.")
+        raise SettingError(f"seed {seed}: expected 0 or more.")
     if len(images) < 2:
-        raise DataError(f"{printable(images.source)}: one image: wanted at least 2 to make groups of.")
-    if clusters is None and images.labels is None:
+        raise DataError(f"{printable(images.source)}: one image: expected at least 2 to make groups of.")
+    if recipe.n_clusters == 0 and images.labels is None:
         raise SettingError(
-            f"{printable(images.source)} has no class subfolders to count: say how many groups with --clusters K."
+            f"{printable(images.source)} has no class subfolders to count: set the number of groups with --clusters K."
         )
-    if clusters is not None and clusters > len(images):
-        raise SettingError(f"{clusters} clusters asked of {len(images)} images: wanted at most {len(images)}.")
+    if recipe.n_clusters > len(images):
+        raise SettingError(f"{recipe.n_clusters} clusters of {len(images)} images: expected at most {len(images)}.")

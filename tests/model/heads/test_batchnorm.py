@@ -5,7 +5,8 @@ from torch import nn
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS, configure
+from headclust.methods import METHODS, PRESETS
+from headclust.methods.settings import change_settings
 from headclust.model import ClusterModel, FeatureTransform
 from headclust.model.heads import HEADS
 from headclust.model.heads.batchnorm import BatchNormHeads
@@ -179,7 +180,7 @@ def test_constant_features_stay_finite(ensemble):
 
 def test_a_fitted_model_predicts_a_sample_alone_as_among_others(blobs):
     changes = {"n_clusters": 4, "n_heads": 2, "hidden_dim": 8, "second_dim": 8, "length": 5, "batch_size": 30}
-    recipe = configure(PRESETS["imc-swav"]["ours"], {**changes, "n_prototypes": 6})
+    recipe = change_settings(PRESETS["imc-swav"]["ours"], {**changes, "n_prototypes": 6})
     result = METHODS["imc-swav"]((Features.from_array(blobs.features),), recipe, 0)
     model, points = result.model, torch.tensor(blobs.features)
     before = {name: tensor.clone() for name, tensor in model.tensors().items()}

@@ -1,4 +1,4 @@
-import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,12 +6,13 @@ import pytest
 from conftest import make_blobs
 
 from headclust import load_features, runs, verbs
+from headclust.embedding import EmbedSettings
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.methods import METHODS
-from headclust.model import ensemble
 from headclust.runs import scored_fit as trials
-from headclust.scoring.probes import probe
-from verbs.conftest import read_config, read_metrics, rows
+from verbs.conftest import rows
+
+MODULE = sys.modules["headclust.verbs.predict"]  # the package's attribute of that name is the function
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -45,10 +46,10 @@ def test_several_spaces(fit, write, blobs, capsys, method):
     pair = [write("c.h5", blobs.features), write("d.h5", strange, backbone="other")]
     novelty = np.array([float(row["novelty"]) for row in rows(verbs.predict(run, features=pair))])
     assert novelty[:40].mean() > 0.7 > 0.4 > novelty[40:].mean()
-    with pytest.raises(DataError, match="hold different samples: wanted the same"):
+    with pytest.raises(DataError, match="hold different samples: expected the same"):
         verbs.predict(run, features=[pair[0], write("e.h5", second[:50], backbone="other")])
     other = write("f.h5", second, backbone="other", sample_ids=list(map(str, range(120))))
-    with pytest.raises(DataError, match="hold different samples: wanted the same"):
+    with pytest.raises(DataError, match="hold different samples: expected the same"):
         verbs.evaluate(run, features=[pair[0], other])
 
 
@@ -85,7 +86,7 @@ def test_predict_never_replaces_the_assignments_of_a_run(fit, blob_file, test_fi
     before = (run / "assignments.csv").read_bytes()
     (here / "link").symlink_to(run)
     (here / "p.csv").symlink_to(run / "assignments.csv")
-    monkeypatch.setattr("headclust.verbs.results.assign", None)  # told before anything is computed
+    monkeypatch.setattr(MODULE, "assign", None)  # told before anything is computed
     places = [folder / "assignments.csv" for folder in (run, other, here / "link", run / "predicted" / "..")]
     (run / "predicted").mkdir()
     for place in (*places, here / "p.csv"):
@@ -94,13 +95,6 @@ def test_predict_never_replaces_the_assignments_of_a_run(fit, blob_file, test_fi
     assert (run / "assignments.csv").read_bytes() == before
     monkeypatch.undo()
     assert len(rows(verbs.predict(run, features=[test_file], output=here / "elsewhere" / "assignments.csv"))) == 60
-
-
-def test_probes_find_features_that_moved_with_the_run(fit, write, blobs, test_file, here):
-    run = fit(write("groups/x.h5", blobs.features, blobs.labels), output="groups/run")
-    wanted = verbs.evaluate(run, features=[test_file], probes=True)["probes"]
-    (here / "groups").rename(here / "moved")
-    assert verbs.evaluate(here / "moved/run", features=[test_file], probes=True)["probes"] == wanted
 
 
 def test_predict_other_samples(fit, blob_file, test_file):
@@ -141,15 +135,15 @@ def test_images_are_embedded_as_the_runs_were(fit, write, blobs, monkeypatch, ow
         seen.update(options, name=name)
         return backbone
 
-    def embed(images, backbone, path, **options):
-        seen.update(options, images=images, backbone=backbone, path=path)
+    def embed(images, backbone, path, settings):
+        seen.update(settings=settings, images=images, backbone=backbone, path=path)
         return write("new.h5", blobs.features[:5], **described)
 
     run = fit(write("own.h5", blobs.features, blobs.labels, **described))
     photos = SimpleNamespace(dataset="my photos", split="val", source="/my photos")
-    monkeypatch.setattr("headclust.verbs.results.load_backbone", load)
-    monkeypatch.setattr("headclust.verbs.results.embed_images", embed)
-    monkeypatch.setattr("headclust.verbs.results.open_source", lambda *_, **__: photos)
+    monkeypatch.setattr(MODULE, "load_backbone", load)
+    monkeypatch.setattr(MODULE, "embed_images", embed)
+    monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: photos)
     assert len(rows(verbs.predict(run, data="photos", split="val", offline=True, on_error="skip"))) == 5
     assert seen == {
         "name": "gauss",
@@ -161,11 +155,7 @@ def test_images_are_embedded_as_the_runs_were(fit, write, blobs, monkeypatch, ow
         "images": photos,
         "backbone": backbone,
         "path": run / "predicted" / "my-photos-val.h5",
-        "batch_size": 17,
-        "dtype": "float32",
-        "precision": "float32",
-        "device": None,
-        "on_error": "skip",
+        "settings": EmbedSettings(batch_size=17, dtype="float32", precision="float32", on_error="skip"),
     }
 
 
@@ -174,21 +164,21 @@ def test_another_source_of_the_same_name_replaces_nothing(fit, write, blobs, mon
     preprocessing = {"input_size": [8, 8], "own_size": [8, 8]}
     described = {"attributes": {"preprocessing": preprocessing, "batch_size": 17, **MADE_BY}}
     run = fit(write("own.h5", blobs.features, blobs.labels, **described))
-    monkeypatch.setattr("headclust.verbs.results.load_backbone", lambda *_, **__: some_backbone(preprocessing))
+    monkeypatch.setattr(MODULE, "load_backbone", lambda *_, **__: some_backbone(preprocessing))
 
-    def embed(images, backbone, path, overwrite=False, **options):
-        if path.exists() and not overwrite:
+    def embed(images, backbone, path, settings):
+        if path.exists() and not settings.overwrite:
             raise ConflictError("made with other settings")
         attributes = {**described["attributes"], "source": images.source}
-        return write(path, blobs.features[:5], attributes=attributes, overwrite=overwrite)
+        return write(path, blobs.features[:5], attributes=attributes, overwrite=settings.overwrite)
 
     def predict(source):
         photos = SimpleNamespace(dataset="photos", split="all", source=source)
-        monkeypatch.setattr("headclust.verbs.results.open_source", lambda *_, **__: photos)
+        monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: photos)
         return verbs.predict(run, data=source).name
 
     (run / "predicted").mkdir()
-    monkeypatch.setattr("headclust.verbs.results.embed_images", embed)
+    monkeypatch.setattr(MODULE, "embed_images", embed)
     assert [predict(source) for source in ("/a/photos", "/b/photos", "/a/photos", "/b/photos", "/c/photos")] == [
         "photos-all.csv",
         "photos-all-2.csv",
@@ -213,9 +203,9 @@ def test_another_model_is_seen_before_time_is_spent(fit, write, blobs, monkeypat
     run = fit(write("own.h5", blobs.features, blobs.labels, **described), method="kmeans")
     other = SimpleNamespace(**{**vars(some_backbone(preprocessing)), **change})
     photos = SimpleNamespace(dataset="photos", split="all", source="/photos")
-    monkeypatch.setattr("headclust.verbs.results.open_source", lambda *_, **__: photos)
-    monkeypatch.setattr("headclust.verbs.results.load_backbone", lambda *_, **__: other)
-    monkeypatch.setattr("headclust.verbs.results.embed_images", lambda *_, **__: pytest.fail("embedded all the same"))
+    monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: photos)
+    monkeypatch.setattr(MODULE, "load_backbone", lambda *_, **__: other)
+    monkeypatch.setattr(MODULE, "embed_images", lambda *_, **__: pytest.fail("embedded all the same"))
     with pytest.raises(DataError) as caught:
         verbs.predict(run, data="photos")
     assert told in str(caught.value)
@@ -234,13 +224,13 @@ def test_images_are_embedded_once_a_space(fit, write, blobs, monkeypatch):
     def load(name, **options):
         return SimpleNamespace(**{**vars(some_backbone(preprocessing, spaces[name].shape[1])), "name": name})
 
-    def embed(images, backbone, path, **options):
+    def embed(images, backbone, path, settings):
         attributes = {**described["attributes"], "source": images.source}
         return write(path, spaces[backbone.name][:5], backbone=backbone.name, attributes=attributes)
 
-    monkeypatch.setattr("headclust.verbs.results.open_source", lambda *_, **__: photos)
-    monkeypatch.setattr("headclust.verbs.results.load_backbone", load)
-    monkeypatch.setattr("headclust.verbs.results.embed_images", embed)
+    monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: photos)
+    monkeypatch.setattr(MODULE, "load_backbone", load)
+    monkeypatch.setattr(MODULE, "embed_images", embed)
     csv_file = verbs.predict(run, data="photos")
     assert {file.name for file in (run / "predicted").iterdir()} == {
         "photos-all.csv",
@@ -295,53 +285,3 @@ def test_nan_is_refused_everywhere(fit, blob_file, nan_file):
         with pytest.raises(DataError, match=r"nan\.h5: image-17\.png: its features hold NaN"):
             ask()
     assert not run.with_name("second").exists()
-
-
-def test_evaluate_as_fitted(fit, blob_file, test_file):
-    run = fit(blob_file, evaluate_on=[test_file])
-    assert verbs.evaluate(run) == read_metrics(run)
-
-
-def test_probes_need_other_features(fit, blob_file):
-    # Once trained and tested on the same rows.
-    with pytest.raises(SettingError, match="--features"):
-        verbs.evaluate(fit(blob_file), probes=True)
-
-
-def test_evaluate_with_probes(fit, blob_file, test_file):
-    run = fit(blob_file, method="kmeans")
-    report = verbs.evaluate(run, features=[test_file], probes=True)
-    assert report["probes"] == probe(load_features(blob_file), load_features(test_file))
-    assert "probes" not in read_metrics(run)
-
-
-def test_probes_of_several_spaces_are_of_all_of_them(fit, write, halves):
-    files = [write(f"{n}.h5", one.features, one.labels, backbone=str(n)) for n, one in enumerate(halves)]
-    run = fit(*files, method="kmeans")
-    report = verbs.evaluate(run, features=files, probes=True)
-    assert report["probes"]["linear_accuracy"] > 0.95
-    alone = [probe(load_features(path), load_features(path))["linear_accuracy"] for path in files]
-    assert max(alone) < 0.85
-
-
-def test_assign_scores_the_chosen_head(fit, blob_file, test_file):
-    model, features = runs.read_run(fit(blob_file)).model, load_features(test_file)
-    assigned = trials.assign(model, [features])
-    heads = model.probs(features.all()).argmax(-1).numpy()
-    wanted = ensemble.summarize(heads, heads[model.used_heads[0]], 4, seconds=0, labels=features.labels)
-    assert {**assigned.report, "seconds": 0} == wanted
-    assert np.array_equal(assigned.clusters, heads[model.used_heads[0]])
-
-
-def test_info_of_a_file_and_of_a_run(fit, blob_file):
-    described = verbs.info(blob_file)
-    assert (described["n_samples"], described["feature_dim"], described["n_labelled"]) == (120, 12, 120)
-    assert described["dataset"] == "blobs"
-    run = fit(blob_file, method="kmeans")
-    assert verbs.info(run) == {**read_config(run), "metrics": read_metrics(run)}
-    json.dumps(described)
-
-
-def test_verify_names_what_does_not_hold(blob_file, nan_file):
-    assert verbs.verify(blob_file) == []
-    assert any("image-17.png" in problem for problem in verbs.verify(nan_file))

@@ -1,0 +1,34 @@
+"""Names that a user chooses from, without loading what they name: the command line offers exactly these.
+
+A registry (METHODS, the export formats, AUGMENTATIONS) defines what each name stands for; a test compares them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Method = Literal[
+    "consensus",
+    "temi",
+    "wmi",
+    "pmi",
+    "temi-scan",
+    "scan",
+    "imc-swav",
+    "clc",
+    "turtle",
+    "kmeans",
+    "spectral",
+    "spherical-kmeans",
+    "gmm",
+    "ward",
+    "leiden",
+    "hdbscan",
+]
+OnError = Literal["fail", "skip"]  # at an image that cannot be read
+Dtype = Literal["float32", "float16"]  # of stored features
+Precision = Literal["auto", "float32"]  # of the computation
+Augmentation = Literal["standard", "strong"]  # of cached views
+Preprocessing = Literal["temi-paper"]  # of a paper, instead of the model's own
+ExportFormat = Literal["csv", "parquet", "folders", "fiftyone", "coco"]
+Transfer = Literal["link", "copy", "move"]  # of images into exported folders

@@ -1,0 +1,27 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from headclust.cli.options import PATH, json_option
+from headclust.cli.printing import print_metrics
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--features", multiple=True, type=PATH, metavar="FILE", help="Assign and score these instead.")
+@click.option(
+    "--probes",
+    is_flag=True,
+    help="With --features: add what the features hold, measured with labels: kNN, linear probe, purity.",
+)
+@json_option("Print JSON and nothing else.")
+def evaluate(run: Path, features: Sequence[Path], probes: bool, as_json: bool) -> None:
+    """Score RUN: as it was fitted, or on other labeled features."""
+    from headclust import verbs
+
+    print_metrics(verbs.evaluate(run, features=features, probes=probes), as_json=as_json)

@@ -1,0 +1,35 @@
+"""The command `import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headclust.cli.options import PATH
+
+
+@click.command(name="import")
+@click.argument("array", type=PATH)
+@click.option("--ids", type=PATH, help="Text file with one sample id per line. [default: row numbers]")
+@click.option("--labels", type=PATH, help=".npy or text file with one whole number per row, -1 = unknown.")
+@click.option("--dataset", help="Name of the data. [default: the array's file name]")
+@click.option("--backbone", default="imported", show_default=True, help="Name of what made the embeddings.")
+@click.option("-o", "--output", type=PATH, help="Feature file to make. [default: features/DATASET-all/BACKBONE.h5]")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def import_array(
+    array: Path,
+    ids: Path | None,
+    labels: Path | None,
+    dataset: str | None,
+    backbone: str,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Make a feature file of embeddings made elsewhere: ARRAY is a .npy file (n_samples, feature_dim)."""
+    from headclust import verbs
+
+    path = verbs.import_array(
+        array, ids=ids, labels=labels, dataset=dataset, backbone=backbone, output=output, overwrite=overwrite
+    )
+    click.echo(path)

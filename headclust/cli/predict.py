@@ -1,0 +1,56 @@
+"""The command `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from headclust.choices import OnError
+from headclust.cli.options import PATH
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--features", multiple=True, type=PATH, metavar="FILE", help="Features of the images to assign.")
+@click.option("--data", metavar="SOURCE", help="Images to embed as the run's were, and assign.")
+@click.option("--split", help="The split of --data.")
+@click.option("--weights", type=PATH, help="File with the model's weights, if the run's features were made with one.")
+@click.option(
+    "--on-error",
+    type=click.Choice(get_args(OnError)),
+    default="fail",
+    show_default=True,
+    help="At an unreadable image of --data.",
+)
+@click.option("--device", help="cpu, cuda, cuda:N or mps, to embed --data. [default: the best available]")
+@click.option("--offline", is_flag=True, help="Never download weights.")
+@click.option("-o", "--output", type=PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
+def predict(
+    run: Path,
+    features: Sequence[Path],
+    data: str | None,
+    split: str | None,
+    weights: Path | None,
+    on_error: OnError,
+    device: str | None,
+    offline: bool,
+    output: Path | None,
+) -> None:
+    """Assign the clusters of RUN to other images, and measure how unlike the fitted ones they are."""
+    from headclust import verbs
+
+    path = verbs.predict(
+        run,
+        features=features,
+        data=data,
+        split=split,
+        weights=weights,
+        on_error=on_error,
+        device=device,
+        offline=offline,
+        output=output,
+    )
+    click.echo(path)

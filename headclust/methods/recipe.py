@@ -1,0 +1,124 @@
+"""Recipe: a method with all its settings, resolved once and handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from headclust.errors import SettingError, unknown
+from headclust.features import Features
+from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS
+from headclust.methods.result import FitResult
+from headclust.methods.settings import Setting, change_settings, list_settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method, the preset it starts from, and its stages with every setting.
+
+    Attributes:
+        method: A name in METHODS.
+        preset: "ours" or "authors".
+        stages: Frozen dataclasses, in the order in which they are fitted.
+        asked_for: Names of the settings that `changed` has set. A number of neighbors that the user asked for has to be
+            possible; that of a preset is cut to the number of samples.
+    """
+
+    method: str
+    preset: str
+    stages: tuple[Any, ...]
+    asked_for: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, method: str = "default", preset: str = "ours", settings: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe of a preset.
+
+        Args:
+            method: A name in METHODS, or "default".
+            preset: "ours", or "authors" for the authors' own settings.
+            settings: Settings that differ from the preset, as a run records them.
+
+        Raises:
+            SettingError: There is no such method, preset or setting, or a value is not possible.
+        """
+        name = DEFAULT_METHOD if method == "default" else method
+        if name not in METHODS:
+            raise unknown("method", method, [*METHODS, "default"])
+        if preset == "authors" and preset not in PRESETS[name]:
+            raise SettingError(f"{name} has no preset 'authors', as its authors published no code: use ours.")
+        if preset not in PRESETS[name]:
+            raise unknown("preset", preset, PRESETS[name])
+        return cls(name, preset, change_settings(PRESETS[name][preset], settings or {}))
+
+    def changed(self, changes: Mapping[str, Any]) -> Recipe:
+        """The recipe with settings changed.
+
+        Args:
+            changes: New values by setting; text is read as the type of the setting.
+
+        Raises:
+            SettingError: No stage has the setting, or the value is not of its type or range.
+        """
+        stages = change_settings(self.stages, changes)
+        return replace(self, stages=stages, asked_for=self.asked_for | set(changes))
+
+    def for_features(self, features: Features) -> Recipe:
+        """The recipe with the number of clusters resolved: its own, or for 0 the number of classes among the labels.
+
+        Args:
+            features: The first feature space that is fitted.
+
+        Raises:
+            SettingError: The number of clusters is not known or above the number of samples, or a number of neighbors
+                that was asked for is not below it.
+        """
+        n_samples, n_clusters = features.n_samples, self.n_clusters
+        for name, value in self.values.items():
+            if name.rpartition(".")[2] == "n_neighbors" and name in self.asked_for and value >= n_samples:
+                raise SettingError(f"{name} is {value}, of {n_samples} samples: expected at most {n_samples - 1}.")
+        labels = np.empty(0) if features.labels is None else features.labels[features.labels >= 0]
+        if n_clusters == 0 and len(labels) == 0:
+            raise SettingError(
+                "the features have no labels to count classes by: set the number of clusters with --clusters K."
+            )
+        n_clusters = n_clusters or len(np.unique(labels))
+        if n_clusters > n_samples:
+            raise SettingError(f"{n_clusters} clusters of {n_samples} samples: expected at most {n_samples}.")
+        return replace(self, stages=change_settings(self.stages, {"n_clusters": n_clusters}))
+
+    def fit(self, spaces: Sequence[Features], seed: int, *, device: torch.device | None = None) -> FitResult:
+        """Fit the method to feature spaces.
+
+        Args:
+            spaces: Feature spaces of the same samples; several where the method takes them.
+            seed: Seed of the fit.
+            device: Where to compute; the CPU by default.
+
+        Raises:
+            HeadclustError: The features or settings are not possible.
+        """
+        return METHODS[self.method](tuple(spaces), self.stages, seed, device=device)
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Every setting in order: those of the first stage, then `STAGE.NAME` for those of the others."""
+        return list_settings(self.stages)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The value of every setting, by name."""
+        return {setting.name: setting.value for setting in self.settings}
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters; 0 stands for the number of labeled classes."""
+        return int(self.stages[0].n_clusters)
+
+    @property
+    def several_spaces(self) -> bool:
+        """True if the method takes more than one feature space."""
+        return bool(getattr(self.stages[0], "several_spaces", False))

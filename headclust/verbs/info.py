@@ -1,0 +1,26 @@
+"""The verb `info`: the contents of a feature file or run folder in short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from headclust import runs
+from headclust.features import load_features
+
+
+def info(path: Path) -> dict[str, Any]:
+    """Counts and attributes of a feature file, or configuration and metrics of a run folder; JSON-like.
+
+    Raises:
+        HeadclustError: It is neither, or cannot be read.
+    """
+    if path.is_dir():
+        run = runs.read_run(path)
+        return {**run.config, "metrics": run.metrics}
+    features = load_features(path)
+    labels = features.labels
+    counts = {"n_samples": features.n_samples, "feature_dim": features.feature_dim, "n_views": features.n_views}
+    counts["n_skipped"] = len(features.skipped)
+    counts["n_labeled"] = 0 if labels is None else int((labels >= 0).sum())
+    return {**counts, **features.attributes}

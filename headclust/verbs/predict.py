@@ -1,0 +1,184 @@
+"""The verb `predict`: the clusters of a run for other images."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headclust import runs
+from headclust.backbones import Backbone, load_backbone
+from headclust.choices import OnError
+from headclust.embedding import EmbedSettings
+from headclust.embedding.embed import embed_images
+from headclust.errors import ConflictError, DataError, SettingError
+from headclust.features import load_features
+from headclust.filenames import file_name, numbered
+from headclust.images.datasets import ImageSet, open_source
+from headclust.progress import note, printable
+from headclust.runs import novelty
+from headclust.runs.assignments import write_assignments
+from headclust.runs.inputs import load_alike
+from headclust.runs.scored_fit import Assigned, assign
+
+_MADE_BY = ("feature_dim", "weights_sha256", "feature_point", "preprocessing")
+
+
+def predict(
+    run: Path,
+    *,
+    features: Sequence[Path] = (),
+    data: str | None = None,
+    split: str | None = None,
+    weights: Path | None = None,
+    on_error: OnError = "fail",
+    device: str | None = None,
+    offline: bool = False,
+    output: Path | None = None,
+) -> Path:
+    """Assign the clusters of a run to other images; return the CSV of `sample_id,cluster,confidence,novelty`.
+
+    A run that keeps none of its samples, as older versions made them, gives no `novelty`. One line on stderr sums up.
+
+    Args:
+        run: A run folder.
+        features: Feature files of the images, one per space. Either these or `data` is needed.
+        data: Where the images are: they are embedded first, as those of the run were, into `RUN/predicted/`.
+        split: The split, where `data` has several.
+        weights: The file with the model's weights, where the run's features were made with one.
+        on_error: "fail" at an unreadable image, or "skip" it: it gets no row.
+        device: Where to embed; the best available when None.
+        offline: Never download weights.
+        output: The CSV to write; `RUN/predicted/NAME.csv` when None, where NAME holds data set and split, and with
+            feature files the backbone.
+
+    Raises:
+        ConflictError: The output is the assignments of a run.
+        HeadclustError: Neither or both are given, or the features come from another backbone or preprocessing.
+    """
+    if bool(features) == bool(data):
+        raise SettingError("predict needs either feature files (--features) or images (--data).")
+    fitted = runs.read_run(run)
+    _check_output(output)
+    seen, recorded = runs.read_seen(fitted), fitted.config["features"]
+    folder = fitted.path / "predicted"
+    if data is not None:
+        images = open_source(data, split, offline=offline)
+        settings = EmbedSettings(device=device, on_error=on_error)
+        features = [
+            _embed_space(space, folder, images, number, settings, weights=weights, offline=offline)
+            for number, space in enumerate(recorded, start=1)
+        ]
+    spaces = load_alike(recorded, features)
+    if data is not None:
+        default = features[0].with_suffix(".csv")
+    else:
+        attributes = spaces[0].attributes
+        parts = [attributes["dataset"], attributes.get("split", "all"), attributes["backbone"]]
+        default = folder / f"{file_name('-'.join(parts))}.csv"
+    assigned, sample_ids = assign(fitted.model, spaces), spaces[0].sample_ids
+    scores: NDArray[np.float32] | None = None
+    if seen is None:
+        note("this run keeps none of its samples, so novelty cannot be measured: fit again for that.")
+    else:
+        same = [space.sha256 for space in spaces] == [space["sha256"] for space in recorded]
+        scores = novelty.measure(seen, spaces, fitted=same)
+    path = write_assignments(output or default, sample_ids, assigned.clusters, assigned.confidence, scores)
+    _sum_up(sample_ids, assigned, scores, 0 if seen is None else len(seen.numbers))
+    return path
+
+
+def _check_output(path: Path | None) -> None:
+    """Raise if `path` is where a run has its own assignments, which another file would replace for good."""
+    place = Path(os.path.realpath(path)) if path else None  # resolves circular links too
+    if path and place and place.name == "assignments.csv" and runs.is_run(place.parent):
+        raise ConflictError(
+            f"{printable(str(path))} holds the assignments of the fitted images: choose another -o, "
+            "or leave it out for a file in RUN/predicted/."
+        )
+
+
+def _sum_up(sample_ids: Sequence[str], assigned: Assigned, scores: NDArray[np.float32] | None, n_fitted: int) -> None:
+    """Log how many images there are, how many are novel, and which is assigned with the least confidence."""
+    row = int(np.argmin(assigned.confidence))
+    least = f"least sure is {sample_ids[row]} ({assigned.confidence[row]:.2f} for cluster {assigned.clusters[row]})"
+    images = "1 image" if len(sample_ids) == 1 else f"{len(sample_ids)} images"
+    level = novelty.UNUSUAL
+    if scores is None:
+        note(f"{images}: {least}.")
+    elif n_fitted / (n_fitted + 1) < level:
+        note(f"{images}: {n_fitted} fitted ones are too few to tell which are unlike them; {least}.")
+    else:
+        usual = f"novelty of {level:g} or more, as 1 % of the fitted ones have"
+        note(f"{images}: {int((scores >= level).sum())} unlike anything seen ({usual}); {least}.")
+
+
+def _embed_space(
+    recorded: Mapping[str, Any],
+    folder: Path,
+    images: ImageSet,
+    number: int,
+    settings: EmbedSettings,
+    *,
+    weights: Path | None,
+    offline: bool,
+) -> Path:
+    """Embed images as space `number` of a run was, by what the run records of it; return the feature file."""
+    preprocessing = recorded.get("preprocessing")
+    if preprocessing is None:
+        raise SettingError(
+            "the run was fitted on imported features: embed the images as those were, then use --features."
+        )
+    size, own, preset = preprocessing["input_size"], preprocessing["own_size"], preprocessing.get("preset")
+    backbone = load_backbone(
+        recorded["backbone"],
+        weights=weights,
+        image_size=None if preset or size == own else size[0],
+        offline=offline,
+        preset=preset,
+        dataset=recorded["dataset"],  # a preset treats other images as it treated these
+    )
+    _check_backbone(backbone, recorded)
+    settings = replace(
+        settings,
+        batch_size=recorded["batch_size"],
+        dtype=recorded["dtype"],
+        precision="float32" if recorded.get("precision") == "float32" else "auto",
+    )
+    path = _predicted_path(folder, images, "" if number == 1 else f"-space{number}")
+    try:
+        return embed_images(images, backbone, path, settings)
+    except ConflictError:
+        # The images or the versions have changed. The file was made by this verb, so it may be replaced.
+        return embed_images(images, backbone, path, replace(settings, overwrite=True))
+
+
+def _check_backbone(backbone: Backbone, recorded: Mapping[str, Any]) -> None:
+    """Raise if a model is not that of the fit, before time is spent on embedding with it.
+
+    Raises:
+        DataError: Its weights, dimension, feature point or preprocessing differ.
+    """
+    record = json.loads(json.dumps(backbone.preprocessing.record))  # as it is read back from a file
+    values = {name: getattr(backbone, name) for name in _MADE_BY} | {"preprocessing": record}
+    for name in _MADE_BY:
+        if values[name] != recorded.get(name):
+            raise DataError(
+                f"{backbone.name} here has the {name} {values[name]}, the fit's was {recorded.get(name)}: "
+                "embed with the weights and library versions it was fitted with (--weights FILE)."
+            )
+
+
+def _predicted_path(folder: Path, images: ImageSet, suffix: str) -> Path:
+    """`DATASET-SPLIT.h5`, or with -2, -3 ... where that holds images of another source."""
+    name = file_name(f"{images.dataset}-{images.split}")
+    paths = (path.with_name(f"{path.name}{suffix}.h5") for path in numbered(folder / name))
+    return next(
+        path for path in paths if not path.exists() or load_features(path).attributes.get("source") == images.source
+    )

@@ -1,0 +1,26 @@
+"""The verb `settings`: the settings of a method in its presets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headclust.methods import PRESETS, Recipe
+
+
+def settings(method: str) -> list[dict[str, Any]]:
+    """Every setting of a method: `name`, the value in each preset, and its `meaning`; JSON-like records.
+
+    A preset with another optimizer or head has no value, None, for settings it does not use.
+
+    Raises:
+        SettingError: There is no such method.
+    """
+    name = Recipe.of(method).method
+    presets = dict.fromkeys(("ours", *PRESETS[name]))
+    recipes = {preset: Recipe.of(name, preset) for preset in presets}
+    meanings = {setting.name: setting.meaning for recipe in recipes.values() for setting in recipe.settings}
+    values = {preset: recipe.values for preset, recipe in recipes.items()}
+    return [
+        {"name": setting, **{preset: values[preset].get(setting) for preset in presets}, "meaning": meaning}
+        for setting, meaning in meanings.items()
+    ]
