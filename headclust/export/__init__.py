@@ -1,17 +1,17 @@
-"""Assignments as other tools take them: tables, JSON layouts, folders. docs/export.md has what is in each."""
+"""Export assignments for other tools: tables, JSON layouts, folders. docs/export.md describes the formats."""
 
 from __future__ import annotations
 
 from headclust.export.files import FILES, Outputs, write_files
-from headclust.export.folders import HOW, write_folders
-from headclust.export.images import Sources, find_images
+from headclust.export.folders import MODES, write_folders
+from headclust.export.images import FoundImages, find_images
 from headclust.export.table import Table, group_names, read_names
 
 __all__ = [
     "FILES",
-    "HOW",
+    "MODES",
+    "FoundImages",
     "Outputs",
-    "Sources",
     "Table",
     "find_images",
     "group_names",

@@ -1,4 +1,4 @@
-"""Formats that are files: CSV, Parquet, FiftyOne's classification layout, COCO."""
+"""Export formats that are files: CSV, Parquet, FiftyOne's classification layout, COCO."""
 
 from __future__ import annotations
 
@@ -18,49 +18,51 @@ from headclust.export.table import Table
 from headclust.images.image_file import FORMATS
 from headclust.progress import note, printable
 
-Outputs = Mapping[str, bytes]  # content by file name; one without a name is the output itself
+Outputs = Mapping[str, bytes]  # content by file name; with the name "" the output itself is the file
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_files(path: Path, outputs: Outputs, *, overwrite: bool = False) -> Path:
-    """Writes a format's files, each under another name first; what is there already and the same stays.
+    """Write the files of a format, each under a temporary name first, and return `path`.
+
+    Existing files with the same content are not written again.
 
     Args:
-        path: The file; or the folder, where the files have names.
-        outputs: What they hold.
-        overwrite: Replace files that hold something else.
+        path: The file; or the folder, if the outputs have names.
+        outputs: Contents of the files.
+        overwrite: Replace files of other content.
 
     Raises:
-        ConflictError: Something else is there.
-        HeadclustError: They cannot be written.
+        ConflictError: Something else exists at `path`.
+        HeadclustError: A file cannot be written.
     """
-    shown, places = printable(str(path)), {path / name if name else path: content for name, content in outputs.items()}
+    shown, contents = printable(str(path)), {path / name if name else path: data for name, data in outputs.items()}
     with write_errors(path):
         if not path.name:
-            raise ConflictError(f"{shown} has no name of its own: name what to make with -o.")
+            raise ConflictError(f"{shown} is not the name of a file: give one with -o.")
         if path.exists() and path.is_dir() != ("" not in outputs):
-            found, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
-            raise ConflictError(f"{shown} is {found}, and this format is {wanted}: choose another place with -o.")
-        there = path.iterdir() if path.is_dir() else ()
-        others = [file.name for file in there if file not in places and not is_temporary(file)]
+            existing, expected = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+            raise ConflictError(f"{shown} is {existing}, but this format is {expected}: choose another place with -o.")
+        files = path.iterdir() if path.is_dir() else ()
+        others = [file.name for file in files if file not in contents and not is_temporary(file)]
         if others:
-            raise ConflictError(f"{shown} holds other things ({printable(others[0])}): choose another place with -o.")
-        new = {place: content for place, content in places.items() if not _holds(place, content)}
-        taken = [place for place in new if place.is_symlink() or place.exists()]
+            raise ConflictError(f"{shown} holds other files ({printable(others[0])}): choose another place with -o.")
+        new = {file: content for file, content in contents.items() if not _holds(file, content)}
+        taken = [file for file in new if file.is_symlink() or file.exists()]
         if taken and not overwrite:
             raise ConflictError(
                 f"{printable(str(taken[0]))} exists: choose another place with -o, or replace it with --overwrite."
             )
-        for place, content in new.items():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(place, content)
+        for file, content in new.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, content)
         if new:
             sync_folder(path.parent)
     return path
 
 
-def _holds(place: Path, content: bytes) -> bool:
-    return place.is_file() and place.stat().st_size == len(content) and place.read_bytes() == content
+def _holds(file: Path, content: bytes) -> bool:
+    return file.is_file() and file.stat().st_size == len(content) and file.read_bytes() == content
 
 
 def _csv(table: Table) -> Outputs:
@@ -71,13 +73,13 @@ def _csv(table: Table) -> Outputs:
     rows.writerow(columns)
     for row in zip(*columns.values(), strict=True):
         cells = [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row]
-        # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
+        # Python before 3.13 does not quote a lone carriage return, and readers take it for the end of the row.
         (quoted if any("\r" in cell for cell in cells if isinstance(cell, str)) else rows).writerow(cells)
     texts = [(name, cell) for name, cells in columns.items() for cell in cells if isinstance(cell, str)]
     risky = [(name, cell) for name, cell in texts if cell.startswith(_FORMULA)]
     if risky:
         first = f"{risky[0][0]} {printable(risky[0][1])[:60]}"
-        note(f"cells that start like a formula: {len(risky)} ({first}). Tell a spreadsheet to import them as text.")
+        note(f"cells that start like a formula: {len(risky)} ({first}). Import them as text into a spreadsheet.")
     return {"": text.getvalue().encode("utf-8", "surrogateescape")}
 
 
@@ -87,7 +89,7 @@ def _parquet(table: Table) -> Outputs:
         import pyarrow.parquet as pq
     except ImportError:
         raise SettingError(
-            "pyarrow, which writes Parquet files, is not installed: pip install 'headclust[parquet]', or say --to csv."
+            "pyarrow, which writes Parquet files, is not installed: pip install 'headclust[parquet]', or use --to csv."
         ) from None
     kinds = {"cluster": pa.int64(), "confidence": pa.float64(), "novelty": pa.float64()}
     arrays = {
@@ -100,34 +102,34 @@ def _parquet(table: Table) -> Outputs:
 
 
 def _fiftyone(table: Table) -> Outputs:
-    """Labels by number, and a list of where the image of each number is: ids may hold what FiftyOne cuts off or joins.
+    """Labels and image paths by row number, because FiftyOne would change some sample ids used as keys.
 
     https://docs.voxel51.com/user_guide/import_datasets.html, FiftyOneImageClassificationDataset.
     """
     index = {name: number for number, name in enumerate(table.classes)}
-    places, labels, left_out = dict[str, str](), dict[str, Any](), 0
+    paths, labels, n_left_out = dict[str, str](), dict[str, Any](), 0
     for row, (path, group) in enumerate(zip(table.paths, table.group_of, strict=True)):
-        if path is None or _utf8(path) != path:  # its database takes nothing but UTF-8
-            left_out += 1
+        if path is None or _utf8(path) != path:  # FiftyOne's database takes UTF-8 only
+            n_left_out += 1
             continue
-        more: dict[str, Any] = {"sample_id": _utf8(table.sample_ids[row]), "cluster": table.clusters[row]}
-        more |= {} if table.novelty is None else {"novelty": table.novelty[row]}
+        attributes: dict[str, Any] = {"sample_id": _utf8(table.sample_ids[row]), "cluster": table.clusters[row]}
+        attributes |= {} if table.novelty is None else {"novelty": table.novelty[row]}
         label = None if table.labels is None else table.labels[row]
-        more |= {} if label is None else {"ground_truth": _utf8(label)}
-        places[f"{row:09d}"] = path
-        labels[f"{row:09d}"] = {"label": index[group], "confidence": table.confidence[row], "attributes": more}
-    if not places:
+        attributes |= {} if label is None else {"ground_truth": _utf8(label)}
+        paths[f"{row:09d}"] = path
+        labels[f"{row:09d}"] = {"label": index[group], "confidence": table.confidence[row], "attributes": attributes}
+    if not paths:
         raise DataError(
-            f"FiftyOne shows files, and none of the {len(table)} images is one "
-            f"(source: {printable(table.source or 'not known')}): export folders with --copy first, or say --to csv."
+            f"FiftyOne needs image files, and none of the {len(table)} images is a file "
+            f"(source: {printable(table.source or 'unknown')}): export folders with --copy first, or use --to csv."
         )
-    if left_out:
-        note(f"images left out, as they are no files, are gone, or have paths that are not UTF-8: {left_out}.")
-    return {"data.json": _json(places), "labels.json": _json({"classes": list(index), "labels": labels})}
+    if n_left_out:
+        note(f"images left out (missing, not a file of their own, or with a path that is not UTF-8): {n_left_out}.")
+    return {"data.json": _json(paths), "labels.json": _json({"classes": list(index), "labels": labels})}
 
 
 def _coco(table: Table) -> Outputs:
-    """Images, a category a group, and an annotation an image; with a box of the whole image where its size is known.
+    """One category per group, one annotation per image; with a box of the whole image if its size can be read.
 
     https://cocodataset.org/#format-data.
     """
@@ -135,14 +137,14 @@ def _coco(table: Table) -> Outputs:
     images, annotations = [], []
     for row, (name, group) in enumerate(zip(table.sample_ids, table.group_of, strict=True), start=1):
         width, height = _size(table.paths[row - 1])
-        sized = {"width": width, "height": height} if width else {}
+        size = {"width": width, "height": height} if width else {}
         box = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0} if width else {}
-        told: dict[str, Any] = {"score": table.confidence[row - 1], "cluster": table.clusters[row - 1]}
-        told |= {} if table.novelty is None else {"novelty": table.novelty[row - 1]}
+        details: dict[str, Any] = {"score": table.confidence[row - 1], "cluster": table.clusters[row - 1]}
+        details |= {} if table.novelty is None else {"novelty": table.novelty[row - 1]}
         label = None if table.labels is None else table.labels[row - 1]
-        told |= {} if label is None else {"ground_truth": _utf8(label)}
-        images.append({"id": row, "file_name": _utf8(name), **sized})
-        annotations.append({"id": row, "image_id": row, "category_id": category[group], **box, **told})
+        details |= {} if label is None else {"ground_truth": _utf8(label)}
+        images.append({"id": row, "file_name": _utf8(name), **size})
+        annotations.append({"id": row, "image_id": row, "category_id": category[group], **box, **details})
     categories = [{"id": number, "name": name, "supercategory": "cluster"} for name, number in category.items()]
     info = {"description": "clusters by headclust", "source": None if table.source is None else _utf8(table.source)}
     return {
@@ -174,18 +176,18 @@ def _columns(table: Table) -> dict[str, list[Any]]:
 
 
 def _size(path: str | None) -> tuple[int, int]:
-    """Width and height as stored, from the file's header; 0, 0 where that cannot be read."""
+    """Width and height as stored, from the file's header; 0, 0 if it cannot be read."""
     try:
         if path is None:
             return 0, 0
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             return image.size
-    except Exception:  # decoders raise anything over bytes that make no sense; the image has its row all the same
+    except Exception:  # decoders may raise anything on damaged files; the image keeps its row
         return 0, 0
 
 
 def _utf8(text: str) -> str:
-    r"""`text` with bytes that are not UTF-8 written out, as \xe9."""
+    r"""`text` with bytes that are not UTF-8 escaped, as \xe9."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

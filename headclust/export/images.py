@@ -1,4 +1,4 @@
-"""Where the images of a run are: opened again as they were listed, and matched to sample ids."""
+"""Find the images of a run: list their source again and match it to the sample ids."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from headclust.progress import note
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Images found again.
+class FoundImages:
+    """The images of samples.
 
     Attributes:
-        paths: The absolute path of each sample's file; None where it has none of its own, or is gone.
-        folder: The folder they were listed in, if it was one.
-        images: The source they come from; None where that could not be opened.
-        rows: Which row of it each sample is; None where it has it no more.
-        are_files: Whether its images are files of their own, and not in an archive or the like.
-        split: The split they were looked for in.
+        paths: The absolute path of each sample's file; None if the image is missing or not a file of its own.
+        folder: The folder that was listed; None if the source is not a folder.
+        images: The image source; None if it could not be opened.
+        rows: Row of each sample in the source; None if it is not among them.
+        are_files: True if the images are files of their own, and not in an archive or the like.
+        split: The split that was listed.
     """
 
     paths: tuple[str | None, ...]
@@ -40,48 +40,49 @@ class Sources:
         """The pixels of a sample, RGB.
 
         Raises:
-            DataError: It cannot be read, or is gone.
+            DataError: It is missing or cannot be read.
         """
         row = self.rows[sample]
         if self.images is None or row is None:
-            raise DataError("no longer where it was")
+            raise DataError("not found at its source")
         return self.images.read(row)
 
 
-def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]) -> Sources:
-    """Where samples are. Only what the source lists is found: no sample id leads anywhere else.
+def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]) -> FoundImages:
+    """Find the images of samples. Sample ids are looked up in the listing of the source, never used as paths.
 
-    A source that cannot be opened costs the paths alone, and a line on stderr. Nothing is downloaded.
+    If the source cannot be opened, all paths are None and a line on stderr says so. Nothing is downloaded.
 
     Args:
-        source: As a feature file has it; None where it is not known.
+        source: The source as recorded in a feature file; None if unknown.
         split: Its split.
-        sample_ids: As an assignments file has them.
+        sample_ids: Sample ids as in an assignments file.
     """
     nothing: tuple[None, ...] = (None,) * len(sample_ids)
     if source is None:
-        return Sources(nothing, None, None, nothing)
-    found = reopen(source, split, sample_ids)
-    images, rows = found.images, tuple(row if row >= 0 else None for row in found.rows.tolist())
+        return FoundImages(nothing, None, None, nothing)
+    reopened = reopen(source, split, sample_ids)
+    images, rows = reopened.images, tuple(row if row >= 0 else None for row in reopened.rows.tolist())
     if images is None:
-        note(f"the images are not found again: {found.problem}")
-        return Sources(nothing, None, None, rows, split=split)
-    place = _place(source)
-    listed = place.name.lower().endswith(SUFFIXES)
-    base = place if place.is_dir() else place.parent
-    if not (listed or place.is_dir()):
-        return Sources(nothing, None, images, rows, split=split)
-    paths = tuple(None if row is None else _file(base, images.sample_ids[row], any_name=listed) for row in rows)
-    return Sources(paths, None if listed else base, images, rows, any(paths), split)
+        note(f"the images cannot be found: {reopened.problem}")
+        return FoundImages(nothing, None, None, rows, split=split)
+    path = _source_path(source)
+    is_list = path.name.lower().endswith(SUFFIXES)
+    base = path if path.is_dir() else path.parent
+    if not (is_list or path.is_dir()):
+        return FoundImages(nothing, None, images, rows, split=split)
+    paths = tuple(None if row is None else _file(base, images.sample_ids[row], any_name=is_list) for row in rows)
+    return FoundImages(paths, None if is_list else base, images, rows, any(paths), split)
 
 
-def _place(source: str) -> Path:
+def _source_path(source: str) -> Path:
+    """The path of a source, without the name of a data set before it (NAME:PATH)."""
     name, colon, path = source.partition(":")
     return Path(path if colon and name in SOURCES else source)
 
 
 def _file(base: Path, name: str, *, any_name: bool) -> str | None:
-    """The file of a sample, unless there is none; where rows have numbers for names, a file may be called like one."""
+    """The file of a sample, or None. Names that are no image names (such as row numbers) count only in a list."""
     try:
         path = base / name
         return str(path) if (any_name or is_image_name(name)) and path.is_file() else None

@@ -1,4 +1,4 @@
-"""What is exported: a row a sample, and the names of the groups."""
+"""The table that is exported: one row per sample, and the names of the groups."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from headclust.errors import DataError, FileFormatError
 from headclust.progress import printable
 
 _HEADER = ["cluster", "name"]
-_LONGEST = 200  # characters of a name
+_MAX_LENGTH = 200  # characters of a name
 
 
 @dataclass(frozen=True)
 class Table:
-    """A row a sample, in the order of the assignments.
+    """One row per sample, in the order of the assignments.
 
     Attributes:
-        sample_ids: As in the assignments; what is not UTF-8 is held by surrogates, as from `os.fsdecode`.
-        paths: The absolute path of each image's file; None where it is in none of its own, or gone.
-        clusters: Numbers from 0.
-        groups: The name of every cluster, by its number; clusters of one name are one group.
-        confidence: From 0 to 1.
-        novelty: From 0 to 1; None where it is not known.
-        labels: The name of each sample's class, None where it is unknown; None without labels.
-        source: Where the images come from, for the reader; None where it is not known.
+        sample_ids: As in the assignments; bytes that are not UTF-8 are surrogates, as from `os.fsdecode`.
+        paths: The absolute path of each image file; None if the image is missing or not a file of its own.
+        clusters: Cluster of each sample, from 0.
+        groups: Name of each cluster, by its number; clusters with the same name are one group.
+        confidence: Confidence of each sample, from 0 to 1.
+        novelty: Novelty of each sample, from 0 to 1; None if unknown.
+        labels: Class name of each sample, None where unknown; None without labels.
+        source: The image source, for messages and metadata; None if unknown.
     """
 
     sample_ids: Sequence[str]
@@ -40,68 +40,68 @@ class Table:
 
     @property
     def group_of(self) -> list[str]:
-        """The group of every sample."""
+        """The group of each sample."""
         return [self.groups[cluster] for cluster in self.clusters]
 
     @property
     def classes(self) -> list[str]:
-        """The groups, each once, in the order of their first cluster."""
+        """The groups, each once, in the order of their first clusters."""
         return list(dict.fromkeys(self.groups))
 
     def __len__(self) -> int:
         return len(self.sample_ids)
 
 
-def group_names(n_clusters: int, named: Mapping[int, str]) -> tuple[str, ...]:
-    """The name of every cluster: as given, or cluster-0, with as many digits as the last one has.
+def group_names(n_clusters: int, names: Mapping[int, str]) -> tuple[str, ...]:
+    """The name of each cluster: as given, or cluster-0, padded with zeros to the digits of the last cluster.
 
     Args:
         n_clusters: Number of clusters.
-        named: Names of some clusters, by number.
+        names: Names of some clusters, by number.
     """
     width = len(str(n_clusters - 1))
-    return tuple(named.get(cluster, f"cluster-{cluster:0{width}d}") for cluster in range(n_clusters))
+    return tuple(names.get(cluster, f"cluster-{cluster:0{width}d}") for cluster in range(n_clusters))
 
 
 def read_names(path: Path, n_clusters: int) -> dict[int, str]:
-    """Names of clusters from a CSV file with the columns cluster,name; a name may stand for several clusters.
+    """Names of clusters from a CSV file with the columns cluster,name; several clusters may have the same name.
 
     Raises:
-        DataError: There is no such file, a cluster does not exist or comes twice, a name is empty or too long.
-        FileFormatError: It is no such file.
+        DataError: The file does not exist, a cluster does not exist or occurs twice, a name is empty or too long.
+        FileFormatError: The file has another header, or is not UTF-8.
     """
-    named: dict[int, str] = {}
+    names: dict[int, str] = {}
     file, line = printable(str(path)), 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             header = [name.strip().lower() for name in next(reader, [])]
             if header != _HEADER:
-                found = printable(",".join(header))[:100]
-                raise FileFormatError(f"{file} starts with {found!r}: wanted the header {','.join(_HEADER)}.")
+                start = printable(",".join(header))[:100]
+                raise FileFormatError(f"{file} starts with {start!r}: expected the header {','.join(_HEADER)}.")
             for row in reader:
                 line = reader.line_num
                 if row:
-                    _add(named, row, n_clusters)
+                    _add(names, row, n_clusters)
     except FileNotFoundError:
-        raise DataError(f"{file}: no such file: wanted a CSV file with the columns {','.join(_HEADER)}.") from None
+        raise DataError(f"{file}: no such file: expected a CSV file with the columns {','.join(_HEADER)}.") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise FileFormatError(f"{file} is not UTF-8 text: save it as UTF-8.") from None
     except (ValueError, csv.Error) as error:
         raise DataError(f"{file}, line {line}: {error}.") from None
-    return named
+    return names
 
 
-def _add(named: dict[int, str], row: Sequence[str], n_clusters: int) -> None:
+def _add(names: dict[int, str], row: Sequence[str], n_clusters: int) -> None:
     if len(row) != len(_HEADER):
-        raise ValueError(f"{len(row)} columns, wanted {len(_HEADER)}")
+        raise ValueError(f"{len(row)} columns, expected {len(_HEADER)}")
     number, name = (text.strip() for text in row)
     if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) < n_clusters):
-        raise ValueError(f"cluster {printable(number)[:50]!r}, wanted 0 to {n_clusters - 1}")
-    if int(number) in named:
-        raise ValueError(f"cluster {number} comes twice, wanted one name")
-    if not name or len(name) > _LONGEST or not name.isprintable():
-        raise ValueError(f"name {printable(name)[:50]!r}, wanted 1 to {_LONGEST} characters that can be printed")
-    named[int(number)] = name
+        raise ValueError(f"cluster {printable(number)[:50]!r}, expected 0 to {n_clusters - 1}")
+    if int(number) in names:
+        raise ValueError(f"cluster {number} occurs twice, expected one name")
+    if not name or len(name) > _MAX_LENGTH or not name.isprintable():
+        raise ValueError(f"name {printable(name)[:50]!r}, expected 1 to {_MAX_LENGTH} printable characters")
+    names[int(number)] = name

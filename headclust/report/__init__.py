@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else, for a person to look at. See docs/report.md."""
+"""The report of a run: one self-contained HTML file to open in a browser. See docs/report.md."""
 
 from __future__ import annotations
 

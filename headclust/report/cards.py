@@ -1,4 +1,4 @@
-"""What the page shows of each cluster, and of pairs of near-duplicates."""
+"""The cards of the page: one per cluster, and one per pair of near-duplicates."""
 
 from __future__ import annotations
 
@@ -9,52 +9,53 @@ from typing import NamedTuple
 import numpy as np
 
 from headclust.report.data import ReportData
-from headclust.report.geometry import Geometry, Shown, choose, nearest
+from headclust.report.geometry import ClusterImages, Geometry, nearest_clusters, select_images
 from headclust.report.images import Thumbnail, Thumbnails
 from headclust.report.near_duplicates import NearDuplicates
-from headclust.report.palette import look
+from headclust.report.palette import css_classes
 from headclust.report.scores import Scores
 
-_PAIRS = 12  # of near-duplicates that are shown
-_MOST_EACH, _FOR_CLUSTERS = 6, 1_500  # images a kind in a cluster; about so many thumbnails for all clusters
+_MAX_PAIRS = 12  # of near-duplicates that are shown
+_MAX_EACH = 6  # images per kind and cluster
+_FOR_CLUSTERS = 1_500  # thumbnails of all clusters together, about
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image in the page. It is `home` in one place; others refer to it."""
+    """An image in the page. Its pixels are `embedded` in one picture; the others of the same image refer to that."""
 
     row: int
     name: str
     note: str
     alt: str
     thumb: Thumbnail | None
-    home: bool = True
+    embedded: bool = True
 
 
 class Strip(NamedTuple):
-    """Some pictures of a cluster under a heading."""
+    """Pictures of a cluster under a heading."""
 
     kind: str
     heading: str
     pictures: list[Picture]
 
 
-class Near(NamedTuple):
-    """A cluster that lies near another one; `face` is the row of the image that stands for it."""
+class NearCluster(NamedTuple):
+    """A cluster near another one: similarity of the centers, row of a thumbnail (or None) and majority class."""
 
     number: int
-    look: str
-    alike: float
+    css: str
+    similarity: float
     face: int | None
     majority: str
 
 
 @dataclass(frozen=True)
 class Card:
-    """A used cluster; `order` is its place by size."""
+    """A cluster that has images; `order` is its rank by size, `face` the row of a thumbnail, or None."""
 
     number: int
-    look: str
+    css: str
     size: int
     count: str
     order: int
@@ -66,12 +67,12 @@ class Card:
     purity_percent: str
     face: int | None
     strips: list[Strip]
-    nearest: list[Near]
+    nearest: list[NearCluster]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are nearly the same; `apart` when their clusters differ."""
+    """Two images that are near-duplicates; `apart` if they are in different clusters."""
 
     first: Picture
     second: Picture
@@ -79,60 +80,63 @@ class Pair:
     apart: bool
 
 
-def choose_images(data: ReportData, geometry: Geometry | None) -> dict[int, Shown]:
-    """The images to show of every used cluster; fewer of each where there are many clusters."""
+def choose_images(data: ReportData, geometry: Geometry | None) -> dict[int, ClusterImages]:
+    """The images to show per cluster that has any; fewer of each kind if there are many clusters."""
     sizes = np.bincount(data.clusters, minlength=data.n_clusters)
     used = np.flatnonzero(sizes).tolist()
-    n_each = int(np.clip(_FOR_CLUSTERS // (4 * max(1, len(used))), 1, _MOST_EACH))
+    n_each = int(np.clip(_FOR_CLUSTERS // (4 * max(1, len(used))), 1, _MAX_EACH))
     by_cluster = np.split(np.argsort(data.clusters, kind="stable"), np.cumsum(sizes)[:-1])
-    return {cluster: choose(by_cluster[cluster], data.confidence, geometry, n_each) for cluster in used}
+    return {cluster: select_images(by_cluster[cluster], data.confidence, geometry, n_each) for cluster in used}
 
 
-def wanted_rows(chosen: dict[int, Shown], twins: NearDuplicates | None) -> list[int]:
-    """Rows whose thumbnails matter most, none twice: of near-duplicates, then the first of every cluster, and so on."""
-    rows = [row for one, two, _ in (twins.pairs[:_PAIRS] if twins else ()) for row in (one, two)]
-    for place in range(max((len(shown.rows) for shown in chosen.values()), default=0)):
-        rows += [shown.rows[place] for shown in chosen.values() if place < len(shown.rows)]
+def thumbnail_rows(chosen: dict[int, ClusterImages], duplicates: NearDuplicates | None) -> list[int]:
+    """Rows to make thumbnails of, each once: of near-duplicates, then the first of every cluster, the second, ..."""
+    pairs = duplicates.pairs[:_MAX_PAIRS] if duplicates else ()
+    rows = [row for first, second, _ in pairs for row in (first, second)]
+    for place in range(max((len(images.rows) for images in chosen.values()), default=0)):
+        rows += [images.rows[place] for images in chosen.values() if place < len(images.rows)]
     return list(dict.fromkeys(rows))
 
 
 def make_cards(
     data: ReportData,
-    chosen: dict[int, Shown],
+    chosen: dict[int, ClusterImages],
     geometry: Geometry | None,
     thumbnails: Thumbnails,
     scores: Scores | None,
 ) -> list[Card]:
-    """A card for every used cluster, ascending."""
+    """One card per cluster that has images, ascending."""
     sizes = np.bincount(data.clusters, minlength=data.n_clusters)
-    sure = np.bincount(data.clusters, data.confidence.astype(float), minlength=data.n_clusters)
-    orders = {cluster: place for place, cluster in enumerate(sorted(chosen, key=lambda one: (-sizes[one], one)))}
+    confidence_sums = np.bincount(data.clusters, data.confidence.astype(float), minlength=data.n_clusters)
+    by_size = sorted(chosen, key=lambda cluster: (-sizes[cluster], cluster))
+    orders = {cluster: place for place, cluster in enumerate(by_size)}
     faces = {
-        cluster: next((row for row in shown.rows if row in thumbnails.made), None) for cluster, shown in chosen.items()
+        cluster: next((row for row in images.rows if row in thumbnails.made), None)
+        for cluster, images in chosen.items()
     }
     majorities = {cluster: scores.majority(cluster) if scores else None for cluster in chosen}
     cards = []
-    for cluster, shown in chosen.items():
+    for cluster, images in chosen.items():
         majority, purity = majorities[cluster] or ("", 0.0)
-        near = nearest(cluster, geometry) if geometry else []
+        near = nearest_clusters(cluster, geometry) if geometry else []
         cards.append(
             Card(
                 number=cluster,
-                look=look(cluster),
+                css=css_classes(cluster),
                 size=int(sizes[cluster]),
                 count=f"{sizes[cluster]:,}",
                 order=orders[cluster],
                 percent=f"{100 * sizes[cluster] / len(data.clusters):.1f} %",
                 width=float(sizes[cluster] / sizes.max()),
-                confidence=float(sure[cluster] / sizes[cluster]),
+                confidence=float(confidence_sums[cluster] / sizes[cluster]),
                 majority=majority,
                 purity=purity,
                 purity_percent=f"{100 * purity:.0f} %",
                 face=faces[cluster],
-                strips=_strips(data, cluster, shown, geometry, thumbnails),
+                strips=_strips(data, cluster, images, geometry, thumbnails),
                 nearest=[
-                    Near(other, look(other), alike, faces[other], (majorities[other] or ("",))[0])
-                    for other, alike in near
+                    NearCluster(other, css_classes(other), similarity, faces[other], (majorities[other] or ("",))[0])
+                    for other, similarity in near
                 ],
             )
         )
@@ -140,38 +144,40 @@ def make_cards(
 
 
 def _strips(
-    data: ReportData, cluster: int, shown: Shown, geometry: Geometry | None, thumbnails: Thumbnails
+    data: ReportData, cluster: int, images: ClusterImages, geometry: Geometry | None, thumbnails: Thumbnails
 ) -> list[Strip]:
     def pictures(rows: Sequence[int], kind: str) -> list[Picture]:
         made = []
         for row in rows:
-            sure = f"{data.confidence[row]:.2f}"
-            beside = f"near {geometry.neighbor[row]}" if geometry and kind == "borderline" else sure
+            confidence = f"{data.confidence[row]:.2f}"
+            note = f"near {geometry.neighbor[row]}" if geometry and kind == "borderline" else confidence
             name = data.sample_ids[row]
-            alt = f"{name}: {kind} of cluster {cluster}, confidence {sure}"
-            made.append(Picture(row, name, beside, alt, thumbnails.made.get(row)))
+            alt = f"{name}: {kind} of cluster {cluster}, confidence {confidence}"
+            made.append(Picture(row, name, note, alt, thumbnails.made.get(row)))
         return made
 
     return [
-        Strip("typical", "Typical", pictures(shown.typical, "typical")),
-        Strip("borderline", "Borderline", pictures(shown.borderline, "borderline")),
-        Strip("unsure", "Least sure", pictures(shown.unsure, "among the least sure")),
+        Strip("typical", "Typical", pictures(images.typical, "typical")),
+        Strip("borderline", "Borderline", pictures(images.borderline, "borderline")),
+        Strip("unsure", "Least sure", pictures(images.unsure, "among the least sure")),
     ]
 
 
-def make_pairs(data: ReportData, twins: NearDuplicates, chosen: dict[int, Shown], thumbnails: Thumbnails) -> list[Pair]:
-    """The first pairs of near-duplicates; their images are at home here unless a cluster shows them."""
-    taken = {row for shown in chosen.values() for row in shown.rows}
+def make_pairs(
+    data: ReportData, duplicates: NearDuplicates, chosen: dict[int, ClusterImages], thumbnails: Thumbnails
+) -> list[Pair]:
+    """The first pairs of near-duplicates; they embed the images that no cluster and no earlier pair shows."""
+    shown = {row for images in chosen.values() for row in images.rows}
     pairs = []
-    for one, two, alike in twins.pairs[:_PAIRS]:
-        clusters = int(data.clusters[one]), int(data.clusters[two])
+    for first, second, similarity in duplicates.pairs[:_MAX_PAIRS]:
+        clusters = int(data.clusters[first]), int(data.clusters[second])
         apart = clusters[0] != clusters[1]
-        where = f"clusters {clusters[0]} and {clusters[1]}" if apart else f"cluster {clusters[0]}"
-        both = []
-        for row in (one, two):
+        place = f"clusters {clusters[0]} and {clusters[1]}" if apart else f"cluster {clusters[0]}"
+        pictures = []
+        for row in (first, second):
             name = data.sample_ids[row]
-            both.append(Picture(row, name, "", name, thumbnails.made.get(row), home=row not in taken))
-            taken.add(row)
-        names = f"{data.sample_ids[one]} and {data.sample_ids[two]}"
-        pairs.append(Pair(both[0], both[1], f"{where}, {alike:.3f} alike: {names}", apart))
+            pictures.append(Picture(row, name, "", name, thumbnails.made.get(row), embedded=row not in shown))
+            shown.add(row)
+        names = f"{data.sample_ids[first]} and {data.sample_ids[second]}"
+        pairs.append(Pair(pictures[0], pictures[1], f"{place}, similarity {similarity:.3f}: {names}", apart))
     return pairs

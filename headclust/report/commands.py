@@ -1,70 +1,74 @@
-"""The commands that make the same again, written from what the files record."""
+"""The commands that repeat a run, written from what its files record."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from headclust.embedding import EmbedSettings
 from headclust.errors import HeadclustError
 from headclust.features import Features
 from headclust.methods import Recipe
 from headclust.report.data import ReportData
 from headclust.report.images import Source
 
-_BATCH_SIZE = 64  # the default of `headclust embed`
-_FROM_FILE, _HASHED = "file ", " (sha256 of the file)"  # how weights that were named are recorded
+_FROM_FILE, _HASHED = "file ", " (sha256 of the file)"  # around the path, where weights of a file are recorded
 
 
 def repeat(data: ReportData, source: Source) -> list[str]:
-    """The commands from the images to the run, or from the features where nothing is known of the images.
+    """The commands from the images to the run, or from the features if the images are unknown.
 
-    Lines that begin with # say what no command can.
+    Lines that begin with # are remarks on what the commands need.
     """
     lines = []
-    for space in data.spaces if data.own else ():
+    for space in data.spaces if data.is_fitted else ():
         lines += _embed(space, source)
     return [*lines, *_fit(data.config)]
 
 
 def _embed(space: Features, source: Source) -> list[str]:
-    stated, path = space.attributes, str(space.path or "features.h5")
-    preprocessing = stated.get("preprocessing")
-    if not isinstance(preprocessing, Mapping) or "source" not in stated:
-        return [f"# {shell_word(path)} was made elsewhere; its sha256 is {space.sha256}"]
-    words = ["headclust", "embed", "--model", str(stated["backbone"]), "--data", str(stated["source"])]
-    split, remarks = stated.get("split", "all"), []
-    if split != "all" or not str(stated["source"]).startswith("/"):
+    attributes, path = space.attributes, str(space.path or "features.h5")
+    preprocessing = attributes.get("preprocessing")
+    if not isinstance(preprocessing, Mapping) or "source" not in attributes:
+        return [f"# {shell_word(path)} was not made by headclust embed; its sha256 is {space.sha256}"]
+    defaults = asdict(EmbedSettings())
+    used = {name: attributes.get(name, default) for name, default in defaults.items()}
+    words = ["headclust", "embed", "--model", str(attributes["backbone"]), "--data", str(attributes["source"])]
+    split, remarks = attributes.get("split", "all"), []
+    if split != "all" or not str(attributes["source"]).startswith("/"):
         words += ["--split", str(split)]
     if source.classes:
         words += ["--classes", "classes.txt"]
-        remarks.append(f"# classes.txt names these classes: {', '.join(map(shell_word, space.class_names))}")
+        remarks.append(f"# classes.txt lists these classes: {', '.join(map(shell_word, space.class_names))}")
     if source.subset:
         words += ["--limit", str(source.subset[0])]
     elif source.problem:
-        remarks.append("# the images cannot be checked against what was embedded: add --limit and --classes as then")
-    if stated.get("seed", 0):
-        words += ["--seed", str(stated["seed"])]
-    words += _prepared(preprocessing)
-    origin = str(stated.get("weights_origin", ""))
+        remarks.append("# the images differ from those embedded, or are missing: add the --limit and --classes used")
+    if used["seed"] != defaults["seed"]:
+        words += ["--seed", str(used["seed"])]
+    words += _preprocessing_options(preprocessing)
+    origin = str(attributes.get("weights_origin", ""))
     if origin.startswith(_FROM_FILE):
         words += ["--weights", origin.removeprefix(_FROM_FILE).removesuffix(_HASHED)]
-        remarks.append(f"# the weights are the file whose sha256 is {stated.get('weights_sha256')}")
-    if stated.get("n_views", 0):
-        words += ["--views", str(stated["n_views"]), "--augmentation", str(stated.get("augmentation", "standard"))]
-    if stated.get("batch_size", _BATCH_SIZE) != _BATCH_SIZE:
-        words += ["--batch-size", str(stated["batch_size"])]
-    if stated["dtype"] != "float32":
-        words += ["--dtype", stated["dtype"]]
-    if stated.get("precision") == "float32" and stated.get("device", "cpu") != "cpu":
+        remarks.append(f"# the weights are the file whose sha256 is {attributes.get('weights_sha256')}")
+    if used["n_views"] != defaults["n_views"]:
+        words += ["--views", str(used["n_views"]), "--augmentation", str(used["augmentation"])]
+    if used["batch_size"] != defaults["batch_size"]:
+        words += ["--batch-size", str(used["batch_size"])]
+    if used["dtype"] != defaults["dtype"]:
+        words += ["--dtype", str(used["dtype"])]
+    # On a CPU float32 is what the default "auto" gives.
+    if used["precision"] == "float32" and attributes.get("device", "cpu") != "cpu":
         words += ["--precision", "float32"]
     if space.skipped:
         words += ["--on-error", "skip"]
     return [*remarks, _line([*words, "-o", path])]
 
 
-def _prepared(preprocessing: Mapping[str, Any]) -> list[str]:
-    """What tells the preprocessing from the model's own."""
+def _preprocessing_options(preprocessing: Mapping[str, Any]) -> list[str]:
+    """The options for a preprocessing other than the model's own."""
     if preprocessing.get("preset"):
         return ["--preset", str(preprocessing["preset"])]
     size = preprocessing.get("input_size")
@@ -79,7 +83,7 @@ def _fit(config: Mapping[str, Any]) -> list[str]:
     try:
         recipe = Recipe.of(method, preset)
     except HeadclustError:
-        return [f"# this version knows no method {shell_word(method)} with preset {shell_word(preset)}"]
+        return [f"# this version has no method {shell_word(method)} with preset {shell_word(preset)}"]
     changed = _changed(recipe, used)
     for name, option in (("n_clusters", "--clusters"), ("n_heads", "--heads")):
         if name in changed:
@@ -90,15 +94,15 @@ def _fit(config: Mapping[str, Any]) -> list[str]:
 
 
 def _changed(recipe: Recipe, used: dict[str, Any]) -> dict[str, Any]:
-    """The settings to name so that a preset becomes what was used."""
-    usual = recipe.values
-    changed = {name: value for name, value in used.items() if name == "n_clusters" or usual.get(name) != value}
+    """The settings to give so that a preset becomes the settings used."""
+    preset = recipe.values
+    changed = {name: value for name, value in used.items() if name == "n_clusters" or preset.get(name) != value}
     try:
-        found = recipe.changed(changed).values
+        configured = recipe.changed(changed).values
     except HeadclustError:
         return used
-    # With another head or optimizer, settings that are not named start from its own defaults.
-    return changed if found == used else used
+    # With another head or optimizer, settings that are not given start from its own defaults.
+    return changed if configured == used else used
 
 
 def _line(words: list[str]) -> str:
@@ -114,7 +118,7 @@ def shell_word(text: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    """A character within $'...', as bash and zsh read it."""
+    """A character in the form it has within $'...', for bash and zsh."""
     if character in "\\'":
         return f"\\{character}"
     if character.isprintable():

@@ -1,4 +1,4 @@
-"""What a report is made from: a run, and the feature files it names as far as they are still there."""
+"""The data of a report: a run, and its feature files where they still exist."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from headclust.runs.scored_fit import assign
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """Samples, what a run says of them, and what is known besides. Row i of everything is `sample_ids[i]`.
+    """The samples of a report, with their clusters and features. Row i of every array is `sample_ids[i]`.
 
     Attributes:
-        name: The run folder's.
-        config: The run's, as written.
-        metrics: Of these samples, as in metrics.json.
+        name: Name of the run folder.
+        config: The run's config.json.
+        metrics: Metrics of these samples, with the keys of metrics.json.
         model: The fitted pipeline.
         sample_ids: Names of the samples.
         clusters: int64 (n_samples,).
         confidence: float32 (n_samples,).
-        spaces: Their features, one a space; empty where the files are gone.
-        own: Whether these are the samples that the run was fitted on.
-        missing: Why the run's feature files cannot be used, a line; empty where they can.
+        spaces: Features of the samples, one per feature space; empty if the files are not available.
+        is_fitted: True if these are the samples that the run was fitted on.
+        problem: Why the run's feature files cannot be used, in one line; empty if they can.
     """
 
     name: str
@@ -46,81 +46,102 @@ class ReportData:
     clusters: NDArray[np.int64]
     confidence: NDArray[np.float32]
     spaces: tuple[Features, ...]
-    own: bool
-    missing: str
+    is_fitted: bool
+    problem: str
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters, used or not."""
+        """Number of clusters of the model, empty ones included."""
         return self.model.n_clusters
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """Labels with at least one known, or None. They only score."""
+        """Labels, int64 (n_samples,), -1 where unknown; None if all are. They are used for scores only."""
         labels = self.spaces[0].labels if self.spaces else None
         return labels if labels is not None and (labels >= 0).any() else None
 
     @property
-    def described(self) -> Mapping[str, Any]:
-        """What is known of where the samples come from: the feature file's attributes, or what the run says of it."""
+    def provenance(self) -> Mapping[str, Any]:
+        """Origin of the samples: the feature file's attributes, or what the run's config records of that file."""
         return self.spaces[0].attributes if self.spaces else self.config["features"][0]
 
 
 def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
-    """Reads a run and the features of its samples, or of the samples in other feature files.
+    """Read a run and the features of its samples, or assign the samples of other feature files.
 
     Args:
         path: A run folder.
-        features: Feature files to use, one a space: the run's own from where they lie now, or those of other samples,
-            which the run's model then assigns. Empty for its own where it says they are, or
-            beside it; they may be gone.
+        features: Feature files to use, one per feature space: the run's own at their present place, or those of other
+            samples, which the run's model then assigns. If empty, the run's own are looked for where the run records
+            them and beside the run folder; they may be missing.
 
     Raises:
-        HeadclustError: The run cannot be read, or feature files that were named cannot be used.
+        HeadclustError: The run cannot be read, or the feature files given cannot be used.
     """
     run = runs.read_run(path)
-    stated, missing = run.config["features"], ""
+    recorded, problem = run.config["features"], ""
     spaces: tuple[Features, ...] = ()
     if features:
         spaces = load_spaces(features)
-        check_alike(stated, spaces)
+        check_alike(recorded, spaces)
     else:
         try:
-            spaces = reload_spaces(locate_features(run.path, stated))
+            spaces = reload_spaces(locate_features(run.path, recorded))
         except HeadclustError as error:
-            missing = one_line(error)
+            problem = one_line(error)
     name = path.resolve().name
-    if features and [space.sha256 for space in spaces] != [space["sha256"] for space in stated]:
-        said = assign(run.model, spaces)
-        ids = spaces[0].sample_ids
+    if features and [space.sha256 for space in spaces] != [space["sha256"] for space in recorded]:
+        assigned = assign(run.model, spaces)
         return ReportData(
-            name, run.config, said.report, run.model, ids, said.clusters, said.confidence, spaces, False, missing
+            name,
+            run.config,
+            assigned.report,
+            run.model,
+            spaces[0].sample_ids,
+            assigned.clusters,
+            assigned.confidence,
+            spaces,
+            is_fitted=False,
+            problem=problem,
         )
     ids, clusters, confidence = _assignments(run.path / "assignments.csv", run.model.n_clusters, spaces)
-    return ReportData(name, run.config, run.metrics, run.model, ids, clusters, confidence, spaces, True, missing)
+    return ReportData(
+        name,
+        run.config,
+        run.metrics,
+        run.model,
+        ids,
+        clusters,
+        confidence,
+        spaces,
+        is_fitted=True,
+        problem=problem,
+    )
 
 
 def _assignments(
     path: Path, n_clusters: int, spaces: Sequence[Features]
 ) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.float32]]:
-    """Ids, clusters and confidences of a run, in the order of its features where those are at hand.
+    """Sample ids, clusters and confidences of a run, in the order of its features where those are available.
 
     Raises:
-        FileFormatError: The file is not of this run, or of other samples than the features.
+        FileFormatError: The file has clusters that the run does not have, or other samples than the features.
     """
-    said, name = read_assignments(path), printable(str(path))
-    clusters, confidence = said.clusters, said.confidence.astype(np.float32)
+    assigned, name = read_assignments(path), printable(str(path))
+    clusters, confidence = assigned.clusters, assigned.confidence.astype(np.float32)
     if not len(clusters) or clusters.max() >= n_clusters:
-        found = f"cluster {clusters.max()}" if len(clusters) else "no samples"
-        raise FileFormatError(f"{name} holds {found}, of {n_clusters} clusters: restore it from a copy, or fit again.")
-    if not spaces:
-        return said.sample_ids, clusters, confidence
-    ids = spaces[0].sample_ids
-    there = {sample_id: row for row, sample_id in enumerate(said.sample_ids)}
-    rows = [there[key] for key in map(as_written, ids) if key in there]
-    if not len(rows) == len(ids) == len(said.sample_ids):
+        content = f"cluster {clusters.max()}" if len(clusters) else "no samples"
         raise FileFormatError(
-            f"{name} holds {len(said.sample_ids)} samples, {len(rows)} of them of the {len(ids)} in the features: "
-            "restore it from a copy, or fit again."
+            f"{name} holds {content}, expected clusters 0 to {n_clusters - 1}: restore it from a copy, or fit again."
+        )
+    if not spaces:
+        return assigned.sample_ids, clusters, confidence
+    ids = spaces[0].sample_ids
+    row_of = {sample_id: row for row, sample_id in enumerate(assigned.sample_ids)}
+    rows = [row_of[key] for key in map(as_written, ids) if key in row_of]
+    if not len(rows) == len(ids) == len(assigned.sample_ids):
+        raise FileFormatError(
+            f"{name} holds {len(assigned.sample_ids)} samples, {len(rows)} of them among the {len(ids)} of the "
+            "features: restore it from a copy, or fit again."
         )
     return ids, clusters[rows], confidence[rows]

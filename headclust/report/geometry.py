@@ -1,8 +1,7 @@
-"""Which images stand for a cluster, which lie at its border, and which clusters are near each other."""
+"""Similarities to the cluster centers, and the images to show per cluster: typical, borderline, least confident."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,36 +12,36 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from headclust.features import Features
-from headclust.model import ClusterModel
+from headclust.model import ClusterModel, side_by_side
 
-_ROWS = 8_192
-_NEAREST = 3  # clusters named as the nearest of another
+_ROWS = 8_192  # per block
+_N_NEAREST = 3  # nearest clusters listed per cluster
 
 
 class Geometry(NamedTuple):
-    """Where samples lie among the clusters, in the space the heads see.
+    """Cosine similarities of samples and cluster centers, in the space the heads work in.
 
     Attributes:
-        alike: Cosine similarity of every two clusters' centers, float32 (n_clusters, n_clusters); -1 with unused ones.
-        own: Of each sample to its own cluster's center, float32 (n_samples,).
-        other: To the nearest other center.
-        neighbor: That center's cluster, int64 (n_samples,); -1 where there is no other.
+        centers: Similarity of every two centers, float32 (n_clusters, n_clusters); -1 with an empty cluster.
+        own: Similarity of each sample to the center of its cluster, float32 (n_samples,).
+        other: Similarity of each sample to the nearest other center, float32 (n_samples,).
+        neighbor: The cluster of that other center, int64 (n_samples,); -1 if there is only one cluster.
     """
 
-    alike: NDArray[np.float32]
+    centers: NDArray[np.float32]
     own: NDArray[np.float32]
     other: NDArray[np.float32]
     neighbor: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The images of a cluster to show, as rows, none of them twice.
+class ClusterImages:
+    """The images to show of one cluster, as rows, each at most once.
 
     Attributes:
-        typical: Central among the cluster's surer half, the most central first.
-        borderline: Nearly as near to another cluster, the nearest first.
-        unsure: Of the lowest confidence, the lowest first.
+        typical: The most central among the more confident half of the cluster, in that order.
+        borderline: Nearly as similar to another center as to their own, the nearest first.
+        unsure: Those of the lowest confidence, the lowest first.
     """
 
     typical: tuple[int, ...]
@@ -51,24 +50,25 @@ class Shown:
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """All of them, what matters most first."""
+        """All rows, the most important first."""
         return (*self.typical, *self.unsure, *self.borderline)
 
 
 @torch.no_grad()
-def seen(model: ClusterModel, spaces: Sequence[Features], rows: slice | NDArray[np.int64]) -> torch.Tensor:
-    """Rows as the heads see them, transformed and side by side where there are several spaces, each of length one."""
+def transformed_rows(model: ClusterModel, spaces: Sequence[Features], rows: slice | NDArray[np.int64]) -> torch.Tensor:
+    """Unit rows after the model's transforms, those of several spaces side by side, float32 (n_rows, sum of dims)."""
     parts = [
         F.normalize(transform(space.rows(rows)), dim=-1)
         for transform, space in zip(model.transforms, spaces, strict=True)
     ]
-    return torch.cat(parts, dim=1) / math.sqrt(len(parts))
+    return side_by_side(parts)
 
 
 def measure(model: ClusterModel, spaces: Sequence[Features], clusters: NDArray[np.int64]) -> Geometry:
-    """Where samples lie among the clusters; two passes over the features, in bounded memory."""
+    """Similarities of samples and centers, in two passes over the features and bounded memory."""
     n_samples, n_clusters = len(clusters), model.n_clusters
     assigned = torch.from_numpy(clusters)
+    # First pass: a center is the normalized sum of the unit rows of its cluster, (n_clusters, dim).
     sums: torch.Tensor | None = None
     for block, rows in _blocks(model, spaces, n_samples):
         if sums is None:
@@ -77,55 +77,58 @@ def measure(model: ClusterModel, spaces: Sequence[Features], clusters: NDArray[n
     assert sums is not None
     used = torch.bincount(assigned, minlength=n_clusters) > 0
     centers = F.normalize(sums, dim=-1)
-    alike = (centers @ centers.T).masked_fill(~(used[:, None] & used[None]), -1)
+    center_similarities = (centers @ centers.T).masked_fill(~(used[:, None] & used[None]), -1)
+    # Second pass: the similarity of each row to its own center, and the largest to any other.
     own, other, neighbor = np.empty(n_samples, np.float32), np.empty(n_samples, np.float32), np.empty(n_samples, int)
     for block, rows in _blocks(model, spaces, n_samples):
-        near = (rows @ centers.T).masked_fill(~used, -torch.inf)
-        mine = assigned[block, None]
-        own[block] = near.gather(1, mine)[:, 0].numpy()
-        best = near.scatter(1, mine, -torch.inf).max(1)
+        similarities = (rows @ centers.T).masked_fill(~used, -torch.inf)  # (block, n_clusters)
+        own_column = assigned[block, None]
+        own[block] = similarities.gather(1, own_column)[:, 0].numpy()
+        best = similarities.scatter(1, own_column, -torch.inf).max(1)
         other[block] = best.values.numpy()
         neighbor[block] = torch.where(best.values.isfinite(), best.indices, -1).numpy()
-    return Geometry(alike.numpy(), own, other, neighbor)
+    return Geometry(center_similarities.numpy(), own, other, neighbor)
 
 
 def _blocks(model: ClusterModel, spaces: Sequence[Features], n_samples: int) -> Iterator[tuple[slice, torch.Tensor]]:
     for start in range(0, n_samples, _ROWS):
         block = slice(start, min(start + _ROWS, n_samples))
-        yield block, seen(model, spaces, block)
+        yield block, transformed_rows(model, spaces, block)
 
 
-def choose(
+def select_images(
     members: NDArray[np.int64], confidence: NDArray[np.float32], geometry: Geometry | None, n_each: int
-) -> Shown:
-    """The images of a cluster to show.
+) -> ClusterImages:
+    """The images to show of one cluster.
 
     Args:
-        members: Its rows, ascending.
-        confidence: Of all samples.
-        geometry: Where they lie; without it the surest stand for the cluster, and none is at the border.
-        n_each: Most images a kind; twice as many typical ones.
+        members: Rows of the cluster, ascending.
+        confidence: Confidence of all samples.
+        geometry: Similarities of all samples; without it the typical images are the most confident ones, and none is
+            borderline.
+        n_each: Images per kind at most; twice as many typical ones.
     """
-    sure = confidence[members]
-    candidates = members[sure >= np.median(sure)] if len(members) else members
-    central = confidence if geometry is None else geometry.own
-    typical = _first(candidates, -central, 2 * n_each, ())
+    member_confidence = confidence[members]
+    candidates = members[member_confidence >= np.median(member_confidence)] if len(members) else members
+    centrality = confidence if geometry is None else geometry.own
+    typical = _first(candidates, -centrality, 2 * n_each, ())
     unsure = _first(members, confidence, n_each, typical)
     if geometry is None:
-        return Shown(typical, (), unsure)
+        return ClusterImages(typical, (), unsure)
     at_border = members[geometry.neighbor[members] >= 0]
-    return Shown(typical, _first(at_border, geometry.own - geometry.other, n_each, (*typical, *unsure)), unsure)
+    borderline = _first(at_border, geometry.own - geometry.other, n_each, (*typical, *unsure))
+    return ClusterImages(typical, borderline, unsure)
 
 
 def _first(rows: NDArray[np.int64], order: NDArray[np.float32], count: int, without: Sequence[int]) -> tuple[int, ...]:
-    """The `count` rows of lowest `order`, equals by row, leaving some out."""
+    """The `count` rows of lowest `order`, without those in `without`; ties: the lower row."""
     rows = np.setdiff1d(rows, np.array(without, np.int64))
     return tuple(rows[np.argsort(order[rows], kind="stable")][:count].tolist())
 
 
-def nearest(cluster: int, geometry: Geometry) -> list[tuple[int, float]]:
-    """The nearest clusters of one and how alike the centers are, nearest first."""
-    alike = geometry.alike[cluster].astype(float)
-    alike[cluster] = -1
-    order = np.argsort(-alike, kind="stable")[:_NEAREST]
-    return [(int(other), float(alike[other])) for other in order if alike[other] > -1]
+def nearest_clusters(cluster: int, geometry: Geometry) -> list[tuple[int, float]]:
+    """The clusters nearest to one, with the cosine similarity of the centers, nearest first."""
+    similarities = geometry.centers[cluster].astype(float)
+    similarities[cluster] = -1
+    order = np.argsort(-similarities, kind="stable")[:_N_NEAREST]
+    return [(int(other), float(similarities[other])) for other in order if similarities[other] > -1]

@@ -1,4 +1,4 @@
-"""Thumbnails, read back from where the images were embedded from."""
+"""Thumbnails, read from the source that the images were embedded from."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from headclust.images.decoding import decoded_batches
 from headclust.progress import bar
 from headclust.report.data import ReportData
 
-MOST = 2_400  # thumbnails in a page
-MOST_BYTES = 9_000_000  # of all of them; a third more as base64
+MAX_THUMBNAILS = 2_400  # per page
+MAX_BYTES = 9_000_000  # of all thumbnails together; a third more as base64
 _BATCH = 32
-_SECONDS = 20.0  # an image may take; it could be read once, so it is not waited for as long as then
-_SIDES = ((700, 128), (1_500, 96), (MOST, 80))  # pixels of the longer side, for up to so many thumbnails
-_SMALL, _TINY = 64, 16  # pixels up to which a picture is kept better, and exactly
+_TIMEOUT = 20.0  # seconds per image; less than when embedding, as the image could be read then
+_SIDES = ((700, 128), (1_500, 96), (MAX_THUMBNAILS, 80))  # (up to so many thumbnails, pixels of the longer side)
+_SMALL, _TINY = 64, 16  # pixels of the longer side up to which the quality is higher, and the encoding lossless
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Source:
     """The images of a report's samples.
 
     Attributes:
-        images: Where they can be read; None where they are gone.
-        rows: Row of each sample in `images`, -1 where it is not among them, int64 (n_samples,).
-        problem: Why there are none, or what does not hold about them, a line; empty where all is well.
-        subset: (limit, seed) with which the samples were drawn from `images`; None for all of them, or where unknown.
-        classes: Whether they are those of some classes only.
+        images: The image source; None if it cannot be opened.
+        rows: Row of each sample in `images`, -1 if it is not among them, int64 (n_samples,).
+        problem: Why there are no images, or how they differ from those embedded, in one line; empty if neither.
+        subset: (limit, seed) with which the samples were drawn from `images`; None for all of them, or if unknown.
+        classes: True if the samples are those of some classes only.
     """
 
     images: ImageSet | None
@@ -49,7 +49,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture in the page: a data URI, and its size in pixels."""
+    """A thumbnail in the page: its data URI, and its size in pixels."""
 
     uri: str
     width: int
@@ -57,13 +57,13 @@ class Thumbnail:
 
     @property
     def is_tiny(self) -> bool:
-        """Whether its pixels are meant to be seen one by one."""
+        """True if it is so small that the page enlarges it without smoothing."""
         return max(self.width, self.height) <= _TINY
 
 
 @dataclass
 class Thumbnails:
-    """Thumbnails by row of the report, and the reasons of those that cannot be made."""
+    """Thumbnails by row of the report, reasons of those that failed, and why reading ended early (empty if not)."""
 
     made: dict[int, Thumbnail] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
@@ -71,83 +71,83 @@ class Thumbnails:
 
 
 def find_source(data: ReportData) -> Source:
-    """Where the images of the samples can be read again; they are matched by sample id."""
-    described, ids = data.described, data.sample_ids
-    found = reopen(described.get("source"), described.get("split"), ids)
-    images, rows = found.images, found.rows
+    """The source of the samples' images; samples and images are matched by sample id."""
+    provenance, ids = data.provenance, data.sample_ids
+    reopened = reopen(provenance.get("source"), provenance.get("split"), ids)
+    images, rows = reopened.images, reopened.rows
     if images is None:
-        return Source(None, rows, found.problem)
-    missing = int((rows < 0).sum())
-    if missing == len(ids):
-        return Source(None, rows, f"{described['source']} holds none of the images that were embedded.")
-    if missing:
-        problem = f"{missing:,} of {len(ids):,} images are no longer in {described['source']}."
+        return Source(None, rows, reopened.problem)
+    n_missing = int((rows < 0).sum())
+    if n_missing == len(ids):
+        return Source(None, rows, f"{provenance['source']} holds none of the images that were embedded.")
+    if n_missing:
+        problem = f"{n_missing:,} of {len(ids):,} images are no longer in {provenance['source']}."
         return Source(images, rows, problem)
-    return _recognized(data, images, rows)
+    return _compared(data, images, rows)
 
 
-def _recognized(data: ReportData, images: ImageSet, rows: NDArray[np.int64]) -> Source:
-    """The source, held against what the feature file recorded of it."""
-    if not data.spaces or "samples_sha256" not in data.described:
+def _compared(data: ReportData, images: ImageSet, rows: NDArray[np.int64]) -> Source:
+    """The source, compared with the checksum of the samples in the feature file."""
+    if not data.spaces or "samples_sha256" not in data.provenance:
         return Source(images, rows)
-    described, space = data.described, data.spaces[0]
+    provenance, space = data.provenance, data.spaces[0]
     chosen = images
     classes = bool(space.class_names) and space.class_names != images.class_names
     try:
         if classes:
             chosen = images.of_classes(space.class_names)
-        listed = described.get("n_listed", len(chosen))
-        subset = (listed, described.get("seed", 0)) if listed < len(chosen) else None
+        n_listed = provenance.get("n_listed", len(chosen))
+        subset = (n_listed, provenance.get("seed", 0)) if n_listed < len(chosen) else None
         if subset:
             chosen = chosen.subset(*subset)
-        if samples_sha256(chosen.sample_ids, chosen.stamps, chosen.labels) == described["samples_sha256"]:
+        if samples_sha256(chosen.sample_ids, chosen.stamps, chosen.labels) == provenance["samples_sha256"]:
             return Source(images, rows, subset=subset, classes=classes)
     except HeadclustError:
         pass
-    problem = f"images in {described['source']} have changed since they were embedded: these are today's."
+    problem = f"images in {provenance['source']} have changed since they were embedded: shown as they are now."
     return Source(images, rows, problem, classes=classes)
 
 
-def make_thumbnails(source: Source, wanted: Sequence[int]) -> Thumbnails:
-    """Thumbnails of some rows, in the order given, until there are `MOST` or `MOST_BYTES` of them.
+def make_thumbnails(source: Source, rows: Sequence[int]) -> Thumbnails:
+    """Thumbnails of some rows, in the order given, until they reach `MAX_THUMBNAILS` or `MAX_BYTES`.
 
-    They are decoded in processes of their own, as when they were embedded.
+    Images are decoded in worker processes, as for embedding.
 
     Args:
-        source: Where the images are.
-        wanted: Rows of the report, none twice.
+        source: The images.
+        rows: Rows of the report, each at most once.
     """
     thumbnails = Thumbnails()
-    rows = [row for row in wanted if source.rows[row] >= 0][:MOST]
+    rows = [row for row in rows if source.rows[row] >= 0][:MAX_THUMBNAILS]
     if source.images is None or not rows:
         return thumbnails
-    side = next(side for most, side in _SIDES if len(rows) <= most)
+    side = next(side for count, side in _SIDES if len(rows) <= count)
     total = 0
     try:
-        for row, made in _decoded(source.images, source.rows, rows, side):
-            if isinstance(made, str):
-                thumbnails.failed[row] = made
+        for row, pixels in _decoded(source.images, source.rows, rows, side):
+            if isinstance(pixels, str):
+                thumbnails.failed[row] = pixels
                 continue
-            content = _encode(made)
+            content = _encode(pixels)
             total += len(content)
-            if total > MOST_BYTES:
+            if total > MAX_BYTES:
                 break
-            height, width = made.shape[:2]
+            height, width = pixels.shape[:2]
             uri = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
             thumbnails.made[row] = Thumbnail(uri, width, height)
-    except HeadclustError as error:  # the source has gone meanwhile
+    except HeadclustError as error:  # the source became unavailable while it was read
         thumbnails.problem = one_line(error)
     return thumbnails
 
 
 def _decoded(
-    images: ImageSet, at: NDArray[np.int64], rows: Sequence[int], side: int
+    images: ImageSet, image_rows: NDArray[np.int64], rows: Sequence[int], side: int
 ) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
-    """(row, its pixels or why there are none)."""
-    Image.init()  # here, so that no worker has to load the readers of rarer formats
+    """Pairs of a row and its pixels, or the reason why it cannot be read."""
+    Image.init()  # in the parent, so that no worker has to load the readers of rarer formats
     blocks = [range(start, min(start + _BATCH, len(rows))) for start in range(0, len(rows), _BATCH)]
-    decode = _decoder(images, [int(at[row]) for row in rows], side)
-    batches = decoded_batches(decode, blocks, (1, _BATCH, side + 1, side, 3), timeout=_SECONDS, tries=1)
+    decode = _decoder(images, [int(image_rows[row]) for row in rows], side)
+    batches = decoded_batches(decode, blocks, (1, _BATCH, side + 1, side, 3), timeout=_TIMEOUT, tries=1)
     with closing(batches), bar("making thumbnails", len(rows)) as advance:
         for block, pixels, bad in batches:
             for slot, number in enumerate(block):
@@ -159,11 +159,11 @@ def _decoded(
             advance(len(block))
 
 
-def _decoder(images: ImageSet, places: Sequence[int], side: int) -> Callable[[int, NDArray[np.uint8]], None]:
-    """What puts a thumbnail in the upper left of its slot, and its size in the row below."""
+def _decoder(images: ImageSet, image_rows: Sequence[int], side: int) -> Callable[[int, NDArray[np.uint8]], None]:
+    """A function that writes a thumbnail to the upper left of its slot, and its size to the row below."""
 
     def decode(number: int, out: NDArray[np.uint8]) -> None:
-        image = images.read(places[number])
+        image = images.read(image_rows[number])
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         out[0, : image.height, : image.width] = np.asarray(image)
         out[0, side, 0, :2] = image.width, image.height

@@ -1,4 +1,4 @@
-"""The top of the page: numbers, warnings, and how sure the model is."""
+"""The top of the page: numbers, remarks, and the histogram of confidences."""
 
 from __future__ import annotations
 
@@ -14,69 +14,76 @@ from headclust.report.near_duplicates import NearDuplicates
 from headclust.scoring.metrics import LARGE
 
 _BINS = 20
-_MANY = 0.2  # share of unsure images that is worth a warning
-_LISTED = 30  # clusters that a warning names
+_UNSURE_SHARE = 0.2  # of the images, above which a remark warns
+_MAX_NAMED = 30  # clusters per remark
 
 
 class Tile(NamedTuple):
-    """A number, and what it means."""
+    """A number with its name and a short explanation."""
 
     name: str
     value: str
-    means: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Remark:
-    """Something worth a look: `kind` is "warn", or "info" for what only explains the page."""
+    """A remark under "Worth a look": `kind` is "warn", or "info" for one that only explains the page.
+
+    `clusters` are linked after the text; `truncated` if there are more of them.
+    """
 
     kind: str
-    what: str
+    title: str
     text: str
     clusters: tuple[int, ...] = ()
-    more: bool = False
+    truncated: bool = False
     href: str = ""
 
 
 class Bin(NamedTuple):
-    """A column of the histogram: its height, 0 to 10, and what it says."""
+    """A bar of the histogram: its height, 0 to 10, and its text."""
 
     height: float
     title: str
 
 
 def tiles(data: ReportData) -> list[Tile]:
-    """What can be said of the clustering without labels."""
+    """The metrics that need no labels."""
     metrics = data.metrics
     agreement = metrics.get("agreement")
     return [
-        Tile("Images", f"{len(data.sample_ids):,}", "with a row of features"),
-        Tile("Clusters", f"{metrics['clusters_used']} of {metrics['n_clusters']}", "hold at least one image"),
-        Tile("Largest", percent(metrics["largest_share"]), f"even would be {percent(1 / metrics['n_clusters'])}"),
-        Tile("Evenness", f"{metrics['entropy']:.2f}", "entropy of the sizes: 1 is even, 0 is one cluster"),
+        Tile("Images", f"{len(data.sample_ids):,}", "that have features"),
+        Tile("Clusters", f"{metrics['clusters_used']} of {metrics['n_clusters']}", "have at least one image"),
+        Tile("Largest", percent(metrics["largest_share"]), f"an even share is {percent(1 / metrics['n_clusters'])}"),
+        Tile("Evenness", f"{metrics['entropy']:.2f}", "entropy of the sizes: 1 is even, 0 is a single cluster"),
         Tile("Confidence", f"{data.confidence.mean(dtype=float):.2f}", "mean over all images"),
         Tile(
             "Agreement",
             "-" if agreement is None else percent(agreement),
-            "there is one head only" if agreement is None else "of the heads with the final clusters",
+            "there is only one head" if agreement is None else "of the heads with the final clusters",
         ),
     ]
 
 
 def score_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
     """The scores against labels."""
-    named = {
+    explained = {
         "accuracy": ("Accuracy", "under the best one-to-one matching"),
-        "accuracy_majority": ("By majority", "accuracy with spare clusters counted as their majority class"),
+        "accuracy_majority": ("By majority", "accuracy with unmatched clusters counted as their majority class"),
         "nmi": ("NMI", "normalized mutual information"),
-        "ami": ("AMI", "the same, adjusted for chance"),
-        "ari": ("ARI", "pairs that agree, adjusted for chance"),
+        "ami": ("AMI", "NMI adjusted for chance"),
+        "ari": ("ARI", "share of pairs that agree, adjusted for chance"),
     }
-    return [Tile(name, percent(metrics[key]), means) for key, (name, means) in named.items() if key in metrics]
+    return [
+        Tile(name, percent(metrics[key]), description)
+        for key, (name, description) in explained.items()
+        if key in metrics
+    ]
 
 
 def percent(share: float) -> str:
-    """A share in percent."""
+    """A share as text, in percent."""
     return f"{100 * share:.1f} %"
 
 
@@ -86,7 +93,7 @@ def threshold(n_clusters: int) -> float:
 
 
 def histogram(data: ReportData) -> list[Bin]:
-    """Images by confidence."""
+    """Numbers of images by confidence, in bins of equal width."""
     counts, edges = np.histogram(data.confidence, bins=_BINS, range=(0, 1))
     largest = max(1, int(counts.max()))
     return [
@@ -95,70 +102,70 @@ def histogram(data: ReportData) -> list[Bin]:
     ]
 
 
-def warnings(data: ReportData, source: Source, thumbnails: Thumbnails, twins: NearDuplicates | None) -> list[Remark]:
-    """What is worth a look, the most important first."""
-    found = [*_of_sizes(data), *_of_confidence(data)]
-    if twins and twins.pairs:
-        text = f"({len(twins.pairs)} by cosine similarity of the features)."
-        found.append(Remark("warn", "Pairs of images are nearly the same", text, href="#twins"))
+def remarks(
+    data: ReportData, source: Source, thumbnails: Thumbnails, duplicates: NearDuplicates | None
+) -> list[Remark]:
+    """The remarks under "Worth a look", the most important first."""
+    made = [*_of_sizes(data), *_of_confidence(data)]
+    if duplicates and duplicates.pairs:
+        text = f"({len(duplicates.pairs)} by cosine similarity of the features)."
+        made.append(Remark("warn", "Pairs of images are near-duplicates", text, href="#near-duplicates"))
     skipped = len(data.spaces[0].skipped) if data.spaces else 0
     if skipped:
-        what = f"{skipped:,} {'image' if skipped == 1 else 'images'} could not be read"
-        found.append(Remark("warn", what, "when the features were made; they are in no cluster.", href="#skipped"))
-    if data.missing:
-        found.append(Remark("info", "No map, no borders, no near-duplicates:", data.missing))
-    if not data.own:
-        text = "they were assigned by its model, from other feature files."
-        found.append(Remark("info", "These are not the images that the run was fitted on:", text))
-    return [*found, *_of_images(source, thumbnails)]
+        title = f"{skipped:,} {'image' if skipped == 1 else 'images'} could not be read"
+        made.append(Remark("warn", title, "when the features were made; they are in no cluster.", href="#skipped"))
+    if data.problem:
+        made.append(Remark("info", "No map, no borderline images, no near-duplicates:", data.problem))
+    if not data.is_fitted:
+        text = "the run's model assigned them, from other feature files."
+        made.append(Remark("info", "These are not the images that the run was fitted on:", text))
+    return [*made, *_of_images(source, thumbnails)]
 
 
 def _of_sizes(data: ReportData) -> list[Remark]:
     n_clusters, n_samples = data.n_clusters, len(data.clusters)
     sizes = np.bincount(data.clusters, minlength=n_clusters)
-    found = []
-    unused = int((sizes == 0).sum())
-    if unused:
-        found.append(
-            Remark(
-                "warn", f"{unused} of {n_clusters} clusters hold no image:", "fewer groups were found than asked for."
-            )
-        )
+    made = []
+    n_empty = int((sizes == 0).sum())
+    if n_empty:
+        title = f"{n_empty} of {n_clusters} clusters have no image:"
+        made.append(Remark("warn", title, "fewer groups were found than requested."))
     large = np.flatnonzero(sizes > LARGE * n_samples / n_clusters).tolist()
     if large:
-        what = "A cluster is" if len(large) == 1 else f"{len(large)} clusters are"
+        title = "A cluster is" if len(large) == 1 else f"{len(large)} clusters are"
         text = f"more than {LARGE} times as large as an even share:"
-        found.append(Remark("warn", what, text, tuple(large[:_LISTED]), len(large) > _LISTED))
-    return found
+        made.append(Remark("warn", title, text, tuple(large[:_MAX_NAMED]), len(large) > _MAX_NAMED))
+    return made
 
 
 def _of_confidence(data: ReportData) -> list[Remark]:
     if data.n_clusters == 1:
         return []
     low = data.confidence < threshold(data.n_clusters)
-    if low.mean() <= _MANY:
+    if low.mean() <= _UNSURE_SHARE:
         return []
     sizes = np.bincount(data.clusters, minlength=data.n_clusters)
     unsure = np.bincount(data.clusters[low], minlength=data.n_clusters)
-    mostly = np.flatnonzero(unsure * 2 > sizes)
-    worst = tuple(mostly[np.argsort(-unsure[mostly], kind="stable")][:_LISTED].tolist())
-    text = f"confidence below {threshold(data.n_clusters):.2f}" + (", most of all in clusters" if worst else ".")
-    return [
-        Remark("warn", f"{percent(float(low.mean()))} of the images are unsure:", text, worst, len(mostly) > _LISTED)
-    ]
+    mostly = np.flatnonzero(unsure * 2 > sizes)  # clusters of which more than half are unsure
+    worst = tuple(mostly[np.argsort(-unsure[mostly], kind="stable")][:_MAX_NAMED].tolist())
+    title = f"{percent(float(low.mean()))} of the images are unsure:"
+    text = f"confidence below {threshold(data.n_clusters):.2f}" + (", mostly in clusters" if worst else ".")
+    return [Remark("warn", title, text, worst, len(mostly) > _MAX_NAMED)]
 
 
 def _of_images(source: Source, thumbnails: Thumbnails) -> list[Remark]:
-    found = []
+    made = []
     if source.images is None:
-        found.append(Remark("info", "No thumbnails:", source.problem))
+        made.append(Remark("info", "No thumbnails:", source.problem))
     elif source.problem:
-        found.append(Remark("info", "The source is not what it was:", source.problem))
+        made.append(Remark("info", "The images have changed:", source.problem))
     if thumbnails.failed:
         reason = next(iter(thumbnails.failed.values()))
         count = len(thumbnails.failed)
-        what = f"{count} {'image' if count == 1 else 'images'} can no longer be read,"
-        found.append(Remark("info", what, f"and so have no thumbnail; the first: {reason}."))
+        title = f"{count} {'image' if count == 1 else 'images'} can no longer be read"
+        made.append(
+            Remark("info", title, f"and therefore {'has' if count == 1 else 'have'} no thumbnail; the first: {reason}.")
+        )
     if thumbnails.problem:
-        found.append(Remark("info", "Thumbnails are missing:", thumbnails.problem))
-    return found
+        made.append(Remark("info", "Thumbnails are missing:", thumbnails.problem))
+    return made

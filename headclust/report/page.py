@@ -1,4 +1,4 @@
-"""The page: everything put together, as the text of one HTML file."""
+"""The page: the text of one HTML file, made from the data of a report."""
 
 from __future__ import annotations
 
@@ -20,151 +20,169 @@ from headclust.report import cards, overview
 from headclust.report.commands import repeat
 from headclust.report.data import ReportData
 from headclust.report.geometry import measure
-from headclust.report.images import MOST, Source, Thumbnails, find_source, make_thumbnails
-from headclust.report.layouts import HEIGHT, WIDTH, Layout, has_umap, labels, lay_out, sample
-from headclust.report.near_duplicates import ALIKE, NearDuplicates, find_near_duplicates
-from headclust.report.palette import look, theme_css
+from headclust.report.images import MAX_THUMBNAILS, Source, Thumbnails, find_source, make_thumbnails
+from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, has_umap, make_layouts, sample_rows
+from headclust.report.near_duplicates import MIN_SIMILARITY, NearDuplicates, find_near_duplicates
+from headclust.report.palette import css_classes, theme_css
 from headclust.report.scores import Scores, compare
 
-_CELLS = 900  # of a confusion matrix that is shown as numbers
-_SKIPPED = 50  # images left out that are named
-_UNPICTURED = "its image is not in the page, which holds a bounded number"
+_MAX_CELLS = 900  # of a confusion matrix that is shown as a table; a larger one is drawn
+_MAX_SKIPPED = 50  # skipped images that are listed
+_NO_THUMBNAIL = f"no thumbnail: the page has at most {MAX_THUMBNAILS:,}"
 
 
 class Dots(NamedTuple):
     """The points of a cluster, as an SVG path."""
 
     cluster: int
-    look: str
+    css: str
     d: str
 
 
 def render(data: ReportData, *, umap: bool = True) -> str:
-    """The page of a report, the same text for the same run, features and images.
+    """The HTML of a report; the same run, features and images give the same text.
 
-    Says on stderr what is missing from it.
+    What the page lacks is noted on stderr.
 
     Args:
-        data: What it is about.
-        umap: Whether to lay out the map by UMAP too, where that is installed.
+        data: The data of the report.
+        umap: Lay out the map by UMAP too, if that is installed.
     """
-    spaces, known = data.spaces, data.labels
+    spaces, labels = data.spaces, data.labels
     geometry = measure(data.model, spaces, data.clusters) if spaces else None
-    twins = find_near_duplicates(spaces[0], data.config["settings"]) if spaces else None
-    scores = compare(data.clusters, known, spaces[0].class_names) if known is not None else None
+    duplicates = find_near_duplicates(spaces[0], data.config["settings"]) if spaces else None
+    scores = compare(data.clusters, labels, spaces[0].class_names) if labels is not None else None
     chosen = cards.choose_images(data, geometry)
-    points = sample(data.clusters) if spaces else np.empty(0, np.int64)
+    points = sample_rows(data.clusters) if spaces else np.empty(0, np.int64)
     kinds = ("pca", "umap") if umap else ("pca",)
-    layouts = lay_out(data.model, spaces, points, kinds) if spaces else []
+    layouts = make_layouts(data.model, spaces, points, kinds) if spaces else []
 
     source = find_source(data)
-    first = cards.wanted_rows(chosen, twins)
-    thumbnails = make_thumbnails(source, [*first, *_spread(points, first)])
-    made = cards.make_cards(data, chosen, geometry, thumbnails, scores)
-    pairs = cards.make_pairs(data, twins, chosen, thumbnails) if twins and twins.pairs else []
-    home = {one.row for card in made for strip in card.strips for one in strip.pictures}
-    home |= {one.row for pair in pairs for one in (pair.first, pair.second)}
-    warnings = overview.warnings(data, source, thumbnails, twins)
-    for one in warnings:
-        if one.kind == "info":
-            note(f"{one.what} {one.text}")
+    first = cards.thumbnail_rows(chosen, duplicates)
+    thumbnails = make_thumbnails(source, [*first, *_shuffled(points, first)])
+    clusters = cards.make_cards(data, chosen, geometry, thumbnails, scores)
+    pairs = cards.make_pairs(data, duplicates, chosen, thumbnails) if duplicates and duplicates.pairs else []
+    embedded = {picture.row for card in clusters for strip in card.strips for picture in strip.pictures}
+    embedded |= {picture.row for pair in pairs for picture in (pair.first, pair.second)}
+    remarks = overview.remarks(data, source, thumbnails, duplicates)
+    for remark in remarks:
+        if remark.kind == "info":
+            note(f"{remark.title} {remark.text}")
     context = {
         **_head(data),
-        **_top(data, made, twins, pairs),
-        "warnings": warnings,
+        **_top(data, clusters, duplicates, pairs),
+        "remarks": remarks,
         **_map(data, points, layouts, umap),
         **_scored(data, scores),
         **_making(data, source),
-        "data": _json(_data(data, points, thumbnails, home)),
+        "data": _json(_data(data, points, thumbnails, embedded)),
     }
     return _fill(context)
 
 
-def _spread(points: NDArray[np.int64], without: Sequence[int]) -> list[int]:
-    """Points of the map in an order of which every beginning is spread over all clusters, leaving some out."""
+def _shuffled(points: NDArray[np.int64], without: Sequence[int]) -> list[int]:
+    """Points of the map in random order, without those in `without`; the first n are spread over all clusters."""
     rest = np.setdiff1d(points, np.array(without, np.int64))
     return [int(row) for row in np.random.default_rng(0).permutation(rest)]
 
 
 def _head(data: ReportData) -> dict[str, Any]:
-    described, config = data.described, data.config
+    provenance, config = data.provenance, data.config
     n_samples, used = len(data.sample_ids), data.metrics["clusters_used"]
-    split = described.get("split", "all")
-    dataset = f"{described.get('dataset', 'images')}{'' if split == 'all' else f', {split}'}"
+    split = provenance.get("split", "all")
+    dataset = f"{provenance.get('dataset', 'images')}{'' if split == 'all' else f', {split}'}"
     backbones = [str(space.get("backbone", "a backbone")) for space in config["features"]]
-    shown = {"overview": "Overview", "map": "Map", "clusters": "Clusters"}
+    sections = {"overview": "Overview", "map": "Map", "clusters": "Clusters"}
     if data.labels is not None:
-        shown["labels"] = "Labels"
+        sections["labels"] = "Labels"
     images, clusters = "image" if n_samples == 1 else "images", "cluster" if used == 1 else "clusters"
     return {
-        "title": str(data.described.get("dataset") or data.name or "run"),
+        "title": str(provenance.get("dataset") or data.name or "run"),
         "headline": f"{n_samples:,} {images} in {used} {clusters}",
         "origin": data.name,
-        "lead": f"{dataset} seen by {' and '.join(backbones)}, clustered by {config['method']}.",
-        "sections": [*shown.items(), ("making", "Recipe")],
+        "lead": f"{dataset}; features of {' and '.join(backbones)}, clustered by {config['method']}.",
+        "sections": [*sections.items(), ("making", "Recipe")],
         "version": __version__,
     }
 
 
 def _top(
-    data: ReportData, made: list[cards.Card], twins: NearDuplicates | None, pairs: list[cards.Pair]
+    data: ReportData, clusters: list[cards.Card], duplicates: NearDuplicates | None, pairs: list[cards.Pair]
 ) -> dict[str, Any]:
     limit = overview.threshold(data.n_clusters)
     unsure = int((data.confidence < limit).sum())
-    unused = np.setdiff1d(np.arange(data.n_clusters), [card.number for card in made]).tolist()
-    looked = among = ""
-    if twins and twins.n_searched < len(data.sample_ids):
-        looked = f" Looked for among a random {twins.n_searched:,} of the {len(data.sample_ids):,} images."
-        among = f" among the {twins.n_searched:,} images that were looked at"
-    apart = sum(int(data.clusters[one] != data.clusters[two]) for one, two, _ in twins.pairs) if twins else 0
-    found = f"{len(twins.pairs):,} pairs whose features have a cosine similarity of {ALIKE} or more" if twins else ""
-    parted = f", {apart:,} of them in different clusters" if apart else ""
-    text = f"{found}{parted}; the most alike {'come first' if len(pairs) > 1 else 'is shown'}.{looked}"
+    empty = np.setdiff1d(np.arange(data.n_clusters), [card.number for card in clusters]).tolist()
     return {
         "tiles": overview.tiles(data),
-        "clusters": made,
+        "clusters": clusters,
         "even": f"{len(data.sample_ids) / data.n_clusters:,.0f}",
-        "unused": ", ".join(map(str, unused[:100])) + (" and more" if len(unused) > 100 else ""),
+        "empty": ", ".join(map(str, empty[:100])) + (" and more" if len(empty) > 100 else ""),
         "unsure": f"{unsure:,} of {len(data.sample_ids):,} are",
         "threshold": f"{limit:.2f}",
         "bins": overview.histogram(data),
         "histogram_title": f"Images by confidence: mean {data.confidence.mean(dtype=float):.2f}, {unsure:,} unsure",
-        "among": among,
-        "twins": {"text": text, "pairs": pairs} if pairs else None,
-        "clusters_text": "The numbers are those of assignments.csv, and mean nothing else. " + _chosen(data),
+        **_near_duplicates(data, duplicates, pairs),
+        "clusters_text": f"The numbers are those of assignments.csv and have no order. {_selection_text(data)}",
     }
 
 
-def _chosen(data: ReportData) -> str:
-    """How the images of a cluster were chosen."""
-    unsure = "least sure are those of the lowest confidence, which is the number below an image."
+def _near_duplicates(data: ReportData, duplicates: NearDuplicates | None, pairs: list[cards.Pair]) -> dict[str, Any]:
+    if duplicates is None:
+        return {"among": "", "near_duplicates": None}
+    searched = among = ""
+    if duplicates.n_searched < len(data.sample_ids):
+        searched = f" The search took a random {duplicates.n_searched:,} of the {len(data.sample_ids):,} images."
+        among = f" among the {duplicates.n_searched:,} images that were searched"
+    n_apart = sum(int(data.clusters[first] != data.clusters[second]) for first, second, _ in duplicates.pairs)
+    apart = f", {n_apart:,} of them in different clusters" if n_apart else ""
+    text = (
+        f"{len(duplicates.pairs):,} pairs whose features have a cosine similarity of {MIN_SIMILARITY} or more{apart}; "
+        f"the most similar {'come first' if len(pairs) > 1 else 'is shown'}.{searched}"
+    )
+    return {"among": among, "near_duplicates": {"text": text, "pairs": pairs} if pairs else None}
+
+
+def _selection_text(data: ReportData) -> str:
+    """A sentence that says how the images of a cluster were selected."""
+    unsure = "least sure are those of the lowest confidence. The number below an image is its confidence"
     if not data.spaces:
-        return f"Typical images are the surest; {unsure}"
-    central = "Typical images are the most central of a cluster's surer half; borderline are those nearly as near to "
-    return f"{central}another cluster's center; {unsure}"
+        return f"Typical images are those of the highest confidence; {unsure}."
+    return (
+        "Typical images are the most central among the more confident half of a cluster; borderline images are nearly "
+        f"as near to the center of another cluster; {unsure}, below a borderline image it is the other cluster."
+    )
 
 
 def _map(data: ReportData, points: NDArray[np.int64], layouts: list[Layout], umap: bool) -> dict[str, Any]:
     shown = data.clusters[points]
     n_points, n_samples = len(points), len(data.sample_ids)
     sampled = "" if n_points == n_samples else f" {n_points:,} of the {n_samples:,} images are shown, drawn at random."
-    hint = "" if not umap or has_umap() else ' With pip install "headclust[maps]" there is a second layout, by UMAP.'
+    hint = "" if not umap or has_umap() else ' pip install "headclust[maps]" adds a second layout, by UMAP.'
     return {
         "layouts": [
-            {"name": one.name, "means": one.means, "paths": _paths(one, shown), "labels": labels(one, shown)}
-            for one in layouts
+            {
+                "name": layout.name,
+                "description": layout.description,
+                "paths": _paths(layout, shown),
+                "labels": cluster_labels(layout, shown),
+            }
+            for layout in layouts
         ],
         "n_points": f"{n_points:,}",
         "grid": {"width": WIDTH, "height": HEIGHT},
-        "map_text": "Each dot is an image, where the model sees it; color, shape and number are its cluster's."
+        "map_text": "Each dot is an image, placed by its features; color, shape and number are those of its cluster."
         f"{sampled}{hint}",
-        "no_map": f"There is no map, because the features are not at hand. {data.missing}",
+        "no_map": f"There is no map, because the feature file is not available. {data.problem}",
     }
 
 
 def _paths(layout: Layout, clusters: NDArray[np.int64]) -> list[Dots]:
     return [
-        Dots(cluster, look(cluster), "".join(f"M{x} {y}h0" for x, y in layout.places[clusters == cluster].tolist()))
+        Dots(
+            cluster,
+            css_classes(cluster),
+            "".join(f"M{x} {y}h0" for x, y in layout.positions[clusters == cluster].tolist()),
+        )
         for cluster in np.unique(clusters).tolist()
     ]
 
@@ -173,14 +191,14 @@ def _scored(data: ReportData, scores: Scores | None) -> dict[str, Any]:
     if scores is None:
         return {"scores": None}
     table, sizes = scores.table, scores.table.sum(0)
-    # A shade for each tenth of a class; what there is at all is shaded.
+    # Nine shades by the share of the class, 0 for cells without an image.
     levels = np.where(table > 0, np.clip(np.ceil(9 * table / sizes), 1, 9), 0).astype(int)
     n_samples = len(data.sample_ids)
-    text = "" if scores.n_labelled == n_samples else f"{scores.n_labelled:,} of {n_samples:,} images have one."
+    text = "" if scores.n_labeled == n_samples else f"{scores.n_labeled:,} of {n_samples:,} images have a label."
     shown: dict[str, Any] = {"heat": None, "heat_cells": None}
-    if table.size <= _CELLS:
-        # Matched clusters come in the order of their classes, so of as many classes the diagonal is the matching.
-        own = {one.cluster: column for column, one in enumerate(scores.classes) if one.cluster is not None}
+    if table.size <= _MAX_CELLS:
+        # Matched clusters come in the order of their classes: if every class has one, the diagonal is the matching.
+        own = {score.cluster: column for column, score in enumerate(scores.classes) if score.cluster is not None}
         shown["heat"] = [
             {
                 "cluster": cluster,
@@ -202,14 +220,14 @@ def _scored(data: ReportData, scores: Scores | None) -> dict[str, Any]:
 def _making(data: ReportData, source: Source) -> dict[str, Any]:
     config = data.config
     skipped = data.spaces[0].skipped if data.spaces else ()
-    kept = ("dataset", "split", "source", "backbone", "weights_origin", "weights_sha256", "feature_point", "sha256")
+    keys = ("dataset", "split", "source", "backbone", "weights_origin", "weights_sha256", "feature_point", "sha256")
     spaces = [space.attributes for space in data.spaces] or config["features"]
     tables = [
         *(
             {
                 "heading": "The features" if len(spaces) == 1 else f"The features, file {number}",
                 "rows": [
-                    *((name, space[name]) for name in kept if space.get(name)),
+                    *((name, space[name]) for name in keys if space.get(name)),
                     *(("preprocessing", step) for step in (space.get("preprocessing") or {}).get("steps", [])),
                 ],
             }
@@ -222,13 +240,13 @@ def _making(data: ReportData, source: Source) -> dict[str, Any]:
         {"heading": "Settings", "rows": _flat(config["settings"])},
         {"heading": "Versions", "rows": _flat(config.get("versions", {}))},
     ]
-    more = f" The first {_SKIPPED} are named." if len(skipped) > _SKIPPED else ""
+    more = f" The first {_MAX_SKIPPED} are listed." if len(skipped) > _MAX_SKIPPED else ""
     return {
         "commands": repeat(data, source),
         "making_text": "On one machine, with the same versions, device and number of threads, these commands give the "
-        "same clusters, bit for bit. The run folder's config.json holds all of it too.",
+        "same clusters, bit for bit. The config.json of the run folder records the same settings.",
         "facts": [table for table in tables if table["rows"]],
-        "skipped": skipped[:_SKIPPED],
+        "skipped": skipped[:_MAX_SKIPPED],
         "skipped_text": f"{len(skipped):,} could not be read when the features were made.{more}",
     }
 
@@ -237,25 +255,27 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
 
 
-def _data(data: ReportData, points: NDArray[np.int64], thumbnails: Thumbnails, home: set[int]) -> dict[str, Any]:
-    """What the script needs of the map's points, in the order of the paths: by cluster, then by row."""
+def _data(data: ReportData, points: NDArray[np.int64], thumbnails: Thumbnails, embedded: set[int]) -> dict[str, Any]:
+    """Data of the map's points for the script, in the order of the paths: by cluster, then by row."""
     numbered = [(number, row) for number, row in enumerate(points.tolist()) if row in thumbnails.made]
     return {
         "names": [printable(data.sample_ids[row]) for row in points.tolist()],
-        "sure": np.rint(1000 * data.confidence[points].astype(float)).astype(int).tolist(),
-        "held": {number: row for number, row in numbered if row in home},
-        "thumbs": {number: thumbnails.made[row].uri.partition(",")[2] for number, row in numbered if row not in home},
+        "confidence": np.rint(1000 * data.confidence[points].astype(float)).astype(int).tolist(),
+        "embedded": {number: row for number, row in numbered if row in embedded},
+        "thumbs": {
+            number: thumbnails.made[row].uri.partition(",")[2] for number, row in numbered if row not in embedded
+        },
         "tiny": bool(thumbnails.made) and all(thumb.is_tiny for thumb in thumbnails.made.values()),
-        "unpictured": f"{_UNPICTURED} of them ({MOST:,})" if thumbnails.made else "there are no images at hand",
+        "noThumbnail": _NO_THUMBNAIL if thumbnails.made else "no thumbnail: the images are not available",
     }
 
 
 def _json(value: Any) -> Markup:
-    """`value` as JSON that no text in it can get out of, whatever the browser takes for the end of a script."""
+    """`value` as JSON in which no text can end the script element."""
     text = json.dumps(value, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704  # nothing in it is markup any more
+    return Markup(text)  # noqa: S704  # no character of it can be markup
 
 
 def _fill(context: Mapping[str, Any]) -> str:
@@ -285,5 +305,5 @@ def _hash(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Text without control characters or lone surrogates: names of files may hold any."""
+    """Text with control characters and lone surrogates escaped, as file names may hold any."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

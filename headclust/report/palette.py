@@ -1,13 +1,13 @@
-"""Colors of the page, light and dark. A cluster is told apart by color, shape and number, never by color alone."""
+"""Colors of the page, light and dark. Clusters differ by color, shape and number, never by color alone."""
 
 from __future__ import annotations
 
-# Eight colors a person of any color vision can tell apart, each with a contrast of 3 or more to `panel`: found by
-# search for the largest smallest distance (CIELAB) over normal vision and the three deficiencies of Machado, Oliveira
-# and Fernandes 2009 (https://doi.org/10.1109/TVCG.2009.113). tests/report/test_palette.py measures it.
+# Eight colors that people of any color vision can tell apart, each with a contrast of 3 or more to `panel`. A search
+# maximized their smallest distance (CIELAB) over normal vision and the three deficiencies of Machado, Oliveira and
+# Fernandes 2009 (https://doi.org/10.1109/TVCG.2009.113). tests/report/test_palette.py measures it.
 LIGHT = ("#004db3", "#cc8000", "#3399e6", "#b3331a", "#664d80", "#809966", "#b38099", "#803333")
 DARK = ("#3366e6", "#ffb333", "#00e6cc", "#e63366", "#b33399", "#b3e699", "#cc99ff", "#806600")
-SHAPES = ("dot", "square", "ring")  # with eight colors 24 looks; the numbers tell apart what is left
+SHAPES = ("dot", "square", "ring")  # 24 combinations with eight colors; beyond 24 clusters only the numbers differ
 
 LIGHT_TONES = {
     "page": "#f7f6f3",
@@ -35,13 +35,13 @@ DARK_TONES = {
 }
 
 
-def look(cluster: int) -> str:
-    """The CSS classes of a cluster: its color, and its shape where colors have run out."""
+def css_classes(cluster: int) -> str:
+    """The CSS classes of a cluster: its color and its shape. The shape changes once all colors are used."""
     return f"c{cluster % len(LIGHT)} {SHAPES[cluster // len(LIGHT) % len(SHAPES)]}"
 
 
 def theme_css() -> str:
-    """The custom properties of both themes: what the system prefers, unless the reader has chosen."""
+    """The CSS custom properties of both themes: the one the system prefers, unless the reader has chosen."""
     light, dark = _properties(LIGHT, LIGHT_TONES, "light"), _properties(DARK, DARK_TONES, "dark")
     return (
         f":root {{ {light} }}\n"
@@ -52,5 +52,5 @@ def theme_css() -> str:
 
 
 def _properties(colors: tuple[str, ...], tones: dict[str, str], scheme: str) -> str:
-    named = {**tones, **{f"c{number}": color for number, color in enumerate(colors)}}
-    return f"color-scheme: {scheme}; " + " ".join(f"--{name}: {value};" for name, value in named.items())
+    values = {**tones, **{f"c{number}": color for number, color in enumerate(colors)}}
+    return f"color-scheme: {scheme}; " + " ".join(f"--{name}: {value};" for name, value in values.items())

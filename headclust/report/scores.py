@@ -1,4 +1,4 @@
-"""The clusters held against labels. Labels only score: nothing else in a report depends on them."""
+"""Scores of the clusters against labels. Nothing else in a report depends on labels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from headclust.scoring.metrics import confusion
+from headclust.scoring.metrics import confusion, match_clusters
 
-_CONFUSED = 20  # pairs listed
+_MAX_CONFUSED = 20  # pairs of classes listed
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How a class fared: its size, the cluster matched to it (None for no cluster), and the share of it in there."""
+    """Score of a class: its size, the cluster matched to it (None: no cluster), and the share of its images there."""
 
     name: str
     size: int
@@ -29,25 +28,25 @@ class Scores:
     """Clusters against classes.
 
     Attributes:
-        class_names: Of the classes seen, ascending by label.
-        clusters: Those with a labelled sample: the ones matched to a class first, in the order of the classes.
-        matched: How many of them are matched.
-        table: Counts, a row a cluster of `clusters`, a column a class.
-        classes: How each class fared.
-        confused: (class, the class whose cluster it was put in, how many), the most first.
-        n_labelled: Samples that have a label.
+        class_names: Names of the classes that occur, ascending by label.
+        clusters: Clusters with a labeled sample: those matched to a class first, in the order of the classes.
+        n_matched: Number of matched clusters.
+        table: Counts, one row per cluster of `clusters`, one column per class.
+        classes: Score of each class.
+        confused: (class, class whose cluster it was put in, number of samples), the most first.
+        n_labeled: Number of samples that have a label.
     """
 
     class_names: tuple[str, ...]
     clusters: tuple[int, ...]
-    matched: int
+    n_matched: int
     table: NDArray[np.int64]
     classes: tuple[ClassScore, ...]
     confused: tuple[tuple[str, str, int], ...]
-    n_labelled: int
+    n_labeled: int
 
     def majority(self, cluster: int) -> tuple[str, float] | None:
-        """A cluster's most frequent class and its share of the cluster's labelled samples; None without any."""
+        """The most frequent class of a cluster and its share of the labeled samples there; None if none is labeled."""
         if cluster not in self.clusters:
             return None
         row = self.table[self.clusters.index(cluster)]
@@ -55,36 +54,44 @@ class Scores:
 
 
 def compare(clusters: NDArray[np.int64], labels: NDArray[np.int64], names: Sequence[str]) -> Scores:
-    """Clusters against classes, under the one-to-one matching that `metrics.accuracy` counts by (Hungarian).
+    """Scores of clusters against classes, under the one-to-one matching that `metrics.accuracy` uses.
 
     Args:
         clusters: Shape (n_samples,).
-        labels: The same; -1 is unknown and left out.
-        names: Names of the labels 0, 1, ...; a label without one is called by its number.
+        labels: Shape (n_samples,); samples of label -1 (unknown) are left out.
+        names: Names of the labels 0, 1, ...; a label without a name is shown as its number.
     """
-    known = labels >= 0
+    is_labeled = labels >= 0
     table = confusion(clusters, labels)
-    seen, classes = np.unique(clusters[known]), np.unique(labels[known])
-    rows, columns = linear_sum_assignment(table, maximize=True)
+    cluster_ids, class_ids = np.unique(clusters[is_labeled]), np.unique(labels[is_labeled])
+    rows, columns = match_clusters(table)
     by_class = np.argsort(columns)
-    order = [*rows[by_class], *np.setdiff1d(np.arange(len(seen)), rows)]
-    called = tuple(names[label] if label < len(names) else str(label) for label in classes.tolist())
-    cluster_of = {int(column): int(row) for row, column in zip(rows, columns, strict=True)}
+    order = [*rows[by_class], *np.setdiff1d(np.arange(len(cluster_ids)), rows)]
+    class_names = tuple(names[label] if label < len(names) else str(label) for label in class_ids.tolist())
+    row_of = {int(column): int(row) for row, column in zip(rows, columns, strict=True)}
     sizes = table.sum(0)
-    fared = tuple(
+    classes = tuple(
         ClassScore(
-            called[column],
+            class_names[column],
             int(sizes[column]),
-            int(seen[cluster_of[column]]) if column in cluster_of else None,
-            float(table[cluster_of[column], column] / sizes[column]) if column in cluster_of else 0.0,
+            int(cluster_ids[row_of[column]]) if column in row_of else None,
+            float(table[row_of[column], column] / sizes[column]) if column in row_of else 0.0,
         )
-        for column in range(len(classes))
+        for column in range(len(class_ids))
     )
-    off = [
-        (called[column], called[own], int(table[row, column]))
-        for own, row in cluster_of.items()
-        for column in range(len(classes))
-        if column != own and table[row, column]
+    errors = [
+        (class_names[column], class_names[matched], int(table[row, column]))
+        for matched, row in row_of.items()
+        for column in range(len(class_ids))
+        if column != matched and table[row, column]
     ]
-    confused = tuple(sorted(off, key=lambda pair: -pair[2])[:_CONFUSED])
-    return Scores(called, tuple(seen[order].tolist()), len(rows), table[order], fared, confused, int(known.sum()))
+    confused = tuple(sorted(errors, key=lambda pair: -pair[2])[:_MAX_CONFUSED])
+    return Scores(
+        class_names,
+        tuple(cluster_ids[order].tolist()),
+        len(rows),
+        table[order],
+        classes,
+        confused,
+        int(is_labeled.sum()),
+    )

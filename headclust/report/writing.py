@@ -1,4 +1,4 @@
-"""The report's file: written under another name, and moved into place when whole."""
+"""Write the report file: under a temporary name, renamed when complete."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from headclust.disk import write_errors, write_whole
 from headclust.errors import ConflictError
 from headclust.progress import printable
 
-_OURS, _START = b'<meta name="generator" content="headclust report">', 400
+_MARK = b'<meta name="generator" content="headclust report">'
+_MARK_WITHIN = 400  # bytes from the start of the file
 
 
 def check_place(path: Path) -> None:
-    """Makes sure that a report may be written at `path`, before time is spent on it.
+    """Raise if a report cannot be written to `path`; called before time is spent on making it.
 
     Raises:
-        ConflictError: A folder is there, or a file that is no report.
-        HeadclustError: It cannot be read.
+        ConflictError: `path` is a folder, or a file that is not a report.
+        HeadclustError: The file cannot be read.
     """
     with write_errors(path):
         if path.is_dir() or not path.name:
             raise ConflictError(f"{printable(str(path))} is a folder: name the HTML file to write.")
         if path.exists() and not path.is_file():
-            raise ConflictError(f"{printable(str(path))} exists and is no file: choose another -o.")
+            raise ConflictError(f"{printable(str(path))} exists and is not a regular file: choose another -o.")
         if path.is_file():
             with path.open("rb") as file:
-                start = file.read(_START)
-            if start and _OURS not in start:
-                raise ConflictError(f"{printable(str(path))} exists and is no report of ours: choose another -o.")
+                start = file.read(_MARK_WITHIN)
+            if start and _MARK not in start:
+                raise ConflictError(f"{printable(str(path))} exists and is not a headclust report: choose another -o.")
 
 
 def write_page(path: Path, text: str) -> Path:
-    """Writes a page; returns its path.
+    """Write a page and return its path.
 
     Raises:
-        ConflictError: Something else than a report is there.
+        ConflictError: `path` is something other than a report.
         HeadclustError: The file cannot be written.
     """
     check_place(path)

@@ -39,13 +39,25 @@ def confusion(assignments: Ints, labels: Ints) -> Ints:
     return cells.reshape(len(clusters), len(classes)).astype(np.int64)
 
 
+def match_clusters(table: Ints) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the one-to-one matching of clusters to classes with the largest sum (Hungarian).
+
+    As many pairs as the smaller of the two numbers, rows ascending (scipy.optimize.linear_sum_assignment).
+
+    Args:
+        table: Counts of (cluster, class), as from `confusion`.
+    """
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return rows, columns
+
+
 def accuracy(assignments: Ints, labels: Ints) -> float:
     """Share of samples whose cluster is matched to their class, under the best one-to-one matching (Hungarian).
 
     With more clusters than classes, samples of clusters left over count as wrong; see `accuracy_majority`.
     """
     table = confusion(assignments, labels)
-    return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
+    return float(table[match_clusters(table)].sum() / table.sum())
 
 
 def accuracy_majority(assignments: Ints, labels: Ints) -> float:

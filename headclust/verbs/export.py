@@ -10,8 +10,8 @@ from headclust.choices import ExportFormat, Transfer
 from headclust.errors import ConflictError, DataError, HeadclustError, SettingError, unknown
 from headclust.export import (
     FILES,
-    HOW,
-    Sources,
+    MODES,
+    FoundImages,
     Table,
     find_images,
     group_names,
@@ -59,8 +59,8 @@ def export(
     """
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
-    if how not in HOW:
-        raise unknown("way to export folders", how, HOW)
+    if how not in MODES:
+        raise unknown("way to export folders", how, MODES)
     if to != "folders" and how != "link":
         raise SettingError(f"--{how} is for --to folders: {to} leaves the images where they are.")
     if to == "folders" and overwrite:
@@ -139,7 +139,7 @@ def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Fe
 
 
 def _table(
-    assigned: Assignments, groups: Sequence[str], images: Sources, found: Features | None, source: str | None
+    assigned: Assignments, groups: Sequence[str], images: FoundImages, found: Features | None, source: str | None
 ) -> Table:
     return Table(
         sample_ids=assigned.sample_ids,

@@ -1,4 +1,4 @@
-"""Small folders of images, and tables of who is in which group."""
+"""Small folders of images, and tables of samples and their groups."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from headclust.export import Sources, Table, find_images
+from headclust.export import FoundImages, Table, find_images
 
 
 def draw(root: Path, *names: str) -> Path:
-    """Images of 3 x 2 pixels, each of its own color: (number in the list, 0, 0)."""
+    """Write images of 3 x 2 pixels; the color of each is (its number in the list, 0, 0)."""
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,23 +25,23 @@ def number(path: Path) -> int:
 
 
 def tree(root: Path) -> dict[str, str | bytes]:
-    """Everything below a folder: what links say, what files hold."""
-    found = {}
+    """Everything below a folder: targets of links, contents of files."""
+    entries = {}
     for path in sorted(root.rglob("*")):
         if path.is_symlink():
-            found[os.fspath(path.relative_to(root))] = os.fspath(path.readlink())
+            entries[os.fspath(path.relative_to(root))] = os.fspath(path.readlink())
         elif path.is_file():
-            found[os.fspath(path.relative_to(root))] = path.read_bytes()
-    return found
+            entries[os.fspath(path.relative_to(root))] = path.read_bytes()
+    return entries
 
 
 def make_table(
     images: Path, *ids: str, clusters=None, groups=("one", "two"), split=None, **more
-) -> tuple[Table, Sources]:
-    sources = find_images(str(images), split, ids)
+) -> tuple[Table, FoundImages]:
+    found_images = find_images(str(images), split, ids)
     clusters = [row % 2 for row in range(len(ids))] if clusters is None else clusters
     shares = [row / len(ids) for row in range(len(ids))]
-    return Table(ids, sources.paths, clusters, groups, shares, source=str(images), **more), sources
+    return Table(ids, found_images.paths, clusters, groups, shares, source=str(images), **more), found_images
 
 
 NAMES = ("a.png", "b.png", "c.png", "deep/a.png", "deep/er/a.png")

@@ -58,31 +58,31 @@ def test_hostile_names_are_the_same_text_everywhere(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "expected"),
     [
         ({"labels": ["cat", "=1+1", None]}, "1 (label =1+1)"),
         ({"groups": ("@one", "two")}, "2 (group @one)"),
         ({"groups": ("one", "two"), "labels": ["\t\x1b[2J", "cat", "-1"]}, "2 (label \\t\\x1b[2J)"),
     ],
 )
-def test_formulas_are_told_of_whatever_their_column(photos, capsys, more, told):
-    # Once of sample ids alone.
+def test_cells_like_formulas_are_noted_in_every_column(photos, capsys, more, expected):
+    # This was once noted for sample ids only.
     FILES["csv"](make_table(photos, *NAMES[:3], **more)[0])
-    assert f"cells that start like a formula: {told}. Tell a spreadsheet" in capsys.readouterr().err
+    assert f"cells that start like a formula: {expected}. Import them as text" in capsys.readouterr().err
     FILES["csv"](make_table(photos, *NAMES[:3], labels=["a=1", None, "1-1"])[0])
     assert capsys.readouterr().err == ""
 
 
 def test_coco_holds_text_alone(tmp_path):
-    # Lone surrogates are what many JSON readers refuse.
+    # Many JSON readers refuse lone surrogates.
     photos = draw(tmp_path / "\udce9", "\udcff.png")
     content = FILES["coco"](make_table(photos, "\udcff.png", labels=["\udce8"])[0])[""]
     assert b"\\ud" not in content
-    found = json.loads(content)
-    assert found["info"]["source"] == str(tmp_path / "\\xe9")
-    assert found["images"][0]["file_name"] == "\\xff.png"
-    assert found["annotations"][0]["ground_truth"] == "\\xe8"
-    assert found["images"][0]["width"] == 3
+    document = json.loads(content)
+    assert document["info"]["source"] == str(tmp_path / "\\xe9")
+    assert document["images"][0]["file_name"] == "\\xff.png"
+    assert document["annotations"][0]["ground_truth"] == "\\xe8"
+    assert document["images"][0]["width"] == 3
     nowhere = Table(("a",), (None,), [0], ("one",), [1.0])
     assert json.loads(FILES["coco"](nowhere)[""])["info"]["source"] is None
 
@@ -105,32 +105,32 @@ def test_parquet(photos):
 
 def test_parquet_without_any_path(tmp_path):
     table, _ = make_table(tmp_path / "nowhere", "a", "b")
-    found = pq.read_table(io.BytesIO(FILES["parquet"](table)[""]))
-    assert str(found.schema.field("path").type) == "string"
-    assert found["path"].to_pylist() == [None, None]
+    table_read = pq.read_table(io.BytesIO(FILES["parquet"](table)[""]))
+    assert str(table_read.schema.field("path").type) == "string"
+    assert table_read["path"].to_pylist() == [None, None]
 
 
 def test_parquet_without_pyarrow(photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SettingError, match=r"pip install 'headclust\[parquet\]', or say --to csv"):
+    with pytest.raises(SettingError, match=r"pip install 'headclust\[parquet\]', or use --to csv"):
         FILES["parquet"](make_table(photos, *NAMES)[0])
 
 
 def fiftyone_reads(folder: Path) -> list[tuple]:
-    """What FiftyOne's importer makes of a folder, by its documentation: (path, label, confidence, attributes)."""
-    places, labels = (json.loads((folder / name).read_bytes()) for name in ("data.json", "labels.json"))
-    by_stem = {os.path.splitext(os.path.normpath(name))[0]: os.path.join(folder, path) for name, path in places.items()}  # noqa: PTH118, PTH122
+    """(path, label, confidence, attributes) of each image, as FiftyOne's importer reads them by its documentation."""
+    paths, labels = (json.loads((folder / name).read_bytes()) for name in ("data.json", "labels.json"))
+    by_stem = {os.path.splitext(os.path.normpath(name))[0]: os.path.join(folder, path) for name, path in paths.items()}  # noqa: PTH118, PTH122
     return [
-        (by_stem[name], labels["classes"][one["label"]], one["confidence"], one["attributes"])
-        for name, one in sorted(labels["labels"].items())
+        (by_stem[name], labels["classes"][entry["label"]], entry["confidence"], entry["attributes"])
+        for name, entry in sorted(labels["labels"].items())
     ]
 
 
 def test_fiftyone(photos, tmp_path):
     table, _ = make_table(photos, *NAMES, novelty=[0.5] * 5, labels=["cat", None, "cat", "dog", "dog"])
     assert not (photos / "data").exists()
-    found = fiftyone_reads(write_files(tmp_path / "out", FILES["fiftyone"](table)))
-    assert found == [
+    entries = fiftyone_reads(write_files(tmp_path / "out", FILES["fiftyone"](table)))
+    assert entries == [
         (
             str(photos / name),
             ("one", "two")[row % 2],
@@ -145,13 +145,13 @@ def test_fiftyone(photos, tmp_path):
 def test_fiftyone_takes_files_with_names_in_utf8(tmp_path, capsys):
     photos = draw(tmp_path / "photos", "a.b.png", "a.c.png", "\udce9.png")
     table, _ = make_table(photos, "a.b.png", "a.c.png", "\udce9.png", "gone.png")
-    found = fiftyone_reads(write_files(tmp_path / "out", FILES["fiftyone"](table)))
-    assert [path for path, *_ in found] == [str(photos / "a.b.png"), str(photos / "a.c.png")]
+    entries = fiftyone_reads(write_files(tmp_path / "out", FILES["fiftyone"](table)))
+    assert [path for path, *_ in entries] == [str(photos / "a.b.png"), str(photos / "a.c.png")]
     assert (
-        "images left out, as they are no files, are gone, or have paths that are not UTF-8: 2."
+        "images left out (missing, not a file of their own, or with a path that is not UTF-8): 2."
         in capsys.readouterr().err
     )
-    with pytest.raises(DataError, match="FiftyOne shows files, and none of the 1 images is one"):
+    with pytest.raises(DataError, match="FiftyOne needs image files, and none of the 1 images is a file"):
         FILES["fiftyone"](make_table(photos, "gone.png")[0])
 
 
@@ -184,10 +184,10 @@ def test_coco_as_its_tools_read_it(photos, tmp_path):
     table, _ = make_table(photos, *NAMES)
     file = write_files(tmp_path / "out.json", FILES["coco"](table))
     with contextlib.redirect_stdout(io.StringIO()):
-        found = coco.COCO(str(file))
-    (one,) = found.getCatIds(catNms=["one"])
-    assert {image["file_name"] for image in found.loadImgs(found.getImgIds(catIds=[one]))} == set(NAMES[::2])
-    assert len(found.getAnnIds(catIds=[one], areaRng=[5, 7], iscrowd=False)) == 3
+        dataset = coco.COCO(str(file))
+    (category,) = dataset.getCatIds(catNms=["one"])
+    assert {image["file_name"] for image in dataset.loadImgs(dataset.getImgIds(catIds=[category]))} == set(NAMES[::2])
+    assert len(dataset.getAnnIds(catIds=[category], areaRng=[5, 7], iscrowd=False)) == 3
 
 
 def test_an_image_that_is_damaged_has_a_row(photos):
@@ -210,11 +210,11 @@ def test_the_same_bytes_every_time(photos, to):
     assert FILES[to](table) == FILES[to](table)
 
 
-ONE, TWO = {"": b"content"}, {"data.json": b"{}", "labels.json": b"[]"}
+ONE_FILE, TWO_FILES = {"": b"content"}, {"data.json": b"{}", "labels.json": b"[]"}
 
 
-@pytest.mark.parametrize("outputs", [ONE, TWO])
-def test_files_are_replaced_only_when_told(tmp_path, outputs):
+@pytest.mark.parametrize("outputs", [ONE_FILE, TWO_FILES])
+def test_files_are_replaced_only_with_overwrite(tmp_path, outputs):
     path = tmp_path / "deeper" / "out"
     assert write_files(path, outputs) == path
     before, times = tree(tmp_path), [file.stat().st_mtime_ns for file in tmp_path.rglob("*")]
@@ -230,19 +230,19 @@ def test_files_are_replaced_only_when_told(tmp_path, outputs):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
-    ("there", "outputs", "told"),
+    ("existing", "outputs", "message"),
     [
-        ("out/mine.txt", ONE, "is a folder, and this format is a file"),
-        ("out", TWO, "is a file, and this format is a folder"),
-        ("out/mine.txt", TWO, r"holds other things \(mine\.txt\)"),
-        ("out/data.json.tmp", TWO, r"holds other things \(data\.json\.tmp\)"),
+        ("out/mine.txt", ONE_FILE, "is a folder, but this format is a file"),
+        ("out", TWO_FILES, "is a file, but this format is a folder"),
+        ("out/mine.txt", TWO_FILES, r"holds other files \(mine\.txt\)"),
+        ("out/data.json.tmp", TWO_FILES, r"holds other files \(data\.json\.tmp\)"),
     ],
 )
-def test_other_things_are_never_replaced(tmp_path, there, outputs, told, overwrite):
-    (tmp_path / there).parent.mkdir(exist_ok=True)
-    (tmp_path / there).write_text("precious")
+def test_other_files_are_never_replaced(tmp_path, existing, outputs, message, overwrite):
+    (tmp_path / existing).parent.mkdir(exist_ok=True)
+    (tmp_path / existing).write_text("precious")
     before = tree(tmp_path)
-    with pytest.raises(ConflictError, match=told):
+    with pytest.raises(ConflictError, match=message):
         write_files(tmp_path / "out", outputs, overwrite=overwrite)
     assert tree(tmp_path) == before
 
@@ -250,29 +250,29 @@ def test_other_things_are_never_replaced(tmp_path, there, outputs, told, overwri
 def test_a_link_is_not_written_through(tmp_path):
     (tmp_path / "out.csv").symlink_to(tmp_path / "mine.csv")
     with pytest.raises(ConflictError, match="exists"):
-        write_files(tmp_path / "out.csv", ONE)
+        write_files(tmp_path / "out.csv", ONE_FILE)
     assert not (tmp_path / "mine.csv").exists()
 
 
 def test_files_beside_it_are_left_alone(tmp_path):
-    # Once a file of the user's was lost this way, and a link of that name written through.
+    # A user's file was once lost this way, and a link of that name followed.
     (tmp_path / "one.csv.tmp").write_text("precious")
     (tmp_path / "two.csv.tmp").symlink_to("one.csv.tmp")
     before = tree(tmp_path)
     for name in ("one.csv", "two.csv"):
-        write_files(tmp_path / name, ONE)
-    assert tree(tmp_path) == before | {"one.csv": ONE[""], "two.csv": ONE[""]}
+        write_files(tmp_path / name, ONE_FILE)
+    assert tree(tmp_path) == before | {"one.csv": ONE_FILE[""], "two.csv": ONE_FILE[""]}
 
 
-def test_what_a_killed_process_left_stops_nothing(tmp_path):
+def test_files_left_by_a_killed_process_are_ignored(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/.headclust-0011223344556677.tmp").write_text("{")
-    write_files(tmp_path / "out", TWO)
-    assert {name: content for name, content in tree(tmp_path / "out").items() if name in TWO} == TWO
+    write_files(tmp_path / "out", TWO_FILES)
+    assert {name: content for name, content in tree(tmp_path / "out").items() if name in TWO_FILES} == TWO_FILES
 
 
-@pytest.mark.parametrize("outputs", [ONE, TWO])
-def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, outputs):
+@pytest.mark.parametrize("outputs", [ONE_FILE, TWO_FILES])
+def test_a_full_disk(tmp_path, monkeypatch, outputs):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -284,8 +284,8 @@ def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, outputs):
 
 def test_a_name_too_long_for_the_disk(tmp_path):
     with pytest.raises(HeadclustError, match="File name too long: choose another place"):
-        write_files(tmp_path / ("x" * 256), ONE)
-    assert write_files(tmp_path / ("x" * 255), ONE).read_bytes() == ONE[""]
+        write_files(tmp_path / ("x" * 256), ONE_FILE)
+    assert write_files(tmp_path / ("x" * 255), ONE_FILE).read_bytes() == ONE_FILE[""]
 
 
 def test_a_pipe_called_like_an_image_is_not_waited_for(tmp_path):
@@ -297,14 +297,14 @@ def test_a_pipe_called_like_an_image_is_not_waited_for(tmp_path):
         "print(FILES['coco'](make_table(sys.argv[1], 'a.png', 'b.png')[0])[''].decode())"
     )
     command = [sys.executable, "-c", code, str(photos), str(Path(__file__).parent.parent)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
-    assert found["images"] == [
+    document = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    assert document["images"] == [
         {"id": 1, "file_name": "a.png", "width": 3, "height": 2},
         {"id": 2, "file_name": "b.png"},
     ]
 
 
-def test_a_table_without_samples_known_of():
+def test_a_table_without_paths_or_labels():
     table = Table(("a",), (None,), [0], ("one",), [1.0])
     assert read_csv(FILES["csv"](table)[""]) == [
         {"sample_id": "a", "path": "", "cluster": "0", "group": "one", "confidence": "1.000000"}

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from export.conftest import NAMES, draw, make_table, number, tree
 from headclust.errors import ConflictError, DataError, HeadclustError
-from headclust.export import HOW, Sources, Table, folders, write_folders
+from headclust.export import MODES, FoundImages, Table, folders, write_folders
 from headclust.export.folders import MARKER, Names
 from headclust.filenames import as_written
 
 
 def placed(target: Path) -> dict[str, str | bytes]:
-    found = tree(target)
-    assert MARKER in found
-    return {name: content for name, content in found.items() if name != MARKER}
+    entries = tree(target)
+    assert MARKER in entries
+    return {name: content for name, content in entries.items() if name != MARKER}
 
 
 def test_links_by_default(photos, tmp_path):
@@ -61,35 +61,35 @@ def test_moves(photos, tmp_path, monkeypatch, hard_links):
     assert number(target / "one/a-2.png") == 4
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_again_changes_nothing(photos, tmp_path, how):
-    table, sources = make_table(photos, *NAMES)
-    before = tree(write_folders(tmp_path / "out", table, sources, how))
+@pytest.mark.parametrize("mode", MODES)
+def test_again_changes_nothing(photos, tmp_path, mode):
+    table, images = make_table(photos, *NAMES)
+    before = tree(write_folders(tmp_path / "out", table, images, mode))
     times = {path: path.lstat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    # Looked up anew, as a second command would: what was moved is found no more.
-    write_folders(tmp_path / "out", *make_table(photos, *NAMES), how)
+    # The images are looked up again, as by a second command; those moved are not there any more.
+    write_folders(tmp_path / "out", *make_table(photos, *NAMES), mode)
     assert tree(tmp_path / "out") == before
     assert {path: path.lstat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
 
 
 @pytest.mark.parametrize("after", range(len(NAMES)))
-@pytest.mark.parametrize("how", HOW)
-def test_it_goes_on_where_it_was_stopped(photos, tmp_path, monkeypatch, how, after):
-    whole = write_folders(tmp_path / "whole", *make_table(shutil.copytree(photos, tmp_path / "same"), *NAMES), how)
-    put, seen = folders._put, []
+@pytest.mark.parametrize("mode", MODES)
+def test_an_interrupted_export_is_resumed(photos, tmp_path, monkeypatch, mode, after):
+    whole = write_folders(tmp_path / "whole", *make_table(shutil.copytree(photos, tmp_path / "same"), *NAMES), mode)
+    put, done = folders._put, []
 
     def stopped(*arguments):
-        if len(seen) == after:
+        if len(done) == after:
             raise KeyboardInterrupt
-        seen.append(put(*arguments))
+        done.append(put(*arguments))
 
     monkeypatch.setattr(folders, "_put", stopped)
     with pytest.raises(KeyboardInterrupt):
-        write_folders(tmp_path / "out", *make_table(photos, *NAMES), how)
+        write_folders(tmp_path / "out", *make_table(photos, *NAMES), mode)
     monkeypatch.undo()
-    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), how)
-    wanted = {name: str(content).replace("/same/", "/photos/") for name, content in placed(whole).items()}
-    assert {name: str(content) for name, content in placed(target).items()} == wanted
+    target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), mode)
+    expected = {name: str(content).replace("/same/", "/photos/") for name, content in placed(whole).items()}
+    assert {name: str(content) for name, content in placed(target).items()} == expected
 
 
 @pytest.mark.parametrize("hard_links", [True, False])
@@ -129,7 +129,7 @@ def test_images_that_cannot_be_moved_away(photos, tmp_path, monkeypatch):
     assert tree(photos) == before
 
 
-def test_a_moved_link_is_what_it_leads_to(tmp_path):
+def test_a_link_is_moved_as_a_copy_of_its_target(tmp_path):
     photos = draw(tmp_path / "photos", "a.png", "b.png")
     outside = draw(tmp_path / "outside", "c.png") / "c.png"
     (photos / "c.png").symlink_to("../outside/c.png")
@@ -152,29 +152,29 @@ def precious(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("place", "message"),
     [
-        ("out", "exists and is no folder"),
-        ("out/mine.txt", "holds other things"),
-        ("out/one/x.png", "holds other things"),
+        ("out", "exists and is not a folder"),
+        ("out/mine.txt", "holds other files"),
+        ("out/one/x.png", "holds other files"),
     ],
 )
-def test_other_folders_are_left_alone(photos, tmp_path, how, place, told):
+def test_other_folders_are_left_alone(photos, tmp_path, mode, place, message):
     precious(tmp_path / place)
     before = tree(tmp_path)
-    with pytest.raises(ConflictError, match=told):
-        write_folders(tmp_path / "out", *make_table(photos, *NAMES), how)
+    with pytest.raises(ConflictError, match=message):
+        write_folders(tmp_path / "out", *make_table(photos, *NAMES), mode)
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["file", "link", "folder", "broken link"])
-def test_nothing_is_replaced(photos, tmp_path, how, kind):
-    # An export that was stopped, and then something else of one of its names came.
-    table, sources = make_table(photos, *NAMES)
-    folders._mark((tmp_path / "out").resolve(), table, sources, how)
+def test_nothing_is_replaced(photos, tmp_path, mode, kind):
+    # An interrupted export, and then something else with one of its names.
+    table, images = make_table(photos, *NAMES)
+    folders._mark((tmp_path / "out").resolve(), table, images, mode)
     place, mine = tmp_path / "out/two/b.png", precious(tmp_path / "mine.txt")
     place.parent.mkdir()
     if kind == "file":
@@ -183,8 +183,8 @@ def test_nothing_is_replaced(photos, tmp_path, how, kind):
         precious(place / "x")
     else:
         place.symlink_to(mine if kind == "link" else tmp_path / "nowhere")
-    with pytest.raises(ConflictError, match=r"b\.png is in the way and not replaced"):
-        write_folders(tmp_path / "out", table, sources, how)
+    with pytest.raises(ConflictError, match=r"b\.png exists and is not replaced"):
+        write_folders(tmp_path / "out", table, images, mode)
     assert mine.read_text() == "precious"
     assert (photos / "b.png").exists()
     if kind == "file":
@@ -193,76 +193,76 @@ def test_nothing_is_replaced(photos, tmp_path, how, kind):
         assert place.is_symlink()
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_a_group_that_leads_elsewhere(photos, tmp_path, how):
-    table, sources = make_table(photos, *NAMES)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_group_that_leads_elsewhere(photos, tmp_path, mode):
+    table, images = make_table(photos, *NAMES)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    folders._mark((tmp_path / "out").resolve(), table, sources, how)
+    folders._mark((tmp_path / "out").resolve(), table, images, mode)
     (tmp_path / "out/two").symlink_to(elsewhere)
-    with pytest.raises(ConflictError, match="two is in the way: wanted a folder"):
-        write_folders(tmp_path / "out", table, sources, how)
+    with pytest.raises(ConflictError, match="two exists and is not a folder"):
+        write_folders(tmp_path / "out", table, images, mode)
     assert not any(elsewhere.iterdir())
     assert len(tree(photos)) == len(NAMES)
 
 
 def test_another_export_is_left_alone(photos, tmp_path):
-    table, sources = make_table(photos, *NAMES)
-    before = tree(write_folders(tmp_path / "out", table, sources, "link"))
+    table, images = make_table(photos, *NAMES)
+    before = tree(write_folders(tmp_path / "out", table, images, "link"))
     others = (
         (table, "copy"),
         (make_table(photos, *NAMES, clusters=[1, 1, 1, 1, 1])[0], "link"),
         (make_table(photos, *NAMES, groups=("one", "other"))[0], "link"),
         (make_table(photos, *NAMES[:4])[0], "link"),
     )
-    for other, how in others:
-        with pytest.raises(ConflictError, match="holds an export of something else"):
-            write_folders(tmp_path / "out", other, sources, how)
+    for other, mode in others:
+        with pytest.raises(ConflictError, match="holds another export"):
+            write_folders(tmp_path / "out", other, images, mode)
     (tmp_path / "out" / MARKER).write_text("nonsense")
-    with pytest.raises(ConflictError, match="holds an export of something else"):
-        write_folders(tmp_path / "out", table, sources, "link")
+    with pytest.raises(ConflictError, match="holds another export"):
+        write_folders(tmp_path / "out", table, images, "link")
     (tmp_path / "out" / MARKER).unlink()
     assert tree(tmp_path / "out") == {name: content for name, content in before.items() if name != MARKER}
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("place", ["", "groups", "deep/groups", "../photos/groups"])
-def test_not_among_the_images(photos, how, place):
+def test_not_among_the_images(photos, mode, place):
     before = tree(photos)
-    with pytest.raises(ConflictError, match="where the images would be found once more"):
-        write_folders(photos / place, *make_table(photos, *NAMES), how)
+    with pytest.raises(ConflictError, match="lies in the image folder"):
+        write_folders(photos / place, *make_table(photos, *NAMES), mode)
     assert tree(photos) == before
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_not_around_the_images(photos, tmp_path, how):
-    table, sources = make_table(photos, *NAMES)
-    folders._mark((tmp_path / "out").resolve(), table, sources, how)
+@pytest.mark.parametrize("mode", MODES)
+def test_not_around_the_images(photos, tmp_path, mode):
+    table, images = make_table(photos, *NAMES)
+    folders._mark((tmp_path / "out").resolve(), table, images, mode)
     within = shutil.copytree(photos, tmp_path / "out/photos")
     before = tree(tmp_path)
     for target in (tmp_path, tmp_path / "out"):
-        with pytest.raises(ConflictError, match="holds the images themselves: choose another place"):
-            write_folders(target, *make_table(within, *NAMES), how)
+        with pytest.raises(ConflictError, match="contains the image folder: choose another place"):
+            write_folders(target, *make_table(within, *NAMES), mode)
     assert tree(tmp_path) == before
 
 
 IDS_BY_GROUP = ("one/a.png", "two/b.png")
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_images_whose_folder_became_a_link_to_the_export(tmp_path, how):
-    # Once --move took each for its own copy, and deleted it.
+@pytest.mark.parametrize("mode", MODES)
+def test_images_whose_folder_became_a_link_to_the_export(tmp_path, mode):
+    # --move once took each image for a copy of itself, and deleted it.
     photos = draw(tmp_path / "photos", *IDS_BY_GROUP)
     target = write_folders(tmp_path / "out", *make_table(photos, *IDS_BY_GROUP), "move")
     shutil.rmtree(photos)
     photos.symlink_to("out")
     before = tree(tmp_path)
-    with pytest.raises(ConflictError, match="where the images would be found once more"):
-        write_folders(target, *make_table(photos, *IDS_BY_GROUP), how)
+    with pytest.raises(ConflictError, match="lies in the image folder"):
+        write_folders(target, *make_table(photos, *IDS_BY_GROUP), mode)
     assert tree(tmp_path) == before
     photos.unlink()
     photos.mkdir()
-    for name in ("one", "two"):  # the same, a folder further down
+    for name in ("one", "two"):  # the same one level down
         (photos / name).symlink_to(target / name)
     before = tree(tmp_path)
     write_folders(target, *make_table(photos, *IDS_BY_GROUP), "move")
@@ -271,45 +271,45 @@ def test_images_whose_folder_became_a_link_to_the_export(tmp_path, how):
 
 
 def test_a_listed_image_that_is_where_it_would_be_put(tmp_path):
-    # A list may name files anywhere, so no folder tells that they are in place already.
+    # A list may name files anywhere, so the check of the image folder does not apply.
     photos = draw(tmp_path / "photos", *IDS_BY_GROUP)
     target = write_folders(tmp_path / "out", *make_table(photos, *IDS_BY_GROUP), "move")
     table, _ = make_table(photos, *IDS_BY_GROUP)
     paths = tuple(str(tmp_path / "photos/../out" / name) for name in IDS_BY_GROUP)
     before = tree(tmp_path)
-    write_folders(target, table, Sources(paths, None, None, (0, 1), are_files=True), "move")
+    write_folders(target, table, FoundImages(paths, None, None, (0, 1), are_files=True), "move")
     assert tree(tmp_path) == before
 
 
 def test_images_of_another_source_are_not_taken_for_these(tmp_path):
-    # Once a copy of the same size counted as made.
-    one, other = draw(tmp_path / "one", "a.png", "b.png"), draw(tmp_path / "other", "a.png", "b.png")
-    (other / "a.png").write_bytes((one / "a.png").read_bytes()[:-1] + b"?")
-    target = write_folders(tmp_path / "out", *make_table(one, "a.png", "b.png"), "copy")
+    # A copy of the same size once counted as done.
+    first, other = draw(tmp_path / "one", "a.png", "b.png"), draw(tmp_path / "other", "a.png", "b.png")
+    (other / "a.png").write_bytes((first / "a.png").read_bytes()[:-1] + b"?")
+    target = write_folders(tmp_path / "out", *make_table(first, "a.png", "b.png"), "copy")
     before = tree(target)
-    with pytest.raises(ConflictError, match="holds an export of something else"):
+    with pytest.raises(ConflictError, match="holds another export"):
         write_folders(target, *make_table(other, "a.png", "b.png"), "copy")
-    with pytest.raises(ConflictError, match="holds an export of something else"):
-        write_folders(target, *make_table(one, "a.png", "b.png", split="train"), "copy")
-    shutil.copyfile(other / "a.png", one / "a.png")
-    with pytest.raises(ConflictError, match=r"a\.png is in the way and not replaced"):
-        write_folders(target, *make_table(one, "a.png", "b.png"), "copy")
+    with pytest.raises(ConflictError, match="holds another export"):
+        write_folders(target, *make_table(first, "a.png", "b.png", split="train"), "copy")
+    shutil.copyfile(other / "a.png", first / "a.png")
+    with pytest.raises(ConflictError, match=r"a\.png exists and is not replaced"):
+        write_folders(target, *make_table(first, "a.png", "b.png"), "copy")
     assert tree(target) == before
 
 
 def test_what_a_killed_process_left_is_never_written_to(photos, tmp_path):
-    # A second name of a published image was once truncated by the next process of that number.
+    # A hard link to a finished image was once truncated by the next process with that process id.
     target = write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
-    wanted = placed(target)
+    expected = placed(target)
     (target / "one/a-2.png").unlink()
     for name in (f".{os.getpid()}.tmp", ".headclust-0011223344556677.tmp"):
         (target / "one" / name).hardlink_to(target / "one/a.png")
     write_folders(target, *make_table(photos, *NAMES), "copy")
-    assert {name: placed(target)[name] for name in wanted} == wanted
+    assert {name: placed(target)[name] for name in expected} == expected
 
 
 def test_interrupted_while_marking(photos, tmp_path, monkeypatch):
-    # Ctrl-C here once blocked the folder for good.
+    # Ctrl-C at this point once made the folder unusable.
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -318,7 +318,7 @@ def test_interrupted_while_marking(photos, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
     assert tree(tmp_path / "out") == {}
-    (tmp_path / "out/.headclust-0011223344556677.tmp").write_text("{")  # as a killed process leaves it
+    (tmp_path / "out/.headclust-0011223344556677.tmp").write_text("{")  # as left by a killed process
     write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
     assert (tmp_path / "out/one/a.png").is_file()
 
@@ -336,16 +336,16 @@ def test_a_move_to_another_disk_lasts_before_the_image_goes(photos, tmp_path, mo
             done.append(str(path))
         unlink(path, **options)
 
-    table, sources = make_table(photos, "b.png", clusters=[1])
+    table, images = make_table(photos, "b.png", clusters=[1])
     target = (tmp_path / "out").resolve()
-    folders._mark(target, table, sources, "move")
+    folders._mark(target, table, images, "move")
     if resumed:
         (target / "two").mkdir()
         shutil.copyfile(photos / "b.png", target / "two/b.png")
     monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "no")))
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "unlink", gone)
-    write_folders(target, table, sources, "move")
+    write_folders(target, table, images, "move")
     assert done[-2:] == [str(target / "two"), str(photos / "b.png")]
     assert len(done) == (2 if resumed else 3)
 
@@ -363,16 +363,16 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_ids_lead_nowhere(photos, tmp_path, how, capsys):
+@pytest.mark.parametrize("mode", MODES)
+def test_sample_ids_are_not_used_as_paths(photos, tmp_path, mode, capsys):
     draw(tmp_path, "a.png", "b.png")
     before = {name: content for name, content in tree(tmp_path).items() if not name.startswith("photos/")}
     ids = (*HOSTILE, "a.png")
-    target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * len(ids)), how)
-    assert [path.name for path in (target / "one").iterdir()] == ["a-2.png"]  # the first a.png is none of the photos
+    target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * len(ids)), mode)
+    assert [path.name for path in (target / "one").iterdir()] == ["a-2.png"]  # the first a.png is not one of the photos
     after = tree(tmp_path)
     assert {name: after[name] for name in before} == before
-    assert f"left out, as no longer where they were: {len(HOSTILE)} of {len(ids)} images" in capsys.readouterr().err
+    assert f"left out, as they were not found: {len(HOSTILE)} of {len(ids)} images" in capsys.readouterr().err
 
 
 NAMES_OF_ANY_KIND = (
@@ -387,11 +387,11 @@ NAMES_OF_ANY_KIND = (
 )
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_names_stay_what_they_are(tmp_path, how):
+@pytest.mark.parametrize("mode", MODES)
+def test_names_stay_what_they_are(tmp_path, mode):
     photos = draw(tmp_path / "photos", *NAMES_OF_ANY_KIND)
     ids = tuple(sorted(NAMES_OF_ANY_KIND))
-    target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * len(ids)), how)
+    target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * len(ids)), mode)
     assert listed(target / "one") == sorted(NAMES_OF_ANY_KIND)
 
 
@@ -400,9 +400,9 @@ def test_long_names_of_one_kind(tmp_path):
     photos = draw(tmp_path / "photos", long, f"b/{long}", f"c/{long.upper()}")
     ids = (long, f"b/{long}", f"c/{long.upper()}")
     target = write_folders(tmp_path / "out", *make_table(photos, *ids, clusters=[0] * 3), "copy")
-    found = listed(target / "one")
-    assert sorted(map(len, found)) == [255] * 3
-    assert sorted(number(target / "one" / name) for name in found) == [0, 1, 2]
+    names = listed(target / "one")
+    assert sorted(map(len, names)) == [255] * 3
+    assert sorted(number(target / "one" / name) for name in names) == [0, 1, 2]
 
 
 def test_a_place_too_deep_for_the_disk(photos, tmp_path):
@@ -421,24 +421,24 @@ def test_a_full_disk(photos, tmp_path, monkeypatch):
     assert placed(tmp_path / "out") == {}
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_a_read_only_place(photos, tmp_path, monkeypatch, how):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_read_only_place(photos, tmp_path, monkeypatch, mode):
     def refused(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     before = tree(photos)
     monkeypatch.setattr(Path, "mkdir", refused)
     with pytest.raises(HeadclustError, match="Read-only file system: choose another place"):
-        write_folders(tmp_path / "closed/out", *make_table(photos, *NAMES), how)
+        write_folders(tmp_path / "closed/out", *make_table(photos, *NAMES), mode)
     assert tree(photos) == before
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_no_images_left(photos, tmp_path, how):
+@pytest.mark.parametrize("mode", MODES)
+def test_no_images_left(photos, tmp_path, mode):
     table, _ = make_table(photos, *NAMES)
     shutil.rmtree(photos)
     with pytest.raises(DataError, match=r"none of the 5 images is found in .*photos: put them back"):
-        write_folders(tmp_path / "out", table, make_table(photos, *NAMES)[1], how)
+        write_folders(tmp_path / "out", table, make_table(photos, *NAMES)[1], mode)
     assert not (tmp_path / "out").exists()
 
 
@@ -459,10 +459,10 @@ def archive(photos, tmp_path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("how", ["link", "move"])
-def test_images_in_an_archive_are_no_files(archive, tmp_path, how):
-    with pytest.raises(DataError, match=rf"photos\.zip are no files of their own to {how}: say --copy"):
-        write_folders(tmp_path / "out", *make_table(archive, *NAMES), how)
+@pytest.mark.parametrize(("mode", "done"), [("link", "linked"), ("move", "moved")])
+def test_images_in_an_archive_are_no_files(archive, tmp_path, mode, done):
+    with pytest.raises(DataError, match=rf"photos\.zip are not files of their own and cannot be {done}: use --copy"):
+        write_folders(tmp_path / "out", *make_table(archive, *NAMES), mode)
     assert not (tmp_path / "out").exists()
 
 
@@ -483,14 +483,14 @@ def test_images_in_an_archive_are_copied_as_pixels(archive, tmp_path):
 def test_an_image_that_cannot_be_read(archive, tmp_path):
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("bad.png", b"no image")
-    with pytest.raises(DataError, match=r"bad\.png: not an image .*: mend it, then run it again"):
+    with pytest.raises(DataError, match=r"bad\.png: not an image .*: fix it, then run the command again"):
         write_folders(tmp_path / "out", *make_table(archive, "a.png", "bad.png"), "copy")
 
 
 def test_groups_with_hostile_names(photos, tmp_path):
     groups = ("../x", "..\\x", "A b", "a B", "")
-    table, sources = make_table(photos, *NAMES, clusters=[0, 1, 2, 3, 4], groups=groups)
-    target = write_folders(tmp_path / "out", table, sources, "link")
+    table, images = make_table(photos, *NAMES, clusters=[0, 1, 2, 3, 4], groups=groups)
+    target = write_folders(tmp_path / "out", table, images, "link")
     assert listed(target) == sorted(["x", "x-2", "A-b", "a-B-2", "unnamed", MARKER])
 
 
@@ -509,11 +509,11 @@ def test_names_in_a_folder_are_never_alike(names):
 
 def test_many_of_one_name():
     free = Names()
-    found = [free.free("0001.jpg", 255) for _ in range(20_000)]
-    assert (found[0], found[1], found[-1]) == ("0001.jpg", "0001-2.jpg", "0001-20000.jpg")
+    names = [free.free("0001.jpg", 255) for _ in range(20_000)]
+    assert (names[0], names[1], names[-1]) == ("0001.jpg", "0001-2.jpg", "0001-20000.jpg")
 
 
-def test_nothing_known_of_the_source(tmp_path):
+def test_an_unknown_source(tmp_path):
     table = Table(("a",), (None,), [0], ("one",), [1.0])
-    with pytest.raises(DataError, match="none of the 1 images is found in a source that is not known"):
-        write_folders(tmp_path / "out", table, Sources((None,), None, None, (None,)), "copy")
+    with pytest.raises(DataError, match="none of the 1 images is found in an unknown source"):
+        write_folders(tmp_path / "out", table, FoundImages((None,), None, None, (None,)), "copy")

@@ -9,25 +9,25 @@ from headclust.export import find_images
 
 
 def test_a_folder(photos):
-    found = find_images(str(photos), "all", NAMES)
-    assert found.paths == tuple(str(photos / name) for name in NAMES)
-    assert (found.folder, found.are_files) == (photos, True)
-    assert found.read(3).getpixel((0, 0))[0] == 3
+    images = find_images(str(photos), "all", NAMES)
+    assert images.paths == tuple(str(photos / name) for name in NAMES)
+    assert (images.folder, images.are_files) == (photos, True)
+    assert images.read(3).getpixel((0, 0))[0] == 3
 
 
 def test_a_split(tmp_path):
     photos = draw(tmp_path / "photos", "train/x/a.png", "train/y/b.png", "test/x/a.png", "test/y/c.png")
     ids = ("test/y/c.png", "train/x/a.png")
-    found = find_images(str(photos), "test", ids)
-    assert found.paths == (str(photos / "test/y/c.png"), None)
+    images = find_images(str(photos), "test", ids)
+    assert images.paths == (str(photos / "test/y/c.png"), None)
 
 
 def test_a_named_source(tmp_path):
     names = [f"{split}/{label}/1.png" for split in ("train", "test") for label in "abcdefghij"]
     photos = draw(tmp_path / "cifar", *names)
-    found = find_images(f"cifar10:{photos}", "test", names)
-    assert found.paths == (None,) * 10 + tuple(str(photos / name) for name in names[10:])
-    assert found.folder == photos
+    images = find_images(f"cifar10:{photos}", "test", names)
+    assert images.paths == (None,) * 10 + tuple(str(photos / name) for name in names[10:])
+    assert images.folder == photos
 
 
 def test_a_list_leads_wherever_it_says(tmp_path):
@@ -35,29 +35,29 @@ def test_a_list_leads_wherever_it_says(tmp_path):
     (tmp_path / "lists").mkdir()
     ids = ("../photos/a.png", f"{photos}/b", "none.png")
     (tmp_path / "lists/some.csv").write_text("\n".join(["path", *ids]))
-    found = find_images(str(tmp_path / "lists/some.csv"), "all", (*ids, "../some.csv"))
-    assert [path and number(path) for path in found.paths] == [0, 1, None, None]
-    assert found.folder is None
-    assert found.are_files
+    images = find_images(str(tmp_path / "lists/some.csv"), "all", (*ids, "../some.csv"))
+    assert [path and number(path) for path in images.paths] == [0, 1, None, None]
+    assert images.folder is None
+    assert images.are_files
 
 
 def test_an_archive(photos, tmp_path):
     with tarfile.open(tmp_path / "photos.tar", "w") as file:
         for name in NAMES:
             file.add(photos / name, name)
-    # A folder of the archive's own name beside it is something else.
-    found = find_images(str(tmp_path / "photos.tar"), "all", NAMES)
-    assert found.paths == (None,) * 5
-    assert not found.are_files
-    assert found.read(4).getpixel((0, 0))[0] == 4
+    # A folder with the name of the archive beside it is not the source.
+    images = find_images(str(tmp_path / "photos.tar"), "all", NAMES)
+    assert images.paths == (None,) * 5
+    assert not images.are_files
+    assert images.read(4).getpixel((0, 0))[0] == 4
 
 
 def test_bundled_images():
-    found = find_images("digits", "train", ("0", "1436", "1437"))
-    assert found.paths == (None, None, None)
-    assert found.read(1).size
-    with pytest.raises(DataError, match="no longer where it was"):
-        found.read(2)
+    images = find_images("digits", "train", ("0", "1436", "1437"))
+    assert images.paths == (None, None, None)
+    assert images.read(1).size
+    with pytest.raises(DataError, match="not found at its source"):
+        images.read(2)
 
 
 def test_rows_called_by_number_are_no_files(tmp_path, monkeypatch):
@@ -69,9 +69,9 @@ def test_rows_called_by_number_are_no_files(tmp_path, monkeypatch):
 def test_sources_that_are_gone(tmp_path, monkeypatch, source, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos.tar").write_bytes(b"no archive")
-    found = find_images(source, "all", ("a", "b"))
-    assert (found.paths, found.rows) == ((None, None), (None, None))
-    assert capsys.readouterr().err.startswith("the images are not found again: ")
+    images = find_images(source, "all", ("a", "b"))
+    assert (images.paths, images.rows) == ((None, None), (None, None))
+    assert capsys.readouterr().err.startswith("the images cannot be found: ")
 
 
 def test_ids_lead_nowhere_else(photos, tmp_path):

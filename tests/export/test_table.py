@@ -33,32 +33,32 @@ def test_a_file_of_names(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("content", "error", "told"),
+    ("content", "error", "message"),
     [
         (None, DataError, "no such file"),
         (b"", FileFormatError, "starts with ''"),
-        (b"0,cats\n", FileFormatError, "starts with '0,cats': wanted the header cluster,name"),
-        (b"cluster,name\n0\n", DataError, "line 2: 1 columns, wanted 2"),
+        (b"0,cats\n", FileFormatError, "starts with '0,cats': expected the header cluster,name"),
+        (b"cluster,name\n0\n", DataError, "line 2: 1 columns, expected 2"),
         (b"cluster,name\n0,a,b\n", DataError, "3 columns"),
-        (b"cluster,name\n3,a\n", DataError, "cluster '3', wanted 0 to 2"),
+        (b"cluster,name\n3,a\n", DataError, "cluster '3', expected 0 to 2"),
         (b"cluster,name\n-1,a\n", DataError, "cluster '-1'"),
-        (b"cluster,name\n\xd9\xa1,a\n", DataError, "wanted 0 to 2"),  # an Arabic 1
-        (b"cluster,name\n0,a\n0,b\n", DataError, "line 3: cluster 0 comes twice"),
+        (b"cluster,name\n\xd9\xa1,a\n", DataError, "expected 0 to 2"),  # an Arabic 1
+        (b"cluster,name\n0,a\n0,b\n", DataError, "line 3: cluster 0 occurs twice"),
         (b"cluster,name\n0,\n", DataError, "name ''"),
-        (b'cluster,name\n0,"a\nb"\n', DataError, "wanted 1 to 200 characters that can be printed"),
-        (b"cluster,name\n0,\x1b[2J\n", DataError, "wanted 1 to 200 characters that can be printed"),
-        (b"cluster,name\n0," + b"x" * 201 + b"\n", DataError, "wanted 1 to 200 characters"),
+        (b'cluster,name\n0,"a\nb"\n', DataError, "expected 1 to 200 printable characters"),
+        (b"cluster,name\n0,\x1b[2J\n", DataError, "expected 1 to 200 printable characters"),
+        (b"cluster,name\n0," + b"x" * 201 + b"\n", DataError, "expected 1 to 200 printable characters"),
         (b"cluster,name\n0,\xe9\n", FileFormatError, "not UTF-8"),
         (b'cluster,name\n0,"a\n', DataError, "line"),
     ],
 )
-def test_files_that_are_none(tmp_path, content, error, told):
+def test_invalid_files_of_names(tmp_path, content, error, message):
     path = tmp_path / "\x1b[2J.csv"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(error) as caught:
         read_names(path, 3)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).isprintable()
 
 

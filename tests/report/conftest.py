@@ -1,4 +1,4 @@
-"""A run on a folder of small pictures with hostile names, some of them unreadable."""
+"""A run on a folder of small pictures with hostile names."""
 
 import os
 from pathlib import Path
@@ -30,12 +30,12 @@ SIDE = 40
 
 
 def color_of(number: int) -> tuple[int, int, int]:
-    """A color of its own for each picture, far enough from the others to survive compression."""
+    """The color of a picture, far enough from those of the others to survive compression."""
     return (number % 4) * 80, (number // 4 % 4) * 80, (number // 16) * 60
 
 
 def make_photos(folder: Path, count: int = 60) -> dict[bytes, int]:
-    """Pictures of one color each, by file name; returns the number behind each name."""
+    """Write pictures of one color each; return the number of each picture by file name."""
     folder.mkdir()
     numbers = {}
     for number in range(count):
@@ -72,7 +72,7 @@ class World:
         self.run = verbs.fit([self.features], method="kmeans", clusters=4, heads=2, output=root / "run")
 
     def number(self, sample_id: str) -> int:
-        """Which picture a sample is of."""
+        """The number of a sample's picture."""
         return self.numbers[os.fsencode(sample_id)]
 
 
@@ -83,17 +83,17 @@ def world(tmp_path) -> World:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> World:
-    """The same for all tests, not to be changed."""
+    """One world for all tests; not to be changed."""
     return World(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture
 def bare(tmp_path) -> World:
-    """One without labels."""
+    """A world without labels."""
     return World(tmp_path, labels=False)
 
 
 @pytest.fixture
-def material(shared):
-    """A material of its own, of the shared world."""
+def data(shared):
+    """Report data of the shared world, read anew for each test."""
     return read_data(shared.run)

@@ -1,6 +1,6 @@
-"""The page in a real browser: Debian's packages chromium and chromium-driver, without a window.
+"""The page in a real browser: Debian's packages chromium and chromium-driver, headless.
 
-Skipped where there is none, unless the environment says HEADCLUST_BROWSER=required.
+Skipped if they are not installed, unless the environment has HEADCLUST_BROWSER=required.
 """
 
 import json
@@ -37,8 +37,8 @@ def page(shared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    assert BROWSER, "HEADCLUST_BROWSER=required, and there is no chromium"
-    assert DRIVER, "HEADCLUST_BROWSER=required, and there is no chromedriver"
+    assert BROWSER, "HEADCLUST_BROWSER=required, but chromium is not installed"
+    assert DRIVER, "HEADCLUST_BROWSER=required, but chromedriver is not installed"
     started = []
 
     def start_browser(**preferences):
@@ -63,7 +63,7 @@ def window(start):
 
 
 def opened(driver, page, width=1280, height=900, scheme="light"):
-    """The page afresh, in a window of some size."""
+    """Load the page anew, in a window of the given size."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -89,18 +89,18 @@ def box(driver, selector):
 
 
 def visible(driver, selector):
-    return [found for found in driver.find_elements(By.CSS_SELECTOR, selector) if found.is_displayed()]
+    return [element for element in driver.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()]
 
 
 def point_at(driver, cluster, number=0):
-    """Moves the mouse over a point of a cluster; returns its number on the map."""
-    found = script(
+    """Move the mouse over a point of a cluster and return its number on the map."""
+    x, y, index = script(
         driver,
         """document.querySelector('.plane').scrollIntoView({block: 'center'});
         const group = document.querySelector(`.points[data-cluster="${arguments[0]}"]`);
         const all = [...document.querySelectorAll('.points')];
-        const before = all.slice(0, all.indexOf(group)).reduce((sum, one) =>
-            sum + one.querySelector('path').getAttribute('d').split('M').length - 1, 0);
+        const before = all.slice(0, all.indexOf(group)).reduce((sum, points) =>
+            sum + points.querySelector('path').getAttribute('d').split('M').length - 1, 0);
         const [x, y] = group.querySelector('path').getAttribute('d').split('M')[1 + arguments[1]].match(/\\d+/g);
         const place = new DOMPoint(x, y).matrixTransform(document.querySelector('.plane').getScreenCTM());
         return [place.x, place.y, before + arguments[1]];""",
@@ -110,25 +110,26 @@ def point_at(driver, cluster, number=0):
     plane = driver.find_element(By.CSS_SELECTOR, ".plane")
     frame = box(driver, ".plane")
     middle = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
-    offset = round(found[0] - middle[0]), round(found[1] - middle[1])
+    offset = round(x - middle[0]), round(y - middle[1])
     ActionChains(driver).move_to_element_with_offset(plane, *offset).perform()
-    return found[2]
+    return index
 
 
 def test_nothing_is_loaded_and_nothing_goes_wrong(browser, page):
     point_at(browser, 0)
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
-    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    requests = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    urls = [parameters["request"]["url"] for parameters in requests]
+    assert [url for url in urls if not url.startswith("data:")] == [page.as_uri()]
 
 
-def test_the_policy_stops_what_is_not_ours(browser):
-    # Had a name made it into the page as markup, this would still be in its way.
-    stopped = """const done = arguments[arguments.length - 1], seen = [];
+def test_the_policy_stops_injected_content(browser):
+    # Even if a name were markup in the page, the policy would stop it.
+    injected = """const done = arguments[arguments.length - 1], violations = [];
         document.addEventListener('securitypolicyviolation', (event) => {
-            seen.push(event.effectiveDirective);
-            if (seen.length === 4) done(seen.sort());
+            violations.push(event.effectiveDirective);
+            if (violations.length === 4) done(violations.sort());
         });
         document.body.insertAdjacentHTML('beforeend', '<img src="https://example.org/x.png">'
             + '<p onclick="window.taken = 1" style="color: red"></p>');
@@ -137,17 +138,17 @@ def test_the_policy_stops_what_is_not_ours(browser):
         document.body.append(script);
         document.body.lastElementChild.previousElementSibling.click();"""
     browser.set_script_timeout(5)
-    found = browser.execute_async_script(stopped)
-    assert found == ["img-src", "script-src-attr", "script-src-elem", "style-src-attr"]
+    violations = browser.execute_async_script(injected)
+    assert violations == ["img-src", "script-src-attr", "script-src-elem", "style-src-attr"]
     assert not script(browser, "return window.taken")
 
 
-def test_hostile_names_stay_text(browser):
+def test_hostile_names_are_text(browser):
     assert "report" in browser.title
     assert "taken" not in browser.title
     assert script(browser, "return document.scripts.length") == 2
     assert script(browser, "return [...document.images].every((image) => image.src.startsWith('data:'))")
-    titles = script(browser, "return [...document.querySelectorAll('[title]')].map((one) => one.title)")
+    titles = script(browser, "return [...document.querySelectorAll('[title]')].map((element) => element.title)")
     names = script(browser, "return JSON.parse(document.querySelector('#data').textContent).names")
     for text in ("x</script><b>.png", '"><img src=x onerror=alert(1)>.png', "{{ 7*7 }}.png", "\\x1b[31mred.png"):
         assert text in names
@@ -156,15 +157,15 @@ def test_hostile_names_stay_text(browser):
 
 
 def test_images_are_there_and_have_a_text(browser):
-    # Cards that are off screen are not laid out, and their images decoded, until they are scrolled to.
+    # Cards outside the window are not laid out, and their images not decoded, until they are scrolled to.
     script(browser, "for (const image of document.images) image.decoding = 'sync'")
-    found = script(
+    images = script(
         browser,
         "return Promise.all([...document.images].map((image) => image.decode().then(() => "
         "[image.alt, image.naturalWidth, image.closest('[aria-hidden]') !== null])))",
     )
-    assert len(found) >= 60
-    assert all(width > 0 and (alt or hidden) for alt, width, hidden in found)
+    assert len(images) >= 60
+    assert all(width > 0 and (alt or hidden) for alt, width, hidden in images)
 
 
 def test_pointing_at_a_dot_shows_its_image(browser, shared):
@@ -175,7 +176,7 @@ def test_pointing_at_a_dot_shows_its_image(browser, shared):
         shown = card.text.splitlines()[0]
         assert shown in data["names"]
         assert f"cluster {cluster}" in card.text
-        ring, beside = box(browser, ".here"), box(browser, ".card")
+        ring, beside = box(browser, ".marker"), box(browser, ".card")
         assert ring["width"] == pytest.approx(16, abs=4)
         gap = max(beside["left"] - ring["right"], ring["left"] - beside["right"])
         assert 0 <= gap < 20
@@ -196,7 +197,7 @@ def _shown(name: bytes) -> str:
 
 
 def test_the_map_by_keyboard(browser):
-    seen = []
+    announcements = []
     script(browser, "document.querySelector('[data-zoom=all]').focus()")
     keys = ActionChains(browser)
     keys.send_keys(Keys.TAB).perform()
@@ -205,10 +206,10 @@ def test_the_map_by_keyboard(browser):
         ActionChains(browser).send_keys(key).perform()
         (card,) = visible(browser, ".card")
         assert card.find_elements(By.TAG_NAME, "img")
-        spoken = script(browser, "return document.querySelector('#spoken').textContent")
-        assert card.text.splitlines()[0] in spoken
-        seen.append(spoken)
-    assert len(set(seen)) > 1
+        announcement = script(browser, "return document.querySelector('#announcement').textContent")
+        assert card.text.splitlines()[0] in announcement
+        announcements.append(announcement)
+    assert len(set(announcements)) > 1
     ActionChains(browser).send_keys("++").perform()
     width = lambda: float(script(browser, "return document.querySelector('.plane').viewBox.baseVal.width"))  # noqa: E731
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
@@ -220,29 +221,29 @@ def test_the_map_by_keyboard(browser):
 
 
 def test_tab_reaches_every_control(browser):
-    wanted = script(
+    n_controls = script(
         browser,
         "return [...document.querySelectorAll('a[href], button, input, select, pre, .plane, .scroll')]"
-        ".filter((one) => !one.matches('input[type=radio]:not(:checked)')).length",
+        ".filter((element) => !element.matches('input[type=radio]:not(:checked)')).length",
     )
     script(browser, "document.body.tabIndex = -1; document.body.focus(); window.reached = new Set()")
-    for _ in range(wanted + 10):
+    for _ in range(n_controls + 10):
         ActionChains(browser).send_keys(Keys.TAB).perform()
         unseen = script(
             browser,
-            """const here = document.activeElement;
-            if (here === document.body) return false;
-            window.reached.add(here);
-            const box = here.getBoundingClientRect();
-            return !here.matches('input[type=radio]') && (box.width === 0 || box.height === 0);""",
+            """const active = document.activeElement;
+            if (active === document.body) return false;
+            window.reached.add(active);
+            const box = active.getBoundingClientRect();
+            return !active.matches('input[type=radio]') && (box.width === 0 || box.height === 0);""",
         )
         assert not unseen
-    assert script(browser, "return window.reached.size") == wanted
+    assert script(browser, "return window.reached.size") == n_controls
 
 
 def test_filtering_by_cluster(browser):
     shown = """return [...document.querySelectorAll('.points')]
-        .filter((one) => getComputedStyle(one).display !== 'none').map((one) => Number(one.dataset.cluster))"""
+        .filter((group) => getComputedStyle(group).display !== 'none').map((group) => Number(group.dataset.cluster))"""
     assert script(browser, shown) == [0, 1, 2, 3]
     script(browser, "document.querySelector('.choices input[value=\"2\"]').click()")
     assert script(browser, shown) == [0, 1, 3]
@@ -273,8 +274,12 @@ def test_zoom_and_drag(browser):
 
 
 def test_sorting_and_finding_clusters(browser):
-    numbers = "return [...document.querySelectorAll('.cluster:not([hidden])')].map((one) => Number(one.dataset.number))"
-    sizes = script(browser, "return [...document.querySelectorAll('.cluster')].map((one) => Number(one.dataset.size))")
+    numbers = (
+        "return [...document.querySelectorAll('.cluster:not([hidden])')].map((card) => Number(card.dataset.number))"
+    )
+    sizes = script(
+        browser, "return [...document.querySelectorAll('.cluster')].map((card) => Number(card.dataset.size))"
+    )
     script(
         browser,
         "const sort = document.querySelector('#sort'); sort.value = 'size'; sort.dispatchEvent(new Event('change'))",
@@ -286,7 +291,7 @@ def test_sorting_and_finding_clusters(browser):
     find.clear()
     find.send_keys("BEE")
     assert script(browser, "return document.querySelector('.cluster:not([hidden])').dataset.majority") == "bee"
-    assert browser.find_element(By.CSS_SELECTOR, "#found").text == "1 of 4"
+    assert browser.find_element(By.CSS_SELECTOR, "#matches").text == "1 of 4"
 
 
 def test_light_and_dark(window, page):
@@ -306,15 +311,15 @@ def test_light_and_dark(window, page):
     browser = opened(window, page, scheme="light")
     script(browser, "document.querySelector('#theme-dark').click()")
     browser.refresh()
-    assert script(browser, color) == dark  # remembered
+    assert script(browser, color) == dark  # kept over the reload
 
 
 @pytest.mark.parametrize("width", [360, 768, 1920])
-def test_nothing_sticks_out(window, page, width):
+def test_nothing_is_wider_than_the_window(window, page, width):
     browser = opened(window, page, width=width)
     wide = script(
         browser,
-        "document.querySelectorAll('.cluster').forEach((one) => one.style.contentVisibility = 'visible');"
+        "document.querySelectorAll('.cluster').forEach((card) => card.style.contentVisibility = 'visible');"
         "return [document.documentElement.scrollWidth, innerWidth]",
     )
     assert wide[0] <= wide[1] == width
@@ -335,10 +340,10 @@ def test_without_scripts(start, page):
 
 
 def test_text_can_be_read(window, page):
-    """Contrast of all text with what it stands on, by the formula of WCAG 2.2: 4.5, or 3 for large text."""
+    """Contrast of all text with its background, by the formula of WCAG 2.2: at least 4.5, or 3 for large text."""
     for scheme in ("light", "dark"):
         browser = opened(window, page, scheme=scheme)
-        found = script(
+        low = script(
             browser,
             """const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
             const rgba = (color) => {
@@ -351,17 +356,17 @@ def test_text_can_be_read(window, page):
                 .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
                 .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
             const low = [];
-            for (const one of document.querySelectorAll('main *, header *, footer *')) {
-                const own = [...one.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-                if (!own || one.closest('svg') || one.closest('.unseen')) continue;
-                let under = one, back;
+            for (const element of document.querySelectorAll('main *, header *, footer *')) {
+                const own = [...element.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+                if (!own || element.closest('svg') || element.closest('.unseen')) continue;
+                let under = element, back;
                 do back = rgba(getComputedStyle(under).backgroundColor);
                 while (back[3] < 255 && (under = under.parentElement));
-                const style = getComputedStyle(one), [a, b] = [light(rgba(style.color)), light(back)];
+                const style = getComputedStyle(element), [a, b] = [light(rgba(style.color)), light(back)];
                 const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
                 const least = parseFloat(style.fontSize) >= 24 ? 3 : 4.5;
-                if (contrast < least) low.push([one.className, one.textContent.slice(0, 40), contrast]);
+                if (contrast < least) low.push([element.className, element.textContent.slice(0, 40), contrast]);
             }
             return low;""",
         )
-        assert found == []
+        assert low == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headclust.report import cards
-from headclust.report.geometry import Shown, measure
+from headclust.report.geometry import ClusterImages, measure
 from headclust.report.images import Thumbnail, Thumbnails
 from headclust.report.near_duplicates import NearDuplicates
 from headclust.report.scores import compare
@@ -20,10 +20,10 @@ def geometry(data):
 def test_images_of_every_cluster_none_twice(data, geometry):
     chosen = cards.choose_images(data, geometry)
     assert list(chosen) == [0, 1, 2, 3]
-    rows = [row for shown in chosen.values() for row in shown.rows]
+    rows = [row for images in chosen.values() for row in images.rows]
     assert len(rows) == len(set(rows))
-    for cluster, shown in chosen.items():
-        assert (data.clusters[list(shown.rows)] == cluster).all()
+    for cluster, images in chosen.items():
+        assert (data.clusters[list(images.rows)] == cluster).all()
 
 
 @pytest.mark.parametrize(("n_clusters", "each"), [(4, 6), (75, 5), (200, 1), (3_000, 1)])
@@ -32,18 +32,18 @@ def test_many_clusters_show_fewer_images_each(n_clusters, each):
     confidence = np.linspace(0, 1, len(clusters), dtype=np.float32)
     crowd = SimpleNamespace(clusters=clusters, confidence=confidence, n_clusters=n_clusters)
     chosen = cards.choose_images(crowd, None)
-    assert {len(shown.typical) for shown in chosen.values()} == {2 * each}
-    assert {len(shown.unsure) for shown in chosen.values()} == {each}
+    assert {len(images.typical) for images in chosen.values()} == {2 * each}
+    assert {len(images.unsure) for images in chosen.values()} == {each}
 
 
-def test_what_matters_most_comes_first():
-    chosen = {0: Shown((1, 2), (3,), (4,)), 5: Shown((9,), (), ())}
+def test_thumbnails_of_near_duplicates_and_of_every_cluster_come_first():
+    chosen = {0: ClusterImages((1, 2), (3,), (4,)), 5: ClusterImages((9,), (), ())}
     pairs = NearDuplicates(((2, 7, 1.0), (7, 8, 0.98)), 60)
-    assert cards.wanted_rows(chosen, None) == [1, 9, 2, 4, 3]
-    assert cards.wanted_rows(chosen, pairs) == [2, 7, 8, 1, 9, 4, 3]
+    assert cards.thumbnail_rows(chosen, None) == [1, 9, 2, 4, 3]
+    assert cards.thumbnail_rows(chosen, pairs) == [2, 7, 8, 1, 9, 4, 3]
 
 
-def test_what_a_card_says(data, geometry):
+def test_the_content_of_a_card(data, geometry):
     chosen = cards.choose_images(data, geometry)
     scores = compare(data.clusters, data.labels, data.spaces[0].class_names)
     thumbnails = Thumbnails(made=dict.fromkeys(chosen[1].rows, THUMB))
@@ -62,21 +62,21 @@ def test_what_a_card_says(data, geometry):
     assert made[1].face == chosen[1].typical[0]
     assert {near.number: near.face for near in made[0].nearest}[1] == made[1].face
     (borderline,) = (strip for strip in made[1].strips if strip.kind == "borderline")
-    assert [one.note for one in borderline.pictures] == [
+    assert [picture.note for picture in borderline.pictures] == [
         f"near {geometry.neighbor[row]}" for row in chosen[1].borderline
     ]
     typical = made[1].strips[0].pictures[0]
     assert typical.alt == f"{typical.name}: typical of cluster 1, confidence {typical.note}"
 
 
-def test_an_image_is_at_home_in_one_place(data):
-    chosen = {0: Shown((4,), (), ())}
+def test_an_image_is_embedded_once(data):
+    chosen = {0: ClusterImages((4,), (), ())}
     object.__setattr__(data, "clusters", np.array([0] * 10 + [1] * 50))
     pairs = cards.make_pairs(
         data, NearDuplicates(((4, 7, 1.0), (7, 20, 0.98)), 60), chosen, Thumbnails(made={7: THUMB})
     )
-    assert [(pair.first.home, pair.second.home) for pair in pairs] == [(False, True), (False, True)]
+    assert [(pair.first.embedded, pair.second.embedded) for pair in pairs] == [(False, True), (False, True)]
     assert [pair.apart for pair in pairs] == [False, True]
-    assert "clusters 0 and 1, 0.980 alike" in pairs[1].text
+    assert "clusters 0 and 1, similarity 0.980" in pairs[1].text
     assert pairs[0].first.thumb is None
     assert pairs[0].second.thumb is THUMB

@@ -14,7 +14,7 @@ from report.conftest import HOSTILE
 
 
 def parsed(line):
-    """A command's options, as the command line reads them."""
+    """The name of a command and its options, as the command line parses them."""
     program, name, *arguments = shlex.split(line)
     assert program == "headclust"
     # With the group's settings: a command remembers the first help option it had.
@@ -26,7 +26,7 @@ def test_the_fit_is_repeated(world):
     data = read_data(world.run)
     lines = repeat(data, find_source(data))
     assert lines[0].startswith("# ")
-    assert "made elsewhere" in lines[0]
+    assert "was not made by headclust embed" in lines[0]
     name, options = parsed(lines[-1])
     assert (name, options["features"], options["seed"]) == ("fit", (world.features,), 0)
     again = verbs.fit(
@@ -72,7 +72,7 @@ def test_every_recipe_is_written_down(data, method, changes):
 
 
 def _other(value):
-    """Another value of a setting, where any number will do."""
+    """Another value of a setting that takes any number or a truth value; None for other settings."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
@@ -92,7 +92,7 @@ ATTRIBUTES = {
 
 
 @pytest.mark.parametrize(
-    ("change", "source", "wanted"),
+    ("change", "source", "expected"),
     [
         ({}, {}, {}),
         ({"split": "train"}, {}, {"split": "train"}),
@@ -100,14 +100,14 @@ ATTRIBUTES = {
         ({"seed": 3}, {"subset": (500, 3)}, {"limit": 500, "seed": 3}),
         ({"preprocessing": {"input_size": [96, 96], "own_size": [224, 224]}}, {}, {"image_size": 96}),
         ({"preprocessing": {"input_size": [48, 48], "preset": "temi-paper"}}, {}, {"preset": "temi-paper"}),
-        ({"n_views": 4, "augmentation": "strong"}, {}, {"views": 4, "augmentation": "strong"}),
+        ({"n_views": 4, "augmentation": "strong"}, {}, {"n_views": 4, "augmentation": "strong"}),
         ({"batch_size": 17, "dtype": "float16"}, {}, {"batch_size": 17, "dtype": "float16"}),
         ({"precision": "float32", "device": "cuda: A"}, {}, {"precision": "float32"}),
         ({"weights_origin": "file my w.pth (sha256 of the file)"}, {}, {"weights": "my w.pth"}),
         ({}, {"classes": True}, {"classes": "classes.txt"}),
     ],
 )
-def test_the_embedding_is_repeated(data, change, source, wanted):
+def test_the_embedding_is_repeated(data, change, source, expected):
     (space,) = data.spaces
     object.__setattr__(space, "attributes", {**ATTRIBUTES, **change})
     lines = repeat(data, Source(None, None, **source))
@@ -115,11 +115,11 @@ def test_the_embedding_is_repeated(data, change, source, wanted):
     assert name == "embed"
     default = parsed("headclust embed --model dino_vitb16 --data '/data/my photos' --on-error skip")[1]
     assert {key: str(value) for key, value in options.items()} == {
-        key: str(value) for key, value in {**default, "output": space.path, **wanted}.items()
+        key: str(value) for key, value in {**default, "output": space.path, **expected}.items()
     }
 
 
-def test_what_no_command_can_say_is_told(data):
+def test_remarks_on_what_the_commands_need(data):
     (space,) = data.spaces
     object.__setattr__(space, "attributes", {**ATTRIBUTES, "weights_origin": "file w.pth", "weights_sha256": "ab12"})
     source = Source(None, None, problem="gone", classes=True)
@@ -129,7 +129,7 @@ def test_what_no_command_can_say_is_told(data):
 
 def test_other_samples_are_not_embedded_again(world):
     data = read_data(world.run)
-    object.__setattr__(data, "own", False)
+    object.__setattr__(data, "is_fitted", False)
     assert [line.split()[1] for line in repeat(data, Source(None, None))] == ["fit"]
 
 
@@ -142,5 +142,5 @@ def test_features_that_are_gone(world):
 def test_words_are_one_word_to_the_shell_whatever_they_hold(text):
     word = shell_word(text)
     assert word.isprintable()
-    said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
-    assert said == text.encode("utf-8", "surrogateescape")
+    printed = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout
+    assert printed == text.encode("utf-8", "surrogateescape")

@@ -7,17 +7,17 @@ from conftest import make_blobs
 from headclust import load_features, verbs, write_features
 from headclust.errors import DataError, FileFormatError
 from headclust.report import read_data
-from headclust.runs import scored_fit as trials
+from headclust.runs.scored_fit import assign
 
 
 def test_a_run_and_its_features(world):
     data = read_data(world.run)
     features = load_features(world.features)
     assert data.sample_ids == features.sample_ids
-    said = trials.assign(data.model, [features])
-    assert np.array_equal(data.clusters, said.clusters)
-    assert np.allclose(data.confidence, said.confidence, atol=1e-6)
-    assert (data.own, data.missing, data.name) == (True, "", "run")
+    assigned = assign(data.model, [features])
+    assert np.array_equal(data.clusters, assigned.clusters)
+    assert np.allclose(data.confidence, assigned.confidence, atol=1e-6)
+    assert (data.is_fitted, data.problem, data.name) == (True, "", "run")
     assert np.array_equal(data.labels, world.blobs.labels)
 
 
@@ -36,19 +36,19 @@ def test_rows_are_matched_by_sample_id_and_never_by_position(world):
 
 def test_features_that_are_gone_or_have_changed(world):
     before = read_data(world.run)
-    kept = world.features.rename(world.root / "moved.h5")
+    moved_file = world.features.rename(world.root / "moved.h5")
     data = read_data(world.run)
-    assert (data.spaces, data.labels, data.own) == ((), None, True)
-    assert "photos.h5: no such file" in data.missing
+    assert (data.spaces, data.labels, data.is_fitted) == ((), None, True)
+    assert "photos.h5: no such file" in data.problem
     assert dict(zip(data.sample_ids, data.clusters, strict=True)) == dict(
         zip(before.sample_ids, before.clusters, strict=True)
     )
-    assert data.described["source"] == str(world.folder)
-    moved = read_data(world.run, [kept])
-    assert (moved.own, moved.missing, len(moved.spaces)) == (True, "", 1)
+    assert data.provenance["source"] == str(world.folder)
+    moved = read_data(world.run, [moved_file])
+    assert (moved.is_fitted, moved.problem, len(moved.spaces)) == (True, "", 1)
     assert np.array_equal(moved.clusters, before.clusters)
     write_features(world.features, np.eye(60, 12), sample_ids=map(str, range(60)), dataset="photos", backbone="gauss")
-    assert "has changed since" in read_data(world.run).missing
+    assert "has changed since" in read_data(world.run).problem
 
 
 def test_features_that_moved_with_the_run(world):
@@ -57,7 +57,7 @@ def test_features_that_moved_with_the_run(world):
     groups.mkdir()
     world.features.rename(groups / world.features.name)
     data = read_data(world.run.rename(groups / "run"))
-    assert (data.missing, data.own, len(data.spaces)) == ("", True, 1)
+    assert (data.problem, data.is_fitted, len(data.spaces)) == ("", True, 1)
     assert np.array_equal(data.clusters, before.clusters)
 
 
@@ -72,10 +72,10 @@ def test_other_samples_are_assigned_by_the_model(world):
         backbone="gauss",
     )
     data = read_data(world.run, [other])
-    said = trials.assign(data.model, [load_features(other)])
-    assert not data.own
-    assert np.array_equal(data.clusters, said.clusters)
-    assert {**data.metrics, "seconds": 0} == {**said.report, "seconds": 0}
+    assigned = assign(data.model, [load_features(other)])
+    assert not data.is_fitted
+    assert np.array_equal(data.clusters, assigned.clusters)
+    assert {**data.metrics, "seconds": 0} == {**assigned.report, "seconds": 0}
 
 
 def test_features_of_another_space_are_refused(world):
@@ -88,9 +88,9 @@ def test_features_of_another_space_are_refused(world):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace(b",3,", b",4,", 1), "holds cluster 4, of 4 clusters"),
-        (lambda text: text.rsplit(b"\n", 2)[0] + b"\n", "holds 59 samples, 59 of them of the 60"),
-        (lambda text: text.replace(b"photo 040", b"photo 04X"), "holds 60 samples, 59 of them of the 60"),
+        (lambda text: text.replace(b",3,", b",4,", 1), "holds cluster 4, expected clusters 0 to 3"),
+        (lambda text: text.rsplit(b"\n", 2)[0] + b"\n", "holds 59 samples, 59 of them among the 60"),
+        (lambda text: text.replace(b"photo 040", b"photo 04X"), "holds 60 samples, 59 of them among the 60"),
         (lambda text: text.split(b"\n")[0] + b"\n", "holds no samples"),
     ],
 )
@@ -102,7 +102,7 @@ def test_assignments_that_are_not_of_this_run(world, change, message):
 
 
 def test_ids_that_no_file_name_can_have(world):
-    # Surrogates that stand for no byte: the CSV holds what UTF-8 would have for them.
+    # Surrogates that represent no byte: the CSV holds their UTF-8 bytes.
     ids = ["a\ud800", "b\udc80", "c", "d"]
     features = write_features(world.root / "odd.h5", np.eye(4), sample_ids=ids, dataset="odd", backbone="none")
     run = verbs.fit([features], method="kmeans", clusters=2, output=world.root / "odd")

@@ -70,10 +70,10 @@ def test_some_images_are_gone_and_some_are_broken(world):
     (world.folder / "photo 041.png").write_bytes(b"torn")
     source = find_source(data)
     assert source.problem == f"1 of 60 images are no longer in {world.folder}."
-    found = make_thumbnails(source, range(60))
-    assert set(range(60)) - set(found.made) == {gone, broken}
-    assert set(found.failed) == {broken}
-    assert "not an image" in found.failed[broken]
+    thumbnails = make_thumbnails(source, range(60))
+    assert set(range(60)) - set(thumbnails.made) == {gone, broken}
+    assert set(thumbnails.failed) == {broken}
+    assert "not an image" in thumbnails.failed[broken]
 
 
 def test_another_folder_in_its_place(world):
@@ -88,7 +88,7 @@ def test_another_folder_in_its_place(world):
 
 @pytest.fixture
 def embedded(tmp_path):
-    """Embeds a folder of pictures: embedded(limit, seed) -> the material of a run on some of them."""
+    """A function that embeds a folder of pictures, or some of them, fits a run and returns its report data."""
     make_photos(tmp_path / "photos")
 
     def embed_some(limit=None, seed=0):
@@ -109,7 +109,7 @@ def test_a_subset_is_recognized(embedded):
     assert (source.problem, source.subset) == ("", None)
 
 
-def test_images_that_have_changed_are_told(embedded, tmp_path):
+def test_images_that_have_changed_are_reported(embedded, tmp_path):
     data = embedded()
     Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "photo 030.png")
     assert "have changed since" in find_source(data).problem
@@ -119,22 +119,22 @@ def test_images_that_have_changed_are_told(embedded, tmp_path):
 
 
 def test_images_are_looked_for_without_the_network(data, monkeypatch):
-    seen = []
+    calls = []
 
     def open_it(source, split, **options):
-        seen.append((split, options))
+        calls.append((split, options))
         return open_source(source, split, **options)
 
     monkeypatch.setattr("headclust.images.datasets.find_again.open_source", open_it)
     find_source(data)
-    assert seen == [("all", {"offline": True})]
+    assert calls == [("all", {"offline": True})]
 
 
 def source_of(*images):
-    """A source that holds these images."""
-    read = open_source("digits", "all")
-    held = replace(read, sample_ids=tuple(map(str, range(len(images)))), read=lambda row: images[row].copy())
-    return Source(held, np.arange(len(images)))
+    """A source of these images."""
+    digits = open_source("digits", "all")
+    image_set = replace(digits, sample_ids=tuple(map(str, range(len(images)))), read=lambda row: images[row].copy())
+    return Source(image_set, np.arange(len(images)))
 
 
 def noise(width, height, seed=0):
@@ -145,30 +145,30 @@ def test_shapes_and_sizes():
     made = make_thumbnails(source_of(noise(900, 300), noise(3, 2_000), noise(8, 8), noise(2_000, 1)), range(4)).made
     assert [(made[row].width, made[row].height) for row in range(4)] == [(128, 43), (1, 128), (8, 8), (128, 1)]
     assert [made[row].is_tiny for row in range(4)] == [False, False, True, False]
-    assert np.array_equal(pixels_of(made[2]), np.asarray(noise(8, 8)))  # tiny ones are exact
+    assert np.array_equal(pixels_of(made[2]), np.asarray(noise(8, 8)))  # tiny images are encoded without loss
 
 
-def test_what_is_made_is_bounded(monkeypatch):
-    monkeypatch.setattr("headclust.report.images.MOST", 9)
+def test_thumbnails_are_bounded_in_number_and_bytes(monkeypatch):
+    monkeypatch.setattr("headclust.report.images.MAX_THUMBNAILS", 9)
     source = source_of(*(noise(64, 64, seed) for seed in range(12)))
-    wanted = [11, 3, 5, *range(6, 11), 0, 1]
-    made = make_thumbnails(source, wanted).made
-    assert list(made) == wanted[:9]
-    size = sum(len(b64decode(one.uri.partition(",")[2])) for one in list(made.values())[:4])
-    monkeypatch.setattr("headclust.report.images.MOST_BYTES", size)
-    assert list(make_thumbnails(source, wanted).made) == wanted[:4]
+    rows = [11, 3, 5, *range(6, 11), 0, 1]
+    made = make_thumbnails(source, rows).made
+    assert list(made) == rows[:9]
+    size = sum(len(b64decode(thumbnail.uri.partition(",")[2])) for thumbnail in list(made.values())[:4])
+    monkeypatch.setattr("headclust.report.images.MAX_BYTES", size)
+    assert list(make_thumbnails(source, rows).made) == rows[:4]
 
 
 def test_the_worst_page_stays_small():
     from headclust.report import images
 
-    assert images.MOST_BYTES * 4 / 3 < 12.1e6
+    assert images.MAX_BYTES * 4 / 3 < 12.1e6
 
 
 def test_a_source_that_goes_while_it_is_read(world):
     data = read_data(world.run)
     source = find_source(data)
     world.folder.rename(world.root / "elsewhere")
-    found = make_thumbnails(source, range(60))
-    assert found.made == {}
-    assert "no longer there" in found.problem
+    thumbnails = make_thumbnails(source, range(60))
+    assert thumbnails.made == {}
+    assert "no longer there" in thumbnails.problem

@@ -5,46 +5,46 @@ from conftest import make_blobs
 from sklearn.decomposition import PCA
 
 from headclust.features import Features
-from headclust.report.geometry import seen
-from headclust.report.layouts import HEIGHT, WIDTH, Layout, has_umap, labels, lay_out, sample
+from headclust.report.geometry import transformed_rows
+from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, has_umap, make_layouts, sample_rows
 
 
 def test_all_samples_by_cluster():
-    assert sample(np.array([2, 0, 2, 1])).tolist() == [1, 3, 0, 2]
+    assert sample_rows(np.array([2, 0, 2, 1])).tolist() == [1, 3, 0, 2]
 
 
 def test_a_sample_keeps_every_cluster():
     clusters = np.random.default_rng(0).permutation(np.repeat(np.arange(6), [5_000, 2_000, 1_000, 3, 0, 1]))
-    rows = sample(clusters, 800)
-    kept = np.bincount(clusters[rows], minlength=6)
+    rows = sample_rows(clusters, 800)
+    counts = np.bincount(clusters[rows], minlength=6)
     assert len(rows) == len(set(rows.tolist()))
     assert 640 <= len(rows) <= 800
-    assert kept.tolist()[3:] == [3, 0, 1]
-    assert kept[0] > kept[1] > kept[2] > 3
+    assert counts.tolist()[3:] == [3, 0, 1]
+    assert counts[0] > counts[1] > counts[2] > 3
     assert np.array_equal(clusters[rows], np.sort(clusters[rows]))
     assert all((np.diff(rows[clusters[rows] == cluster]) > 0).all() for cluster in range(6))
-    assert np.array_equal(rows, sample(clusters, 800))
+    assert np.array_equal(rows, sample_rows(clusters, 800))
 
 
-@pytest.mark.parametrize("most", [3, 10, 100])
-def test_a_sample_is_bounded(most):
+@pytest.mark.parametrize("max_points", [3, 10, 100])
+def test_a_sample_is_bounded(max_points):
     clusters = np.arange(1_000) % 3
-    assert 3 <= len(sample(clusters, most)) <= most
+    assert 3 <= len(sample_rows(clusters, max_points)) <= max_points
 
 
-def spread(places):
-    """Places as shares of what they spread over, whichever way each axis points."""
-    shares = (places - places.min(0)) / np.ptp(places, axis=0)
+def spread(positions):
+    """Positions scaled to [0, 1] per axis, whatever the sign of the axis."""
+    shares = (positions - positions.min(0)) / np.ptp(positions, axis=0)
     return np.where(shares[0] > 0.5, 1 - shares, shares)
 
 
 def test_principal_components(data):
     rows = np.arange(60)[::-1].copy()
-    (layout,) = lay_out(data.model, data.spaces, rows, ["pca"])
-    theirs = PCA(2, svd_solver="full").fit_transform(seen(data.model, data.spaces, rows).numpy())
-    assert np.abs(spread(layout.places.astype(float)) - spread(theirs)).max() < 0.01
-    assert layout.places.min() > 0
-    assert (layout.places < [WIDTH, HEIGHT]).all()
+    (layout,) = make_layouts(data.model, data.spaces, rows, ["pca"])
+    reference = PCA(2, svd_solver="full").fit_transform(transformed_rows(data.model, data.spaces, rows).numpy())
+    assert np.abs(spread(layout.positions.astype(float)) - spread(reference)).max() < 0.01
+    assert layout.positions.min() > 0
+    assert (layout.positions < [WIDTH, HEIGHT]).all()
 
 
 class Plain:
@@ -54,36 +54,36 @@ class Plain:
 @pytest.mark.parametrize("features", [np.ones((1, 4)), np.eye(2, 3), np.ones((5, 3)), np.arange(1, 8)[:, None]])
 def test_few_samples_or_dimensions(features):
     space = Features.from_array(np.asarray(features, np.float32))
-    layouts = lay_out(Plain, (space,), np.arange(space.n_samples), ["pca", "umap"])
+    layouts = make_layouts(Plain, (space,), np.arange(space.n_samples), ["pca", "umap"])
     assert [layout.name for layout in layouts] == ["PCA"]
-    places = layouts[0].places
-    assert places.shape == (space.n_samples, 2)
-    assert ((places > 0) & (places < [WIDTH, HEIGHT])).all()
+    positions = layouts[0].positions
+    assert positions.shape == (space.n_samples, 2)
+    assert ((positions > 0) & (positions < [WIDTH, HEIGHT])).all()
 
 
 @pytest.mark.skipif(not has_umap(), reason="umap-learn is not installed")
 def test_umap_keeps_neighbors_together_and_repeats():
     blobs = make_blobs(90, 3, distance=4.0)
     space, rows = Features.from_array(blobs.features), np.arange(90)
-    first, second = lay_out(Plain, (space,), rows, ["pca", "umap"])
+    first, second = make_layouts(Plain, (space,), rows, ["pca", "umap"])
     assert (first.name, second.name) == ("UMAP", "PCA")
-    again = lay_out(Plain, (space,), rows, ["umap"])[0]
-    assert np.array_equal(first.places, again.places)
-    centers = np.stack([first.places[blobs.labels == label].mean(0) for label in range(3)])
-    nearest = np.linalg.norm(first.places[:, None] - centers, axis=2).argmin(1)
+    again = make_layouts(Plain, (space,), rows, ["umap"])[0]
+    assert np.array_equal(first.positions, again.positions)
+    centers = np.stack([first.positions[blobs.labels == label].mean(0) for label in range(3)])
+    nearest = np.linalg.norm(first.positions[:, None] - centers, axis=2).argmin(1)
     assert (nearest == blobs.labels).mean() > 0.95
 
 
 def test_without_umap(data, monkeypatch):
     monkeypatch.setattr("headclust.report.layouts.has_umap", lambda: False)
-    names = [layout.name for layout in lay_out(data.model, data.spaces, np.arange(60), ["pca", "umap"])]
+    names = [layout.name for layout in make_layouts(data.model, data.spaces, np.arange(60), ["pca", "umap"])]
     assert names == ["PCA"]
 
 
 def test_numbers_give_way_to_those_of_larger_clusters():
-    places = np.array([[100, 100], [120, 100], [110, 110], [3_000, 2_000], [105, 100]])
-    found = labels(Layout("PCA", "", places), np.array([0, 0, 0, 1, 2]))
-    assert [(one.cluster, one.x, one.y, one.crowded) for one in found] == [
+    positions = np.array([[100, 100], [120, 100], [110, 110], [3_000, 2_000], [105, 100]])
+    labels = cluster_labels(Layout("PCA", "", positions), np.array([0, 0, 0, 1, 2]))
+    assert [(label.cluster, label.x, label.y, label.crowded) for label in labels] == [
         (0, 110, 100, False),
         (1, 3_000, 2_000, False),
         (2, 105, 100, True),

@@ -16,7 +16,7 @@ VOID = {"meta", "link", "img", "input", "br", "hr"}
 
 
 class Page(HTMLParser):
-    """A page as a parser that is not ours sees it."""
+    """A page as the HTML parser of the standard library reads it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -41,8 +41,8 @@ class Page(HTMLParser):
     def handle_data(self, text):
         self.text.setdefault(self.open[-1] if self.open else "", []).append(text)
 
-    def all(self, tag, **wanted):
-        return [found for name, found in self.tags if name == tag and wanted.items() <= found.items()]
+    def all(self, tag, **expected):
+        return [attributes for name, attributes in self.tags if name == tag and expected.items() <= attributes.items()]
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +55,21 @@ def parsed(text):
     return Page(text)
 
 
-def test_it_needs_nothing_else(text, parsed):
+def test_the_page_refers_to_nothing_outside(text, parsed):
     addresses = [
-        value for _, found in parsed.tags for name, value in found.items() if name in ("src", "href", "action")
+        value
+        for _, attributes in parsed.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "action")
     ]
     assert all(address.startswith(("data:", "#")) for address in addresses)
     assert "url(" not in text
     assert "@import" not in text
-    assert [found for _, found in parsed.tags if any(name.startswith("on") or name == "style" for name in found)] == []
+    assert [
+        attributes
+        for _, attributes in parsed.tags
+        if any(name.startswith("on") or name == "style" for name in attributes)
+    ] == []
 
 
 def test_the_policy_lets_only_its_own_style_and_script_through(text, parsed):
@@ -82,15 +89,19 @@ def test_hostile_names_are_text(text, parsed):
     assert ">49.png" not in text
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]", text)
     text.encode()
-    titles = {found["title"] for _, found in parsed.tags if found.get("title")}
+    titles = {attributes["title"] for _, attributes in parsed.tags if attributes.get("title")}
     assert HOSTILE[1] in titles
-    assert not [found for found in parsed.all("img") if "onerror" in found or not found["src"].startswith("data:")]
+    assert not [
+        attributes
+        for attributes in parsed.all("img")
+        if "onerror" in attributes or not attributes["src"].startswith("data:")
+    ]
     assert "<b>torn.jpg" in "".join(parsed.text["th"])
     assert "<i>ant" in "".join(parsed.text["i"])
     assert parsed.text["title"][0] == "photos \u2013 headclust report"
 
 
-def test_the_data_cannot_leave_its_script(text, data):
+def test_the_data_cannot_leave_its_script(text):
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert not set("<>&") & set(data)
     names = json.loads(data)["names"]
@@ -119,30 +130,33 @@ def test_points_are_in_the_order_of_the_data(text, data):
     assert [int(data.clusters[shown.index(name)]) for name in names] == clusters.tolist()
 
 
-def test_it_can_be_read_without_seeing_it(parsed):
+def test_the_page_is_accessible(parsed):
     assert parsed.all("html", lang="en")
     for landmark in ("header", "nav", "main", "footer"):
         assert parsed.all(landmark)
     assert len(parsed.all("h1")) == 1
-    assert all(found.get("alt") for found in parsed.all("img"))
-    ids = [found["id"] for _, found in parsed.tags if "id" in found]
+    assert all(attributes.get("alt") for attributes in parsed.all("img"))
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     named = [
-        found[name]
-        for _, found in parsed.tags
+        attributes[name]
+        for _, attributes in parsed.tags
         for name in ("aria-labelledby", "aria-describedby", "for")
-        if name in found
+        if name in attributes
     ]
-    linked = [found["href"][1:] for found in parsed.all("a")]
+    linked = [attributes["href"][1:] for attributes in parsed.all("a")]
     assert {*named, *linked} <= set(ids)
-    drawings = [found for found in parsed.all("svg") if found.get("aria-hidden") != "true"]
-    assert all(found["role"] == "img" and ("aria-label" in found or "aria-labelledby" in found) for found in drawings)
+    drawings = [attributes for attributes in parsed.all("svg") if attributes.get("aria-hidden") != "true"]
+    assert all(
+        attributes["role"] == "img" and ("aria-label" in attributes or "aria-labelledby" in attributes)
+        for attributes in drawings
+    )
 
 
 def test_labels_change_nothing_but_the_scores(shared, text):
     with_labels = text
     assert 'id="labels"' in with_labels
-    assert "Labels only score" in with_labels
+    assert "Labels are used for these scores only" in with_labels
     object.__setattr__(bare := read_data(shared.run), "spaces", (without_labels(read_data(shared.run).spaces[0]),))
     plain = render(bare, umap=False)
     assert 'id="labels"' not in plain
@@ -168,7 +182,7 @@ def test_the_confusion_matrix(text, data):
 
 
 def test_a_large_confusion_matrix_is_a_drawing(data, monkeypatch):
-    monkeypatch.setattr(page, "_CELLS", 9)
+    monkeypatch.setattr(page, "_MAX_CELLS", 9)
     text = render(data, umap=False)
     drawn = re.search(r'<svg class="matrix".*?</svg>', text, re.DOTALL)[0]
     cells = {(int(x), int(y)) for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", drawn)}
@@ -176,30 +190,33 @@ def test_a_large_confusion_matrix_is_a_drawing(data, monkeypatch):
 
 
 @pytest.mark.parametrize("gone", ["images", "features", "both"])
-def test_what_is_gone_is_left_out_and_told(world, capsys, gone):
+def test_missing_files_are_left_out_and_reported(world, capsys, gone):
     if gone != "features":
         world.folder.rename(world.root / "elsewhere")
     if gone != "images":
         world.features.unlink()
     capsys.readouterr()
     text = render(read_data(world.run), umap=False)
-    told = capsys.readouterr().err
+    notes = capsys.readouterr().err
     assert ("<img " in text) == (gone == "features")
     assert ('class="plane"' in text) == (gone == "images")
-    for what, line in (("images", "No thumbnails:"), ("features", "No map, no borders, no near-duplicates:")):
-        assert (line in text) == (line in told) == (gone in (what, "both"))
+    for missing, line in (
+        ("images", "No thumbnails:"),
+        ("features", "No map, no borderline images, no near-duplicates:"),
+    ):
+        assert (line in text) == (line in notes) == (gone in (missing, "both"))
     assert len(re.findall('<article class="panel cluster"', text)) == 4
     assert "headclust fit" in text
 
 
-@pytest.mark.parametrize(("searched", "among"), [(60, ""), (20, " among the 20 images that were looked at")])
-def test_near_duplicates_are_denied_only_of_what_was_searched(data, monkeypatch, searched, among):
+@pytest.mark.parametrize(("searched", "among"), [(60, ""), (20, " among the 20 images that were searched")])
+def test_the_absence_of_near_duplicates_is_stated_for_the_searched_images_only(data, monkeypatch, searched, among):
     monkeypatch.setattr(page, "find_near_duplicates", lambda *_: page.NearDuplicates((), searched))
-    monkeypatch.setattr(page.overview, "warnings", lambda *_: [])
+    monkeypatch.setattr(page.overview, "remarks", lambda *_: [])
     assert f"and the features hold no near-duplicates{among}.</p>" in render(data, umap=False)
 
 
-def test_all_is_well_and_nothing_is_told(shared, capsys):
+def test_a_complete_page_prints_nothing(shared, capsys):
     capsys.readouterr()
     render(read_data(shared.run), umap=False)
     assert capsys.readouterr().err == ""
@@ -241,7 +258,11 @@ def test_many_samples_make_a_small_page(tmp_path):
     text = render(read_data(run, [path]), umap=False)
     parsed = Page(text)
     assert len(parsed.all("article")) == 200
-    assert 3_000 < sum(found["d"].count("M") for found in parsed.all("path") if "h0M" in found.get("d", "")) <= 12_000
+    assert (
+        3_000
+        < sum(attributes["d"].count("M") for attributes in parsed.all("path") if "h0M" in attributes.get("d", ""))
+        <= 12_000
+    )
     assert "of the 100,000 images are shown" in text
     # Thumbnails are at most 12 MB more: see test_images.
     assert len(text) < 3e6

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from headclust.report.palette import DARK, DARK_TONES, LIGHT, LIGHT_TONES, SHAPES, look, theme_css
+from headclust.report.palette import DARK, DARK_TONES, LIGHT, LIGHT_TONES, SHAPES, css_classes, theme_css
 
-# How colors look to people without one kind of cone: Machado, Oliveira and Fernandes 2009, table 1, severity 1.
+# Colors as seen by people without one kind of cone: Machado, Oliveira and Fernandes 2009, table 1, severity 1.
 VISION = {
     "normal": np.eye(3),
     "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -26,8 +26,8 @@ def lab(rgb):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-def contrast(one, two):
-    high, low = sorted((TO_XYZ[1] @ linear(one), TO_XYZ[1] @ linear(two)), reverse=True)
+def contrast(first, second):
+    high, low = sorted((TO_XYZ[1] @ linear(first), TO_XYZ[1] @ linear(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
@@ -38,20 +38,20 @@ def test_the_measures_themselves():
 
 
 @pytest.mark.parametrize(("colors", "tones"), [(LIGHT, LIGHT_TONES), (DARK, DARK_TONES)], ids=["light", "dark"])
-def test_every_eye_can_tell_the_clusters_apart(colors, tones):
+def test_colors_differ_for_every_color_vision(colors, tones):
     assert min(contrast(color, tones["panel"]) for color in colors) >= 3
     for matrix in VISION.values():
         seen = [lab(np.asarray(matrix) @ linear(color)) for color in colors]
-        assert min(np.linalg.norm(one - two) for one, two in itertools.combinations(seen, 2)) >= 24
+        assert min(np.linalg.norm(first - second) for first, second in itertools.combinations(seen, 2)) >= 24
 
 
-def test_looks_are_all_different_until_they_run_out():
+def test_css_classes_differ_until_all_are_used():
     count = len(LIGHT) * len(SHAPES)
-    assert len({look(cluster) for cluster in range(count)}) == count == 24
-    assert look(count) == look(0)
+    assert len({css_classes(cluster) for cluster in range(count)}) == count == 24
+    assert css_classes(count) == css_classes(0)
 
 
-def test_both_themes_say_the_same_things():
+def test_both_themes_define_the_same_properties():
     assert LIGHT_TONES.keys() == DARK_TONES.keys()
     css = theme_css()
     assert css.count("--panel:") == 4

@@ -12,7 +12,7 @@ def test_a_page_is_written_whole_and_replaced(tmp_path):
     path = tmp_path / "new" / "page.html"
     assert write_page(path, PAGE) == path
     assert write_page(path, PAGE + "more").read_bytes() == (PAGE + "more").encode()
-    assert [one.name for one in path.parent.iterdir()] == ["page.html"]
+    assert [file.name for file in path.parent.iterdir()] == ["page.html"]
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,14 @@ def test_a_page_is_written_whole_and_replaced(tmp_path):
         os.mkfifo,
     ],
 )
-def test_nothing_of_the_users_is_replaced(tmp_path, make):
+def test_other_files_are_not_replaced(tmp_path, make):
     path = tmp_path / "page.html"
     make(path)
     with pytest.raises(ConflictError, match=r"page\.html"):
         check_place(path)
     with pytest.raises(ConflictError, match=r"page\.html"):
         write_page(path, PAGE)
-    assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_an_empty_file_may_be_written(tmp_path):
@@ -40,15 +40,15 @@ def test_an_empty_file_may_be_written(tmp_path):
     assert write_page(path, PAGE).read_text(encoding="utf-8") == PAGE
 
 
-def test_no_file_beside_it_is_written_through(tmp_path):
+def test_other_files_in_the_folder_are_not_changed(tmp_path):
     mine = tmp_path / f".page.html.{os.getpid()}.tmp"
     mine.write_text("precious")
     write_page(tmp_path / "page.html", PAGE)
     assert mine.read_text(encoding="utf-8") == "precious"
-    assert sorted(one.name for one in tmp_path.iterdir()) == sorted([mine.name, "page.html"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([mine.name, "page.html"])
 
 
-def test_a_place_that_cannot_be(tmp_path):
+def test_a_path_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HeadclustError, match="cannot write"):
         write_page(tmp_path / "file" / "page.html", PAGE)
@@ -67,4 +67,4 @@ def test_a_full_disk_leaves_the_old_page(tmp_path, monkeypatch):
         write_page(path, PAGE + "new")
     monkeypatch.undo()
     assert path.read_text(encoding="utf-8") == PAGE
-    assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]

@@ -146,10 +146,10 @@ def test_features_that_changed(run, write, blobs, capsys):
 def test_images_that_are_gone(run, photos, capsys):
     shutil.rmtree(photos)
     assert {row["path"] for row in rows(verbs.export(run, to="csv"))} == {""}
-    assert "the images are not found again" in capsys.readouterr().err
+    assert "the images cannot be found" in capsys.readouterr().err
     with pytest.raises(DataError, match="none of the 120 images is found"):
         verbs.export(run, to="folders")
-    with pytest.raises(DataError, match="none of the 120 images is one"):
+    with pytest.raises(DataError, match="none of the 120 images is a file"):
         verbs.export(run, to="fiftyone")
     assert json.loads(verbs.export(run, to="coco").read_text())["images"][0]["id"] == 1
 
@@ -171,7 +171,7 @@ def test_a_move_and_then_the_rest(run, photos):
         ({"to": "csv", "output": "run/x.csv"}, ConflictError, "lies in the run folder"),
         ({"to": "csv", "output": "run/assignments.csv", "overwrite": True}, ConflictError, "lies in the run folder"),
         ({"to": "folders", "output": "run"}, ConflictError, "lies in the run folder"),
-        ({"to": "folders", "output": "photos/groups"}, ConflictError, "where the images would be found once more"),
+        ({"to": "folders", "output": "photos/groups"}, ConflictError, "lies in the image folder"),
         ({"to": "folders", "output": "circle/x"}, HeadclustError, "circle"),
         ({"to": "csv", "output": "circle"}, HeadclustError, "circle"),
         ({"to": "csv", "output": "photos.h5/x"}, HeadclustError, "cannot write .*choose another place"),

@@ -49,7 +49,7 @@ def test_several_spaces(fit, write, blobs, method):
     files = write("a.h5", blobs.features, blobs.labels), write("b.h5", other, blobs.labels, backbone="other")
     page = verbs.report(fit(*files, method=method), umap=False).read_text(encoding="utf-8")
     assert 'class="plane"' in page
-    assert "seen by gauss and other, clustered by" in page
+    assert "features of gauss and other, clustered by" in page
     assert "The features, file 1" in page
     assert "The features, file 2" in page
 
@@ -58,7 +58,7 @@ def test_nothing_is_begun_over_what_is_not_ours(fit, blob_file, here, monkeypatc
     run = fit(blob_file, method="kmeans")
     (here / "mine.html").write_text("mine")
     monkeypatch.setattr(sys.modules["headclust.verbs.report"], "render", None)
-    with pytest.raises(ConflictError, match=r"mine\.html exists and is no report of ours"):
+    with pytest.raises(ConflictError, match=r"mine\.html exists and is not a headclust report"):
         verbs.report(run, output=here / "mine.html")
     assert (here / "mine.html").read_text() == "mine"
 

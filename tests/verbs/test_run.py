@@ -300,9 +300,9 @@ def test_a_report_that_is_none_of_ours(photos, calls, overwrite):
     made.report.write_text("mine")
     before = tree(made.folder)
     calls.clear()
-    with pytest.raises(ConflictError, match=r"report\.html exists and is no report of ours"):
+    with pytest.raises(ConflictError, match=r"report\.html exists and is not a headclust report"):
         run(photos, clusters=3, overwrite=overwrite)
-    with pytest.raises(ConflictError, match=r"report\.html exists and is no report of ours"):
+    with pytest.raises(ConflictError, match=r"report\.html exists and is not a headclust report"):
         run(photos, overwrite=overwrite)
     assert calls == []
     assert tree(made.folder) == before

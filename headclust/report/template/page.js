@@ -1,40 +1,40 @@
 "use strict";
-// What the page can do beyond being read: faces beside numbers, sorting and finding clusters, and the map.
+// Everything that needs a script: thumbnails beside cluster numbers, sorting and finding clusters, and the map.
 (() => {
-  const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
-  const one = (selector, inside = document) => inside.querySelector(selector);
-  const data = JSON.parse(one("#data").textContent);
+  const selectAll = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+  const select = (selector, inside = document) => inside.querySelector(selector);
+  const data = JSON.parse(select("#data").textContent);
   document.documentElement.classList.add("scripted");
 
-  const pictured = (id, alt) => {
-    const from = document.getElementById(id);
-    if (!from) return null;
+  const copyOf = (id, alt) => {
+    const original = document.getElementById(id);
+    if (!original) return null;
     const image = document.createElement("img");
-    image.src = from.src;
+    image.src = original.src;
     image.alt = alt;
-    image.className = from.className;
+    image.className = original.className;
     return image;
   };
-  for (const place of all("[data-copy]")) {
-    const image = pictured(place.dataset.copy, place.dataset.alt || "");
+  for (const place of selectAll("[data-copy]")) {
+    const image = copyOf(place.dataset.copy, place.dataset.alt || "");
     if (!image) continue;
     place.replaceChildren(image);
     place.classList.add("filled");
   }
 
-  const remember = (action) => { try { return action(window.localStorage); } catch { return null; } };
-  const themes = all("input[name=theme]");
-  const chosen = remember((storage) => storage.getItem("headclust-theme"));
+  const withStorage = (action) => { try { return action(window.localStorage); } catch { return null; } };
+  const themes = selectAll("input[name=theme]");
+  const chosen = withStorage((storage) => storage.getItem("headclust-theme"));
   for (const theme of themes) {
     if (theme.value === chosen) theme.checked = true;
-    theme.addEventListener("change", () => remember((storage) => storage.setItem("headclust-theme", theme.value)));
+    theme.addEventListener("change", () => withStorage((storage) => storage.setItem("headclust-theme", theme.value)));
   }
 
   clusterTools();
-  if (one(".plane")) map();
+  if (select(".plane")) map();
 
   function clusterTools() {
-    const cards = all(".cluster"), find = one("#find"), sort = one("#sort");
+    const cards = selectAll(".cluster"), find = select("#find"), sort = select("#sort");
     const orders = {
       number: (card) => Number(card.dataset.number),
       size: (card) => -Number(card.dataset.size),
@@ -42,38 +42,38 @@
       purity: (card) => Number(card.dataset.purity ?? 2),
     };
     const apply = () => {
-      const key = orders[sort.value], wanted = find.value.trim().toLowerCase();
+      const key = orders[sort.value], query = find.value.trim().toLowerCase();
       cards.sort((a, b) => key(a) - key(b) || a.dataset.number - b.dataset.number);
-      one(".cards").append(...cards);
+      select(".cards").append(...cards);
       let shown = 0;
       for (const card of cards) {
-        const fits = !wanted || card.dataset.number === wanted || (card.dataset.majority || "").toLowerCase().includes(wanted);
-        card.hidden = !fits;
-        shown += fits;
+        const matches = !query || card.dataset.number === query || (card.dataset.majority || "").toLowerCase().includes(query);
+        card.hidden = !matches;
+        shown += matches;
       }
-      one("#found").textContent = wanted ? `${shown} of ${cards.length}` : "";
+      select("#matches").textContent = query ? `${shown} of ${cards.length}` : "";
     };
     find.addEventListener("input", apply);
     sort.addEventListener("change", apply);
-    one(".tools").addEventListener("submit", (event) => event.preventDefault());
-    // A link to a cluster that is filtered away shows it again.
+    select(".tools").addEventListener("submit", (event) => event.preventDefault());
+    // A link to a cluster that the search hides clears the search.
     window.addEventListener("hashchange", () => {
       const card = document.getElementById(location.hash.slice(1));
       if (card?.hidden) { find.value = ""; apply(); card.scrollIntoView(); }
     });
-    if (find.value || sort.value !== "number") apply();  // what a browser kept over a reload
+    if (find.value || sort.value !== "number") apply();  // values that the browser kept over a reload
   }
 
   function map() {
-    const plane = one(".plane"), stage = one(".stage"), card = one(".card"), here = one(".here"), spoken = one("#spoken");
+    const plane = select(".plane"), stage = select(".stage"), card = select(".card"), marker = select(".marker"), announcement = select("#announcement");
     const whole = plane.viewBox.baseVal, grid = { width: whole.width, height: whole.height };
-    const boxes = all(".choices input");
+    const boxes = selectAll(".choices input");
     const off = new Set();
-    const layouts = all(".layout").map((layout) => {
+    const layouts = selectAll(".layout").map((layout) => {
       const points = [];
-      for (const group of all(".points", layout)) {
+      for (const group of selectAll(".points", layout)) {
         const cluster = Number(group.dataset.cluster);
-        for (const [, x, y] of one("path", group).getAttribute("d").matchAll(/M(\d+) (\d+)/g)) {
+        for (const [, x, y] of select("path", group).getAttribute("d").matchAll(/M(\d+) (\d+)/g)) {
           points.push({ x: Number(x), y: Number(y), cluster, index: points.length });
         }
       }
@@ -82,9 +82,9 @@
     const view = { x: 0, y: 0, width: grid.width, height: grid.height };
     let current = -1, pending = false;
 
-    const points = () => layouts[Number(one("input[name=layout]:checked").value)];
+    const points = () => layouts[Number(select("input[name=layout]:checked").value)];
     const unit = () => view.width / plane.getBoundingClientRect().width;
-    const pictureOf = (point) => data.thumbs[point.index] !== undefined || data.held[point.index] !== undefined;
+    const hasImage = (point) => data.thumbs[point.index] !== undefined || data.embedded[point.index] !== undefined;
 
     function draw() {
       pending = false;
@@ -122,12 +122,12 @@
     }
 
     function nearest(where, reach) {
-      let best = null, least = reach * unit();
+      let best = null, distance = reach * unit();
       for (const point of points()) {
         if (off.has(point.cluster)) continue;
-        // A dot whose image is in the page is preferred to one beside it without.
-        const away = Math.hypot(point.x - where.x, point.y - where.y) + (pictureOf(point) ? 0 : 7 * unit());
-        if (away < least) { least = away; best = point; }
+        // Prefer a dot that has an image in the page.
+        const d = Math.hypot(point.x - where.x, point.y - where.y) + (hasImage(point) ? 0 : 7 * unit());
+        if (d < distance) { distance = d; best = point; }
       }
       return best;
     }
@@ -135,7 +135,7 @@
       const from = points()[current], [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
       let best = null, least = Infinity;
       for (const point of points()) {
-        if (off.has(point.cluster) || point.index === current || !pictureOf(point)) continue;
+        if (off.has(point.cluster) || point.index === current || !hasImage(point)) continue;
         const along = (point.x - from.x) * dx + (point.y - from.y) * dy;
         const across = Math.abs((point.x - from.x) * dy) + Math.abs((point.y - from.y) * dx);
         if (along > 0 && across <= 2 * along + 40 && along + 2 * across < least) { least = along + 2 * across; best = point; }
@@ -147,24 +147,24 @@
       return nearest(middle, 1e6);
     }
 
-    function show(point, speak) {
+    function show(point, announce) {
       if (!point) { hide(); return; }
       if (current !== point.index) {
         current = point.index;
-        const sure = `${(data.sure[current] / 10).toFixed(1)} %`;
-        card.replaceChildren(...picture(point), line(data.names[current]), line(`cluster ${point.cluster}, confidence ${sure}`));
-        if (!pictureOf(point)) card.append(line(data.unpictured));
+        const confidence = `${(data.confidence[current] / 10).toFixed(1)} %`;
+        card.replaceChildren(...picture(point), line(data.names[current]), line(`cluster ${point.cluster}, confidence ${confidence}`));
+        if (!hasImage(point)) card.append(line(data.noThumbnail));
         card.hidden = false;
-        if (speak) spoken.textContent = `${data.names[current]}, cluster ${point.cluster}, confidence ${sure}`;
+        if (announce) announcement.textContent = `${data.names[current]}, cluster ${point.cluster}, confidence ${confidence}`;
       }
       place();
     }
     function picture(point) {
-      const kept = data.thumbs[point.index], held = data.held[point.index];
-      if (kept === undefined && held === undefined) return [];
-      const image = kept === undefined ? pictured(`t${held}`, data.names[point.index]) : document.createElement("img");
-      if (kept !== undefined) {
-        image.src = `data:image/webp;base64,${kept}`;
+      const thumb = data.thumbs[point.index], row = data.embedded[point.index];
+      if (thumb === undefined && row === undefined) return [];
+      const image = thumb === undefined ? copyOf(`t${row}`, data.names[point.index]) : document.createElement("img");
+      if (thumb !== undefined) {
+        image.src = `data:image/webp;base64,${thumb}`;
         image.alt = data.names[point.index];
         image.className = data.tiny ? "tiny" : "";
       }
@@ -178,14 +178,14 @@
     function hide() {
       current = -1;
       card.hidden = true;
-      here.setAttribute("r", 0);
+      marker.setAttribute("r", 0);
     }
     function place() {
       const point = points()[current];
       if (!point) return;
-      here.setAttribute("cx", point.x);
-      here.setAttribute("cy", point.y);
-      here.setAttribute("r", 8 * unit());
+      marker.setAttribute("cx", point.x);
+      marker.setAttribute("cy", point.y);
+      marker.setAttribute("r", 8 * unit());
       const frame = plane.getBoundingClientRect(), around = stage.getBoundingClientRect();
       const x = (point.x - view.x) / unit() + frame.left - around.left, y = (point.y - view.y) / unit() + frame.top - around.top;
       const right = x + 16 + card.offsetWidth < stage.clientWidth;
@@ -196,42 +196,42 @@
     function filter() {
       off.clear();
       for (const box of boxes) if (!box.checked) off.add(Number(box.value));
-      for (const part of all("[data-cluster]", plane)) part.classList.toggle("off", off.has(Number(part.dataset.cluster)));
+      for (const part of selectAll("[data-cluster]", plane)) part.classList.toggle("off", off.has(Number(part.dataset.cluster)));
       if (current >= 0 && off.has(points()[current].cluster)) hide();
     }
 
-    let grabbed = null;
-    const fingers = new Map();
+    let drag = null;
+    const pointers = new Map();
     plane.addEventListener("pointerdown", (event) => {
-      fingers.set(event.pointerId, event);
-      grabbed = { x: event.clientX, y: event.clientY, moved: false };
+      pointers.set(event.pointerId, event);
+      drag = { x: event.clientX, y: event.clientY, moved: false };
       plane.setPointerCapture(event.pointerId);
     });
     plane.addEventListener("pointermove", (event) => {
-      const before = fingers.get(event.pointerId);
+      const before = pointers.get(event.pointerId);
       if (!before) {
         if (event.pointerType === "mouse") show(nearest(at(event), 20), false);
         return;
       }
-      const others = [...fingers.values()].filter((finger) => finger.pointerId !== event.pointerId);
+      const others = [...pointers.values()].filter((pointer) => pointer.pointerId !== event.pointerId);
       if (others.length) {
-        const spread = (finger) => Math.hypot(finger.clientX - others[0].clientX, finger.clientY - others[0].clientY) || 1;
+        const spread = (pointer) => Math.hypot(pointer.clientX - others[0].clientX, pointer.clientY - others[0].clientY) || 1;
         const middle = at({ clientX: (event.clientX + others[0].clientX) / 2, clientY: (event.clientY + others[0].clientY) / 2 });
         zoom(spread(before) / spread(event), middle.x, middle.y);
-      } else if (grabbed.moved || Math.hypot(event.clientX - grabbed.x, event.clientY - grabbed.y) > 4) {
-        grabbed.moved = true;
+      } else if (drag.moved || Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > 4) {
+        drag.moved = true;
         view.x -= (event.clientX - before.clientX) * unit();
         view.y -= (event.clientY - before.clientY) * unit();
         keepIn();
       }
-      fingers.set(event.pointerId, event);
+      pointers.set(event.pointerId, event);
     });
     const release = (event) => {
-      if (fingers.delete(event.pointerId) && event.type === "pointerup" && !grabbed.moved) show(nearest(at(event), 24), true);
+      if (pointers.delete(event.pointerId) && event.type === "pointerup" && !drag.moved) show(nearest(at(event), 24), true);
     };
     plane.addEventListener("pointerup", release);
     plane.addEventListener("pointercancel", release);
-    plane.addEventListener("pointerleave", () => { if (!fingers.size && document.activeElement !== plane) hide(); });
+    plane.addEventListener("pointerleave", () => { if (!pointers.size && document.activeElement !== plane) hide(); });
     plane.addEventListener("wheel", (event) => {
       if (!(event.ctrlKey || event.metaKey || document.activeElement === plane)) return;
       event.preventDefault();
@@ -261,27 +261,27 @@
       else return;
       event.preventDefault();
     });
-    for (const button of all("[data-zoom]")) {
+    for (const button of selectAll("[data-zoom]")) {
       button.addEventListener("click", () => {
         if (button.dataset.zoom === "all") showAll();
         else zoom(button.dataset.zoom === "in" ? 0.6 : 1 / 0.6);
       });
     }
     for (const box of boxes) box.addEventListener("change", filter);
-    for (const button of all("[data-filter]")) {
+    for (const button of selectAll("[data-filter]")) {
       button.addEventListener("click", () => {
         for (const box of boxes) box.checked = button.dataset.filter === "all";
         filter();
       });
     }
-    for (const link of all("[data-only]")) {
+    for (const link of selectAll("[data-only]")) {
       link.addEventListener("click", () => {
         for (const box of boxes) box.checked = box.value === link.dataset.only;
         showAll();
         filter();
       });
     }
-    for (const radio of all("input[name=layout]")) radio.addEventListener("change", () => { hide(); showAll(); });
+    for (const radio of selectAll("input[name=layout]")) radio.addEventListener("change", () => { hide(); showAll(); });
     new ResizeObserver(redraw).observe(plane);
     filter();
     draw();
