@@ -12,7 +12,6 @@ from study.plan import plan
 
 from headclust import load_features
 from headclust.errors import SettingError
-from headclust.methods import Setting
 from headclust.scoring import metrics
 
 from .conftest import TINY, write_place
@@ -192,8 +191,8 @@ def test_too_many_neighbors_asked_for_are_refused(cells, pair):
 
 def test_of_several_lists_those_that_are_missing_are_timed(pair, monkeypatch):
     searched, kept = [], {2}
-    lists = [Setting("n_neighbors", 2, ""), Setting("second.n_neighbors", 5, ""), Setting("third.n_neighbors", 9, "")]
-    monkeypatch.setattr(cells_module, "settings", lambda recipe: lists)
+    values = {"n_neighbors": 2, "second.n_neighbors": 5, "third.n_neighbors": 9}
+    monkeypatch.setattr(cells_module, "values_of", lambda recipe: values)
     monkeypatch.setattr(cells_module, "is_kept", lambda features, k: k in kept)
     monkeypatch.setattr(cells_module, "cached_neighbors", lambda features, k, device: searched.append(k))
     assert cells_module._search(pair, ()) >= 0
