@@ -53,7 +53,7 @@ def recipe_of(cell: Cell, features: Features) -> Recipe:
 
 
 def key_of(cell: Cell, pair: Pair, recipe: Recipe) -> str:
-    """SHA-256 in hex over everything that determines a cell, whatever the cell is called.
+    """SHA-256 in hex over everything that a cell depends on, whatever the cell is called.
 
     That is the method and all values of its recipe, the seed, both features, the versions of the libraries that
     compute, the device and its threads, and our own code as `digest` reads it. The versions of Python and of this

@@ -46,7 +46,7 @@ def _code(module: str, package: Path) -> tuple[str, frozenset[str]]:
 
 
 class _Reader(ast.NodeTransformer):
-    """Removes what computes nothing, and replaces imported names by themselves and the digest of their module."""
+    """A transformer that removes what computes nothing, and adds to imported names the digest of their module."""
 
     def __init__(self, package: Path) -> None:
         self.package = package

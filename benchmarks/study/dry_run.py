@@ -112,7 +112,7 @@ def _expected_file(spec: FeatureSpec, places: Places) -> Expected:
 
 @cache
 def _weights() -> dict[str, str]:
-    """Where the weights of each backbone of the catalog are."""
+    """The place of the weights of each backbone of the catalog."""
     rows = list_backbones()
     return {row["name"]: "at hand" if row["weights_at_hand"] else f"NOT at hand ({row['source']})" for row in rows}
 

@@ -45,11 +45,10 @@ class Places:
 
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:
-        """Lock an empty file, which stays, while this process makes something; the system frees it if the process dies.
+        """Lock a file while this process makes something, then delete it; raise BusyError if another process has it.
 
-        Raises:
-            BusyError: Another process holds it.
-            HeadclustError: The folder of claims cannot be written.
+        The system frees the lock of a process that dies. A process that opened the file before it was deleted locks a
+        file that is gone, so whoever has a claim checks first if the thing was made meanwhile.
         """
         path = self.root / "claims" / f"{file_name(name)}.lock"
         lock = FileLock(path, timeout=0)
@@ -62,6 +61,7 @@ class Places:
         try:
             yield
         finally:
+            path.unlink(missing_ok=True)
             lock.release()
 
     def images(self, dataset: DataSet) -> Path | None:
@@ -82,11 +82,8 @@ class Places:
 def make_features(spec: FeatureSpec, places: Places, *, device: str | None = None) -> Path:
     """Embed the images of a feature file, unless it exists, and return its path; an embedding that was begun resumes.
 
-    Raises:
-        DataError: The data do not exist, or are another data set.
-        ConflictError: The existing file was made with other settings.
-        BusyError: Another process is making it.
-        HeadclustError: Anything else that embedding raises.
+    Raise DataError if the data do not exist or are another data set, ConflictError if the existing file was made with
+    other settings, BusyError if another process is making it.
     """
     path = places.features(spec)
     if path.is_file():
@@ -116,16 +113,17 @@ def _embed(spec: FeatureSpec, places: Places, path: Path, device: str | None) ->
 
 
 def check_made(features: Features, spec: FeatureSpec) -> None:
-    """Raise if a feature file records that it was made of other data or with other settings.
+    """Raise ConflictError if a feature file records that it was made of other data or with other settings.
 
     A file of another program may record nothing, and is taken for what its place says.
-
-    Raises:
-        ConflictError: A recorded value differs.
     """
     recorded = features.attributes
     preprocessing = recorded.get("preprocessing", {})
     size = preprocessing.get("input_size", [None])[0]
+    own_size = spec.image_size
+    if size and not own_size:
+        own_size = _own_size(spec.backbone, spec.preprocessing, spec.dataset.name)
+    is_counted = spec.limit or spec.split != "train" or spec.dataset.is_counted
     # Without a limit the count tells whether it is a subset; a file that was not embedded here counts nothing.
     n_images = features.n_samples + len(features.skipped) if spec.limit else recorded.get("n_listed")
     pairs = {
@@ -134,11 +132,8 @@ def check_made(features: Features, spec: FeatureSpec) -> None:
         "split": (recorded.get("split"), spec.split),
         "seed": (recorded.get("seed"), _SEED if spec.limit or spec.views else None),
         "preset": (preprocessing.get("preset", ""), spec.preprocessing),
-        "image size": (
-            size,
-            size and (spec.image_size or _own_size(spec.backbone, spec.preprocessing, spec.dataset.name)),
-        ),
-        "number of images": (n_images, spec.n_samples if spec.limit or spec.is_counted else None),
+        "image size": (size, own_size),
+        "number of images": (n_images, spec.n_samples if is_counted else None),
         "number of views": (features.n_views, spec.views),
     }
     for name, (value, expected) in pairs.items():

@@ -50,11 +50,6 @@ class FeatureSpec:
         n_images = self.dataset.n_train if self.split == "train" else self.dataset.n_eval
         return min(self.limit, n_images) if self.limit else n_images
 
-    @property
-    def is_counted(self) -> bool:
-        """True if `n_samples` is exact."""
-        return self.split != "train" or self.dataset.is_counted
-
 
 @dataclass(frozen=True)
 class Cell:

@@ -61,12 +61,7 @@ class Index:
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The line of each `id` that counts, the newest of all last; see `Index`.
-
-    Raises:
-        DataError: There is no such file.
-        FileFormatError: It is no results file, or one of another version.
-    """
+    """The line of each `id` that counts, the newest of all last; raise DataError if there is no such file."""
     if not path.is_file():
         raise DataError(f"{printable(str(path))}: no such file: make it with python benchmarks/table.py.")
     return [dict(line) for line in Index(read_lines(path)).by_id.values()]
@@ -75,8 +70,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Every whole line of a results file, empty without a file; lines that a killed process left are counted on stderr.
 
-    Raises:
-        FileFormatError: It is no results file, or one of another version.
+    Raise FileFormatError if it is no results file, or one of another version.
     """
     name = printable(str(path))
     try:
@@ -114,11 +108,8 @@ def _refuse_constant(name: str) -> float:
 def append(path: Path, line: Line) -> None:
     """Add a line, and return when it is on the disk; several processes may do so at the same time.
 
-    A line that a killed process left unfinished is closed first, so that it costs no other line.
-
-    Raises:
-        HeadclustError: The file cannot be written; it then is as it was.
-        FileFormatError: The line is none of a results file.
+    A line that a killed process left unfinished is closed first, so that it costs no other line. A file that cannot be
+    written is left as it was.
     """
     check_line(dict(line), "the line")
     content = json.dumps(line, allow_nan=False).encode() + b"\n"
@@ -146,12 +137,7 @@ def merge(target: Path, sources: Iterable[Path]) -> int:
 
     Of two lines of one cell the later one counts, in the order of the files, and a fit that is done is never hidden
     by features that could not be used elsewhere. Merging again adds nothing. All files are read and checked before
-    anything is written.
-
-    Raises:
-        DataError: A source does not exist.
-        FileFormatError: A file is no results file, or one with assignments is damaged.
-        HeadclustError: The target cannot be written.
+    anything is written: raise DataError if one does not exist, FileFormatError if it or its assignments are damaged.
     """
     lines = read_lines(target)
     facts = {_fact(line) for line in lines}
@@ -179,11 +165,7 @@ def _fact(line: Line) -> tuple[str, str | None, str]:
 
 
 def _assignments(source: Path, target: Path, line: Line) -> Path | None:
-    """The file with the assignments of a cell, existing or not; None if there is nothing to copy.
-
-    Raises:
-        FileFormatError: It holds anything but arrays that need no unpickling.
-    """
+    """The file with the assignments of a cell, existing or not, if it is to copy; it must hold plain arrays alone."""
     name = Path(line.get("assignments") or "")
     # Only files of ours, beside the results: a line from elsewhere must not name any other.
     if name.parent != Path(ASSIGNMENTS) or (target / name).exists():

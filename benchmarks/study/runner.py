@@ -1,4 +1,4 @@
-"""Makes the cells of a plan that are not in the results file. Safe to kill, and to run several times at once."""
+"""The runner: makes the cells of a plan that are not in the results file, in any number of processes, safe to kill."""
 
 from __future__ import annotations
 
@@ -85,15 +85,11 @@ def make(
 
 
 class _Maker:
-    """Makes cells one by one, and keeps the features and results that the next one may need.
-
-    Attributes:
-        line: The line of the last cell that was made or has failed.
-    """
+    """A maker of cells, one by one, that keeps the features and results that the next one may need."""
 
     def __init__(self, places: Places, device: str | None, retry: bool) -> None:
         self.places, self.device, self.retry = places, resolve_device(device), retry
-        self.line: Mapping[str, Any] = {}
+        self.line: Mapping[str, Any] = {}  # of the last cell that was made or has failed
         self._specs: tuple[FeatureSpec, FeatureSpec] | None = None  # whose features, or error, are in `_pair`
         self._pair: Pair | HeadclustError | None = None
         self._is_checked = False
@@ -117,10 +113,8 @@ class _Maker:
             pair = self._features(cell)
             recipe = recipe_of(cell, pair.fit) if cell.kind == "fit" else ()
             key = key_of(cell, pair, recipe)
-        except BusyError:
-            raise
         except HeadclustError as error:
-            return self._fail(cell, key, str(error))
+            return self._fail(cell, key, error)
         if outcome := self._recorded(cell, key):
             return outcome
         with self.places.claim(key):
@@ -149,13 +143,8 @@ class _Maker:
                 line = make_probes(cell, pair, key)
             else:
                 line, content = make_fit(cell, pair, key, recipe)
-        except BusyError:
-            raise
-        except HeadclustError as error:
-            return self._fail(cell, key, str(error))
         except Exception as error:
-            note(traceback.format_exc())  # a bug of ours: the other cells of the night are made all the same
-            return self._fail(cell, key, f"{type(error).__name__}: {one_line(error)}")
+            return self._fail(cell, key, error)
         if content is not None:
             write_file(self.places.root / ASSIGNMENTS / f"{key}.npz", content)
         self._append(line)
@@ -170,9 +159,9 @@ class _Maker:
                 paths = [make_features(spec, self.places, device=str(self.device)) for spec in specs]
                 fit, evaluation = map(load_features, paths)
                 self._pair = Pair(fit, evaluation, self.device)
-            except BusyError:
-                raise
             except HeadclustError as error:
+                if isinstance(error, BusyError):
+                    raise
                 self._pair = error
             self._specs = specs
         if isinstance(self._pair, HeadclustError):
@@ -191,8 +180,14 @@ class _Maker:
             self._pair, self._is_checked = Pair(fit, evaluation, self.device), True
         return self._features(cell)
 
-    def _fail(self, cell: Cell, key: str | None, error: str) -> Outcome:
-        self.line, before = failed(cell, key, error), self._index.by_id.get(cell.id, {})
+    def _fail(self, cell: Cell, key: str | None, error: Exception) -> Outcome:
+        if isinstance(error, BusyError):
+            raise error
+        reason = str(error)
+        if not isinstance(error, HeadclustError):
+            note("".join(traceback.format_exception(error)))  # a bug of ours: the other cells are made all the same
+            reason = f"{type(error).__name__}: {one_line(error)}"
+        self.line, before = failed(cell, key, reason), self._index.by_id.get(cell.id, {})
         is_new = any(before.get(name, "") != self.line[name] for name in ("key", "status", "error"))
         if is_new and not self._index.hides(self.line):
             self._append(self.line)

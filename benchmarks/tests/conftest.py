@@ -40,13 +40,6 @@ def write_place(root: Path, backbone: str = "efficientnet_lite0", dataset: str =
         )
 
 
-def assert_nothing_is_claimed(places: Places) -> None:
-    """Every claim that was ever made can be made again."""
-    for path in (places.root / "claims").iterdir():
-        with places.claim(path.stem):
-            pass
-
-
 @pytest.fixture
 def places(tmp_path) -> Places:
     """Folders with the features of the tiny study."""
