@@ -47,8 +47,8 @@ class Places:
     def claim(self, name: str) -> Iterator[None]:
         """Lock a file while this process makes something, then delete it; raise BusyError if another process has it.
 
-        The system frees the lock of a process that dies. A process that opened the file before it was deleted locks a
-        file that is gone, so whoever has a claim checks first if the thing was made meanwhile.
+        The system frees the lock of a process that dies. Another process may have opened the file before it was
+        deleted, so a process that has a claim first checks if the thing was made meanwhile.
         """
         path = self.root / "claims" / f"{file_name(name)}.lock"
         lock = FileLock(path, timeout=0)
