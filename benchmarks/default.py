@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from script import answer, expectation, folders, names, numbers
-from study import making, pictures
+from study import pictures, runner
 from study.budgets import budget_plan, budget_section, draw_budgets, measure
 from study.calibration import calibrate, calibration_section, draw_calibration, expected_error
 from study.contest import ENTRANTS, Contest, as_json, contest_plan
@@ -107,7 +107,7 @@ def contest(options: argparse.Namespace, places: Places) -> int:
         return 0
     unfinished = 0
     if not options.only_render:
-        tally = making.make(part, places, device=options.device, retry=options.retry)
+        tally = runner.make(part, places, device=options.device, retry=options.retry)
         note(f"{tally.made} cells made, {tally.kept} there before, {tally.failed} failed: {places.results}")
         unfinished = tally.failed + tally.left
         if options.shard:

@@ -1,9 +1,9 @@
 """The table: backbones x data sets x methods x seeds, every method on the same frozen features.
 
 Command:  python benchmarks/table.py [--preset offline|paper|modern] [--root FOLDER] [--data-root FOLDER] ...
-          --dry-run says what it would take; --shard 1/20 makes a part, and --merge FILE ... puts parts together.
+          --dry-run shows what is to do; --shard 1/20 makes one part, and --merge FILE ... puts parts together.
 Setting:  features of the train split are fitted, the test split is scored; recipes are the methods' presets, changed as
-          the study says (benchmarks/study/presets.py). Labels only score. Killed, it goes on where it was.
+          the study does (benchmarks/study/presets.py). Labels only score. Killed, it resumes where it was.
 Figure:   mean and standard deviation over seeds of ACC, NMI, AMI, ARI, and the paired gain over k-means; probes of the
           features; seconds. Results are in ROOT/results.jsonl, assignments in ROOT/cells/.
 Result:   see docs/benchmark.md.
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from script import answer, expectation, folders, names, numbers
-from study import making, pictures, render
+from study import pictures, render, runner
 from study.places import Places
 from study.plan import Cell, plan, shard
 from study.presets import STUDIES, Study, find_study
@@ -31,40 +31,39 @@ SUFFIXES = {"markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes or renders the table; returns the exit code."""
+    """Make or render the table and return the exit code."""
     return answer("table", parser(), run, arguments)
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--preset", default="offline", help=f"which table: {', '.join(STUDIES)} [offline]")
-    made.add_argument("--backbones", type=names, default=(), help="only these, separated by commas")
-    made.add_argument("--datasets", type=names, default=(), help="only these")
-    made.add_argument("--methods", type=names, default=(), help="only these")
-    made.add_argument("--recipes", type=names, default=(), help="only these presets of the methods: ours, authors")
-    made.add_argument("--seeds", type=int, help="so many on every backbone [the table's own]")
-    made.add_argument("--max-seconds", type=float, help="limit of a training, where the table sets one; 0 for none")
-    made.add_argument("--ablations", action="store_true", help="with ACC against heads, neighbors and beta")
-    made.add_argument("--root", type=Path, help="features and results [benchmarks/results/PRESET]")
-    made.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/, imagenet/ and so on")
-    made.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
-    made.add_argument("--online", action="store_true", help="download weights that are not at hand")
-    made.add_argument("--device", help="cpu, cuda, cuda:N or mps [the best there is]")
-    made.add_argument("--shard", metavar="I/N", help="make only part I of N")
-    made.add_argument(
-        "--merge", type=Path, nargs="+", default=(), metavar="FILE", help="take in other results; fit none"
-    )
-    made.add_argument("--retry", action="store_true", help="try again what has failed before")
-    made.add_argument("--dry-run", action="store_true", help="say what it would take, and write nothing")
-    made.add_argument("--only-render", action="store_true", help="render what there is; fit nothing")
-    made.add_argument("--format", type=names, default=("markdown",), help="markdown, csv, json, latex, pictures, all")
-    made.add_argument("-o", "--output", type=Path, help="folder for table.md and so on [Markdown on stdout]")
-    return made
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = options.add_argument
+    add("--preset", default="offline", help=f"which table: {', '.join(STUDIES)} [offline]")
+    add("--backbones", type=names, default=(), help="only these, separated by commas")
+    add("--datasets", type=names, default=(), help="only these")
+    add("--methods", type=names, default=(), help="only these")
+    add("--recipes", type=names, default=(), help="only these presets of the methods: ours, authors")
+    add("--seeds", type=int, help="number of seeds on every backbone [the table's own]")
+    add("--max-seconds", type=float, help="limit of a training stage, where the table sets one; 0 for none")
+    add("--ablations", action="store_true", help="with ACC against heads, neighbors and beta")
+    add("--root", type=Path, help="features and results [benchmarks/results/PRESET]")
+    add("--data-root", type=Path, default=Path("data"), help="holds cifar10/, imagenet/ and so on")
+    add("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
+    add("--online", action="store_true", help="download weights that are not at hand")
+    add("--device", help="cpu, cuda, cuda:N or mps [the best there is]")
+    add("--shard", metavar="I/N", help="make only part I of N")
+    add("--merge", type=Path, nargs="+", default=(), metavar="FILE", help="take in other results; fit none")
+    add("--retry", action="store_true", help="try again what has failed before")
+    add("--dry-run", action="store_true", help="show what is to do, what it needs and how long it takes; write nothing")
+    add("--only-render", action="store_true", help="render the results; fit nothing")
+    add("--format", type=names, default=("markdown",), help="markdown, csv, json, latex, pictures, all")
+    add("-o", "--output", type=Path, help="folder for table.md and so on [Markdown on stdout]")
+    return options
 
 
 def run(options: argparse.Namespace) -> int:
-    """What the options ask for."""
+    """Do what the options ask for and return the exit code."""
     formats = chosen_formats(options)
     study = find_study(options.preset)
     if options.merge and (options.shard or options.dry_run):
@@ -72,27 +71,28 @@ def run(options: argparse.Namespace) -> int:
     root = options.root or Path("benchmarks/results") / study.name
     places = Places(root, options.data_root, folders(options.data), offline=not options.online)
     cells = chosen_cells(options, study)
-    part = shard(cells, *numbers(options.shard)) if options.shard else cells
+    if options.shard:
+        cells = shard(cells, *numbers(options.shard))
     if options.dry_run:
-        print(expectation(part, places, options.device))
+        print(expectation(cells, places, options.device))
         return 0
     prepare(formats, options.output)
     unfinished = 0
     if options.merge:
         note(f"{merge(places.results, options.merge)} lines added to {places.results}.")
     elif not options.only_render:
-        tally = making.make(part, places, device=options.device, retry=options.retry)
+        tally = runner.make(cells, places, device=options.device, retry=options.retry)
         note(f"{tally.made} cells made, {tally.kept} there before, {tally.failed} failed: {places.results}")
         unfinished = tally.failed + tally.left
     if options.shard and not options.only_render and options.output is None:
         note("a part shows no table: put the parts together with --merge, or show this one with --only-render.")
     else:
-        write(part, places, formats, options.output)
+        write(cells, places, formats, options.output)
     return 1 if unfinished else 0
 
 
 def chosen_cells(options: argparse.Namespace, study: Study) -> tuple[Cell, ...]:
-    """The cells asked for; what was named and has none is told."""
+    """The cells that the options choose; a name that has no cell is noted on stderr."""
     cells = plan(
         study,
         backbones=options.backbones,
@@ -116,7 +116,7 @@ def chosen_cells(options: argparse.Namespace, study: Study) -> tuple[Cell, ...]:
 
 
 def prepare(formats: Sequence[str], output: Path | None) -> None:
-    """What showing the table needs, looked for before hours of fits."""
+    """Raise before hours of fits if the table could not be shown after them."""
     if "pictures" in formats:
         pictures.check_installed()
     if output is not None:
@@ -125,23 +125,23 @@ def prepare(formats: Sequence[str], output: Path | None) -> None:
 
 
 def chosen_formats(options: argparse.Namespace) -> tuple[str, ...]:
-    """The formats asked for."""
-    known = (*SUFFIXES, "pictures")
-    wanted = known if "all" in options.format else options.format
-    if not wanted:
-        raise SettingError(f"no format: wanted {', '.join(known)} or all.")
-    for name in wanted:
-        if name not in known:
-            raise SettingError(f"unknown format {name!r}: wanted {', '.join(known)} or all.")
-    if options.output is None and (len(wanted) != 1 or "pictures" in wanted):
+    """The formats that the options choose."""
+    choices = (*SUFFIXES, "pictures")
+    formats: tuple[str, ...] = choices if "all" in options.format else options.format
+    if not formats:
+        raise SettingError(f"no format: expected {', '.join(choices)} or all.")
+    for name in formats:
+        if name not in choices:
+            raise SettingError(f"unknown format {name!r}: expected {', '.join(choices)} or all.")
+    if options.output is None and (len(formats) != 1 or "pictures" in formats):
         raise SettingError("one format can go to stdout: name a folder for several, or for pictures, with -o FOLDER.")
-    return wanted
+    return formats
 
 
 def write(cells: Sequence[Cell], places: Places, formats: Sequence[str], output: Path | None) -> None:
-    """Renders what the results file knows of the cells."""
-    wanted = {cell.id for cell in cells}
-    results = [line for line in read_results(places.results) if line["id"] in wanted]
+    """Render what the results file records of the cells."""
+    ids = {cell.id for cell in cells}
+    results = [line for line in read_results(places.results) if line["id"] in ids]
     if not results:
         raise DataError(f"{places.results} holds none of this table's cells: make them without --only-render.")
     if output is None:
@@ -149,12 +149,12 @@ def write(cells: Sequence[Cell], places: Places, formats: Sequence[str], output:
         return
     for name in formats:
         if name == "pictures":
-            written = pictures.draw(results, output, assignments_below=places.root)
+            paths = pictures.draw(results, output, assignments_below=places.root)
         else:
-            written = [output / f"table.{SUFFIXES[name]}"]
-            with write_errors(written[0]):
-                write_whole(written[0], render.FORMATS[name](results).encode())
-        for path in written:
+            paths = [output / f"table.{SUFFIXES[name]}"]
+            with write_errors(paths[0]):
+                write_whole(paths[0], render.FORMATS[name](results).encode())
+        for path in paths:
             print(path)
 
 

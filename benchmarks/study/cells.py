@@ -1,53 +1,45 @@
-"""One cell of a table: what determines it, how it is made, and what its line in the results file says."""
+"""One cell of a table: the key of all that determines it, the computation, and its line in the results file."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from headclust.backbones.catalog import CATALOG
 from headclust.device import description
 from headclust.features import Features
 from headclust.graph.neighbors import cached_neighbors, is_cached
-from headclust.methods import METHODS, configure, find_preset, settings
+from headclust.methods import METHODS, Recipe
 from headclust.model.heads import HEADS
-from headclust.runs.scored_fit import ScoredFit, check_neighbors, fit_and_score, with_clusters
+from headclust.runs.scored_fit import ScoredFit, fit_and_score
 from headclust.scoring.probes import probe
 from headclust.training.objectives import OBJECTIVES
 from headclust.training.stages import Stage
 from headclust.versions import versions
 from study.digest import code_digest, libraries_of
 from study.oracles import best_checkpoint, best_head
-from study.plan import Cell
-from study.results import ASSIGNMENTS, FORMAT, VERSION
+from study.plan import Cell, preset_of
+from study.results import ASSIGNMENTS
+from study.schema import FORMAT, VERSION
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "faiss-cpu")
-# Matter to what imports them, by the name they are imported as.
-_EXTRAS = {"igraph": "igraph", "leidenalg": "leidenalg"}
-_INERTIA = ("kmeans", "spectral")  # whose restarts are those of k-means
-Recipe = tuple[Any, ...]
+_EXTRAS = {"igraph", "leidenalg"}  # matter only to cells whose code imports them
+_INERTIA = ("kmeans", "spectral")  # methods whose restarts are those of k-means
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The features of a place, and where they are computed on.
-
-    Attributes:
-        fit: What is fitted.
-        evaluation: What is scored.
-        device: Where fits run.
-    """
+    """The features of a place that are fitted and scored, and the device of the fits."""
 
     fit: Features
     evaluation: Features
@@ -55,32 +47,25 @@ class Pair:
 
 
 def recipe_of(cell: Cell, features: Features) -> Recipe:
-    """The whole recipe of a fit, its number of clusters that of the labelled classes.
+    """The recipe of a fit, with as many clusters as labeled classes; raise SettingError if it is not possible."""
+    return preset_of(cell).changed(cell.settings).for_features(features)
 
-    Raises:
-        SettingError: A setting is not possible.
+
+def key_of(cell: Cell, pair: Pair, recipe: Recipe | None) -> str:
+    """SHA-256 in hex over everything that a cell depends on, whatever the cell is called.
+
+    That is the method and all values of its recipe, the seed, both features, the versions of the libraries that
+    compute, the device and its threads, and our own code as `digest` reads it. The versions of Python and of this
+    package are left out: they change no number that the others do not.
     """
-    _, recipe = find_preset(cell.method, cell.preset)
-    check_neighbors(cell.settings, features)
-    return with_clusters(configure(recipe, cell.settings), features)
-
-
-def key_of(cell: Cell, pair: Pair, recipe: Recipe) -> str:
-    """SHA-256 over everything that determines a cell, whatever it is called.
-
-    That is the method and its whole recipe, the seed, both features, the versions of the libraries that compute, the
-    device and its threads, and our own code as `digest` sees it. The versions of Python and of this package are no part
-    of it: they change no number that the others do not.
-    """
-    made_with = _versions(cell)
-    libraries = {name: made_with[name] for name in made_with if name not in ("python", "headclust")}
+    libraries = _versions(cell)
     determined = {
         "kind": cell.kind,
         "method": cell.method,
-        "recipe": [[setting.name, setting.value] for setting in settings(recipe)],
+        "recipe": recipe.values if recipe else {},
         "seed": cell.seed,
         "features": [pair.fit.sha256, pair.evaluation.sha256],
-        "versions": libraries,
+        "versions": {name: libraries[name] for name in libraries if name not in ("python", "headclust")},
         "code": code_of(cell),
         **description(pair.device),
     }
@@ -93,46 +78,29 @@ def code_of(cell: Cell) -> str:
     return code_digest(_modules(cell))
 
 
-def _modules(cell: Cell) -> tuple[str, ...]:
-    """Where the code that makes a cell begins."""
+def _modules(cell: Cell) -> list[str]:
+    """The modules in which the code of a cell begins; of the registries it uses what its recipe chooses."""
     if cell.kind == "probes":
-        return ("headclust.scoring.probes",)
-    return _modules_of(cell.method, cell.preset, tuple(sorted(cell.settings.items())))
-
-
-@cache
-def _modules_of(method: str, preset: str, changes: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
-    _, recipe = find_preset(method, preset)
-    recipe = configure(recipe, dict(changes))
-    chosen = [METHODS[method], *map(type, recipe)]
-    chosen += [OBJECTIVES[stage.objective] for stage in recipe if hasattr(stage, "objective")]
-    chosen += [HEADS[stage.head] for stage in recipe if hasattr(stage, "head")]
-    return ("headclust.runs.scored_fit", *(part.__module__ for part in chosen))
+        return [probe.__module__]
+    stages = preset_of(cell).changed(cell.settings).stages
+    chosen = [fit_and_score, METHODS[cell.method], *map(type, stages)]
+    for stage in stages:
+        chosen += [OBJECTIVES[stage.objective], HEADS[stage.head]] if isinstance(stage, Stage) else []
+    return [part.__module__ for part in chosen]
 
 
 def _versions(cell: Cell) -> dict[str, str]:
-    """Versions of what a cell is computed with."""
-    seen = libraries_of(_modules(cell))
-    return versions([*_LIBRARIES, *(name for imported, name in _EXTRAS.items() if imported in seen)])
+    return versions([*_LIBRARIES, *sorted(_EXTRAS & libraries_of(_modules(cell)))])
 
 
 def identity(cell: Cell) -> dict[str, Any]:
-    """What a line says of a cell before anything is computed."""
+    """The fields of a line that are known before anything is computed."""
     entry = CATALOG.get(cell.fit.backbone)
-    line: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "kind": cell.kind,
-        "id": cell.id,
-        "study": cell.study,
-        "backbone": cell.fit.backbone,
-        "dataset": cell.fit.dataset.name,
-        "fit_split": cell.fit.split,
-        "eval_split": cell.evaluation.split,
-        "text_supervised": entry.text_supervised if entry else None,
-        "imagenet_labels": entry.imagenet_labels if entry else None,
-        "preprocessing": cell.fit.preprocessing or None,
-    }
+    line: dict[str, Any] = {"format": FORMAT, "version": VERSION, "kind": cell.kind, "id": cell.id, "study": cell.study}
+    line |= {"backbone": cell.fit.backbone, "dataset": cell.fit.dataset.name}
+    line |= {"fit_split": cell.fit.split, "eval_split": cell.evaluation.split}
+    line |= {name: getattr(entry, name, None) for name in ("text_supervised", "imagenet_labels")}
+    line["preprocessing"] = cell.fit.preprocessing or None
     if cell.kind == "fit":
         line |= {"method": cell.method, "preset": cell.preset, "seed": cell.seed, "settings": dict(cell.settings)}
         line |= {"role": "ablation" if cell.curve else "main", "curve": cell.curve or None}
@@ -146,101 +114,89 @@ def failed(cell: Cell, key: str | None, error: str) -> dict[str, Any]:
 
 
 def make_probes(cell: Cell, pair: Pair, key: str) -> dict[str, Any]:
-    """The line of what the features hold, measured with labels."""
+    """The line of the probes of two feature files, which use their labels."""
     start = time.perf_counter()
     scores = probe(pair.fit, pair.evaluation)
-    seconds = {"probes": round(time.perf_counter() - start, 3)}
-    return {**_told(cell, pair, key), "scores": scores, "seconds": seconds}
+    return {**_done(cell, pair, key), "scores": scores, "seconds": {"probes": _since(start)}}
 
 
 def make_fit(cell: Cell, pair: Pair, key: str, recipe: Recipe) -> tuple[dict[str, Any], bytes]:
-    """Fits and scores; the line, and the file with the assignments it names.
-
-    Raises:
-        HeadclustError: Anything that the method says of the features or settings.
-    """
+    """Fit and score; return the line, and the content of the file with the assignments that it names."""
     searching = _search(pair, recipe)
-    trial = fit_and_score((pair.fit,), cell.method, recipe, cell.seed, device=pair.device, tests=(pair.evaluation,))
-    report = dict(trial.report)
+    scored = fit_and_score((pair.fit,), recipe, cell.seed, device=pair.device, tests=(pair.evaluation,))
+    report = dict(scored.report)
     scores, seconds = dict(report.pop("eval")), report.pop("seconds")
     scores.pop("seconds")
     line = {
-        **_told(cell, pair, key),
+        **_done(cell, pair, key),
         "n_clusters": report["n_clusters"],
-        "head_choice": _head_choice(cell.method, recipe, trial),
+        "head_choice": _head_choice(recipe, scored),
         "scores": scores,
         "fit_scores": report,
-        "oracle": best_checkpoint(trial, pair.evaluation),
-        "oracle_head": best_head(trial, pair.evaluation),
+        "oracle": best_checkpoint(scored, pair.evaluation),
+        "oracle_head": best_head(scored, pair.evaluation),
         "seconds": {"neighbors": searching, "fit": seconds},
-        "steps": _steps(recipe, trial.result.history, seconds),
+        "steps": _steps(recipe, scored.result.history, seconds),
         "load": _load(),
         "assignments": f"{ASSIGNMENTS}/{key}.npz",
     }
-    return line, _assignments(trial, pair)
+    return line, _assignments(scored, pair)
 
 
-def _told(cell: Cell, pair: Pair, key: str) -> dict[str, Any]:
-    """What both kinds of lines say when done."""
-    said = pair.fit.attributes
-    size = said.get("preprocessing", {}).get("input_size")
-    known = pair.evaluation.labels
-    return {
-        **identity(cell),
-        "status": "done",
-        "key": key,
-        "error": None,
-        "feature_point": said.get("feature_point"),
-        "resolution": size[0] if size else None,
-        "feature_dim": pair.fit.feature_dim,
-        "n_views": pair.fit.n_views,
-        "fit_samples": pair.fit.n_samples,
-        "eval_samples": pair.evaluation.n_samples,
-        "n_classes": len(np.unique(known[known >= 0])) if known is not None else None,
-        "features": {
-            "fit": {"path": cell.fit.file, "sha256": pair.fit.sha256},
-            "eval": {"path": cell.evaluation.file, "sha256": pair.evaluation.sha256},
-        },
-        "versions": _versions(cell),
-        **description(pair.device),
-    }
+def _done(cell: Cell, pair: Pair, key: str) -> dict[str, Any]:
+    """The fields that both kinds of lines have when done."""
+    recorded, labels = pair.fit.attributes, pair.evaluation.labels
+    line = {**identity(cell), "status": "done", "key": key, "error": None}
+    line["feature_point"] = recorded.get("feature_point")
+    line["resolution"] = (recorded.get("preprocessing", {}).get("input_size") or [None])[0]
+    line |= {"feature_dim": pair.fit.feature_dim, "n_views": pair.fit.n_views}
+    line |= {"fit_samples": pair.fit.n_samples, "eval_samples": pair.evaluation.n_samples}
+    line["n_classes"] = len(np.unique(labels[labels >= 0])) if labels is not None else None
+    files = ("fit", cell.fit, pair.fit), ("eval", cell.evaluation, pair.evaluation)
+    line["features"] = {name: {"path": spec.file, "sha256": features.sha256} for name, spec, features in files}
+    return {**line, "versions": _versions(cell), **description(pair.device)}
 
 
 def _search(pair: Pair, recipe: Recipe) -> float | None:
-    """Seconds of the neighbor searches a recipe still needs; None without any, or where all were kept from before."""
-    listed = settings(recipe)
-    numbers = {setting.value for setting in listed if setting.name.rpartition(".")[2] == "n_neighbors"}
-    wanted = {min(k, pair.fit.n_samples - 1) for k in numbers}
+    """Seconds of the neighbor searches of a recipe; None if it has none, or all are kept from before."""
+    numbers = {min(k, pair.fit.n_samples - 1) for k in _in_all_stages(recipe, "n_neighbors")}
     # The longest first: shorter lists may be its beginning.
-    missing = sorted((k for k in wanted if not is_cached(pair.fit, k)), reverse=True)
+    missing = sorted((k for k in numbers if not is_cached(pair.fit, k)), reverse=True)
     if not missing:
         return None
     pair.fit.rows([0])  # reading the file is no part of it
     start = time.perf_counter()
     for k in missing:
         cached_neighbors(pair.fit, k, device=pair.device)
+    return _since(start)
+
+
+def _since(start: float) -> float:
     return round(time.perf_counter() - start, 3)
 
 
+def _in_all_stages(recipe: Recipe, name: str) -> set[Any]:
+    """The values that the stages of a recipe have for a setting."""
+    return {value for setting, value in recipe.values.items() if setting.rpartition(".")[2] == name}
+
+
 def _load() -> float | None:
-    """What else the machine does: processes that run or wait to, averaged over a minute."""
+    """Processes that run or wait to, averaged over a minute; None if the system does not count them."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:
         return None
 
 
-def _head_choice(method: str, recipe: Recipe, trial: ScoredFit) -> str:
-    if len(trial.result.losses) < 2:
+def _head_choice(recipe: Recipe, scored: ScoredFit) -> str:
+    if len(scored.result.losses) < 2:
         return "the only one"
-    choose_by = {setting.name: setting.value for setting in settings(recipe)}.get("choose_by", "loss")
-    if choose_by == "consensus":
-        return "the mean of all heads"
+    choose_by = recipe.values.get("choose_by", "loss")
     if choose_by != "loss":
-        return f"best {choose_by} score"
-    if not isinstance(recipe[0], Stage):
-        return "lowest inertia" if method in _INERTIA else "lowest loss of the restarts"
-    return "lowest training loss" if len(recipe) == 1 else "lowest training loss of the first stage"
+        return "the mean of all heads" if choose_by == "consensus" else f"best {choose_by} score"
+    if not isinstance(recipe.stages[0], Stage):
+        return "lowest inertia" if recipe.method in _INERTIA else "lowest loss of the restarts"
+    return "lowest training loss" if len(recipe.stages) == 1 else "lowest training loss of the first stage"
 
 
 def _steps(recipe: Recipe, history: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any] | None:
@@ -248,28 +204,24 @@ def _steps(recipe: Recipe, history: Sequence[Mapping[str, Any]], seconds: float)
     last = {record.get("stage"): record for record in history if "n_steps" in record}
     if not last:
         return None
-    reached = sum(record["step"] for record in last.values())
-    planned = sum(record["n_steps"] for record in last.values())
-    limits = [one.value for one in settings(recipe) if one.name.rpartition(".")[2] == "max_seconds" and one.value]
-    capped = reached < planned and bool(limits) and seconds >= min(limits)
-    return {"reached": reached, "planned": planned, "capped": capped}
-
-
-def _assignments(trial: ScoredFit, pair: Pair) -> bytes:
-    """Clusters and labels, fitted and scored, as a compressed .npz file."""
-    assert trial.test is not None
-    arrays: dict[str, NDArray[Any]] = {
-        "fit": _compact(trial.result.assignments),
-        "eval": _compact(trial.test.clusters),
-        "class_names": np.array(pair.evaluation.class_names, dtype=np.str_),
+    reached, planned = (sum(record[name] for record in last.values()) for name in ("step", "n_steps"))
+    limits = _in_all_stages(recipe, "max_seconds") - {0}
+    return {
+        "reached": reached,
+        "planned": planned,
+        "capped": reached < planned and seconds >= min(limits, default=math.inf),
     }
-    for name, features in (("fit_labels", pair.fit), ("eval_labels", pair.evaluation)):
-        unknown = np.full(features.n_samples, -1, np.int64)
-        arrays[name] = (features.labels if features.labels is not None else unknown).astype(np.int32)
+
+
+def _assignments(scored: ScoredFit, pair: Pair) -> bytes:
+    """Clusters and labels of the fitted and of the scored samples, as a compressed .npz file."""
+    assert scored.test is not None
+    arrays: dict[str, Any] = {"class_names": np.array(pair.evaluation.class_names, dtype=np.str_)}
+    parts = (("fit", pair.fit, scored.result.assignments), ("eval", pair.evaluation, scored.test.clusters))
+    for name, features, clusters in parts:
+        labels = features.labels if features.labels is not None else np.full(features.n_samples, -1)
+        arrays[name] = clusters.astype(np.min_scalar_type(int(clusters.max(initial=0))))
+        arrays[f"{name}_labels"] = labels.astype(np.int32)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     return content.getvalue()
-
-
-def _compact(clusters: NDArray[np.int64]) -> NDArray[Any]:
-    return clusters.astype(np.min_scalar_type(int(clusters.max(initial=0))))

@@ -1,90 +1,125 @@
-"""Which of our own code a result depends on, in one number that text does not change."""
+"""Digest of the code that a result depends on: the same when modules move, another when they compute otherwise.
+
+A Merkle digest: the syntax tree of a module has neither docstrings, comments nor annotations. Its imports are removed,
+and each use of an imported name is replaced by that name and the digest of the module that defines it, so where a
+module lies and what it is called are no part of any digest. An import that only annotations use does not count.
+"""
 
 from __future__ import annotations
 
 import ast
-import copy
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import ChainMap
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import headclust
 
 _PACKAGE = Path(headclust.__file__).parent
-# What these do is no part of a result: messages, versions (recorded by themselves) and reading feature files, whose
-# content has a checksum of its own.
-_LEFT_OUT = (
-    "headclust",
-    "headclust.errors",
-    "headclust.progress",
-    "headclust.versions",
-    "headclust.disk",
-    "headclust.features",
-)
-# Registries name every choice; a result depends on the one that was made, which the caller says.
-_REGISTRIES = ("headclust.model.heads", "headclust.methods", "headclust.training.objectives")
+# No part of a result: messages, versions (recorded by themselves), disk access, feature files (their content has a
+# checksum) and the resolution of settings (whose values are in the key of a cell).
+_LEFT_OUT = ("errors", "progress", "versions", "disk", "features", "methods.settings", "methods.recipe")
+# Registries import every choice; a result depends only on the choice that was made, which the caller names.
+_REGISTRIES = ("headclust.model.heads", "headclust.methods.registry", "headclust.training.objectives")
 
 
 def code_digest(modules: Iterable[str], package: Path = _PACKAGE) -> str:
-    """SHA-256 over the syntax trees of modules and of all they import of headclust, in turn.
-
-    Comments, docstrings and layout are no part of it, so that editing text recomputes nothing.
-
-    Args:
-        modules: Dotted names in headclust.
-        package: The folder of its source.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(_closure(modules, package)):
-        digest.update(f"{name}\n{_tree(name, package)}\n".encode())
-    return digest.hexdigest()
+    """SHA-256 in hex over modules, by dotted name, and all they use of headclust, whose source is in `package`."""
+    return hashlib.sha256("\n".join(_code(name, package)[0] for name in modules).encode()).hexdigest()
 
 
 def libraries_of(modules: Iterable[str], package: Path = _PACKAGE) -> set[str]:
-    """Names of what modules, and all they import of headclust, import from elsewhere."""
-    trees = (_parsed(name, package) for name in _closure(modules, package))
-    return {text.partition(".")[0] for tree in trees for text in _imported(tree)} - {"headclust"}
-
-
-def _closure(modules: Iterable[str], package: Path) -> set[str]:
-    found: set[str] = set()
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        if name in found or _is_left_out(name):
-            continue
-        found.add(name)
-        waiting += _imports(name, package)
-    return found
-
-
-def _is_left_out(name: str) -> bool:
-    return any(name == left or (left != "headclust" and name.startswith(f"{left}.")) for left in _LEFT_OUT)
+    """Names of the libraries that modules, and all they use of headclust, import."""
+    return {library for name in modules for library in _code(name, package)[1]}
 
 
 @cache
-def _imports(name: str, package: Path) -> tuple[str, ...]:
-    """Modules of headclust that a module imports, inside functions too."""
-    if name in _REGISTRIES:
-        return ()
-    return tuple(sorted({module for text in _imported(_parsed(name, package)) if (module := _module(text, package))}))
+def _code(module: str, package: Path) -> tuple[str, frozenset[str]]:
+    """Digest of a module, and the libraries that it and the modules it uses import."""
+    tree = _parsed(module, package)
+    if module in _REGISTRIES:
+        tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    reader = _Reader(package)
+    return hashlib.sha256(ast.dump(reader.visit(tree)).encode()).hexdigest(), frozenset(reader.libraries)
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
-    """Dotted names of what is imported; the last part may be a module or something in one."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+class _Reader(ast.NodeTransformer):
+    """A transformer that removes what computes nothing, and adds to imported names the digest of their module."""
+
+    def __init__(self, package: Path) -> None:
+        self.package = package
+        self.names: ChainMap[str, str] = ChainMap()  # of the module, and of each function around the current node
+        self.libraries: set[str] = set()
+
+    def visit(self, node: ast.AST) -> Any:
+        """The node as it counts; None if it does not."""
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+                for alias in node.names:
+                    home = _home(module, alias.name, self.package) if module else (alias.name, "")
+                    self._bind(alias.asname or alias.name, *home)
+                return None
+            case ast.Name():
+                return ast.Name(self.names.get(node.id, node.id), node.ctx)
+            case ast.Attribute() if (module := ast.unparse(node)) in self.names:  # after `import headclust.module`
+                return ast.Name(self.names[module], node.ctx)
+            case (
+                ast.Expr(value=ast.Constant(value=str()))
+                | ast.Assign(targets=[ast.Name(id="__all__")])
+                | ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=[])
+            ):
+                return None
+            case ast.AnnAssign() if not isinstance(node.annotation, ast.Slice):
+                return self.visit(ast.Assign([node.target], node.value)) if node.value else None
+            case ast.ClassDef():  # a field of a dataclass is a field by its annotation, whatever that is
+                for part in node.body:
+                    if isinstance(part, ast.AnnAssign):
+                        part.annotation = ast.Slice()
+            case ast.arg():
+                node.annotation = None
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                node.returns = None
+                outer, self.names = self.names, self.names.new_child()
+                self.generic_visit(node)
+                self.names = outer
+                return node
+        return self.generic_visit(node)
+
+    def _bind(self, name: str, module: str, name_there: str) -> None:
+        library = module.partition(".")[0]
+        if library != "headclust":
+            self.libraries.add(library)
+            self.names[name] = f"{module}.{name_there}"
+        elif _is_left_out(module):
+            self.names[name] = name_there
+        else:
+            digest, libraries = _code(module, self.package)
+            self.libraries |= libraries
+            self.names[name] = f"{name_there}@{digest}"
 
 
-def _module(text: str, package: Path) -> str | None:
-    """The module of headclust that a dotted name is, or is in; None for other libraries."""
-    if text.partition(".")[0] != "headclust":
-        return None
-    return text if _source(text, package) else text.rpartition(".")[0]
+def _home(module: str, name: str, package: Path) -> tuple[str, str]:
+    """The module that defines an imported name, through re-exports, and the name there; empty for a module itself."""
+    if module.partition(".")[0] != "headclust":
+        return module, name
+    if _source(f"{module}.{name}", package):
+        return f"{module}.{name}", ""
+    imported = {} if _is_left_out(module) else _imported(module, package)
+    return _home(*imported[name], package) if name in imported else (module, name)
+
+
+@cache
+def _imported(module: str, package: Path) -> dict[str, tuple[str, str]]:
+    """Names that a module imports: the module each is from, and its name there."""
+    imports = (node for node in _parsed(module, package).body if isinstance(node, ast.ImportFrom))
+    return {alias.asname or alias.name: (node.module or "", alias.name) for node in imports for alias in node.names}
+
+
+def _is_left_out(module: str) -> bool:
+    return module == "headclust" or f"{module}.".startswith(tuple(f"headclust.{name}." for name in _LEFT_OUT))
 
 
 def _source(name: str, package: Path) -> Path | None:
@@ -92,23 +127,6 @@ def _source(name: str, package: Path) -> Path | None:
     return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
 
 
-@cache
-def _tree(name: str, package: Path) -> str:
-    """A module's syntax as text, without docstrings and line numbers; of a registry only what it defines itself."""
-    tree = copy.deepcopy(_parsed(name, package))
-    if name in _REGISTRIES:
-        tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_text(part)]
-    return ast.dump(tree)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-@cache
 def _parsed(name: str, package: Path) -> ast.Module:
     path = _source(name, package)
     if path is None:

@@ -1,21 +1,24 @@
-"""Where a study's files are: features and results below its root, images below the folder of all data."""
+"""Files of a study: features, results and claims below its root, images below the folder of all data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from headclust.backbones import load_backbone, untrained_backbone
+from headclust.disk import write_errors
 from headclust.embedding.embed import embed_images
-from headclust.errors import ConflictError, DataError, HeadclustError
+from headclust.errors import BusyError, ConflictError, DataError, HeadclustError
 from headclust.features import Features, load_features
-from headclust.features.lock import writer_lock
 from headclust.filenames import file_name
 from headclust.images.datasets import open_source
 from headclust.progress import note, printable
-from study.plan import Wanted
+from study.plan import FeatureSpec
 from study.presets import DataSet
 from study.results import RESULTS
 
@@ -24,133 +27,127 @@ _SEED = 0  # of the subset and of the views
 
 @dataclass(frozen=True)
 class Places:
-    """Folders.
+    """Folders."""
 
-    Attributes:
-        root: Holds `features/DATASET-SPLIT/BACKBONE.h5`, `results.jsonl`, `cells/` and `claims/`.
-        data_root: Holds the data sets' folders, named as in `DataSet.folders`, and the lists of classes.
-        data: Folders of data sets that are elsewhere, by the data set's name or the folder's.
-        offline: Never download weights.
-    """
-
-    root: Path
-    data_root: Path = Path("data")
-    data: Mapping[str, Path] = field(default_factory=dict)
-    offline: bool = False
+    root: Path  # holds `features/DATASET-SPLIT/BACKBONE.h5`, `results.jsonl`, `cells/` and `claims/`
+    data_root: Path = Path("data")  # holds the data sets' folders, as in `DataSet.folders`, and the lists of classes
+    data: Mapping[str, Path] = field(default_factory=dict)  # data sets elsewhere, by name of the data set or folder
+    offline: bool = False  # never download weights
 
     @property
     def results(self) -> Path:
         """The results file."""
         return self.root / RESULTS
 
-    def features(self, wanted: Wanted) -> Path:
+    def features(self, spec: FeatureSpec) -> Path:
         """The feature file."""
-        return self.root / wanted.file
+        return self.root / spec.file
 
-    def claim(self, name: str) -> Path:
-        """The folder of the lock that a process holds while it makes something of that name."""
-        return self.root / "claims" / file_name(name)
+    @contextmanager
+    def claim(self, name: str) -> Iterator[None]:
+        """Lock a file while this process makes something, then delete it; raise BusyError if another process has it.
+
+        The system frees the lock of a process that dies. Another process may have opened the file before it was
+        deleted, so a process that has a claim first checks if the thing was made meanwhile.
+        """
+        path = self.root / "claims" / f"{file_name(name)}.lock"
+        lock = FileLock(path, timeout=0)
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise BusyError(f"another process has locked {printable(str(path))}: wait for it, or end it.") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            lock.release()
 
     def images(self, dataset: DataSet) -> Path | None:
-        """The folder a data set is read from, there or not; None for one that comes with a library."""
-        given = [self.data[name] for name in (dataset.name, *dataset.folders) if name in self.data]
-        found = [*given, *(self.data_root / name for name in dataset.folders)]
-        there = (path for path in found if path.exists())
-        return given[0] if given else next(there, found[0] if found else None)
+        """The folder a data set is read from, existing or not; None for one that comes with a library."""
+        named = [self.data[name] for name in (dataset.name, *dataset.folders) if name in self.data]
+        paths = named[:1] or [self.data_root / name for name in dataset.folders]
+        return next((path for path in paths if path.exists()), paths[0] if paths else None)
 
     def classes(self, dataset: DataSet) -> Path | None:
-        """The file with the classes that are kept, there or not; None where all are."""
+        """The file that lists the classes of a part of a data set, existing or not; None for all classes."""
         return self.data_root / dataset.classes if dataset.classes else None
 
     def missing(self, dataset: DataSet) -> list[Path]:
-        """What a data set needs and is not there."""
+        """Paths that a data set needs and that do not exist."""
         return [path for path in (self.images(dataset), self.classes(dataset)) if path and not path.exists()]
 
 
-def make_features(wanted: Wanted, places: Places, *, device: str | None = None) -> Path:
-    """Embeds what is wanted, unless it is made already; returns the file. What was begun before is gone on with.
+def make_features(spec: FeatureSpec, places: Places, *, device: str | None = None) -> Path:
+    """Embed the images of a feature file, unless it exists, and return its path; an embedding that was begun resumes.
 
-    Args:
-        wanted: The features.
-        places: Where everything is.
-        device: Where to compute.
-
-    Raises:
-        DataError: The data are not there, or are another data set.
-        ConflictError: The file there was made otherwise.
-        BusyError: Another process is making it.
-        HeadclustError: Anything else that stage 1 says.
+    Raise DataError if the data do not exist or are another data set, ConflictError if the existing file was made with
+    other settings, BusyError if another process is making it.
     """
-    path = places.features(wanted)
+    path = places.features(spec)
     if path.is_file():
-        check_made(load_features(path), wanted)
+        check_made(load_features(path), spec)
         return path
-    with writer_lock(places.claim(wanted.file)):  # the file has a lock of its own, but after the model is loaded
-        return path if path.is_file() else _embed(wanted, places, path, device)
+    for missing in places.missing(spec.dataset):
+        step = "name its place with --data-root FOLDER or --data NAME=PATH"
+        raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
+    with places.claim(spec.file):  # the file has a lock of its own, but only once the model is loaded
+        return path if path.is_file() else _embed(spec, places, path, device)
 
 
-def _embed(wanted: Wanted, places: Places, path: Path, device: str | None) -> Path:
-    for gone in places.missing(wanted.dataset):
-        step = "say where it is with --data-root FOLDER or --data NAME=PATH"
-        raise DataError(f"{wanted.dataset.name}: there is no {printable(str(gone))}: {step}.")
-    folder = places.images(wanted.dataset)
-    source = f"{wanted.dataset.source}:{folder}" if folder else wanted.dataset.source
-    note(f"{path}: embedding {source} with {wanted.backbone}.")
-    images = open_source(source, wanted.split, classes=places.classes(wanted.dataset), offline=places.offline)
-    if images.dataset != wanted.dataset.name:
-        raise DataError(f"{printable(source)} is {images.dataset}: wanted {wanted.dataset.name}.")
-    if wanted.limit and wanted.limit < len(images):
-        images = images.subset(wanted.limit, _SEED)
+def _embed(spec: FeatureSpec, places: Places, path: Path, device: str | None) -> Path:
+    folder = places.images(spec.dataset)
+    source = f"{spec.dataset.source}:{folder}" if folder else spec.dataset.source
+    note(f"{path}: embedding {source} with {spec.backbone}.")
+    images = open_source(source, spec.split, classes=places.classes(spec.dataset), offline=places.offline)
+    if images.dataset != spec.dataset.name:
+        raise DataError(f"{printable(source)} is {images.dataset}: expected {spec.dataset.name}.")
+    if spec.limit and spec.limit < len(images):
+        images = images.subset(spec.limit, _SEED)
+    size, preset = spec.image_size, spec.preprocessing or None
     backbone = load_backbone(
-        wanted.backbone,
-        image_size=wanted.image_size,
-        offline=places.offline,
-        preset=wanted.preprocessing or None,
-        dataset=images.dataset,
+        spec.backbone, image_size=size, offline=places.offline, preset=preset, dataset=images.dataset
     )
-    return embed_images(images, backbone, path, n_views=wanted.views, device=device, seed=_SEED)
+    return embed_images(images, backbone, path, n_views=spec.views, device=device, seed=_SEED)
 
 
-def check_made(features: Features, wanted: Wanted) -> None:
-    """Makes sure that a feature file is the one a table wants, as far as it says how it was made.
+def check_made(features: Features, spec: FeatureSpec) -> None:
+    """Raise ConflictError if a feature file records that it was made of other data or with other settings.
 
-    A file of another program may say nothing, and is taken for what its place says.
-
-    Raises:
-        ConflictError: It was made of something else, or otherwise.
+    A file of another program may record nothing, and is taken for what its place says.
     """
-    said = features.attributes
-    preprocessing = said.get("preprocessing", {})
-    seed = _SEED if wanted.limit or wanted.views else None
+    recorded = features.attributes
+    preprocessing = recorded.get("preprocessing", {})
     size = preprocessing.get("input_size", [None])[0]
-    # Without a limit the count says whether it is a subset; a file that was not embedded here counts nothing.
-    listed = features.n_samples + len(features.skipped) if wanted.limit else said.get("n_listed")
-    facts = {
-        "backbone": (said.get("backbone"), wanted.backbone),
-        "data set": (said.get("dataset"), wanted.dataset.name),
-        "split": (said.get("split"), wanted.split),
-        "seed": (said.get("seed"), seed),
-        "preset": (preprocessing.get("preset", ""), wanted.preprocessing),
-        "image size": (size, wanted.image_size or (_own_size(wanted) if size else None)),
-        "number of images": (listed, wanted.n_samples if wanted.limit or wanted.is_counted else None),
-        "number of views": (features.n_views, wanted.views),
+    own_size = spec.image_size
+    if size and not own_size:
+        own_size = _own_size(spec.backbone, spec.preprocessing, spec.dataset.name)
+    is_counted = spec.limit or spec.split != "train" or spec.dataset.is_counted
+    # Without a limit the count tells whether it is a subset; a file that was not embedded here counts nothing.
+    n_images = features.n_samples + len(features.skipped) if spec.limit else recorded.get("n_listed")
+    pairs = {
+        "backbone": (recorded.get("backbone"), spec.backbone),
+        "data set": (recorded.get("dataset"), spec.dataset.name),
+        "split": (recorded.get("split"), spec.split),
+        "seed": (recorded.get("seed"), _SEED if spec.limit or spec.views else None),
+        "preset": (preprocessing.get("preset", ""), spec.preprocessing),
+        "image size": (size, own_size),
+        "number of images": (n_images, spec.n_samples if is_counted else None),
+        "number of views": (features.n_views, spec.views),
     }
-    for name, (found, want) in facts.items():
-        if want is not None and found is not None and found != want:
-            path = printable(str(features.path))
+    for name, (value, expected) in pairs.items():
+        if None not in (value, expected) and value != expected:
             step = "choose another --root, or delete the file"
-            raise ConflictError(f"{path}: its {name} is {found}, this table wants {want}: {step}.")
-
-
-def _own_size(wanted: Wanted) -> int | None:
-    """The input size that a table without one of its own gives a model; None where the model cannot be built here."""
-    return _size_of(wanted.backbone, wanted.preprocessing, wanted.dataset.name)
+            raise ConflictError(
+                f"{printable(str(features.path))}: its {name} is {value}, this table needs {expected}: {step}."
+            )
 
 
 @cache
-def _size_of(backbone: str, preset: str, dataset: str) -> int | None:
-    try:
-        made = untrained_backbone(backbone, preset=preset or None, dataset=dataset, device="meta")
-    except HeadclustError:
-        return None
-    return made.preprocessing.size[0]
+def _own_size(backbone: str, preset: str, dataset: str) -> int | None:
+    """The input size of a model in a table that sets none; None if the model cannot be built on this machine."""
+    with suppress(HeadclustError):
+        model = untrained_backbone(backbone, preset=preset or None, dataset=dataset, device="meta")
+        return model.preprocessing.size[0]
+    return None

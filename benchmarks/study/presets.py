@@ -1,4 +1,4 @@
-"""The data sets that tables are made of, and the studies there are by name. Plain data."""
+"""The data sets that tables are made of, and the studies by name. Plain data."""
 
 from __future__ import annotations
 
@@ -13,105 +13,66 @@ from headclust.errors import unknown
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set of the tables; counts are as published.
+    """A data set of the tables; numbers of images are as published. The split "train" is fitted."""
 
-    Attributes:
-        name: Its name in paths and results, which is what its reader calls it.
-        source: The reader: a name in `headclust.images.datasets.SOURCES`, or "digits".
-        eval_split: The split that is scored; "train" is always the one fitted.
-        n_train: Images to fit.
-        n_eval: Images to score.
-        n_classes: Number of classes.
-        classes: File with the classes that are kept, below the folder of all data; empty for all of them.
-        folders: Where the data are below that folder: the first of these that is there.
-        image_size: Side of its images in pixels, on average; what decoding costs.
-        is_counted: Whether `n_train` is exact; `n_eval` always is.
-    """
-
-    name: str
-    source: str
-    eval_split: str
+    name: str  # in paths and results, as its reader calls it
+    source: str  # its reader: a name in `headclust.images.datasets.SOURCES`, or "digits"
+    eval_split: str  # the split that is scored
     n_train: int
     n_eval: int
     n_classes: int
-    classes: str = ""
-    folders: tuple[str, ...] = ()
-    image_size: int = 32
-    is_counted: bool = True
+    classes: str = ""  # file that lists the classes, below the folder of all data; empty for all classes
+    folders: tuple[str, ...] = ()  # its folder below that of all data: the first of these that exists
+    is_counted: bool = True  # whether `n_train` is exact; `n_eval` always is
 
 
-def _imagenet_part(n_classes: int, n_train: int) -> DataSet:
+def _imagenet_part(n_classes: int) -> DataSet:
     # The lists of SCAN's authors, as their repository names them:
     # https://github.com/wvangansbeke/Unsupervised-Classification/tree/master/data/imagenet_subsets
+    # Train images are counted as 1,282 per class, the mean of ImageNet.
     name, classes = f"imagenet-{n_classes}", f"imagenet_subsets/imagenet_{n_classes}.txt"
-    return DataSet(
-        name, "imagenet", "val", n_train, 50 * n_classes, n_classes, classes, ("imagenet",), 400, is_counted=False
-    )
+    n_train, n_eval = 1_282 * n_classes, 50 * n_classes
+    return DataSet(name, "imagenet", "val", n_train, n_eval, n_classes, classes, ("imagenet",), is_counted=False)
 
 
 _ALL = (
-    DataSet("digits", "digits", "test", 1_437, 360, 10, image_size=8),
-    DataSet("fashion-mnist", "fashion-mnist", "test", 60_000, 10_000, 10, folders=("fashion-mnist",), image_size=28),
+    DataSet("digits", "digits", "test", 1_437, 360, 10),
+    DataSet("fashion-mnist", "fashion-mnist", "test", 60_000, 10_000, 10, folders=("fashion-mnist",)),
     DataSet("cifar10", "cifar10", "test", 50_000, 10_000, 10, folders=("cifar10",)),
     DataSet("cifar20", "cifar20", "test", 50_000, 10_000, 20, folders=("cifar20", "cifar100")),
     DataSet("cifar100", "cifar100", "test", 50_000, 10_000, 100, folders=("cifar100",)),
-    DataSet("stl10", "stl10", "test", 5_000, 8_000, 10, folders=("stl10",), image_size=96),
-    # Train images of a part are counted as 1,282 a class, ImageNet's mean.
-    _imagenet_part(50, 64_100),
-    _imagenet_part(100, 128_200),
-    _imagenet_part(200, 256_400),
-    DataSet("imagenet", "imagenet", "val", 1_281_167, 50_000, 1_000, folders=("imagenet",), image_size=400),
+    DataSet("stl10", "stl10", "test", 5_000, 8_000, 10, folders=("stl10",)),
+    *map(_imagenet_part, (50, 100, 200)),
+    DataSet("imagenet", "imagenet", "val", 1_281_167, 50_000, 1_000, folders=("imagenet",)),
 )
 DATASETS: dict[str, DataSet] = {dataset.name: dataset for dataset in _ALL}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method in the tables, on every backbone and data set of the study or on some.
-
-    Attributes:
-        method: Name in METHODS.
-        preset: Which of its recipes.
-        settings: Changes to that recipe.
-        seeds: Number of seeds, 0 to seeds - 1, on the study's first backbone.
-        seeds_elsewhere: Number of seeds on its other backbones.
-        max_seconds: Limit of the training in wall-clock, where the recipe trains; 0 for none.
-    """
+    """A method of a study, on all of its backbones and data sets."""
 
     method: str
     preset: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    seeds: int = 1
-    seeds_elsewhere: int = 1
-    max_seconds: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)  # changes to the preset
+    seeds: int = 1  # number of seeds on the first backbone of the study: 0 to seeds - 1
+    seeds_elsewhere: int = 1  # number of seeds on its other backbones
+    max_seconds: float = 0.0  # wall-clock limit of each training stage; 0 for none
 
 
 @dataclass(frozen=True)
 class Study:
-    """A table by name: what it crosses, and how its features are made.
-
-    Attributes:
-        name: What a user says.
-        backbones: Names of the catalog.
-        datasets: Names in DATASETS.
-        rows: Methods.
-        limit: Train images taken of each data set, at random without labels, seed 0; 0 for all.
-        image_size: Input size instead of each model's own; None for that.
-        views: Cached views of each train image.
-        preprocessing: A paper's preprocessing instead of each model's own; empty for that.
-        curves: Ablations: settings of `curve_row`'s method and their values, each a curve, on the first backbone.
-        curve_row: What they are ablations of.
-        curve_dataset: On which data set.
-    """
+    """A table by name: what it crosses, and how its features are made."""
 
     name: str
-    backbones: tuple[str, ...]
-    datasets: tuple[str, ...]
+    backbones: tuple[str, ...]  # names of the catalog
+    datasets: tuple[str, ...]  # names in DATASETS
     rows: tuple[Row, ...]
-    limit: int = 0
-    image_size: int | None = None
-    views: int = 0
-    preprocessing: str = ""
+    limit: int = 0  # train images drawn from each data set without labels, seed 0; 0 for all
+    image_size: int | None = None  # input size; None for the own size of each model
+    views: int = 0  # cached views per train image
+    preprocessing: str = ""  # the preprocessing of a paper; empty for that of each model
+    # Ablations: values by setting of the method of `curve_row`, one curve per setting, on the first backbone.
     curves: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     curve_row: Row = Row("temi", "ours")
     curve_dataset: str = "cifar10"
@@ -122,16 +83,17 @@ _CURVES = {
     "n_neighbors": (2, 5, 10, 25, 50, 100),
     "beta": (0.5, 0.55, 0.6, 0.7, 0.8, 1.0),
 }
-# The default and those of the field. The other baselines take longer on 20,000 rows than all of a cell may, and run
+# The default and the methods of the field. On 20,000 rows the other baselines take longer than a cell may; they run
 # where they are named.
 _METHODS = ("consensus", "kmeans", "spectral", "temi", "wmi", "pmi", "temi-scan", "scan", "imc-swav", "clc", "turtle")
+_MODERN = ("consensus", "kmeans", "spectral", "temi", "scan", "turtle")
 _PAPERS = ("cifar10", "cifar20", "cifar100", "stl10", "imagenet-50", "imagenet-100", "imagenet-200", "imagenet")
 # The paper's 50 heads, and a checkpoint every 20 epochs and at the end, as its code takes the best test score of. (It
 # keeps those after epochs 1, 21, 41 ...; ours are after 20, 40, 60 ...)
-_PAPER_TEMI = {"n_heads": 50, "neighbor_list": "temi-paper", "checkpoint_every": 20}
+_PAPER_TEMI = Row("temi", "authors", {"n_heads": 50, "neighbor_list": "temi-paper", "checkpoint_every": 20})
 
 _STUDIES = (
-    # Packaged weights and data a machine without a network can have.
+    # Packaged weights, and data that a machine without a network can have.
     Study(
         "offline",
         backbones=tuple(entry.name for entry in PACKAGED),
@@ -141,7 +103,7 @@ _STUDIES = (
             *(
                 Row(method, "authors", seeds_elsewhere=0, max_seconds=45.0)
                 for method in _METHODS
-                if method not in ("consensus", "clc")  # ours, and one whose authors' code there is not
+                if method not in ("consensus", "clc")  # ours, and one whose authors published no code
             ),
         ),
         limit=20_000,
@@ -149,26 +111,23 @@ _STUDIES = (
         views=2,
         curves=_CURVES,
     ),
-    # The protocol of https://arxiv.org/abs/2303.17896 as its code has it; what that does not say (batch size, epochs
-    # of the published runs) is as its README has it.
+    # The protocol of https://arxiv.org/abs/2303.17896 as its code has it; what the code leaves open (batch size, epochs
+    # of the published runs) is as in its README.
     Study(
         "paper",
         backbones=tuple(entry.name for entry in AUTHORS),
         datasets=_PAPERS,
-        rows=(Row("kmeans", "ours"), Row("kmeans", "authors"), Row("temi", "authors", settings=_PAPER_TEMI)),
+        rows=(Row("kmeans", "ours"), Row("kmeans", "authors"), _PAPER_TEMI),
         preprocessing="temi-paper",
         curves=_CURVES,
-        curve_row=Row("temi", "authors", settings=_PAPER_TEMI),
+        curve_row=_PAPER_TEMI,
     ),
     # Today's backbones, each prepared as its own authors do, with our recipes.
     Study(
         "modern",
         backbones=tuple(entry.name for entry in TODAY),
         datasets=_PAPERS,
-        rows=tuple(
-            Row(method, "ours", seeds=3, seeds_elsewhere=3)
-            for method in ("consensus", "kmeans", "spectral", "temi", "scan", "turtle")
-        ),
+        rows=tuple(Row(method, "ours", seeds=3, seeds_elsewhere=3) for method in _MODERN),
         views=2,
         curves=_CURVES,
     ),
@@ -177,11 +136,7 @@ STUDIES: dict[str, Study] = {study.name: study for study in _STUDIES}
 
 
 def find_study(name: str) -> Study:
-    """A study by name.
-
-    Raises:
-        SettingError: There is none of that name.
-    """
+    """The study of that name; raise SettingError if there is none."""
     if name not in STUDIES:
         raise unknown("preset", name, STUDIES)
     return STUDIES[name]

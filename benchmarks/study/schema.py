@@ -1,113 +1,66 @@
-"""What a line of a results file may say, and of which type. Whoever reads a line that passed need not look again."""
+"""Fields of a line of a results file and their types. Whoever reads a line that passed need not check again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from headclust.errors import FileFormatError
 from headclust.progress import printable
 
 FORMAT, VERSION = "headclust-results", 1
-_REQUIRED = ("kind", "status", "id")
 _WORDS = {"kind": ("fit", "probes"), "status": ("done", "failed")}
-
-
-def check_line(line: Any, where: str) -> None:
-    """Makes sure that a line is a result, and that what it says of known fields has their types.
-
-    Args:
-        line: What was read.
-        where: Whose line it is, for the error.
-
-    Raises:
-        FileFormatError: It is none, of another version, or damaged.
-    """
-    if not isinstance(line, dict) or line.get("format") != FORMAT:
-        raise FileFormatError(f"{where} is no result: wanted an object with format {FORMAT!r}.")
-    if line.get("version") != VERSION:
-        raise FileFormatError(f"{where} has version {line.get('version')!r}: this headclust reads {VERSION}.")
-    for name in _REQUIRED:
-        if not isinstance(line.get(name), str):
-            raise FileFormatError(f"{where} does not say its {name}.")
-    for name, words in _WORDS.items():
-        if line[name] not in words:
-            raise FileFormatError(f"{where}: its {name} is {_shown(line[name])}: wanted {' or '.join(words)}.")
-    if line["status"] == "done" and not isinstance(line.get("key"), str):
-        raise FileFormatError(f"{where} is done and does not say its key.")
-    for name, (is_valid, wanted) in _FIELDS.items():
-        if line.get(name) is not None and not is_valid(line[name]):
-            raise FileFormatError(f"{where}: its {name} is {_shown(line[name])}: wanted {wanted}.")
-
-
-def refuse_constant(name: str) -> float:
-    """For `json.loads(parse_constant=...)`: NaN and infinities are no JSON, and no result.
-
-    Raises:
-        FileFormatError: Always.
-    """
-    raise FileFormatError(f"holds {name}, which is no number of a result.")
-
-
-def _shown(value: Any) -> str:
-    text = printable(repr(value))
-    return text if len(text) <= 40 else f"{text[:40]}..."
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    # A whole number of a thousand digits is no double, and no result either.
-    return (_is_whole(value) and abs(value) < 2**63) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _of(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Objects of which every value is null or passes."""
-    return lambda value: isinstance(value, dict) and all(one is None or is_valid(one) for one in value.values())
-
-
-def _are_steps(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    numbers = all(_is_number(value.get(name)) for name in ("reached", "planned"))
-    return numbers and isinstance(value.get("capped"), bool)
-
-
-def _are_hashes(value: Any) -> bool:
-    known: Mapping[str, Any] = value if isinstance(value, dict) else {"": None}
-    return all(isinstance(one, dict) and isinstance(one.get("sha256"), str | None) for one in known.values())
-
-
+# Kinds of values: a type (float: any finite number), None for null, a tuple of alternatives, an object's values by name
+# or, with `...`, the kind of all of them.
 _TEXTS = (
     "key error study backbone dataset fit_split eval_split preprocessing method preset role curve head_choice "
     "assignments feature_point device"
 )
 _WHOLES = "seed n_clusters threads resolution feature_dim n_views fit_samples eval_samples n_classes"
-_Rule = tuple[Callable[[Any], bool], str]
-_FIELDS: dict[str, _Rule] = {
-    **dict.fromkeys(_TEXTS.split(), (_is_text, "text")),
-    **dict.fromkeys(_WHOLES.split(), (_is_whole, "a whole number")),
-    **dict.fromkeys(("text_supervised", "imagenet_labels"), (_is_bool, "true or false")),
-    **dict.fromkeys(("value", "load"), (_is_number, "a number")),
-    **dict.fromkeys(("scores", "fit_scores", "seconds"), (_of(_is_number), "an object of numbers")),
-    "settings": (_is_object, "an object"),
-    "versions": (_of(_is_text), "an object of texts"),
-    "features": (_are_hashes, "an object of objects with a sha256"),
-    **dict.fromkeys(("oracle", "oracle_head"), (_of(_of(_is_number)), "an object of objects of numbers")),
-    "steps": (_are_steps, "an object with reached, planned and capped"),
+_NUMBERS = {...: (float, None)}
+_FIELDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(_TEXTS.split(), (str, "text")),
+    **dict.fromkeys(_WHOLES.split(), (int, "a whole number")),
+    **dict.fromkeys(("text_supervised", "imagenet_labels"), (bool, "true or false")),
+    **dict.fromkeys(("value", "load"), (float, "a number")),
+    **dict.fromkeys(("scores", "fit_scores", "seconds"), (_NUMBERS, "an object of numbers")),
+    **dict.fromkeys(("oracle", "oracle_head"), ({...: (_NUMBERS, None)}, "an object of objects of numbers")),
+    "settings": (dict, "an object"),
+    "versions": ({...: (str, None)}, "an object of texts"),
+    "features": ({...: {"sha256": (str, None)}}, "an object of objects with a sha256"),
+    "steps": ({"reached": float, "planned": float, "capped": bool}, "an object with reached, planned and capped"),
 }
+
+
+def check_line(line: Any, where: str) -> None:
+    """Raise FileFormatError, with the place `where`, unless a line is a result with fields of the right types."""
+    if not isinstance(line, dict) or line.get("format") != FORMAT:
+        raise FileFormatError(f"{where} is no result: expected an object with format {FORMAT!r}.")
+    if line.get("version") != VERSION:
+        raise FileFormatError(f"{where} has version {line.get('version')!r}: this headclust reads {VERSION}.")
+    for name in ("kind", "status", "id", *(["key"] if line.get("status") == "done" else [])):
+        if not isinstance(line.get(name), str):
+            raise FileFormatError(f"{where} records no {name}: expected text.")
+    for name, choices in _WORDS.items():
+        if line[name] not in choices:
+            raise FileFormatError(f"{where}: its {name} is {_shown(line[name])}: expected {' or '.join(choices)}.")
+    for name, (kind, words) in _FIELDS.items():
+        if not _is(line.get(name), (kind, None)):
+            raise FileFormatError(f"{where}: its {name} is {_shown(line[name])}: expected {words}.")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if isinstance(kind, tuple):
+        return any(_is(value, alternative) for alternative in kind)
+    if isinstance(kind, dict) and ... in kind:
+        return isinstance(value, dict) and all(_is(each, kind[...]) for each in value.values())
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(_is(value.get(name), each) for name, each in kind.items())
+    if kind is float and not isinstance(value, bool):  # a whole number of a thousand digits is no double
+        return (isinstance(value, int) and abs(value) < 2**63) or (isinstance(value, float) and math.isfinite(value))
+    return value is None if kind is None else isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+
+
+def _shown(value: Any) -> str:
+    text = printable(repr(value))
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,5 +1,6 @@
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from study.plan import plan
 
 from headclust import load_features
 from headclust.errors import SettingError
-from headclust.methods import Setting
 from headclust.scoring import metrics
 
 from .conftest import TINY, write_place
@@ -26,7 +26,7 @@ def pair(places, cells):
 
 @pytest.fixture
 def key(pair):
-    return lambda cell, pair=pair: key_of(cell, pair, recipe_of(cell, pair.fit) if cell.kind == "fit" else ())
+    return lambda cell, pair=pair: key_of(cell, pair, recipe_of(cell, pair.fit) if cell.kind == "fit" else None)
 
 
 def test_every_cell_has_a_key_of_its_own(cells, key):
@@ -192,11 +192,10 @@ def test_too_many_neighbors_asked_for_are_refused(cells, pair):
 
 def test_of_several_lists_those_that_are_missing_are_timed(pair, monkeypatch):
     searched, kept = [], {2}
-    lists = [Setting("n_neighbors", 2, ""), Setting("second.n_neighbors", 5, ""), Setting("third.n_neighbors", 9, "")]
-    monkeypatch.setattr(cells_module, "settings", lambda recipe: lists)
+    values = {"n_neighbors": 2, "second.n_neighbors": 5, "third.n_neighbors": 9}
     monkeypatch.setattr(cells_module, "is_cached", lambda features, k: k in kept)
     monkeypatch.setattr(cells_module, "cached_neighbors", lambda features, k, device: searched.append(k))
-    assert cells_module._search(pair, ()) >= 0
+    assert cells_module._search(pair, SimpleNamespace(values=values)) >= 0
     assert searched == [9, 5]
     kept |= {5, 9}
-    assert cells_module._search(pair, ()) is None
+    assert cells_module._search(pair, SimpleNamespace(values=values)) is None

@@ -97,7 +97,7 @@ def test_a_failed_cell_is_in_the_exit_code(script, tmp_path, capsys):
     [
         (["--only", "k-means"], "unknown entrant 'k-means'"),
         (["--datasets", "digit"], "unknown data set 'digit'"),
-        (["--data", "cifar10"], "--data cifar10: wanted NAME=PATH"),
+        (["--data", "cifar10"], "--data cifar10: expected NAME=PATH"),
         (["--shard", "4/3"], "shard 4/3"),
         (["--seeds", "0"], "0 seeds"),
         (["--only-render"], "no such file"),
@@ -119,12 +119,12 @@ def test_what_cannot_be_is_one_line(script, tmp_path, capsys, options, words):
 
 
 def test_ctrl_c(script, monkeypatch, capsys):
-    from study import making
+    from study import runner
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(making, "make", interrupt)
+    monkeypatch.setattr(runner, "make", interrupt)
     assert script() == 130
     assert "goes on from here" in capsys.readouterr().err
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from study.results import FORMAT, VERSION, append, merge, read_lines, read_results
+from study.results import append, merge, read_lines, read_results
+from study.schema import FORMAT, VERSION
 
 from headclust.errors import DataError, FileFormatError, HeadclustError
 
@@ -61,11 +62,11 @@ def test_a_torn_line_is_told(path, capsys):
         ("[1]\n", "is no result"),
         (json.dumps({**line(), "format": "other"}) + "\n", "is no result"),
         (json.dumps({**line(), "version": 2}) + "\n", "has version 2"),
-        (json.dumps({**line(), "id": None}) + "\n", "does not say its id"),
+        (json.dumps({**line(), "id": None}) + "\n", "records no id"),
         ("name,accuracy\n", "none of its lines"),
         ("name,accuracy", "none of its lines"),
         (json.dumps({**line(), "scores": {"nmi": float("nan")}}) + "\n", "line 1 holds NaN"),
-        (json.dumps({**line(), "key": None}) + "\n", "is done and does not say its key"),
+        (json.dumps({**line(), "key": None}) + "\n", "records no key"),
     ],
 )
 def test_another_file_is_refused(tmp_path, content, words):

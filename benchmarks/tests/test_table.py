@@ -45,7 +45,7 @@ def test_a_dry_run_writes_nothing(table, tmp_path, capsys):
     assert table("--dry-run", "--ablations") == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     told = capsys.readouterr().out
-    for name in ("digits/probes", "kmeans/ours/s1", "temi/ours/s0", "TOTAL: 6 of 6 cells to do", "GPU h", "minutes"):
+    for name in ("digits/probes", "kmeans/ours/s1", "temi/ours/s0", "TOTAL: 6 of 6 cells to do", "seconds", "minutes"):
         assert name in told
     assert table("--dry-run", root="nothing") == 0
     assert not (tmp_path / "nothing").exists()
@@ -89,8 +89,8 @@ def test_a_failed_cell_is_in_the_exit_code(table, tmp_path, capsys):
     ("options", "words"),
     [
         (["--methods", "k-means"], "unknown method 'k-means'"),
-        (["--data", "cifar10"], "--data cifar10: wanted NAME=PATH"),
-        (["--shard", "3"], "--shard 3: wanted I/N"),
+        (["--data", "cifar10"], "--data cifar10: expected NAME=PATH"),
+        (["--shard", "3"], "--shard 3: expected I/N"),
         (["--shard", "4/3"], "shard 4/3"),
         (["--format", "html"], "unknown format 'html'"),
         (["--format", "all"], "-o FOLDER"),
@@ -103,7 +103,7 @@ def test_a_failed_cell_is_in_the_exit_code(table, tmp_path, capsys):
         (["--data", "cifra10=x"], "unknown data set 'cifra10': did you mean cifar10"),
         (["--merge", "a.jsonl", "--dry-run"], "leave out --shard and --dry-run"),
         (["--merge", "a.jsonl", "--shard", "1/2"], "leave out --shard and --dry-run"),
-        (["--format", ""], "no format: wanted markdown"),
+        (["--format", ""], "no format: expected markdown"),
         (["--dry-run", "--device", "tpu"], "unknown device 'tpu'"),
         (["-o", "/dev/null/x"], "cannot write /dev/null/x"),
     ],
@@ -117,12 +117,12 @@ def test_what_cannot_be_is_one_line(table, tmp_path, capsys, options, words):
 
 
 def test_ctrl_c(table, monkeypatch, capsys):
-    from study import making
+    from study import runner
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(making, "make", interrupt)
+    monkeypatch.setattr(runner, "make", interrupt)
     assert table() == 130
     assert "goes on from here" in capsys.readouterr().err
 
@@ -165,11 +165,14 @@ def test_everything_of_a_preset_is_below_a_folder_of_its_name(table, monkeypatch
 
 
 def test_unknown_times_are_no_numbers(table, capsys):
+    assert table("--methods", "kmeans") == 0
+    capsys.readouterr()
     assert table("--dry-run", "--methods", "ward,kmeans") == 0
     told = capsys.readouterr().out
     (line,) = [line for line in told.splitlines() if "/ward/" in line]
-    assert line.split()[1:4] == ["to", "do", "unknown"]
-    assert "1 cells are in none of these" in told
+    assert line.split()[1:5] == ["to", "do", "unknown", "-"]
+    assert "TOTAL: 1 of 4 cells to do, 0 of them lack data or weights.\nTime: 0 minutes for 0 of them" in told
+    assert "unknown for 1, and for embedding 0 feature files" in told
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):

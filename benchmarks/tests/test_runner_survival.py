@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from study.making import Tally, make
 from study.places import Places
 from study.results import read_lines, read_results
+from study.runner import Tally, make
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IMPORTS = os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks", ROOT / "tests")))
@@ -20,11 +20,11 @@ SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from tests.conftest import TINY
-from study import making
+from study import runner
 from study.places import Places
 from study.plan import plan
 
-real = making.make_fit
+real = runner.make_fit
 
 def make_fit(cell, *more):
     if {hang!r} == cell.seed:
@@ -33,10 +33,10 @@ def make_fit(cell, *more):
     time.sleep({pause!r})
     return real(cell, *more)
 
-making.make_fit = make_fit
+runner.make_fit = make_fit
 print("ready", flush=True)
 sys.stdin.readline()
-tally = making.make(plan(TINY, seeds=3), Places(Path({root!r})), device="cpu", poll=0.05)
+tally = runner.make(plan(TINY, seeds=3), Places(Path({root!r})), device="cpu", poll=0.05)
 print(json.dumps([tally.kept, tally.made, tally.failed]))
 """
 

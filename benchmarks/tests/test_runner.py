@@ -3,13 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from study import making
-from study.making import Tally, make
+from study import runner
 from study.plan import plan
 from study.results import append, read_lines, read_results
+from study.runner import Tally, make
 
 from headclust.errors import HeadclustError
-from headclust.features.lock import writer_lock
 
 from .conftest import TINY, write_place
 
@@ -17,13 +16,13 @@ from .conftest import TINY, write_place
 @pytest.fixture
 def fits(monkeypatch):
     """The ids of the fits that are made."""
-    made, real = [], making.make_fit
+    made, real = [], runner.make_fit
 
     def make_fit(cell, *more):
         made.append(cell.id)
         return real(cell, *more)
 
-    monkeypatch.setattr(making, "make_fit", make_fit)
+    monkeypatch.setattr(runner, "make_fit", make_fit)
     return made
 
 
@@ -87,27 +86,27 @@ def test_a_fit_that_failed_is_tried_again_only_when_asked(cells, places, monkeyp
     def fail(*_):
         raise HeadclustError("the loss stopped being finite.")
 
-    calls, real = [], making.make_fit
-    monkeypatch.setattr(making, "make_fit", lambda *a: calls.append(1) or fail())
+    calls, real = [], runner.make_fit
+    monkeypatch.setattr(runner, "make_fit", lambda *a: calls.append(1) or fail())
     assert make(cells[1:2], places) == make(cells[1:2], places) == Tally(failed=1)
     assert len(calls) == 1
     assert make(cells[1:2], places, retry=True) == Tally(failed=1)
     assert len(calls) == 2
     assert len(read_lines(places.results)) == 1
-    monkeypatch.setattr(making, "make_fit", real)
+    monkeypatch.setattr(runner, "make_fit", real)
     assert make(cells[1:2], places, retry=True) == Tally(made=1)
     assert [line["status"] for line in read_results(places.results)] == ["done"]
 
 
 def test_a_mistake_of_ours_costs_one_cell_and_is_shown(cells, places, monkeypatch, capsys):
-    real = making.make_fit
+    real = runner.make_fit
 
     def break_(cell, *more):
         if cell.seed == 1:
             raise TypeError("two\nlines")
         return real(cell, *more)
 
-    monkeypatch.setattr(making, "make_fit", break_)
+    monkeypatch.setattr(runner, "make_fit", break_)
     assert make(cells, places) == Tally(made=3, failed=1)
     (line,) = [line for line in read_results(places.results) if line["status"] == "failed"]
     assert line["error"] == "TypeError: two lines"
@@ -139,7 +138,7 @@ def test_labels_never_reach_a_method(cells, places, monkeypatch):
     monkeypatch.setitem(
         METHODS, "kmeans", lambda spaces, *a, **k: seen.append(spaces[0].labels) or real(spaces, *a, **k)
     )
-    monkeypatch.setattr(making, "code_of", lambda cell: "")
+    monkeypatch.setattr(runner, "code_of", lambda cell: "")
     monkeypatch.setattr("study.cells._modules", lambda cell: ["headclust.runs.scored_fit"])
     make(cells[1:3], places)
     assert seen == [None, None]
@@ -184,7 +183,7 @@ def test_a_full_disk_ends_the_run_and_is_no_failure_of_the_fit(cells, places, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(making, "write_whole", full)
+        patch.setattr("study.results.write_whole", full)
         with pytest.raises(HeadclustError, match=r"cannot write .*No space left on device") as error:
             make(cells, places)
     assert "\n" not in str(error.value)
@@ -197,7 +196,7 @@ def test_a_failed_line_does_not_hide_the_same_fit_under_another_name(places, mon
     temi = next(cell for cell in cells if cell.method == "temi")
     same = replace(temi, settings={**temi.settings, "beta": 0.6})  # what its recipe says already
     with monkeypatch.context() as patch:
-        patch.setattr(making, "make_fit", lambda *_: (_ for _ in ()).throw(HeadclustError("no memory.")))
+        patch.setattr(runner, "make_fit", lambda *_: (_ for _ in ()).throw(HeadclustError("no memory.")))
         assert make([same], places) == Tally(failed=1)
     assert make([temi], places, retry=True) == Tally(made=1)
     assert make([same], places) == Tally(kept=1)
@@ -231,8 +230,8 @@ def test_a_claim_that_nobody_lets_go_of_is_left_in_the_end(cells, places, capsys
     make(cells[:1], places)
     line = read_results(places.results)[0]
     places.results.unlink()
-    with writer_lock(places.claim(line["key"])):
+    with places.claim(line["key"]):
         assert make(cells, places, poll=0.01, patience=0.05) == Tally(made=3, left=1)
     told = capsys.readouterr().err
     assert "1 cells of other processes are left" in told
-    assert str(places.claim(line["key"]) / "lock") in told
+    assert str(places.root / "claims" / f"{line['key']}.lock") in told
