@@ -1,18 +1,21 @@
-"""A summary in words and rounded numbers: the tables a person reads, whatever they are written in."""
+"""A summary in words and rounded numbers: the tables for readers, in any format."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from headclust.scoring.statistics import Gain, Spread
+import pandas as pd
+
+from headclust.scoring.statistics import Gain
 from study.published import SCORES, TRUST, Published
-from study.tables import Average, Contender, Point, Row, Summary, Unit
+from study.summary import PROBES, UNIT, Summary
 
 TITLES = {"accuracy": "ACC", "nmi": "NMI", "ami": "AMI", "ari": "ARI"}
 NONE = "-"
+_OPTIONAL = (">steps", ">oracle ACC", "published ACC")
+_SCORE_TITLES = tuple(f">{TITLES[name]}" for name in SCORES)
 _SCORING = (
     "ACC, NMI, AMI and ARI: percent on the evaluation split, mean ± standard deviation over seeds. Labels score; they "
     "choose nothing, except in a column that says oracle."
@@ -45,246 +48,201 @@ _PROBES = (
 )
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table with its title and what has to be said below it.
+class Section(NamedTuple):
+    """A table with its title and notes.
 
     Attributes:
         title: Heading.
-        columns: Titles; one that starts with ">" is a column of numbers.
-        rows: Cells, a text each.
-        notes: Sentences.
+        columns: Titles; those that start with ">" are of columns of numbers.
+        rows: Cells as text.
+        notes: Sentences below the table.
     """
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
 
 
 def sections(summary: Summary) -> list[Section]:
-    """The tables of a summary; those with nothing in them are left out."""
-    datasets = dict.fromkeys(row.unit.dataset for row in summary.rows)
-    tables = [_results(name, [row for row in summary.rows if row.unit.dataset == name]) for name in datasets]
-    # What holds for all of these tables is said below the last.
-    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
-    tables = [replace(table, notes=notes if table is tables[-1] else ()) for table in tables]
-    found = [_features(summary.rows), *tables]
-    found += [_averages(summary.averages), _points(summary.points), _published(summary.published)]
-    failures = tuple((name, error) for name, error in summary.failures)
-    found.append(Section("Cells that failed", ("cell", "error"), failures))
-    found.append(Section("Made with", ("versions, device and threads",), tuple((one,) for one in summary.made_with)))
-    return [section for section in found if section.rows]
+    """The tables of a summary, without empty ones."""
+    tables = [_results(name, _records(rows)) for name, rows in summary.rows.groupby("dataset")]
+    # Notes on all of these tables are printed below the last.
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    tables = [table._replace(notes=notes if table is tables[-1] else ()) for table in tables]
+    tables = [_features(summary), *tables, _averages(summary), _points(summary), _published(summary)]
+    tables.append(Section("Cells that failed", ("cell", "error"), summary.failures))
+    tables.append(Section("Made with", ("versions, device and threads",), [(text,) for text in summary.made_with]))
+    return [table for table in tables if table.rows]
 
 
-def changes(contender: Contender) -> str:
-    """The settings that differ from the preset's, in words; empty without any."""
-    if not contender.settings:
-        return ""
-    return ", ".join(f"{name} {_plain(value)}" for name, value in json.loads(contender.settings).items())
-
-
-def recipe(contender: Contender) -> str:
+def recipe(contender: Mapping[str, Any]) -> str:
     """A contender's preset and changed settings, in words."""
-    return ", ".join(part for part in (contender.preset, changes(contender)) if part)
+    changes = json.loads(contender["settings"] or "{}").items()
+    texts = (f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in changes)
+    return ", ".join(text for text in (contender["preset"], *texts) if text)
 
 
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return table.to_dict("records")
 
 
-def _features(rows: Sequence[Row]) -> Section:
-    columns = (
-        "data set",
-        "backbone",
-        "fitted on",
-        "scored on",
-        "feature point",
-        ">px",
-        "text",
-        "labels of the classes",
-    )
-    units: dict[Unit, Row] = {}
-    for row in sorted(rows, key=lambda row: not row.seeds):  # a failed fit may know nothing of the features
-        units.setdefault(row.unit, row)
+def _features(summary: Summary) -> Section:
+    columns = ("data set", "backbone", "fitted on", "scored on", "feature point", ">px", "text")
+    # One row per unit, of a fit that ended if there is one: others may know nothing of the features.
+    rows = summary.rows.sort_values("seeds", key=lambda seeds: seeds.map(len) == 0, kind="stable")
+    units = rows.drop_duplicates(UNIT).sort_values(UNIT)
     return Section(
         "Features",
-        (*columns, ">kNN", ">linear", ">purity"),
-        tuple(_feature_cells(units[unit]) for unit in sorted(units)),
+        (*columns, "labels of the classes", ">kNN", ">linear", ">purity"),
+        [_feature_cells(row) for row in _records(units)],
         (_PROBES, _CLASSES),
     )
 
 
-def _feature_cells(row: Row) -> tuple[str, ...]:
-    unit, facts = row.unit, row.facts
-    text = facts.get("text_supervised")
-    backbone = f"{unit.backbone}, {unit.preprocessing}" if unit.preprocessing else unit.backbone
+def _feature_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        unit.dataset,
-        backbone,
-        _split(unit.fit_split, facts.get("fit_samples")),
-        _split(unit.eval_split, facts.get("eval_samples")),
-        str(facts.get("feature_point") or NONE),
-        str(facts.get("resolution") or NONE),
-        NONE if text is None else "yes" if text else "no",
-        str(facts.get("trained_on_classes") or NONE),
-        *(percent_text(facts.get(name)) for name in ("knn_accuracy", "linear_accuracy", "neighbor_purity")),
+        row["dataset"],
+        ", ".join(name for name in (row["backbone"], row["preprocessing"]) if name),
+        *(_split(row[f"{split}_split"], row[f"{split}_samples"]) for split in ("fit", "eval")),
+        str(row["feature_point"] or NONE),
+        str(row["resolution"] or NONE),
+        {None: NONE, True: "yes", False: "no"}[row["text_supervised"]],
+        row["trained_on_classes"],
+        *(percent_text(row[name]) for name in PROBES),
     )
 
 
-def _split(name: str, samples: Any) -> str:
-    return f"{name or NONE}, {samples:,}" if isinstance(samples, int) else name or NONE
+def _split(name: str, samples: int | None) -> str:
+    return name or NONE if samples is None else f"{name or NONE}, {samples:,}"
 
 
-def _results(dataset: str, rows: Sequence[Row]) -> Section:
-    cells: dict[str, Callable[[Row], str]] = {
-        "backbone": lambda row: row.unit.backbone,
-        "method": lambda row: row.contender.method,
-        "preset": lambda row: recipe(row.contender),
+def _results(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Section:
+    cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "backbone": lambda row: row["backbone"],
+        "method": lambda row: row["method"],
+        "preset": recipe,
         ">seeds": _seeds,
-        **{f">{TITLES[name]}": lambda row, name=name: spread_text(row.scores.get(name)) for name in SCORES},  # type: ignore[misc]
-        ">over k-means": lambda row: gain_text(row.gains.get("accuracy")),
-        ">95 %": lambda row: interval_text(row.gains.get("accuracy")),
+        **{f">{TITLES[name]}": lambda row, name=name: spread_text(row[name], row[name + "_sd"]) for name in SCORES},  # type: ignore[misc]
+        ">over k-means": lambda row: gain_text(row["accuracy_gain"]),
+        ">95 %": lambda row: interval_text(row["accuracy_gain_low"], row["accuracy_gain_high"]),
         ">clusters": _clusters,
-        ">seconds": lambda row: f"{row.details['seconds'].mean:.1f}" if "seconds" in row.details else NONE,
+        ">seconds": lambda row: number_text(row["seconds"]),
         ">steps": _steps,
-        "head": lambda row: row.head_choice or NONE,
-        ">oracle ACC": lambda row: spread_text(row.details.get("oracle_accuracy")),
-        "published ACC": lambda row: _published_cell(row.published),
+        "head": lambda row: row["head_choice"] or NONE,
+        ">oracle ACC": lambda row: spread_text(row["oracle_accuracy"], row["oracle_accuracy_sd"]),
+        "published ACC": _published_cell,
     }
-    columns = [name for name, cell in cells.items() if name not in _OPTIONAL or any(cell(row) != NONE for row in rows)]
-    weak = sorted({row.baseline for row in rows if row.baseline and row.baseline != "kmeans ours"})
+    texts = {column: [cell(row) for row in rows] for column, cell in cells.items()}
+    columns = [column for column in texts if column not in _OPTIONAL or set(texts[column]) != {NONE}]
+    weaker = sorted({row["baseline"] for row in rows} - {"", "kmeans ours"})
     notes = [
         _SCORING,
         _GAIN,
-        *(f"Some gains are over {name}: k-means ours has no such seed." for name in weak),
+        *(f"Some gains are over {name}: k-means ours has no such seed." for name in weaker),
         _SECONDS,
     ]
-    if any(row.stale for row in rows):
-        notes.append(_STALE)
-    if ">oracle ACC" in columns:
-        notes.append(_ORACLE)
-    return Section(
-        dataset, tuple(columns), tuple(tuple(cells[name](row) for name in columns) for row in rows), tuple(notes)
-    )
+    notes += [_STALE] if any(row["stale"] for row in rows) else []
+    notes += [_ORACLE] if ">oracle ACC" in columns else []
+    return Section(dataset, columns, list(zip(*(texts[column] for column in columns), strict=True)), notes)
 
 
-def _seeds(row: Row) -> str:
-    missing = row.failed + row.stale
-    return f"{len(row.seeds)} of {len(row.seeds) + missing}" if missing else str(len(row.seeds))
+def _seeds(row: Mapping[str, Any]) -> str:
+    ended, missing = len(row["seeds"]), row["failed"] + row["stale"]
+    return f"{ended} of {ended + missing}" if missing else str(ended)
 
 
-_OPTIONAL = (">steps", ">oracle ACC", "published ACC")
+def _clusters(row: Mapping[str, Any]) -> str:
+    used = number_text(row["clusters_used"], ".4g")
+    return f"{used} of {row['n_clusters']}" if used != NONE and row["n_clusters"] else used
 
 
-def _clusters(row: Row) -> str:
-    used = row.details.get("clusters_used")
-    if used is None:
-        return NONE
-    return f"{used.mean:.4g} of {row.n_clusters}" if row.n_clusters else f"{used.mean:.4g}"
+def _steps(row: Mapping[str, Any]) -> str:
+    reached, planned = row["steps_reached"], row["steps_planned"]
+    is_short = reached is not None and planned and (row["capped"] or reached < planned)
+    return f"{reached:,.0f} of {planned:,.0f}" if is_short else number_text(reached, ",.0f")
 
 
-def _steps(row: Row) -> str:
-    reached, planned = row.details.get("steps_reached"), row.details.get("steps_planned")
-    if reached is None:
-        return NONE
-    capped = planned is not None and (row.capped or reached.mean < planned.mean)
-    return f"{reached.mean:,.0f} of {planned.mean:,.0f}" if capped and planned else f"{reached.mean:,.0f}"
+def _published_cell(row: Mapping[str, Any]) -> str:
+    printed = [f"{one.scores['accuracy']:g} [{one.trust}]" for one in row["published"] if "accuracy" in one.scores]
+    return ", ".join(printed) or NONE
 
 
-def _published_cell(published: Iterable[Published]) -> str:
-    told = [f"{one.scores['accuracy']:g} [{one.trust}]" for one in published if "accuracy" in one.scores]
-    return ", ".join(told) or NONE
+def _score_cells(row: Mapping[str, Any]) -> list[str]:
+    return [spread_text(row[name], row[f"{name}_sd"]) for name in SCORES]
 
 
-def _averages(averages: Sequence[Average]) -> Section:
-    scores = tuple(f">{TITLES[name]}" for name in SCORES)
+def _averages(summary: Summary) -> Section:
+    columns = ("average over", "method", "preset", ">pairs", *_SCORE_TITLES, ">over k-means", ">95 %", ">ahead")
     rows = [
         (
-            one.scope,
-            one.contender.method,
-            recipe(one.contender),
-            str(one.n),
-            *(spread_text(one.scores.get(name)) for name in SCORES),
-            gain_text(one.gains.get("accuracy")),
-            interval_text(one.gains.get("accuracy")),
-            f"{one.ahead} of {one.paired}" if one.paired else NONE,
+            *(row["scope"], row["method"], recipe(row), str(row["pairs"]), *_score_cells(row)),
+            gain_text(row["accuracy_gain"]),
+            interval_text(row["accuracy_gain_low"], row["accuracy_gain_high"]),
+            f"{row['ahead']} of {row['paired']}" if row["paired"] else NONE,
         )
-        for one in averages
+        for row in _records(summary.averages)
     ]
-    columns = ("average over", "method", "preset", ">pairs", *scores, ">over k-means", ">95 %", ">ahead")
-    return Section("Averages over data sets and backbones", columns, tuple(rows), (_AVERAGES,))
+    return Section("Averages over data sets and backbones", columns, rows, (_AVERAGES,))
 
 
-def _points(points: Sequence[Point]) -> Section:
+def _points(summary: Summary) -> Section:
+    columns = ("data set", "backbone", "method", "preset", "setting", ">value", ">seeds", *_SCORE_TITLES)
     rows = [
         (
-            point.unit.dataset,
-            point.unit.backbone,
-            point.contender.method,
-            recipe(point.contender),
-            point.curve,
-            f"{point.value:g}",
-            str(max((one.n for one in point.scores.values()), default=0)),
-            *(spread_text(point.scores.get(name)) for name in SCORES),
+            *(row["dataset"], row["backbone"], row["method"], recipe(row), row["setting"]),
+            *(f"{row['value']:g}", str(row["n_seeds"]), *_score_cells(row)),
         )
-        for point in points
+        for row in _records(summary.points)
     ]
-    columns = ("data set", "backbone", "method", "preset", "setting", ">value", ">seeds")
-    return Section("Ablations", (*columns, *(f">{TITLES[name]}" for name in SCORES)), tuple(rows))
+    return Section("Ablations", columns, rows)
 
 
-def _published(published: Sequence[Published]) -> Section:
+def _published(summary: Summary) -> Section:
+    columns = ("data set", "method", "network", *_SCORE_TITLES, "what", "source", "trust")
     rows = [
         (
-            one.dataset,
-            one.method,
-            one.network,
-            *(_printed(one, name) for name in SCORES),
-            one.note or NONE,
-            one.source,
-            one.trust,
+            *(one.dataset, one.method, one.network, *(_printed(one, name) for name in SCORES)),
+            *(one.note or NONE, one.source, one.trust),
         )
-        for one in published
+        for one in summary.published
     ]
     marks = "; ".join(f"{mark}: {meaning}" for mark, meaning in TRUST.items())
-    return Section(
-        "Published by others",
-        ("data set", "method", "network", *(f">{TITLES[name]}" for name in SCORES), "what", "source", "trust"),
-        tuple(sorted(rows)),
-        (f"None of these is ours, nor made on these features. In percent, as printed. Trust: {marks}.",),
-    )
+    note = f"None of these is ours, nor made on these features. In percent, as printed. Trust: {marks}."
+    return Section("Published by others", columns, sorted(rows), (note,))
 
 
-def _printed(one: Published, name: str) -> str:
-    if name not in one.scores:
-        return NONE
-    return f"{one.scores[name]:g} ± {one.spreads[name]:g}" if name in one.spreads else f"{one.scores[name]:g}"
+def _printed(result: Published, name: str) -> str:
+    numbers = (part[name] for part in (result.scores, result.spreads) if name in part)
+    return " ± ".join(f"{number:g}" for number in numbers) or NONE
 
 
-def spread_text(found: Spread | None) -> str:
-    """A mean in percent, ± its standard deviation where there is one."""
-    if found is None:
-        return NONE
-    return percent_text(found.mean) if found.sd is None else f"{percent_text(found.mean)} ± {percent_text(found.sd)}"
-
-
-def gain_text(found: Gain | None) -> str:
-    """A mean difference in points, with its sign."""
-    return NONE if found is None else f"{_points_of(found.mean)}"
-
-
-def interval_text(found: Gain | None) -> str:
-    """Its interval; nothing for a single pair."""
-    if found is None or found.low is None or found.high is None:
-        return NONE
-    return f"{_points_of(found.low)} to {_points_of(found.high)}"
-
-
-def _points_of(share: float) -> str:
-    return f"{100 * share:+.1f}"
+def number_text(value: float | None, form: str = ".1f") -> str:
+    """A number as text; a dash for None."""
+    return NONE if value is None else format(value, form)
 
 
 def percent_text(share: float | None) -> str:
     """A share in percent."""
     return NONE if share is None else f"{100 * share:.1f}"
+
+
+def spread_text(mean: float | None, sd: float | None) -> str:
+    """A mean in percent, ± its standard deviation if there is one."""
+    return " ± ".join(percent_text(share) for share in (mean, sd) if share is not None) or NONE
+
+
+def gain_text(difference: float | None) -> str:
+    """A difference in points, with its sign."""
+    return NONE if difference is None else f"{100 * difference:+.1f}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """An interval of differences in points."""
+    return NONE if low is None or high is None else f"{gain_text(low)} to {gain_text(high)}"
+
+
+def gain_cells(*gains: Gain | None) -> list[str]:
+    """Two cells per gain: its mean and its interval."""
+    cells = [(gain_text(part.mean), interval_text(part.low, part.high)) if part else (NONE, NONE) for part in gains]
+    return [text for pair in cells for text in pair]

@@ -38,13 +38,26 @@ def confusion(assignments: Ints, labels: Ints) -> Ints:
     return cells.reshape(len(clusters), len(classes)).astype(np.int64)
 
 
+def match_clusters(table: Ints) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The one-to-one matching of clusters and classes with the largest sum of entries (Hungarian).
+
+    Args:
+        table: Counts of (cluster, class), shape (n_clusters, n_classes), as `confusion` returns them.
+
+    Returns:
+        Rows and columns of the matched entries, each of shape (min(n_clusters, n_classes),), the rows ascending.
+    """
+    cluster_rows, class_columns = linear_sum_assignment(table, maximize=True)
+    return cluster_rows, class_columns
+
+
 def accuracy(assignments: Ints, labels: Ints) -> float:
     """Share of samples whose cluster is matched to their class, under the best one-to-one matching (Hungarian).
 
     With more clusters than classes, samples of clusters left over count as wrong; see `accuracy_majority`.
     """
     table = confusion(assignments, labels)
-    return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
+    return float(table[match_clusters(table)].sum() / table.sum())
 
 
 def accuracy_majority(assignments: Ints, labels: Ints) -> float:
@@ -57,7 +70,7 @@ def accuracy_majority(assignments: Ints, labels: Ints) -> float:
     table = confusion(assignments, labels)
     majority, n_samples = table.max(axis=1), table.sum()
     # What is matched counts first; the majority given up by matching a cluster decides between equals.
-    rows, columns = linear_sum_assignment(table * (n_samples + 1) - majority[:, None], maximize=True)
+    rows, columns = match_clusters(table * (n_samples + 1) - majority[:, None])
     leftover = np.setdiff1d(np.arange(len(table)), rows)
     return float((table[rows, columns].sum() + majority[leftover].sum()) / n_samples)
 

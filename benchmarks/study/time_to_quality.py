@@ -1,9 +1,9 @@
-"""Time to quality: ACC against the seconds a fit takes, for methods that are given more and more of them."""
+"""Time to quality: ACC against the seconds of a fit, for methods with a setting that costs time."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,20 +16,20 @@ from headclust.progress import note, printable
 from headclust.runs.scored_fit import fit_and_score
 from headclust.versions import versions
 from study.cells import Pair, failed, identity, key_of, recipe_of
-from study.pictures import SHADES, SHAPES, add_legend, house_style, log_axis, new_figure, save
+from study.pictures import add_legend, house_style, log_axis, new_figure, save, series_style
 from study.places import Places, make_features
 from study.plan import Cell
 from study.results import append, read_lines
-from study.sections import NONE, Section, percent_text
+from study.sections import Section, number_text, percent_text
 from study.summary import Line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Each a curve: a method, its preset, the setting that costs time, and its values. TEMI's authors train for as long as
-# one wants, at a constant rate, so that time itself can be the setting; TURTLE's rate and k-means' restarts are not
-# like that. Spectral clustering has nothing to give more time to: its own number of restarts is one point.
-BUDGETS: tuple[tuple[str, str, str, tuple[Any, ...]], ...] = (
+# Each a curve: a method, its preset, the setting that costs time, and its values. TEMI's authors train at a constant
+# rate, so that time itself can be the setting; TURTLE's rate and k-means' restarts are not like that. Spectral
+# clustering has no such setting: its own number of restarts is one point.
+CURVES: tuple[tuple[str, str, str, tuple[Any, ...]], ...] = (
     (DEFAULT_METHOD, "ours", "n_heads", (4, 8, 16, 32)),
     (DEFAULT_METHOD, "ours", "temi.length", (0, 150, 300, 600, 1200)),
     ("turtle", "ours", "length", (60, 200, 600, 2000)),
@@ -40,50 +40,50 @@ BUDGETS: tuple[tuple[str, str, str, tuple[Any, ...]], ...] = (
 _BUSY = 0.5  # processes besides our own from which times are not to be trusted
 
 
-def budget_plan(place: Cell) -> tuple[Cell, ...]:
+def curve_plan(place: Cell) -> tuple[Cell, ...]:
     """The fits of the curves, on the features of a cell, seed 0."""
     return tuple(
         replace(place, kind="fit", method=method, preset=preset, settings={name: value}, seed=0, curve=name)
-        for method, preset, name, values in BUDGETS
+        for method, preset, name, values in CURVES
         for value in values
     )
 
 
 def measure(cells: Sequence[Cell], places: Places, target: Path, *, device: str | None = None) -> list[Line]:
-    """Fits one after the other what is not in the target, and returns the lines, one a cell.
+    """Run the fits that the target lacks one after the other; return one line per cell.
 
-    The seconds are of everything a fit does with features in memory, its search for neighbors among them.
+    The seconds are of the whole fit with features in memory, its search for neighbors included.
 
     Args:
         cells: Fits of one place.
-        places: Where everything is.
+        places: Folders of features and data.
         target: A results file of its own, as its times are measured otherwise.
-        device: Where to compute.
+        device: Device to compute on.
 
     Raises:
-        HeadclustError: The features cannot be made or read, or the target not be written.
+        HeadclustError: The features cannot be made or read, or the target cannot be written.
     """
     where = resolve_device(device)
     files = [make_features(wanted, places, device=device) for wanted in (cells[0].fit, cells[0].evaluation)]
     fit, evaluation = map(load_features, files)
-    # Without its path, no graph is kept beside it: every fit searches by itself.
+    # Without its path, no graph is saved beside it: every fit searches for itself.
     pair = Pair(replace(fit, path=None), evaluation, where)
     for view in (None, *range(fit.n_views)):
         pair.fit.rows([0], view=view)  # reading the file is no part of a fit
-    known = {line["key"]: line for line in read_lines(target) if line["status"] == "done"}
-    found: list[Line] = []
+    done = {line["key"]: line for line in read_lines(target) if line["status"] == "done"}
+    lines: list[Line] = []
     for number, cell in enumerate(cells, start=1):
         recipe = recipe_of(cell, pair.fit)
         key = key_of(cell, pair, recipe)
-        if key not in known:
+        if key not in done:
             if number == 1 and (load := _load()) is not None and load > _BUSY:
                 note(f"the machine is busy (load {load:.1f}): times will be longer than they should.")
-            known[key] = _measured(cell, pair, key, recipe)
-            append(target, known[key])
-            note(f"[{number}/{len(cells)}] {cell.id}: {_told(known[key])}")
+            done[key] = _measured(cell, pair, key, recipe)
+            append(target, done[key])
+            note(f"[{number}/{len(cells)}] {cell.id}: {_outcome(done[key])}")
         # The same fit may be a point of two curves.
-        found.append({**known[key], **identity(cell)})
-    return found
+        lines.append({**done[key], **identity(cell)})
+    return lines
 
 
 def _measured(cell: Cell, pair: Pair, key: str, recipe: tuple[Any, ...]) -> dict[str, Any]:
@@ -92,8 +92,7 @@ def _measured(cell: Cell, pair: Pair, key: str, recipe: tuple[Any, ...]) -> dict
         trial = fit_and_score((pair.fit,), cell.method, recipe, cell.seed, device=pair.device, tests=(pair.evaluation,))
     except HeadclustError as error:
         return failed(cell, key, str(error))
-    scores = dict(trial.report["eval"])
-    scores.pop("seconds")
+    scores = {name: value for name, value in trial.report["eval"].items() if name != "seconds"}
     return {
         **identity(cell),
         "status": "done",
@@ -115,29 +114,33 @@ def _load() -> float | None:
         return None
 
 
-def _told(line: Line) -> str:
+def _outcome(line: Line) -> str:
     if line["status"] == "failed":
         return f"failed: {line['error']}"
     return f"ACC {percent_text(line['scores'].get('accuracy'))} in {line['seconds']['fit']:.1f} s"
 
 
 def curves_of(lines: Iterable[Line]) -> dict[str, list[Line]]:
-    """Lines that came to an end by the curve's name, the shortest fit first."""
-    found: dict[str, list[Line]] = {}
+    """Scored lines by the curve's name, the shortest fit first."""
+    curves: dict[str, list[Line]] = {}
     for line in lines:
         if line["status"] == "done" and "accuracy" in line["scores"]:
-            found.setdefault(_name(line), []).append(line)
-    return {name: sorted(these, key=lambda line: float(line["seconds"]["fit"])) for name, these in found.items()}
+            method = "default" if line["method"] == DEFAULT_METHOD else line["method"]
+            name = f"{method} {line['preset']}, {line['curve']}".replace(" ours", "")
+            curves.setdefault(name, []).append(line)
+    return {name: sorted(points, key=lambda line: float(line["seconds"]["fit"])) for name, points in curves.items()}
 
 
-def _name(line: Line) -> str:
-    method = "default" if line["method"] == DEFAULT_METHOD else line["method"]
-    return f"{method} {line['preset']}, {line['curve']}".replace(" ours", "")
-
-
-def budget_section(lines: Sequence[Line]) -> Section:
+def curve_section(lines: Sequence[Line]) -> Section:
     """ACC and seconds of each point."""
-    rows = tuple(_cells(lines))
+    rows = [
+        (
+            *(name, f"{line['value']:g}", number_text(line["seconds"]["fit"])),
+            *(percent_text(line["scores"]["accuracy"]), number_text(line.get("load"))),
+        )
+        for name, points in curves_of(lines).items()
+        for line in points
+    ]
     note = (
         "One seed a point, measured one after the other. Seconds of everything a fit does with features in memory, its "
         "neighbor search among them. Load: processes running when it began, averaged over a minute."
@@ -145,16 +148,8 @@ def budget_section(lines: Sequence[Line]) -> Section:
     return Section("Time to quality", ("curve", ">value", ">seconds", ">ACC", ">load"), rows, (note,))
 
 
-def _cells(lines: Sequence[Line]) -> Iterator[tuple[str, ...]]:
-    for name, these in curves_of(lines).items():
-        for line in these:
-            load = line.get("load")
-            told = [f"{line['seconds']['fit']:.1f}", percent_text(line["scores"]["accuracy"])]
-            yield (name, f"{line['value']:g}", *told, NONE if load is None else f"{load:.1f}")
-
-
-def draw_budgets(lines: Sequence[Line], title: str, path: Path) -> Path:
-    """Draws ACC against seconds, a line a curve; returns the file.
+def draw_curves(lines: Sequence[Line], title: str, path: Path) -> Path:
+    """Draw ACC against seconds, one line per curve; return the file.
 
     Raises:
         SettingError: matplotlib is not installed.
@@ -166,10 +161,10 @@ def draw_budgets(lines: Sequence[Line], title: str, path: Path) -> Path:
 
 def _draw(lines: Sequence[Line], title: str) -> Figure:
     figure, (axes,) = new_figure(1, height=3.3, sharey=False)
-    for number, (name, these) in enumerate(curves_of(lines).items()):
-        points = [(line["seconds"]["fit"], 100 * line["scores"]["accuracy"]) for line in these]
-        style: dict[str, Any] = {"marker": SHAPES[number % len(SHAPES)], "color": SHADES[number % len(SHADES)]}
-        axes.plot(*zip(*points, strict=True), label=printable(name), linewidth=1, **style)
+    for number, (name, points) in enumerate(curves_of(lines).items()):
+        seconds = [line["seconds"]["fit"] for line in points]
+        accuracies = [100 * line["scores"]["accuracy"] for line in points]
+        axes.plot(seconds, accuracies, label=printable(name), linewidth=1, **series_style(number))
     log_axis(axes)
     axes.set_xlabel("seconds of a fit with its neighbor search, logarithmic")
     axes.set_ylabel("ACC (%)")
