@@ -6,7 +6,6 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,21 +24,13 @@ from study.places import Places, make_features
 from study.plan import Cell
 from study.sections import Section, percent_text
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 N_BINS = 10
 
 
 def right(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """True for samples whose cluster is matched to their class, by the matching of ACC, (n_samples,).
+    """True for samples whose cluster is matched to their class, by the matching of ACC; labels are all known.
 
-    Args:
-        clusters: Shape (n_samples,).
-        labels: Shape (n_samples,), all known.
-
-    Raises:
-        DataError: The arrays differ in length or hold no known label.
+    All arrays have the shape (n_samples,).
     """
     rows, columns = metrics.match_clusters(metrics.confusion(clusters, labels))
     class_of = dict(zip(np.unique(clusters)[rows], np.unique(labels)[columns], strict=True))
@@ -48,11 +39,6 @@ def right(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.
 
 def bins(confidence: NDArray[np.float32], correct: NDArray[np.bool_], n_bins: int = N_BINS) -> pd.DataFrame:
     """Samples by confidence in bins of equal size, the least confident first; at most one bin per sample.
-
-    Args:
-        confidence: Shape (n_samples,).
-        correct: Shape (n_samples,).
-        n_bins: Number of bins.
 
     Returns:
         One row per bin: `n` samples, their mean `confidence` and `accuracy`, the share that is correct.
@@ -71,17 +57,12 @@ def expected_error(table: pd.DataFrame) -> float:
 def calibrate(cell: Cell, places: Places, *, device: str | None = None) -> pd.DataFrame:
     """The bins of a cell on the split that is scored; fitted once, then read from ROOT/calibration/.
 
-    Args:
-        cell: A fit.
-        places: Folders of features and data.
-        device: Device to compute on.
-
     Raises:
         HeadclustError: The features cannot be made or read, or the file of an earlier fit is damaged.
     """
     where = resolve_device(device)
-    files = [make_features(wanted, places, device=device) for wanted in (cell.fit, cell.evaluation)]
-    pair = Pair(*map(load_features, files), where)
+    fit, evaluation = (make_features(file, places, device=device) for file in (cell.fit, cell.evaluation))
+    pair = Pair(load_features(fit), load_features(evaluation), where)
     recipe = recipe_of(cell, pair.fit)
     path = places.root / "calibration" / f"{key_of(cell, pair, recipe)}.npz"
     if not path.is_file():
@@ -92,23 +73,15 @@ def calibrate(cell: Cell, places: Places, *, device: str | None = None) -> pd.Da
         assert labels is not None
         is_labeled = labels >= 0
         correct = right(test.clusters[is_labeled], labels[is_labeled])
-        _write(path, confidence=test.confidence[is_labeled], correct=correct)
-    return bins(*_read(path))
-
-
-def _write(path: Path, **arrays: NDArray[Any]) -> None:
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    with write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
-
-
-def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, confidence=test.confidence[is_labeled], correct=correct)
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, content.getvalue())
     try:
         # Through its bytes: numpy leaves a damaged file open.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return arrays["confidence"], arrays["correct"]
+            return bins(arrays["confidence"], arrays["correct"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise FileFormatError(f"{printable(str(path))} is damaged: {one_line(error)}: delete it.") from None
 
@@ -130,25 +103,15 @@ def calibration_section(tables: Mapping[str, pd.DataFrame]) -> Section:
 
 
 def draw_calibration(tables: Mapping[str, pd.DataFrame], path: Path) -> Path:
-    """Draw accuracy against confidence, one panel per data set; return the file.
-
-    Raises:
-        SettingError: matplotlib is not installed.
-        HeadclustError: The file cannot be written.
-    """
+    """Draw accuracy against confidence, one panel per data set; return the file."""
     with house_style():
-        return save(_draw(tables), path)
-
-
-def _draw(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    figure, panels = new_figure(len(tables), height=2.9, sharey=True)
-    for axes, (name, table) in zip(panels, tables.items(), strict=True):
-        axes.plot([0, 100], [0, 100], color="0.7", linewidth=0.8, linestyle="--")
-        axes.plot(100 * table["confidence"], 100 * table["accuracy"], color="black", marker="o", linewidth=1)
-        axes.set_title(f"{printable(name)}: off by {percent_text(expected_error(table))} points")
-        axes.set_xlim(0, 103)
-        axes.set_ylim(0, 103)
-    figure.supxlabel("confidence (%), ten bins of equal size", fontsize=8)
-    panels[0].set_ylabel("accuracy (%)")
-    figure.suptitle("Accuracy against confidence on test images; dashed: as it should be")
-    return figure
+        figure, panels = new_figure(len(tables), height=2.9, sharey=True)
+        for axes, (name, table) in zip(panels, tables.items(), strict=True):
+            axes.plot([0, 100], [0, 100], color="0.7", linewidth=0.8, linestyle="--")
+            axes.plot(100 * table["confidence"], 100 * table["accuracy"], color="black", marker="o", linewidth=1)
+            axes.set_title(f"{printable(name)}: off by {percent_text(expected_error(table))} points")
+            axes.set(xlim=(0, 103), ylim=(0, 103))
+        figure.supxlabel("confidence (%), ten bins of equal size", fontsize=8)
+        panels[0].set_ylabel("accuracy (%)")
+        figure.suptitle("Accuracy against confidence on test images; dashed: as it should be")
+        return save(figure, path)

@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +106,7 @@ def _draw(table: pd.DataFrame, title: str) -> Figure:
         axes.set_xticks(range(len(table.columns)), [str(cluster) for cluster in table.columns])
         for row, column in zip(*np.nonzero(shares >= _WRITTEN), strict=True):
             shade = "white" if shares[row, column] > 0.55 else "black"
-            style = {"ha": "center", "va": "center", "color": shade, "fontsize": 7}
+            style: Any = {"ha": "center", "va": "center", "color": shade, "fontsize": 7}
             axes.text(column, row, f"{100 * shares[row, column]:.0f}", **style)
     figure.suptitle(printable(title))
     return figure

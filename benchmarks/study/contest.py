@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
+
+import pandas as pd
 
 from headclust.errors import SettingError, unknown
 from headclust.methods import DEFAULT_METHOD
@@ -13,7 +14,7 @@ from headclust.scoring.statistics import Gain, Spread, gain, paired, spread
 from study.plan import Cell, plan
 from study.presets import Row, find_study
 from study.published import SCORES
-from study.summary import CONTENDER, Line, by_seed, current, frame, spread_of
+from study.summary import CONTENDER, Line, by_seed, current, frame, settings_text, spread_of
 
 MARGIN = 0.01  # how far below the best peer the default may be: one point
 Place = tuple[str, str]  # data set and backbone
@@ -21,44 +22,35 @@ _NUMBERS = (*SCORES, "clusters_used", "seconds", "neighbor_seconds", *(f"oracle_
 
 
 class Entrant(NamedTuple):
-    """One method of the comparison.
+    """One method of the comparison."""
 
-    Attributes:
-        key: Its name on the command line.
-        row: The method, its changed settings and its seeds, on the first backbone and on the others.
-        part: Its role. Both k-means are baselines; peers are what the default has to hold against, and k-means itself
-            is among them; others are only shown. An ablation is the default with one part removed or replaced.
-    """
-
-    key: str
-    row: Row
+    key: str  # its name on the command line
+    row: Row  # the method, its changed settings and its seeds, on the first backbone and on the others
+    # Both k-means are baselines; peers are what the default has to hold against, and k-means itself is among them;
+    # others are only shown. An ablation is the default with one part removed or replaced.
     part: Literal["default", "baseline", "peer", "other", "ablation"]
 
 
 # k-means in the default's space: unit rows, within-pair whitening. Of 10 restarts the lowest inertia is taken; a linear
 # head predicts its clusters, as the default's own heads do, and nothing refines it.
 _OWN_KMEANS = {"n_heads": 1, "tries": 10, "partitions": "kmeans", "temi.length": 0}
-_ABLATIONS = {
-    "whiten=false": {"whiten": False},
-    "views=false": {"views": False},
-    "partitions=kmeans": {"partitions": "kmeans"},
-    "temi.length=0": {"temi.length": 0},
-    "guard=false": {"guard": False},
-    "choose_by=neighbors": {"choose_by": "neighbors"},
-}
+_ABLATIONS = ("whiten=false", "views=false", "partitions=kmeans", "temi.length=0", "guard=false", "choose_by=neighbors")
+_VALUES = {"false": False, "0": 0}
 
 
-def _default(settings: dict[str, Any], seeds: int = 5, seeds_elsewhere: int = 5) -> Row:
-    return Row(DEFAULT_METHOD, "ours", settings=settings, seeds=seeds, seeds_elsewhere=seeds_elsewhere)
+def _ablation(key: str) -> Entrant:
+    name, _, value = key.partition("=")
+    settings = {name: _VALUES.get(value, value)}
+    return Entrant(key, Row(DEFAULT_METHOD, "ours", settings, seeds=3, seeds_elsewhere=0), "ablation")
 
 
 _ALL = (
-    Entrant("default", _default({}), "default"),
+    Entrant("default", Row(DEFAULT_METHOD, "ours", seeds=5, seeds_elsewhere=5), "default"),
     Entrant("kmeans", Row("kmeans", "ours", seeds=5, seeds_elsewhere=5), "baseline"),
-    Entrant("own-kmeans", _default(_OWN_KMEANS), "baseline"),
+    Entrant("own-kmeans", Row(DEFAULT_METHOD, "ours", _OWN_KMEANS, seeds=5, seeds_elsewhere=5), "baseline"),
     *(Entrant(name, Row(name, "ours", seeds=3), "peer") for name in ("spectral", "temi", "turtle")),
     *(Entrant(name, Row(name, "ours", seeds=3), "other") for name in ("scan", "imc-swav", "clc")),
-    *(Entrant(key, _default(settings, 3, 0), "ablation") for key, settings in _ABLATIONS.items()),
+    *map(_ablation, _ABLATIONS),
 )
 ENTRANTS: dict[str, Entrant] = {entrant.key: entrant for entrant in _ALL}
 PEERS = ("kmeans", *(entrant.key for entrant in _ALL if entrant.part == "peer"))
@@ -95,39 +87,23 @@ def contest_plan(
 
 
 class Verdict(NamedTuple):
-    """The default's result at a place; fields are None without anything to compare with.
+    """The default's result at a place; fields are None without anything to compare with."""
 
-    Attributes:
-        stronger: The k-means, of the two, with the higher ACC.
-        gain: Over that one, paired by seed.
-        peer: The best of k-means, spectral, TEMI and TURTLE.
-        over_peer: The difference to it, paired by the seeds both have.
-        peers: Number of those four that have a result.
-        holds: True if that difference is at worst one point, or its 95 % interval contains zero.
-    """
-
-    stronger: str | None
-    gain: Gain | None
-    peer: str | None
-    over_peer: Gain | None
-    peers: int
-    holds: bool | None
+    stronger: str | None  # the k-means, of the two, with the higher ACC
+    gain: Gain | None  # over that one, paired by seed
+    peer: str | None  # the best of k-means, spectral, TEMI and TURTLE
+    over_peer: Gain | None  # the difference to it, paired by the seeds both have
+    peers: int  # number of those four that have a result
+    holds: bool | None  # True if that difference is at worst one point, or its 95 % interval contains zero
 
 
 class Average(NamedTuple):
-    """An entrant over all places of the default; every place counts once, by its mean over seeds.
+    """An entrant over all places of the default; every place counts once, by its mean over seeds."""
 
-    Attributes:
-        key: The entrant, or "stronger k-means": at each place the better of the two.
-        accuracy: Mean over the places.
-        gain: Of the default over it, its interval over the places.
-        ahead: Places at which the default is ahead.
-    """
-
-    key: str
+    key: str  # the entrant, or "stronger k-means": at each place the better of the two
     accuracy: float
-    gain: Gain | None
-    ahead: int
+    gain: Gain | None  # of the default over it, its interval over the places
+    ahead: int  # places at which the default is ahead
 
 
 class Contest:
@@ -142,20 +118,21 @@ class Contest:
     """
 
     def __init__(self, lines: Iterable[Line]) -> None:
-        settings = {entrant.key: dict(entrant.row.settings) for entrant in _ALL}
-        texts = {key: json.dumps(changes, sort_keys=True) if changes else "" for key, changes in settings.items()}
-        keys = {(entrant.row.method, entrant.row.preset, texts[entrant.key]): entrant.key for entrant in _ALL}
+        keys = {(row.method, row.preset, settings_text(row.settings)): key for key, row, _ in _ALL}
         cells = frame(lines)
         cells = cells[(cells["kind"] == "fit") & (cells["role"] != "ablation")]
-        cells = cells.assign(entrant=[keys.get(fit) for fit in cells[CONTENDER].itertuples(index=False, name=None)])
+        contenders = cells[CONTENDER].itertuples(index=False, name=None)
+        cells = cells.assign(entrant=pd.Series(map(keys.get, contenders), index=cells.index, dtype=object))
         failed = cells[cells["entrant"].notna() & (cells["status"] == "failed")]
         self.failures = list(zip(failed["id"], failed["error"], strict=True))
-        self.results: dict[Place, dict[str, Any]] = {}
+        self.results: dict[Place, dict[str, pd.DataFrame]] = {}
         scored = cells[(cells["status"] == "done") & cells["accuracy"].notna()]
-        for (dataset, backbone, key), fits in scored.groupby(["dataset", "backbone", "entrant"]):
-            self.results.setdefault((dataset, backbone), {})[key] = current(fits)
-        for place, entrants in self.results.items():
-            self.results[place] = {key: entrants[key] for key in ENTRANTS if key in entrants}
+        for (dataset, backbone), fits in scored.groupby(["dataset", "backbone"]):
+            by_key = dict(iter(fits.groupby("entrant")))
+            if by_key:
+                self.results[str(dataset), str(backbone)] = {
+                    key: current(by_key[key]) for key in ENTRANTS if key in by_key
+                }
 
     def spread(self, place: Place, key: str, column: str = "accuracy") -> Spread | None:
         """Mean and standard deviation over an entrant's seeds; None without any."""

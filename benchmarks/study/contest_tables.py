@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headclust.scoring.statistics import Gain, Spread, gain, spread
+from headclust.scoring.statistics import Gain, gain, spread
 from study.contest import ENTRANTS, Contest
 from study.sections import NONE, Section, gain_cells, number_text, percent_text, spread_text
 
@@ -51,16 +51,12 @@ def _scores(contest: Contest) -> Section:
     keys = _shown(contest)
     values = [*((key, "accuracy") for key in keys), ("default", "oracle_head_accuracy")]
     places = [place for place, entrants in contest.results.items() if set(keys) & set(entrants)]
-    rows = [(*place, *(_spread_text(contest.spread(place, *value)) for value in values)) for place in places]
+    rows = [(*place, *(spread_text(contest.spread(place, *value)) for value in values)) for place in places]
     if len(rows) > 1:
         means = [percent_text(_mean([contest.mean(place, *value) for place in contest.results])) for value in values]
         rows.append(("mean", f"{len(rows)} pairs", *means))
     columns = ("data set", "backbone", *(f">{_TITLES[key]}" for key in keys), ">oracle")
     return Section("ACC", columns, rows, (_SCORES, _seeds(contest, keys), _OWN))
-
-
-def _spread_text(part: Spread | None) -> str:
-    return spread_text(part.mean, part.sd) if part else NONE
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -139,7 +135,7 @@ def _ablations(contest: Contest) -> Section:
         cells = []
         for place, change in zip(places, changes, strict=True):
             mean, interval = gain_cells(change)
-            cells += [_spread_text(contest.spread(place, key)), f"{mean} ({interval})" if change else NONE]
+            cells += [spread_text(contest.spread(place, key)), f"{mean} ({interval})" if change else NONE]
         means = [contest.mean(place, key, "seconds") for place in places]
         seconds = _mean([value for value in means if value is not None])
         rows.append((key, *cells, gain_cells(_over_places(changes))[0], number_text(seconds, ".0f")))

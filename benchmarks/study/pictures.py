@@ -43,36 +43,28 @@ _STYLE: Any = {
     "text.parse_math": False,  # a dollar sign in a name is one
 }
 _CURVES = {"n_heads": "heads", "n_neighbors": "neighbors k", "beta": "beta"}
+_AGAINST = {
+    "knn_accuracy": ("kNN accuracy (%)", "ACC of clusterings against the accuracy of a kNN classifier", 100),
+    "seconds": ("seconds a fit takes without its neighbor search, logarithmic", "ACC against time", 1),
+}
 
 
 def check_installed() -> None:
-    """Raise if pictures cannot be drawn.
-
-    Raises:
-        SettingError: matplotlib is not installed.
-    """
+    """Raise a SettingError if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise SettingError(
-            "pictures need matplotlib, which is not installed: pip install 'headclust[bench]'."
-        ) from None
+        message = "pictures need matplotlib, which is not installed: pip install 'headclust[bench]'."
+        raise SettingError(message) from None
 
 
 def draw(results: Sequence[Line], folder: Path, *, assignments_below: Path) -> list[Path]:
-    """Draw every picture that the results have data for.
+    """Draw every picture that the results have data for; return the files written.
 
     Args:
         results: The lines of a results file.
         folder: Folder to write to.
         assignments_below: The results file's folder, which holds the assignments it names.
-
-    Returns:
-        The files written.
-
-    Raises:
-        SettingError: matplotlib is not installed.
-        HeadclustError: A file cannot be written.
     """
     with house_style():
         summary = summarize(results)
@@ -83,11 +75,7 @@ def draw(results: Sequence[Line], folder: Path, *, assignments_below: Path) -> l
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """The style of all pictures, independent of the user's own.
-
-    Raises:
-        SettingError: matplotlib is not installed.
-    """
+    """The style of all pictures, independent of the user's own; a SettingError without matplotlib."""
     check_installed()
     import matplotlib as mpl
 
@@ -106,7 +94,7 @@ def gains(summary: Summary) -> Figure | None:
     labels: list[str] = []
     places = pd.Series(0, index=rows.index)
     for backbone, band in rows.groupby("backbone"):
-        labels.append(printable(backbone))
+        labels.append(printable(str(backbone)))
         for _, contender in band.groupby(CONTENDER, sort=False):
             places[contender.index] = len(labels)
             labels.append(f"{_short(contender.iloc[0])}  ")
@@ -120,7 +108,7 @@ def gains(summary: Summary) -> Figure | None:
         _bars(axes, [(place, 100 * low, 100 * high) for place, low, high in ends.itertuples(index=False)])
         style = {"marker": "o", "markersize": 4, "color": "black"}
         _marks(axes, points, 100 * points["accuracy_gain"], points["place"], hollow="white", **style)
-        axes.set_title(printable(dataset))
+        axes.set_title(printable(str(dataset)))
         axes.set_xlabel("points of ACC")
         axes.tick_params(axis="y", left=False)
     panels[0].set_yticks(range(len(labels)), labels)
@@ -131,14 +119,14 @@ def gains(summary: Summary) -> Figure | None:
     return figure
 
 
-def scatter(summary: Summary, column: str, label: str, title: str, *, percent: bool = False) -> Figure | None:
-    """ACC against a column of the summary: one panel per data set, one shape per method; seconds on a log axis."""
+def _against(summary: Summary, column: str) -> Figure | None:
+    """ACC against the kNN accuracy or the seconds, on a log axis: one panel per data set, one shape per method."""
+    label, title, scale = _AGAINST[column]
     rows = summary.rows.dropna(subset=["accuracy", column])
-    if not percent:
-        rows = rows[rows[column] > 0]
+    rows = rows[rows[column] > 0] if column == "seconds" else rows
     if rows.empty:
         return None
-    x, y, methods = rows[column] * (100 if percent else 1), 100 * rows["accuracy"], rows["method"].unique()
+    x, y, methods = scale * rows[column], 100 * rows["accuracy"], rows["method"].unique()
     datasets = sorted(rows["dataset"].unique())
     figure, panels = new_figure(len(datasets), height=max(3.1, 0.17 * len(methods) + 0.8), sharey=False)
     for axes, dataset in zip(panels, datasets, strict=True):
@@ -148,28 +136,13 @@ def scatter(summary: Summary, column: str, label: str, title: str, *, percent: b
             _marks(axes, points, x[points.index], y[points.index], hollow="none", **style)
             axes.plot([], [], linestyle="none", **style, label=printable(method))
         axes.set_title(printable(dataset))
-        if not percent:
+        if column == "seconds":
             log_axis(axes)
     figure.supxlabel(label, fontsize=8)
     panels[0].set_ylabel("ACC (%)")
     add_legend(figure, panels)
     figure.suptitle(f"{title}{_hollow(rows)}")
     return figure
-
-
-against_knn = partial(
-    scatter,
-    column="knn_accuracy",
-    label="kNN accuracy (%)",
-    title="ACC of clusterings against the accuracy of a kNN classifier",
-    percent=True,
-)
-against_seconds = partial(
-    scatter,
-    column="seconds",
-    label="seconds a fit takes without its neighbor search, logarithmic",
-    title="ACC against time",
-)
 
 
 def ablations(summary: Summary) -> Figure | None:
@@ -180,14 +153,16 @@ def ablations(summary: Summary) -> Figure | None:
     settings = sorted(points["setting"].unique(), key=lambda name: ([*_CURVES, name].index(name), name))
     figure, panels = new_figure(len(settings), height=2.7, sharey=True)
     lines = [line for _, line in points.groupby([*UNIT, *CONTENDER], sort=False)]
-    names = [f"{_short(line.iloc[0])}, {_place(line.iloc[0])}" for line in lines]
+    contenders = [_short(line.iloc[0]) for line in lines]
+    places = [printable(", ".join(line.iloc[0][["dataset", "backbone"]])) for line in lines]
     for axes, setting in zip(panels, settings, strict=True):
-        for number, (name, line) in enumerate(zip(names, lines, strict=True)):
+        for number, line in enumerate(lines):
             curve = line[line["setting"] == setting]
             if curve.empty:
                 continue
             marks, spreads = (100 * curve[column].fillna(0).astype(float) for column in ("accuracy", "accuracy_sd"))
-            axes.errorbar(curve["value"], marks, spreads, label=name, capsize=2, linewidth=1, **series_style(number))
+            style = series_style(number) | {"capsize": 2, "linewidth": 1}
+            axes.errorbar(curve["value"], marks, spreads, label=f"{contenders[number]}, {places[number]}", **style)
         values = sorted(points.loc[points["setting"] == setting, "value"].unique())
         if values[0] >= 1:  # counts, which are tried by doubling
             axes.set_xscale("log")
@@ -197,15 +172,15 @@ def ablations(summary: Summary) -> Figure | None:
     panels[0].set_ylabel("ACC (%)")
     if len(lines) > 1:
         add_legend(figure, panels)
-    only = f"{_short(lines[0].iloc[0])} on {_place(lines[0].iloc[0])}: " if len(lines) == 1 else ""
+    only = f"{contenders[0]} on {places[0]}: " if len(lines) == 1 else ""
     figure.suptitle(f"{only}ACC against one setting at a time, the others as in the preset")
     return figure
 
 
 PICTURES: dict[str, Callable[[Summary], Figure | None]] = {
     "gain": gains,
-    "knn": against_knn,
-    "seconds": against_seconds,
+    "knn": partial(_against, column="knn_accuracy"),
+    "seconds": partial(_against, column="seconds"),
     "ablations": ablations,
 }
 
@@ -218,7 +193,7 @@ def _bars(axes: Axes, bars: Iterable[tuple[float, float, float]], **style: Any) 
 
 
 def _marks(axes: Axes, rows: pd.DataFrame, x: pd.Series[Any], y: pd.Series[Any], *, hollow: str, **style: Any) -> None:
-    """Draw one mark per row: filled for the preset ours, hollow for others."""
+    """Draw one mark per row, filled for the preset ours."""
     ours = rows["preset"] == "ours"
     for part, face in ((ours, style["color"]), (~ours, hollow)):
         if part.any():
@@ -229,13 +204,9 @@ def _hollow(rows: pd.DataFrame) -> str:
     return "; hollow: authors' recipe" if (rows["preset"] != "ours").any() else ""
 
 
-def _short(row: pd.Series[Any]) -> str:
+def _short(row: Any) -> str:
     is_plain = row["preset"] == "ours" and not row["settings"]
     return printable(row["method"] if is_plain else f"{row['method']} ({recipe(row)})")
-
-
-def _place(row: pd.Series[Any]) -> str:
-    return printable(f"{row['dataset']}, {row['backbone']}")
 
 
 def series_style(number: int) -> dict[str, Any]:
@@ -253,10 +224,8 @@ def new_figure(panels: int, *, height: float, sharey: bool) -> tuple[Figure, lis
 
 def add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
     """Add one legend of the labels of all panels beside them."""
-    handles: dict[str, Any] = {}
-    for axes in panels:
-        panel_handles, names = axes.get_legend_handles_labels()
-        handles.update(zip(names, panel_handles, strict=True))
+    entries = [entry for axes in panels for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
+    handles = {name: handle for handle, name in entries}
     figure.legend(handles.values(), handles.keys(), loc="outside right center")
 
 

@@ -22,29 +22,17 @@ _FILE = Path(__file__).with_name("published.csv")
 
 
 class Published(NamedTuple):
-    """One published result.
+    """One published result; numbers are in percent, only those that were printed."""
 
-    Attributes:
-        method: Name in METHODS of the method it is nearest to.
-        dataset: Data set, by our name for it.
-        backbone: Name in our catalog of the frozen network; empty for any other or unknown network.
-        network: The network in words, as the source has it.
-        scores: Metric name -> printed value in percent.
-        spreads: Metric name -> printed standard deviation in percent points.
-        note: Remarks of the source.
-        source: Page or repository where it was seen.
-        trust: A key of TRUST.
-    """
-
-    method: str
-    dataset: str
-    backbone: str
-    network: str
-    scores: Mapping[str, float]
-    spreads: Mapping[str, float]
+    method: str  # name in METHODS of the method it is nearest to
+    dataset: str  # our name for it
+    backbone: str  # name in our catalog of the frozen network; empty for any other or unknown network
+    network: str  # in words, as the source has it
+    scores: Mapping[str, float]  # by metric
+    spreads: Mapping[str, float]  # standard deviations by metric
     note: str
     source: str
-    trust: str
+    trust: str  # key of TRUST
 
 
 def published() -> list[Published]:

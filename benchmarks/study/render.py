@@ -57,7 +57,7 @@ def json_table(results: Iterable[Line]) -> str:
     content = {
         "rows": _rows(summary).to_dict("records"),
         "averages": summary.averages.to_dict("records"),
-        "ablations": summary.points.drop(columns="n_seeds").to_dict("records"),
+        "ablations": summary.points.drop(columns="seeds").to_dict("records"),
         "published": [result._asdict() for result in summary.published],
         "trust": TRUST,
         "failures": [{"id": name, "error": error} for name, error in summary.failures],

@@ -54,7 +54,7 @@ class Summary(NamedTuple):
         averages: One row per scope ("all", "data set NAME" or "backbone NAME") and contender with several units, each
             of which counts once, by its mean over seeds. Gains are over k-means of the preset ours alone. `pairs`:
             number of units. `paired`: those with a gain. `ahead`: those with a positive gain in accuracy.
-        points: One row per value of an ablation's setting; `n_seeds` is no part of the JSON.
+        points: One row per value of an ablation's setting; `seeds` is no part of the JSON.
         published: Results published for these methods on these data sets, on any network.
         failures: Id and error of the cells that failed.
         made_with: Versions, device and threads of the cells, each combination once.
@@ -80,7 +80,7 @@ def summarize(lines: Iterable[Line]) -> Summary:
     return Summary(
         rows=rows,
         averages=averages(rows),
-        points=_table(_points(cells), (*UNIT, *CONTENDER, "setting", "value", *_SPREADS, "n_seeds")),
+        points=_table(_points(cells), (*UNIT, *CONTENDER, "setting", "value", *_SPREADS, "seeds")),
         published=published_for(zip(rows["method"], rows["dataset"], strict=True)),
         failures=sorted(zip(failed["id"], failed["error"], strict=True)),
         made_with=sorted(cells["made_with"].dropna().unique()),
@@ -115,7 +115,7 @@ def _flat(line: Line) -> dict[str, Any]:
         **{name: line.get(name) for name in (*_FACTS, "kind", "role", "status", "n_clusters", "head_choice")},
         **{name: _number(value) for name, value in numbers.items()},
         "imagenet_labels": line.get("imagenet_labels"),
-        "settings": json.dumps(settings, sort_keys=True) if settings else "",
+        "settings": settings_text(settings),
         "value": float(line.get("value") or 0),
         "seed": int(line.get("seed") or 0),
         "capped": bool(steps.get("capped")),
@@ -123,6 +123,11 @@ def _flat(line: Line) -> dict[str, Any]:
         "about": json.dumps([line.get("n_clusters"), *hashes]),  # equal for fits that may be compared
         "made_with": _made_with(line) if line.get("versions") else None,
     }
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Changed settings as JSON; empty without any."""
+    return json.dumps(dict(settings), sort_keys=True) if settings else ""
 
 
 def _number(value: Any) -> float | None:
@@ -240,9 +245,8 @@ def _points(cells: pd.DataFrame) -> Iterator[dict[str, Any]]:
     done = cells[(cells["kind"] == "fit") & (cells["role"] == "ablation") & (cells["status"] == "done")]
     for _, group in done.groupby([*UNIT, *_order(done), "curve", "value"]):
         newest = current(group)
-        n_seeds = int(newest[list(SCORES)].notna().sum().max())
         point = newest.iloc[0][[*UNIT, *CONTENDER, "value"]]
-        yield {**point, "setting": newest["curve"].iloc[0], **_spreads(newest), "n_seeds": n_seeds}
+        yield {**point, "setting": newest["curve"].iloc[0], **_spreads(newest), "seeds": newest["seed"].tolist()}
 
 
 def trained_on_classes(dataset: str, imagenet_labels: bool | None, text_supervised: bool | None) -> str:

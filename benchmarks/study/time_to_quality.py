@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headclust.device import description, resolve_device
 from headclust.errors import HeadclustError
@@ -22,9 +22,6 @@ from study.plan import Cell
 from study.results import append, read_lines
 from study.sections import Section, number_text, percent_text
 from study.summary import Line
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Each a curve: a method, its preset, the setting that costs time, and its values. TEMI's authors train at a constant
 # rate, so that time itself can be the setting; TURTLE's rate and k-means' restarts are not like that. Spectral
@@ -50,21 +47,13 @@ def curve_plan(place: Cell) -> tuple[Cell, ...]:
 
 
 def measure(cells: Sequence[Cell], places: Places, target: Path, *, device: str | None = None) -> list[Line]:
-    """Run the fits that the target lacks one after the other; return one line per cell.
+    """Run the fits that `target` lacks one after the other, all at one place; return one line per cell.
 
-    The seconds are of the whole fit with features in memory, its search for neighbors included.
-
-    Args:
-        cells: Fits of one place.
-        places: Folders of features and data.
-        target: A results file of its own, as its times are measured otherwise.
-        device: Device to compute on.
-
-    Raises:
-        HeadclustError: The features cannot be made or read, or the target cannot be written.
+    The seconds are of the whole fit with features in memory, its search for neighbors included. `target` is a results
+    file of its own, as its times are measured otherwise.
     """
     where = resolve_device(device)
-    files = [make_features(wanted, places, device=device) for wanted in (cells[0].fit, cells[0].evaluation)]
+    files = [make_features(file, places, device=device) for file in (cells[0].fit, cells[0].evaluation)]
     fit, evaluation = map(load_features, files)
     # Without its path, no graph is saved beside it: every fit searches for itself.
     pair = Pair(replace(fit, path=None), evaluation, where)
@@ -149,25 +138,16 @@ def curve_section(lines: Sequence[Line]) -> Section:
 
 
 def draw_curves(lines: Sequence[Line], title: str, path: Path) -> Path:
-    """Draw ACC against seconds, one line per curve; return the file.
-
-    Raises:
-        SettingError: matplotlib is not installed.
-        HeadclustError: The file cannot be written.
-    """
+    """Draw ACC against seconds, one line per curve; return the file."""
     with house_style():
-        return save(_draw(lines, title), path)
-
-
-def _draw(lines: Sequence[Line], title: str) -> Figure:
-    figure, (axes,) = new_figure(1, height=3.3, sharey=False)
-    for number, (name, points) in enumerate(curves_of(lines).items()):
-        seconds = [line["seconds"]["fit"] for line in points]
-        accuracies = [100 * line["scores"]["accuracy"] for line in points]
-        axes.plot(seconds, accuracies, label=printable(name), linewidth=1, **series_style(number))
-    log_axis(axes)
-    axes.set_xlabel("seconds of a fit with its neighbor search, logarithmic")
-    axes.set_ylabel("ACC (%)")
-    add_legend(figure, [axes])
-    figure.suptitle(f"Time to quality: {printable(title)}")
-    return figure
+        figure, (axes,) = new_figure(1, height=3.3, sharey=False)
+        for number, (name, points) in enumerate(curves_of(lines).items()):
+            seconds = [line["seconds"]["fit"] for line in points]
+            accuracies = [100 * line["scores"]["accuracy"] for line in points]
+            axes.plot(seconds, accuracies, label=printable(name), linewidth=1, **series_style(number))
+        log_axis(axes)
+        axes.set_xlabel("seconds of a fit with its neighbor search, logarithmic")
+        axes.set_ylabel("ACC (%)")
+        add_legend(figure, [axes])
+        figure.suptitle(f"Time to quality: {printable(title)}")
+        return save(figure, path)

@@ -89,9 +89,9 @@ def test_marks_lie_where_the_summary_says(lines):
     assert bars[:2] == pytest.approx(np.array([[100 * low, 3], [100 * high, 3]]))
     assert len(bars) == 3
     scores = sorted(100 * rows["accuracy"].dropna())
-    (seconds,) = pictures.against_seconds(summarize(lines)).axes
+    (seconds,) = pictures.PICTURES["seconds"](summarize(lines)).axes
     assert np.array(marks(seconds)) == pytest.approx(np.array([(12.5, score) for score in scores]))
-    (knn,) = pictures.against_knn(summarize(lines)).axes
+    (knn,) = pictures.PICTURES["knn"](summarize(lines)).axes
     assert np.array(marks(knn)) == pytest.approx(np.array([(90, score) for score in scores]))
     heads, beta = pictures.ablations(summarize(lines)).axes
     assert heads.lines[0].get_xydata() == pytest.approx(np.array([[1, 51], [4, 54], [16, 66]]))

@@ -172,8 +172,8 @@ def test_ablations_are_curves_and_no_rows(lines):
         [*lines, *points, failed_line(role="ablation", curve="n_heads", value=4, settings={"n_heads": 4})]
     )
     assert summary.rows.equals(summarize(lines).rows)
-    points = summary.points[["setting", "value", "n_seeds"]].to_numpy().tolist()
-    assert points == [["n_heads", 1, 1], ["n_heads", 16, 2]]
+    points = summary.points[["setting", "value", "seeds"]].to_numpy().tolist()
+    assert points == [["n_heads", 1, [0]], ["n_heads", 16, [0, 1]]]
     assert contenders(summary.points) == {("temi", "ours", "")}
 
 
