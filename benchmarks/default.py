@@ -25,7 +25,7 @@ from pathlib import Path
 from script import answer, expectation, folders, names, numbers
 from study import making, pictures
 from study.calibration import calibrate, calibration_section, draw_calibration, expected_error
-from study.contest import ENTRANTS, Contest, as_json, contest_plan
+from study.contest import ENTRANTS, as_json, contest, contest_plan
 from study.contest_tables import contest_sections
 from study.places import Places
 from study.plan import Cell, shard
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         return curve(options, places)
     if options.calibration:
         return calibration(options, places)
-    return contest(options, places)
+    return table(options, places)
 
 
 def check_instead(options: argparse.Namespace) -> None:
@@ -96,7 +96,7 @@ def check_instead(options: argparse.Namespace) -> None:
             raise SettingError(f"{name} is for the table: leave it out with --curve and --calibration.")
 
 
-def contest(options: argparse.Namespace, places: Places) -> int:
+def table(options: argparse.Namespace, places: Places) -> int:
     """Make and show the table; return the exit code."""
     cells = contest_plan(
         entrants=options.only, backbones=options.backbones, datasets=options.datasets, seeds=options.seeds
@@ -117,7 +117,7 @@ def contest(options: argparse.Namespace, places: Places) -> int:
     lines = [line for line in read_results(places.results) if line["id"] in ids]
     if not lines:
         raise DataError(f"{places.results} holds none of these fits: make them without --only-render.")
-    results = Contest(lines)
+    results = contest(lines)
     show("default", contest_sections(results), as_json(results), options.output)
     return 1 if unfinished else 0
 
@@ -151,8 +151,8 @@ def calibration(options: argparse.Namespace, places: Places) -> int:
         return 0
     tables = {cell.fit.dataset.name: calibrate(cell, places, device=options.device) for cell in cells}
     content = {
-        name: {"expected_calibration_error": expected_error(table), "bins": table.to_dict("records")}
-        for name, table in tables.items()
+        name: {"expected_calibration_error": expected_error(bins), "bins": bins.to_dict("records")}
+        for name, bins in tables.items()
     }
     show("calibration", [calibration_section(tables)], content, options.output)
     if options.output is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from study.summary import CONTENDER, Line, by_seed, current, frame, settings_tex
 
 MARGIN = 0.01  # how far below the best peer the default may be: one point
 Place = tuple[str, str]  # data set and backbone
-_NUMBERS = (*SCORES, "clusters_used", "seconds", "neighbor_seconds", *(f"oracle_head_{name}" for name in SCORES))
+NUMBERS = (*SCORES, "clusters_used", "seconds", "neighbor_seconds", *(f"oracle_head_{name}" for name in SCORES))
 
 
 class Entrant(NamedTuple):
@@ -86,126 +86,101 @@ def contest_plan(
     return tuple(cell for cell in cells if cell.kind == "fit")
 
 
-class Verdict(NamedTuple):
-    """The default's result at a place; fields are None without anything to compare with."""
-
-    stronger: str | None  # the k-means, of the two, with the higher ACC
-    gain: Gain | None  # over that one, paired by seed
-    peer: str | None  # the best of k-means, spectral, TEMI and TURTLE
-    over_peer: Gain | None  # the difference to it, paired by the seeds both have
-    peers: int  # number of those four that have a result
-    holds: bool | None  # True if that difference is at worst one point, or its 95 % interval contains zero
-
-
-class Average(NamedTuple):
-    """An entrant over all places of the default; every place counts once, by its mean over seeds."""
-
-    key: str  # the entrant, or "stronger k-means": at each place the better of the two
-    accuracy: float
-    gain: Gain | None  # of the default over it, its interval over the places
-    ahead: int  # places at which the default is ahead
-
-
-class Contest:
-    """The results of a contest.
-
-    Args:
-        lines: Lines of a results file; fits of no entrant are ignored.
+class Contest(NamedTuple):
+    """The results of a contest in full precision: shares from 0 to 1, seconds.
 
     Attributes:
-        results: Place -> key of an entrant, in the order of ENTRANTS -> its scored fits, rows of `summary.frame`.
+        rows: One per place and entrant: Spreads over its seeds by the names NUMBERS, those that are known; and
+            `default_over_it`, the Gain of the default over it in ACC, paired by seed.
+        verdicts: One per place. `stronger`: the k-means, of the two, with the higher ACC; `gain`: over that one.
+            `peer`: the best of k-means, spectral, TEMI and TURTLE; `over_peer`: the difference to it; `peers`: number
+            of those four that have a result. `holds`: True if that difference is at worst one point, or its 95 %
+            interval contains zero. None without anything to compare with.
+        averages: One per entrant with a result at all places of the default, and "stronger k-means", at each place the
+            better of the two. Every place counts once, by its mean over seeds. `accuracy`; `gain`: of the default over
+            it, the interval over the places; `ahead`: places at which the default is ahead.
         failures: Id and error of the fits that failed.
     """
 
-    def __init__(self, lines: Iterable[Line]) -> None:
-        keys = {(row.method, row.preset, settings_text(row.settings)): key for key, row, _ in _ALL}
-        cells = frame(lines)
-        cells = cells[(cells["kind"] == "fit") & (cells["role"] != "ablation")]
-        contenders = cells[CONTENDER].itertuples(index=False, name=None)
-        cells = cells.assign(entrant=pd.Series(map(keys.get, contenders), index=cells.index, dtype=object))
-        failed = cells[cells["entrant"].notna() & (cells["status"] == "failed")]
-        self.failures = list(zip(failed["id"], failed["error"], strict=True))
-        self.results: dict[Place, dict[str, pd.DataFrame]] = {}
-        scored = cells[(cells["status"] == "done") & cells["accuracy"].notna()]
-        for (dataset, backbone), fits in scored.groupby(["dataset", "backbone"]):
-            by_key = dict(iter(fits.groupby("entrant")))
-            if by_key:
-                self.results[str(dataset), str(backbone)] = {
-                    key: current(by_key[key]) for key in ENTRANTS if key in by_key
-                }
-
-    def spread(self, place: Place, key: str, column: str = "accuracy") -> Spread | None:
-        """Mean and standard deviation over an entrant's seeds; None without any."""
-        fits = self.results[place].get(key)
-        return None if fits is None else spread_of(fits, column)
-
-    def mean(self, place: Place, key: str, column: str = "accuracy") -> float | None:
-        """Mean over an entrant's seeds; None without any."""
-        part = self.spread(place, key, column)
-        return part.mean if part else None
-
-    def over(self, place: Place, key: str, minuend: str = "default") -> Gain | None:
-        """The ACC of the default (or of `minuend`) minus that of an entrant, paired by seed."""
-        entrants = self.results[place]
-        if minuend not in entrants or key not in entrants:
-            return None
-        return gain(paired(*(by_seed(entrants[name], "accuracy") for name in (minuend, key))))
-
-    def verdict(self, place: Place) -> Verdict:
-        """The default's result at a place."""
-        stronger, peer = self._best(place, BASELINES), self._best(place, PEERS)
-        over_peer = self.over(place, peer) if peer else None
-        return Verdict(
-            stronger=stronger,
-            gain=self.over(place, stronger) if stronger else None,
-            peer=peer,
-            over_peer=over_peer,
-            peers=sum(key in self.results[place] for key in PEERS),
-            holds=_holds(over_peer) if over_peer else None,
-        )
-
-    def averages(self) -> list[Average]:
-        """Averages of the default, the stronger k-means and each entrant with a result at all places of the default."""
-        places = [place for place, entrants in self.results.items() if "default" in entrants]
-        rivals = {entrant.key: [entrant.key] * len(places) for entrant in _ALL if entrant.part != "ablation"}
-        strongest = {"stronger k-means": [self._best(place, BASELINES) for place in places]}
-        averages = []
-        for name, keys in ({"default": rivals.pop("default")} | strongest | rivals).items():
-            pairs = [(place, key) for place, key in zip(places, keys, strict=True) if key in self.results[place]]
-            mean = spread([value for place, key in pairs if key and (value := self.mean(place, key)) is not None])
-            if mean is None or len(pairs) < len(places):
-                continue
-            gains = [over.mean for place, key in pairs if key and (over := self.over(place, key))]
-            over_all = gain(gains) if name != "default" and len(gains) == len(places) else None
-            averages.append(Average(name, mean.mean, over_all, sum(difference > 0 for difference in gains)))
-        return averages
-
-    def _best(self, place: Place, keys: Iterable[str]) -> str | None:
-        means = {key: mean for key in keys if (mean := self.mean(place, key)) is not None}
-        return max(means, key=lambda key: means[key], default=None)
+    rows: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]
+    averages: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
 
 
-def as_json(contest: Contest) -> dict[str, Any]:
-    """All results in full precision: shares from 0 to 1, seconds."""
-    rows = []
-    for (dataset, backbone), entrants in contest.results.items():
-        for key, fits in entrants.items():
-            row: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "entrant": key}
-            row |= {"part": ENTRANTS[key].part, "settings": dict(ENTRANTS[key].row.settings)}
-            row |= {name: vars(part) for name in _NUMBERS if (part := spread_of(fits, name))}
-            over = contest.over((dataset, backbone), key) if key != "default" else None
-            rows.append({**row, "default_over_it": vars(over) if over else None})
-    verdicts = [
-        {"dataset": place[0], "backbone": place[1], **_plain(contest.verdict(place))} for place in contest.results
-    ]
-    failures = [{"id": name, "error": error} for name, error in contest.failures]
-    return {"rows": rows, "verdicts": verdicts, "averages": list(map(_plain, contest.averages())), "failures": failures}
+def contest(lines: Iterable[Line]) -> Contest:
+    """The results of a contest, from the lines of a results file; fits of no entrant are ignored."""
+    keys = {(row.method, row.preset, settings_text(row.settings)): key for key, row, _ in _ALL}
+    cells = frame(lines)
+    contenders = cells[CONTENDER].itertuples(index=False, name=None)
+    cells["entrant"] = pd.Series(map(keys.get, contenders), index=cells.index, dtype=object)
+    cells = cells[(cells["kind"] == "fit") & (cells["role"] != "ablation") & cells["entrant"].notna()]
+    scored = cells[(cells["status"] == "done") & cells["accuracy"].notna()]
+    results = Contest([], [], [], cells.loc[cells["status"] == "failed", ["id", "error"]].to_dict("records"))  # type: ignore[arg-type]
+    for (dataset, backbone), place in scored.groupby(["dataset", "backbone"]):
+        where = {"dataset": dataset, "backbone": backbone}
+        fits = {str(key): current(group) for key, group in place.groupby("entrant")}
+        accuracies = {key: by_seed(fits[key], "accuracy") for key in ENTRANTS if key in fits}
+        rows: dict[str, dict[str, Any]] = {}
+        for key, values in accuracies.items():
+            row = {**where, "entrant": key, "part": ENTRANTS[key].part, "settings": dict(ENTRANTS[key].row.settings)}
+            row |= {name: part for name in NUMBERS if (part := spread_of(fits[key], name))}
+            over = gain(paired(accuracies.get("default", {}), values)) if key != "default" else None
+            rows[key] = {**row, "default_over_it": over}
+        results.rows.extend(rows.values())
+        results.verdicts.append(where | _verdict(rows))
+    results.averages.extend(_averages(results))
+    return results
 
 
-def _plain(record: Verdict | Average) -> dict[str, Any]:
-    return {name: vars(value) if isinstance(value, Gain) else value for name, value in record._asdict().items()}
+def by_place(results: Contest) -> dict[Place, dict[str, dict[str, Any]]]:
+    """The rows by place and entrant."""
+    places: dict[Place, dict[str, dict[str, Any]]] = {}
+    for row in results.rows:
+        places.setdefault((row["dataset"], row["backbone"]), {})[row["entrant"]] = row
+    return places
+
+
+def _verdict(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    stronger, peer = (
+        max((key for key in keys if key in rows), key=lambda key: rows[key]["accuracy"].mean, default=None)
+        for keys in (BASELINES, PEERS)
+    )
+    over_peer = rows[peer]["default_over_it"] if peer else None
+    return {
+        "stronger": stronger,
+        "gain": rows[stronger]["default_over_it"] if stronger else None,
+        "peer": peer,
+        "over_peer": over_peer,
+        "peers": sum(key in rows for key in PEERS),
+        "holds": _holds(over_peer) if over_peer else None,
+    }
 
 
 def _holds(over: Gain) -> bool:
     contains_zero = over.low is not None and over.high is not None and over.low <= 0 <= over.high
     return over.mean >= -MARGIN or contains_zero
+
+
+def _averages(results: Contest) -> Iterator[dict[str, Any]]:
+    places: list[dict[str, Any]] = [
+        {**rows, "stronger k-means": rows.get(verdict["stronger"])}
+        for rows, verdict in zip(by_place(results).values(), results.verdicts, strict=True)
+        if "default" in rows
+    ]
+    for key in ("default", "stronger k-means", *(entrant.key for entrant in _ALL[1:] if entrant.part != "ablation")):
+        rows = [row for rows in places if (row := rows.get(key))]
+        mean = spread([row["accuracy"].mean for row in rows])
+        if mean and len(rows) == len(places):
+            gains = [row["default_over_it"].mean for row in rows if row["default_over_it"]]
+            over = gain(gains) if len(gains) == len(places) else None
+            ahead = sum(difference > 0 for difference in gains)
+            yield {"key": key, "accuracy": mean.mean, "gain": over, "ahead": ahead}
+
+
+def as_json(results: Contest) -> dict[str, list[dict[str, Any]]]:
+    """The results with plain objects instead of Spread and Gain."""
+    return {
+        name: [{k: vars(v) if isinstance(v, Spread | Gain) else v for k, v in record.items()} for record in records]
+        for name, records in results._asdict().items()
+    }
