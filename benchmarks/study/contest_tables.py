@@ -140,9 +140,7 @@ def _ablations(results: Contest) -> Section:
 
 def _reverse(over: Gain | None) -> Gain | None:
     """The gain of an entrant over the default; None for the default itself."""
-    if over is None or over.low is None or over.high is None:
-        return over and Gain(0 - over.mean, None, None, over.n)
-    return Gain(0 - over.mean, 0 - over.high, 0 - over.low, over.n)
+    return over and Gain(0 - over.mean, over.high and 0 - over.high, over.low and 0 - over.low, over.n)
 
 
 def _seconds(results: Contest) -> Section:

@@ -118,8 +118,8 @@ def _steps(row: Row) -> str:
 
 
 def _published_accuracies(row: Row) -> str:
-    printed = [f"{one.scores['accuracy']:g} [{one.trust}]" for one in row["published"] if "accuracy" in one.scores]
-    return ", ".join(printed) or NONE
+    results = [result for result in row["published"] if "accuracy" in result.scores]
+    return ", ".join(f"{result.scores['accuracy']:g} [{result.trust}]" for result in results) or NONE
 
 
 def _printed(result: Published, name: str) -> str:
@@ -218,10 +218,10 @@ def _published(results: Sequence[Published]) -> Section:
     columns = ("data set", "method", "network", *_METRICS, "what", "source", "trust")
     rows = [
         (
-            *(one.dataset, one.method, one.network, *(_printed(one, name) for name in SCORES)),
-            *(one.note or NONE, one.source, one.trust),
+            *(result.dataset, result.method, result.network, *(_printed(result, name) for name in SCORES)),
+            *(result.note or NONE, result.source, result.trust),
         )
-        for one in results
+        for result in results
     ]
     marks = "; ".join(f"{mark}: {meaning}" for mark, meaning in TRUST.items())
     note = f"None of these is ours, nor made on these features. In percent, as printed. Trust: {marks}."

@@ -210,9 +210,9 @@ def _row(fits: pd.DataFrame, baselines: Sequence[pd.DataFrame], probes: pd.DataF
         "stale": len(ended) - len(done),
         "baseline": "",
         "capped": bool(done["capped"].any()),
-        "published": [one for one in published_for([(method, dataset)]) if one.backbone and one.backbone == backbone],
+        "published": [result for result in published_for([(method, dataset)]) if result.backbone == backbone != ""],
     }
-    for base in baselines:  # the first that shares a seed
+    for base in baselines:  # the first with seeds in common
         differences = {name: paired(by_seed(done, name), by_seed(base, name)) for name in SCORES}
         if any(differences.values()):
             return record | _gains(differences) | {"baseline": f"{BASELINE} {base['preset'].iloc[0]}".strip()}
