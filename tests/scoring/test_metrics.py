@@ -47,6 +47,17 @@ def test_accuracy_is_the_best_of_all_matchings(case):
     assert metrics.accuracy(*case) == pytest.approx(best_matching(*case)[0])
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3), (3, 5)])
+def test_clusters_are_matched_one_to_one(shape):
+    table = np.random.default_rng(0).integers(0, 9, shape)
+    rows, columns = metrics.match_clusters(table)
+    assert len(set(rows)) == len(set(columns)) == min(shape)
+    assert (np.diff(rows) > 0).all()
+    tall = table if shape[0] >= shape[1] else table.T
+    matchings = itertools.permutations(range(len(tall)), tall.shape[1])
+    assert table[rows, columns].sum() == max(tall[list(m), range(tall.shape[1])].sum() for m in matchings)
+
+
 @given(clusterings(max_clusters=5, max_classes=3))
 def test_accuracy_majority_adds_the_majority_of_clusters_left_over(case):
     assert metrics.accuracy_majority(*case) == pytest.approx(best_matching(*case)[1])
