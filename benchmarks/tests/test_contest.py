@@ -9,7 +9,7 @@ from study.plan import plan
 from study.presets import find_study
 
 from headclust.errors import SettingError
-from headclust.methods import Recipe
+from headclust.methods import DEFAULT_METHOD, Recipe
 
 from .lines import failed_line, fit_line
 
