@@ -90,7 +90,7 @@ def test_one_cell_a_data_set_is_drawn(keep, tmp_path):
         ({"assignments": "../one.npz"}, "not among the study's own files"),
         ({"assignments": "/etc/passwd"}, "not among the study's own files"),
         ({"arrays": {"eval_labels": np.full(40, -1)}}, "no label is known"),
-        ({"arrays": {"eval_labels": np.zeros(7, int)}}, "wanted two vectors of one length"),
+        ({"arrays": {"eval_labels": np.zeros(7, int)}}, "expected two vectors of one length"),
         ({"arrays": {"class_names": np.array([{}], dtype=object)}}, "allow_pickle=False"),
     ],
 )

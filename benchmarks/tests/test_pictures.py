@@ -109,9 +109,9 @@ def test_the_users_own_style_changes_nothing(lines, tmp_path):
     import matplotlib as mpl
 
     lines = [line for line in lines if line["method"] == "temi" and line["role"] == "ablation"]
-    wanted = draw(lines, tmp_path / "a", assignments_below=tmp_path)[0].read_bytes()
+    expected = draw(lines, tmp_path / "a", assignments_below=tmp_path)[0].read_bytes()
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
-        assert draw(lines, tmp_path / "b", assignments_below=tmp_path)[0].read_bytes() == wanted
+        assert draw(lines, tmp_path / "b", assignments_below=tmp_path)[0].read_bytes() == expected
         assert mpl.rcParams["font.size"] == 30
 
 

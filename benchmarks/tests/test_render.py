@@ -213,10 +213,10 @@ def test_hostile_names_stay_in_their_cells(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_same_results_give_the_same_bytes(lines, name):
-    wanted = FORMATS[name](lines)
+    expected = FORMATS[name](lines)
     for seed in range(3):
         random.Random(seed).shuffle(lines)
-        assert FORMATS[name](lines) == wanted
+        assert FORMATS[name](lines) == expected
 
 
 @pytest.mark.parametrize("name", FORMATS)

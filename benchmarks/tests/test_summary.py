@@ -206,7 +206,7 @@ def test_numbers_that_are_none_are_left_out(lines):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "labels", "text", "wanted"),
+    ("dataset", "labels", "text", "expected"),
     [
         ("imagenet", True, False, "yes"),
         ("imagenet-50", True, True, "yes"),
@@ -219,8 +219,8 @@ def test_numbers_that_are_none_are_left_out(lines):
         ("imagenet", None, None, "unknown"),
     ],
 )
-def test_whether_a_backbone_saw_the_classes(dataset, labels, text, wanted):
-    assert trained_on_classes(dataset, labels, text) == wanted
+def test_whether_a_backbone_saw_the_classes(dataset, labels, text, expected):
+    assert trained_on_classes(dataset, labels, text) == expected
 
 
 def test_published_numbers_are_kept_apart():
