@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+FINITE = sys.float_info.max  # as the upper end of a range: any number but infinity
 
 
 class HeadclustError(Exception):
@@ -54,3 +57,37 @@ def unknown(kind: str, name: str, known: Iterable[str], *, how: str = "") -> Set
 def one_line(error: BaseException) -> str:
     """What an error says, without a file's path, in one line of at most 200 characters; else its type."""
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__
+
+
+def check_ranges(owner: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise if a setting is outside its range; NaN is outside every range.
+
+    Args:
+        owner: The object whose attributes are the settings.
+        ranges: Name of a setting -> its smallest and largest allowed value. `FINITE` as the largest value allows any
+            number but infinity, `math.inf` allows infinity too.
+
+    Raises:
+        SettingError: A value is outside its range.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(owner, name)
+        if not least <= value <= most:
+            expected = f"{least} or more" if most >= FINITE else f"{least} to {most:,g}"
+            raise SettingError(f"{name} is {value}: expected {expected}.")
+
+
+def check_choices(owner: object, choices: Mapping[str, Sequence[str]]) -> None:
+    """Raise if a setting is not one of its choices.
+
+    Args:
+        owner: The object whose attributes are the settings.
+        choices: Name of a setting -> its allowed values.
+
+    Raises:
+        SettingError: A value is not among its choices.
+    """
+    for name, allowed in choices.items():
+        value = getattr(owner, name)
+        if value not in allowed:
+            raise SettingError(f"{name} is {value!r}: expected one of {', '.join(allowed)}.")

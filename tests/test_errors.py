@@ -1,3 +1,6 @@
+import math
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,3 +54,32 @@ def test_unknown_is_one_line_whatever_was_asked_for(name, known):
 )
 def test_an_error_in_one_line(error, text):
     assert errors.one_line(error) == text
+
+
+@pytest.mark.parametrize(("value", "largest"), [(1, 10), (10, 10), (1e300, errors.FINITE), (math.inf, math.inf)])
+def test_a_value_in_its_range_passes(value, largest):
+    errors.check_ranges(SimpleNamespace(n_heads=value), {"n_heads": (1, largest)})
+
+
+@pytest.mark.parametrize(
+    ("value", "largest", "text"),
+    [
+        (0, math.inf, "n_heads is 0: expected 1 or more."),
+        (math.inf, errors.FINITE, "n_heads is inf: expected 1 or more."),
+        (math.nan, math.inf, "n_heads is nan: expected 1 or more."),
+        (math.nan, 10, "n_heads is nan: expected 1 to 10."),
+        (10.5, 10, "n_heads is 10.5: expected 1 to 10."),
+        (-1, 1e6, "n_heads is -1: expected 1 to 1e+06."),
+    ],
+)
+def test_a_value_outside_its_range_is_an_error_with_the_range(value, largest, text):
+    with pytest.raises(errors.SettingError) as error:
+        errors.check_ranges(SimpleNamespace(n_heads=value), {"n_heads": (1, largest)})
+    assert str(error.value) == text
+
+
+def test_a_value_that_is_no_choice_is_an_error_with_the_choices():
+    errors.check_choices(SimpleNamespace(decay="steps"), {"decay": ("cosine", "steps")})
+    with pytest.raises(errors.SettingError) as error:
+        errors.check_choices(SimpleNamespace(decay="x"), {"decay": ("cosine", "steps")})
+    assert str(error.value) == "decay is 'x': expected one of cosine, steps."
