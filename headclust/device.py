@@ -45,7 +45,7 @@ def resolve_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise SettingError(f"unknown device {name!r}: wanted cpu, cuda, cuda:N or mps.") from None
+        raise SettingError(f"unknown device {name!r}: expected cpu, cuda, cuda:N or mps.") from None
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present.get(device.type, False):
         raise SettingError(f"device {name!r} is not present on this machine: leave --device out, or say --device cpu.")
@@ -69,7 +69,7 @@ def resolve_precision(device: torch.device, precision: str = "auto") -> str:
         SettingError: This is no precision.
     """
     if precision not in PRECISIONS:
-        raise SettingError(f"precision {precision!r}: wanted {' or '.join(PRECISIONS)}.")
+        raise SettingError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}.")
     return _AUTOCAST if precision == "auto" and device.type in ("cuda", "mps") else "float32"
 
 

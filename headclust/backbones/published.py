@@ -57,7 +57,7 @@ def _checkpoint(entry: Entry) -> Checkpoint:
 def _check_digest(path: Path, url: str, wanted: str) -> None:
     found = file_sha256(path)
     if not found.startswith(wanted):
-        digests = f"found the sha256 {found[:12]}..., wanted {wanted}..."
+        digests = f"found the sha256 {found[:12]}..., expected {wanted}..."
         raise FileFormatError(
             f"weights {path} are not what {url} holds: {digests} Delete the file, to have it fetched."
         )

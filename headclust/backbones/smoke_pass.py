@@ -32,7 +32,7 @@ def frozen_dim(name: str, model: torch.nn.Module, size: tuple[int, int]) -> int:
         raise SettingError(f"model {name!r} does not take images of {size[0]} x {size[1]} px: {reason}") from None
     if not isinstance(out, torch.Tensor) or out.ndim != 2:
         found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise SettingError(f"model {name!r} gives {found} an image: wanted one vector.")
+        raise SettingError(f"model {name!r} gives {found} an image: expected one vector.")
     return int(out.shape[1])
 
 
@@ -65,7 +65,7 @@ def refuse_lost_border(name: str, model: torch.nn.Module, size: int) -> None:
         near = [str(near) for near in (size // patch * patch, size // patch * patch + patch) if near]
         raise SettingError(
             f"model {name!r} sees images in squares of {patch} px, and at {size} px would not see the right and lower "
-            f"border: wanted a multiple, such as {' or '.join(near)} px."
+            f"border: expected a multiple, such as {' or '.join(near)} px."
         )
 
 

@@ -61,12 +61,12 @@ def read_state_dict(path: Path, *, wrapper: str = "") -> dict[str, torch.Tensor]
     except Exception as error:  # of a damaged file the readers raise whatever they stumble over
         raise FileFormatError(f"weights {path} cannot be read: {one_line(error)}") from None
     if wrapper and not (isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping)):
-        raise FileFormatError(f"weights {path}: wanted the published checkpoint, with tensors under {wrapper!r}.")
+        raise FileFormatError(f"weights {path}: expected the published checkpoint, with tensors under {wrapper!r}.")
     for key in (wrapper,) if wrapper else _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise FileFormatError(f"weights {path}: wanted named tensors (a state_dict), found {type(found).__name__}.")
+        raise FileFormatError(f"weights {path}: expected named tensors (a state_dict), found {type(found).__name__}.")
     if not found:
         raise FileFormatError(f"weights {path} hold no tensors.")
     return dict(found)
@@ -111,7 +111,7 @@ def _torch_load(path: Path) -> object:
             )
     elif not (start.startswith(b"\x80") and _LEGACY in start):
         raise FileFormatError(
-            f"weights {path} are not a PyTorch file; wanted one of tensors, or a safetensors file named .safetensors."
+            f"weights {path} are not a PyTorch file; expected one of tensors, or a safetensors file named .safetensors."
         )
     return torch.load(path, "cpu", weights_only=True)
 

@@ -17,7 +17,7 @@ from headclust.device import available_memory, forward, kept_memory
 from headclust.embedding.embed import Pixels, Task, check_settings, decoder, make_task, pixel_shape, told_of_finished
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
-from headclust.features.preflight import check_begun, check_place, free_bytes, is_made, staged_bytes
+from headclust.features.preflight import check_output_folder, check_unfinished, free_bytes, is_up_to_date, staged_bytes
 from headclust.images.decoding import AHEAD, Tolerance, decoded_batches, n_workers, took_too_long
 
 if TYPE_CHECKING:
@@ -187,14 +187,14 @@ def _problems(
     """What would make embedding refuse or fail, a line each."""
     plan = json.loads(json.dumps(task.plan))  # as it will be read back
     try:
-        if is_made(path, plan, overwrite=overwrite):
+        if is_up_to_date(path, plan, overwrite=overwrite):
             yield told_of_finished(images, path, tolerance)
             return
     except HeadclustError as error:
         yield str(error)
     checks: tuple[Callable[[], None], ...] = (
-        lambda: check_begun(path, plan, overwrite=overwrite),
-        lambda: check_place(path),
+        lambda: check_unfinished(path, plan, overwrite=overwrite),
+        lambda: check_output_folder(path),
         lambda: tolerance.check_bad(images.sample_ids, sample.bad),
     )
     for check in checks:

@@ -221,7 +221,7 @@ def plan_views(preprocessing: Any, n_views: int, augmentation: str, seed: int) -
         SettingError: A negative number of views, or no such augmentation.
     """
     if n_views < 0:
-        raise SettingError(f"{n_views} views: wanted 0 or more.")
+        raise SettingError(f"{n_views} views: expected 0 or more.")
     if augmentation not in AUGMENTATIONS:
         raise unknown("augmentation", augmentation, AUGMENTATIONS)
     return Views(n_views, augmentation, seed, Target.of(preprocessing))

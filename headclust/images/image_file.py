@@ -118,7 +118,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _from_16_bit(values: np.ndarray, transparent: object) -> Image.Image:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 0xFFFF:
-        raise DataError(f"integer pixels from {low} to {high}: wanted 0 to 65535")
+        raise DataError(f"integer pixels from {low} to {high}: expected 0 to 65535")
     gray = (values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF
     if isinstance(transparent, int):
         gray[values == transparent] = 255

@@ -27,9 +27,9 @@ def random_positions() -> torch.Tensor:
 
 @pytest.mark.parametrize("side", [1, 7, 16, 36, 38, 50])
 def test_it_is_the_authors_way(side):
-    found, wanted = resampled(random_positions(), side, 0.1), theirs(random_positions(), side, registers=False)
+    found, expected = resampled(random_positions(), side, 0.1), theirs(random_positions(), side, registers=False)
     assert found.shape == (1, 1 + side * side, 8)
-    assert torch.equal(found, wanted)
+    assert torch.equal(found, expected)
 
 
 def test_what_needs_no_change_or_is_no_square_comes_back():
@@ -51,6 +51,6 @@ def test_dinov2_has_its_authors_positions_at_every_size(tmp_path, registers, ima
     save_file(state, tmp_path / "w.safetensors")
     model = load_backbone(name, weights=tmp_path / "w.safetensors", image_size=image_size).model
     side = (image_size or 224) // 14
-    wanted, other = (theirs(positions, side, registers=way)[:, registers:] for way in (registers, not registers))
-    assert torch.allclose(model.pos_embed, wanted, atol=1e-6)
+    expected, other = (theirs(positions, side, registers=way)[:, registers:] for way in (registers, not registers))
+    assert torch.allclose(model.pos_embed, expected, atol=1e-6)
     assert not torch.allclose(model.pos_embed, other, atol=1e-2)

@@ -8,7 +8,7 @@ from headclust.errors import SettingError
 
 
 def test_a_model_that_gives_maps_is_refused():
-    with pytest.raises(SettingError, match=r"gives \(1, 8, 30, 30\) an image: wanted one vector"):
+    with pytest.raises(SettingError, match=r"gives \(1, 8, 30, 30\) an image: expected one vector"):
         frozen_dim("maps", torch.nn.Conv2d(3, 8, 3), (32, 32))
 
 

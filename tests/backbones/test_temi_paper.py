@@ -108,7 +108,7 @@ def test_every_name_of_the_authors_and_its_width():
 
 def test_an_image_that_is_not_square_cannot_go_uncropped():
     preprocessing = backbone_of("dino_vits16", "stl10").preprocessing
-    with pytest.raises(DataError, match=r"300 x 200 pixels become 336 x 224, wanted 224 x 224: .*square images"):
+    with pytest.raises(DataError, match=r"300 x 200 pixels become 336 x 224, expected 224 x 224: .*square images"):
         preprocessing.pixels(image(300, 200))
 
 

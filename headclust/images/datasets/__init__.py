@@ -71,7 +71,7 @@ def _open(source: str | None, split: str | None, offline: bool) -> ImageSet:
     if source is None or source == "digits":
         return open_digits(split)
     if not source:
-        raise SettingError("the source is empty: wanted a folder of images, or a named source such as digits.")
+        raise SettingError("the source is empty: expected a folder of images, or a named source such as digits.")
     name, colon, path = source.partition(":")
     if colon and path and name in SOURCES:
         return SOURCES[name](path, split, **({"offline": offline} if name in _FETCHED else {}))
@@ -97,6 +97,6 @@ def _open_file(source: str, place: Path, split: str | None) -> ImageSet:
     if name.endswith(lists.SUFFIXES):
         return lists.open_list(source, split)
     if is_image_name(name):
-        raise DataError(f"{place} is one image: wanted a folder of images, such as the one it is in, {place.parent}.")
+        raise DataError(f"{place} is one image: expected a folder of images, such as the one it is in, {place.parent}.")
     kinds = f"an archive ({' '.join(archives.SUFFIXES)}) or a list of paths ({' '.join(lists.SUFFIXES)})"
-    raise DataError(f"{place} is a file of another kind: wanted a folder of images, {kinds}.")
+    raise DataError(f"{place} is a file of another kind: expected a folder of images, {kinds}.")

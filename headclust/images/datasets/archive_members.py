@@ -46,7 +46,7 @@ def checked_name(archive: Path, name: str) -> str:
     parts = name.split("/")
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or _DRIVE.match(name):
         raise DataError(
-            f"{archive} holds a member {name[:200]!r}: wanted names that stay inside the archive, with '/'. "
+            f"{archive} holds a member {name[:200]!r}: expected names that stay inside the archive, with '/'. "
             "Refused as a whole; unpack it with a tool you trust and name the folder."
         )
     return "/".join(part for part in parts if part not in ("", "."))
@@ -102,7 +102,7 @@ class Container:
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
-                raise DataError(f"{path} is a folder or a device: wanted a file.")
+                raise DataError(f"{path} is a folder or a device: expected a file.")
             path.open("rb").close()
         except OSError as error:
             raise DataError(f"{path} cannot be opened: {one_line(error)}.") from None

@@ -116,14 +116,14 @@ def _find(root: Path, form: BinaryFormat) -> Path:
         if (root / name).is_file() or (name.startswith("cifar") and (root / name).is_dir()):
             raise _pickled(root / name, form)
     raise DataError(
-        f"{root} holds no {form.title}: wanted SPLIT/CLASS/FILE, or {names[0]} and the other files of {form.archive}."
+        f"{root} holds no {form.title}: expected SPLIT/CLASS/FILE, or {names[0]} and the other files of {form.archive}."
     )
 
 
 def _pickled(path: Path, form: BinaryFormat) -> DataError:
     return DataError(
         f"{path} is the pickled version of {form.title}, and unpickling can run anything: "
-        f"wanted the binary version, {form.archive}."
+        f"expected the binary version, {form.archive}."
     )
 
 
@@ -134,7 +134,7 @@ def _from_folder(place: Path, form: BinaryFormat, names: tuple[str, ...], limit:
             with (place / name).open("rb") as file:
                 contents.append(file.read(limit + 1))
         except FileNotFoundError:
-            raise DataError(f"{place} holds no {name}: wanted all files of {form.archive}.") from None
+            raise DataError(f"{place} holds no {name}: expected all files of {form.archive}.") from None
         except OSError as error:
             raise DataError(f"{place / name} cannot be read: {one_line(error)}.") from None
     return contents
@@ -153,7 +153,7 @@ def _from_archive(place: Path, form: BinaryFormat, names: tuple[str, ...], limit
         raise _pickled(place, form)
     missing = [name for name in names if name not in contents]
     if missing:
-        raise DataError(f"{place} holds no {missing[0]}: wanted {form.archive}.")
+        raise DataError(f"{place} holds no {missing[0]}: expected {form.archive}.")
     return [contents[name] for name in names]
 
 
@@ -162,14 +162,14 @@ def _records(content: bytes, where: str, form: BinaryFormat, limit: int) -> NDAr
     size = form.record_bytes
     if len(content) > limit:
         raise FileFormatError(
-            f"{where} holds more than {limit} bytes: wanted at most {limit // size} records of {size}."
+            f"{where} holds more than {limit} bytes: expected at most {limit // size} records of {size}."
         )
     if not content or len(content) % size:
-        raise FileFormatError(f"{where} holds {len(content)} bytes: wanted a whole number of records of {size} bytes.")
+        raise FileFormatError(f"{where} holds {len(content)} bytes: expected a whole number of records of {size} bytes.")
     records = np.frombuffer(content, np.uint8).reshape(-1, size)
     for byte, n_classes in enumerate(form.label_limits):
         wrong = np.flatnonzero(records[:, byte] >= n_classes)
         if len(wrong):
             label, wanted = records[wrong[0], byte], n_classes - 1
-            raise FileFormatError(f"{where}: label {label} in record {wrong[0]}, wanted 0 to {wanted}.")
+            raise FileFormatError(f"{where}: label {label} in record {wrong[0]}, expected 0 to {wanted}.")
     return records

@@ -141,12 +141,12 @@ def list_class_folders(
     """
     found = [name for name in splits if (root / name).is_dir()]
     if split not in found:
-        raise DataError(f"{root} holds no folder {split!r}: wanted {dataset} as SPLIT/CLASS/FILE.")
+        raise DataError(f"{root} holds no folder {split!r}: expected {dataset} as SPLIT/CLASS/FILE.")
     images = list_folder(root, split, found)
     if len(images.class_names) not in n_classes:
         wanted = " or ".join(map(str, n_classes))
         raise DataError(
-            f"{root}: {len(images.class_names)} classes, wanted the {wanted} of {dataset} as SPLIT/CLASS/FILE."
+            f"{root}: {len(images.class_names)} classes, expected the {wanted} of {dataset} as SPLIT/CLASS/FILE."
         )
     return replace(images, dataset=dataset, source=f"{dataset}:{root}")
 
@@ -220,7 +220,7 @@ def visible(folder: Path) -> Iterator[os.DirEntry[str]]:
     except FileNotFoundError:
         raise DataError(f"{folder}: no such folder.") from None
     except NotADirectoryError:
-        raise DataError(f"{folder} is a file: wanted a folder of images.") from None
+        raise DataError(f"{folder} is a file: expected a folder of images.") from None
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {one_line(error)}.") from None
 

@@ -102,7 +102,7 @@ def refuse_remote_files(folder: Path) -> None:
     configs = [card.get("configs") for card in found if isinstance(card, dict)]
     if any("://" in text for text in _texts(configs)):
         raise DataError(
-            f"hf:{folder}: its card names files in other places (://): wanted a folder that holds its data."
+            f"hf:{folder}: its card names files in other places (://): expected a folder that holds its data."
         )
 
 

@@ -103,7 +103,7 @@ def _load_local(datasets: Any, path: Path) -> Any:
     if path.is_dir():
         refuse_remote_files(path)
     elif path.suffix.lower() not in _LOCAL_FILES:
-        raise DataError(f"hf:{path}: wanted a folder, a .parquet or an .arrow file.")
+        raise DataError(f"hf:{path}: expected a folder, a .parquet or an .arrow file.")
     try:
         with without_network():
             if path.is_file():
@@ -121,7 +121,7 @@ def _load_named(datasets: Any, name: str, offline: bool) -> Any:
     repo, _, config = name.partition("@")
     if not repo or repo.count("/") > 1 or repo.startswith((".", "/", "~")) or ":" in repo:
         raise DataError(
-            f"hf:{printable(name)[:100]}: no such folder or file, and no name on the hub: wanted owner/name."
+            f"hf:{printable(name)[:100]}: no such folder or file, and no name on the hub: expected owner/name."
         )
     try:
         with without_network():
@@ -151,7 +151,7 @@ def _split(loaded: Any, where: str, split: str | None) -> tuple[Any, str]:
         wanted = split or "train"
         if wanted not in loaded:
             names = ", ".join(printable(str(name)) for name in list(loaded)[:12])
-            raise SettingError(f"{where} has no split {wanted!r}: wanted {names}.")
+            raise SettingError(f"{where} has no split {wanted!r}: expected {names}.")
         rows, own = loaded[wanted], wanted
     else:
         rows, own = loaded, str(loaded.split or "all")
@@ -168,7 +168,7 @@ def _image_column(datasets: Any, rows: Any, where: str) -> str:
         found = [name for name in found if name in _IMAGE_COLUMNS]
     if len(found) != 1:
         columns = printable(", ".join(f"{name} ({_kind(kind)})" for name, kind in rows.features.items()))
-        raise DataError(f"{where} has the columns {columns[:300]}: wanted one of type Image, or one called image.")
+        raise DataError(f"{where} has the columns {columns[:300]}: expected one of type Image, or one called image.")
     return str(found[0])
 
 

@@ -48,7 +48,7 @@ def open_fashion_mnist(path: str, split: str | None) -> ImageSet:
     if len(labels) != len(pixels):
         raise DataError(f"{root}: {len(pixels)} images but {len(labels)} labels in the {split} files.")
     if labels.max() >= len(FASHION_MNIST_CLASSES):
-        raise DataError(f"{root}: label {labels.max()} in the {split} files, wanted 0 to 9.")
+        raise DataError(f"{root}: label {labels.max()} in the {split} files, expected 0 to 9.")
     found = images_file.stat()
     return ImageSet(
         dataset="fashion-mnist",
@@ -88,7 +88,7 @@ def _read(path: Path, file: BinaryIO | gzip.GzipFile, dimensions: int) -> np.nda
     shape = tuple(int(size) for size in np.frombuffer(head, ">u4", offset=4))
     size = math.prod(shape)
     if not 0 < size <= _MAX_BYTES:
-        raise FileFormatError(f"{path} says its shape is {shape}: wanted 1 to {_MAX_BYTES} values.")
+        raise FileFormatError(f"{path} says its shape is {shape}: expected 1 to {_MAX_BYTES} values.")
     data = file.read(size + 1)
     if len(data) != size:
         found = f"only {len(data)}" if len(data) < size else "more"
@@ -101,5 +101,5 @@ def _find(root: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise DataError(
-        f"{root} holds neither {name}.gz nor {name}: wanted the folder with Fashion-MNIST's four IDX files."
+        f"{root} holds neither {name}.gz nor {name}: expected the folder with Fashion-MNIST's four IDX files."
     )

@@ -59,14 +59,14 @@ def _find(root: Path, split: str) -> Path:
     for below in _BELOW:
         if (root / below / split).is_dir():
             return root / below
-    raise DataError(f"{root} holds no ImageNet {split} images: wanted {split}/WNID/FILE there or in {_BELOW[-1]}.")
+    raise DataError(f"{root} holds no ImageNet {split} images: expected {split}/WNID/FILE there or in {_BELOW[-1]}.")
 
 
 def _check_classes(images: ImageSet, root: Path) -> None:
     odd = [name for name in images.class_names if not _WNID.fullmatch(name)]
     if odd or not images.class_names:
         found = f"a folder {odd[0]!r}" if odd else "no two class folders"
-        raise DataError(f"{root}: found {found}, wanted {images.split}/WNID/FILE with names like n01440764/x.JPEG.")
+        raise DataError(f"{root}: found {found}, expected {images.split}/WNID/FILE with names like n01440764/x.JPEG.")
     if len(images.class_names) != _N_CLASSES:
         progress.note(f"{root}: {len(images.class_names)} classes, of ImageNet's {_N_CLASSES}: taken for a part of it.")
 
@@ -80,7 +80,7 @@ def _with_solution(images: ImageSet, root: Path, splits: Sequence[str]) -> Image
     if images.split == "val" and not found:
         raise DataError(
             f"{root / 'val'} has no class folders, and {_SOLUTION} with its labels lies neither beside "
-            "it nor above Data/: wanted one of the two."
+            "it nor above Data/: expected one of the two."
         )
     if not found or (images.split == "train" and images.labels is None):
         return images
@@ -112,5 +112,5 @@ def _read_solution(path: Path) -> dict[str, str]:
         raise FileFormatError(f"{path} is not Kaggle's list of ImageId,PredictionString ({reason}).") from None
     for image, wnid in wnids.items():
         if not _WNID.fullmatch(wnid):
-            raise FileFormatError(f"{path}: {image[:100]!r} has the class {wnid[:100]!r}, wanted one like n01440764.")
+            raise FileFormatError(f"{path}: {image[:100]!r} has the class {wnid[:100]!r}, expected one like n01440764.")
     return wnids

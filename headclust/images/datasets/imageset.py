@@ -58,9 +58,9 @@ class ImageSet:
             SettingError: `limit` is below 1, or `seed` below 0.
         """
         if limit < 1:
-            raise SettingError(f"limit {limit}: wanted at least 1 image.")
+            raise SettingError(f"limit {limit}: expected at least 1 image.")
         if seed < 0:
-            raise SettingError(f"seed {seed}: wanted 0 or more.")
+            raise SettingError(f"seed {seed}: expected 0 or more.")
         if limit >= len(self):
             return self
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:limit])
@@ -95,7 +95,7 @@ class ImageSet:
     def _indices(self, ids: Sequence[str]) -> list[int]:
         """Where in `class_names` each of `ids` is."""
         if not ids:
-            raise SettingError("no class is named: wanted at least one.")
+            raise SettingError("no class is named: expected at least one.")
         twice = [name for name, count in Counter(ids).items() if count > 1]
         if twice:
             raise SettingError(f"class {twice[0]!r} is named twice: a class can have one label.")
@@ -128,5 +128,5 @@ def check_split(dataset: str, split: str | None, splits: Sequence[str]) -> str:
     if split is None:
         return splits[0]
     if split not in splits:
-        raise SettingError(f"{dataset} has no split {split!r}: wanted {', '.join(splits[:-1])} or {splits[-1]}.")
+        raise SettingError(f"{dataset} has no split {split!r}: expected {', '.join(splits[:-1])} or {splits[-1]}.")
     return split

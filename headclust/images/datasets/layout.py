@@ -60,7 +60,7 @@ def check_images(where: object, names: Collection[str], ignored: Collection[str]
     others = other_files(ignored)
     if not names:
         found = f"only {others}" if others else "no files at all"
-        raise DataError(f"{where} holds no images, {found}: wanted files named {' '.join(EXTENSIONS)}.")
+        raise DataError(f"{where} holds no images, {found}: expected files named {' '.join(EXTENSIONS)}.")
     if others:
         note(f"{where}: ignored {others}")
 

@@ -93,13 +93,13 @@ def _columns(file: Path) -> Columns:
     header, columns = read_parquet(file, wanted) if delimiter is None else _read_text(file, delimiter, wanted)
     for name, count in Counter(header).items():
         if name in wanted and count > 1:
-            raise DataError(f"{file} has {count} columns {name!r}: wanted one.")
+            raise DataError(f"{file} has {count} columns {name!r}: expected one.")
     path = _only(file, columns, _PATH)
     if path is None:
         found = f"the columns {printable(', '.join(header)[:200])}" if header else "no columns"
-        raise DataError(f"{file} has {found}: wanted a header with one of {', '.join(_PATH)}.")
+        raise DataError(f"{file} has {found}: expected a header with one of {', '.join(_PATH)}.")
     if not columns[path]:
-        raise DataError(f"{file} names no images: wanted a row an image below its header.")
+        raise DataError(f"{file} names no images: expected a row an image below its header.")
     label, split = _only(file, columns, _LABEL), _only(file, columns, _SPLIT)
     splits = _stripped(columns[split]) if split else []
     return Columns(columns[path], _stripped(columns[label]) if label else None, splits if any(splits) else None)
@@ -113,7 +113,7 @@ def _only(file: Path, columns: dict[str, list[str]], names: Sequence[str]) -> st
     """Which one of `names` is a column."""
     found = [name for name in names if name in columns]
     if len(found) > 1:
-        raise DataError(f"{file} has the columns {' and '.join(found)}: wanted only one of them.")
+        raise DataError(f"{file} has the columns {' and '.join(found)}: expected only one of them.")
     return found[0] if found else None
 
 
@@ -129,14 +129,14 @@ def _read_text(file: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[
             for row in reader:
                 if row and len(row) != len(header):
                     raise FileFormatError(
-                        f"{file}, line {reader.line_num}: {len(row)} columns, wanted {len(header)} as in the header."
+                        f"{file}, line {reader.line_num}: {len(row)} columns, expected {len(header)} as in the header."
                     )
                 for name, place in places.items() if row else ():
                     columns[name].append(row[place])
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{file} is not UTF-8 text ({error.reason}): save it as UTF-8.") from None
     except csv.Error as error:
-        raise FileFormatError(f"{file}, line {reader.line_num}: {error}: wanted {file.suffix[1:]} text.") from None
+        raise FileFormatError(f"{file}, line {reader.line_num}: {error}: expected {file.suffix[1:]} text.") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from None
     return header, columns
@@ -144,10 +144,10 @@ def _read_text(file: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[
 
 def _check_ids(file: Path, ids: Sequence[str]) -> None:
     if "" in ids:
-        raise DataError(f"{file}: a row has no path (image {ids.index('') + 1}): wanted one in every row.")
+        raise DataError(f"{file}: a row has no path (image {ids.index('') + 1}): expected one in every row.")
     name, count = Counter(ids).most_common(1)[0]
     if count > 1:
-        raise DataError(f"{file} names {name!r} {count} times: wanted every image once.")
+        raise DataError(f"{file} names {name!r} {count} times: expected every image once.")
 
 
 def _labels(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -161,10 +161,10 @@ def _labels(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None,
     values = dict.fromkeys(known, -1)
     for text in numbers:
         if not (whole := _WHOLE_NUMBER.fullmatch(text)):
-            raise DataError(f"{file}: label {text[:50]!r}: wanted whole numbers of at most 18 digits, or names.")
+            raise DataError(f"{file}: label {text[:50]!r}: expected whole numbers of at most 18 digits, or names.")
         values[text] = int(whole[1])
     if min(values.values()) < -1:
-        raise DataError(f"{file}: label {min(values.values())}: wanted 0 or more, or -1 or nothing for unknown.")
+        raise DataError(f"{file}: label {min(values.values())}: expected 0 or more, or -1 or nothing for unknown.")
     labels = np.array([values.get(text, -1) for text in texts], np.int64)
     return (labels, number_names(labels)) if numbers else (None, ())
 

@@ -52,7 +52,7 @@ def _check_types(file: Path, fields: Sequence[Any]) -> None:
         if not (text or kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_null(kind)):
             raise DataError(
                 f"{file}: column {field.name!r} is of type {printable(str(field.type))[:100]}: "
-                "wanted text or numbers. (A file that holds the images themselves is read as hf:PATH.)"
+                "expected text or numbers. (A file that holds the images themselves is read as hf:PATH.)"
             )
 
 

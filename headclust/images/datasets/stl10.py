@@ -77,7 +77,7 @@ def _from_binary(root: Path, split: str) -> ImageSet:
     place = _find(root)
     file = Container.of(place / f"{split}_X.bin")
     if not file.size or file.size % _BYTES:
-        raise FileFormatError(f"{file.path} holds {file.size} bytes: wanted a whole number of images of {_BYTES}.")
+        raise FileFormatError(f"{file.path} holds {file.size} bytes: expected a whole number of images of {_BYTES}.")
     n = file.size // _BYTES
     labels = None if split == "unlabeled" else _labels(place / f"{split}_y.bin", n)
     if n != _IMAGES[split]:
@@ -101,7 +101,7 @@ def _find(root: Path) -> Path:
             return place
     if (root / "stl10_binary.tar.gz").is_file():
         raise DataError(f"{root} holds STL-10 as stl10_binary.tar.gz: unpack it first (tar -xf).")
-    raise DataError(f"{root} holds no STL-10: wanted SPLIT/CLASS/FILE, or train_X.bin and the other binary files.")
+    raise DataError(f"{root} holds no STL-10: expected SPLIT/CLASS/FILE, or train_X.bin and the other binary files.")
 
 
 def _labels(path: Path, n: int) -> np.ndarray:
@@ -111,7 +111,7 @@ def _labels(path: Path, n: int) -> np.ndarray:
     labels = np.frombuffer(file.read(0, n), np.uint8).astype(np.int64) - 1
     wrong = np.flatnonzero((labels < 0) | (labels >= len(STL10_CLASSES)))
     if len(wrong):
-        raise FileFormatError(f"{path}: label {labels[wrong[0]] + 1} in row {wrong[0]}, wanted 1 to 10.")
+        raise FileFormatError(f"{path}: label {labels[wrong[0]] + 1} in row {wrong[0]}, expected 1 to 10.")
     return labels
 
 

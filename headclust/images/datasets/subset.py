@@ -31,12 +31,12 @@ def read_class_ids(path: Path) -> tuple[str, ...]:
             continue
         name = _class_in(line)
         if name is None:
-            raise SettingError(f"{path}, line {number}: wanted a class in double quotes, found {line[:50]!r}.")
+            raise SettingError(f"{path}, line {number}: expected a class in double quotes, found {line[:50]!r}.")
         if name in seen:
             raise SettingError(f"{path}, line {number}: class {name!r} is named on line {seen[name]} already.")
         seen[name] = number
     if not seen:
-        raise SettingError(f"{path} names no class: wanted one a line.")
+        raise SettingError(f"{path} names no class: expected one a line.")
     return tuple(seen)
 
 
@@ -48,7 +48,7 @@ def _text(path: Path) -> str:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"list of classes {str(path)[:100]!r} cannot be read: {reason}.") from None
     if len(data) > _MAX_BYTES or b"\0" in data:
-        raise DataError(f"{path} is no list of classes: wanted UTF-8 text with one class a line.")
+        raise DataError(f"{path} is no list of classes: expected UTF-8 text with one class a line.")
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 

@@ -73,7 +73,7 @@ def open_webdataset(path: str, split: str | None) -> ImageSet:
     rows = [(number, sample) for number, shard in enumerate(shards) for sample in _samples(shard)]
     if not rows:
         raise DataError(
-            f"webdataset:{path} holds no images: wanted samples as KEY{EXTENSIONS[0]} with KEY.cls; a key ends at the "
+            f"webdataset:{path} holds no images: expected samples as KEY{EXTENSIONS[0]} with KEY.cls; a key ends at the "
             "first dot of a name. (Folders of images in an archive are read under the archive's own name.)"
         )
     ids = tuple(f"{_name(shards[number])}/{sample.key}" for number, sample in rows)
@@ -107,7 +107,7 @@ def _shards(path: str, split: str | None) -> tuple[str, list[Path], str | None]:
     folder = root / split if split else root
     shards = _tars(folder)
     if not shards:
-        raise DataError(f"{folder} holds no shards: wanted files named .tar.")
+        raise DataError(f"{folder} holds no shards: expected files named .tar.")
     return str(root), shards, split
 
 
@@ -145,7 +145,7 @@ def _expanded(pattern: str) -> Iterator[str]:
         return
     first, last = match.groups()
     if not 0 <= int(last) - int(first) < _MAX_SHARDS:
-        raise DataError(f"webdataset:{pattern}: wanted a range that counts up, to at most {_MAX_SHARDS} shards.")
+        raise DataError(f"webdataset:{pattern}: expected a range that counts up, to at most {_MAX_SHARDS} shards.")
     for number in range(int(first), int(last) + 1):
         yield from _expanded(pattern[: match.start()] + str(number).zfill(len(first)) + pattern[match.end() :])
 
@@ -185,7 +185,7 @@ def _groups(shard: Path, reader: TarReader) -> Iterator[tuple[str, TarMember | N
             label = _label(shard, member, reader)
         elif f".{extension.lower()}" in EXTENSIONS:
             if image is not None:
-                raise DataError(f"{shard}: sample {key!r} has two images: wanted one.")
+                raise DataError(f"{shard}: sample {key!r} has two images: expected one.")
             image = member
     if key:
         yield key, image, label
@@ -195,7 +195,7 @@ def _label(shard: Path, member: TarMember, reader: TarReader) -> int:
     text = reader.data(member).strip() if member.size <= _MAX_LABEL_TEXT else b"..."
     if not re.fullmatch(rb"-1|[0-9]{1,18}", text):
         raise DataError(
-            f"{shard}: {member.name!r} holds {text[:_MAX_LABEL_TEXT]!r}: wanted a whole number, 0 or more, or -1."
+            f"{shard}: {member.name!r} holds {text[:_MAX_LABEL_TEXT]!r}: expected a whole number, 0 or more, or -1."
         )
     return int(text)
 
@@ -209,7 +209,7 @@ def _class_names(folder: Path, labels: np.ndarray) -> tuple[str, ...]:
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{file} cannot be read: {one_line(error)}.") from None
         if "" in names:
-            raise DataError(f"{file}, line {names.index('') + 1} is blank: wanted a line for every class, from 0 on.")
+            raise DataError(f"{file}, line {names.index('') + 1} is blank: expected a line for every class, from 0 on.")
         if labels.max() >= len(names):
             raise DataError(f"{file} names {len(names)} classes, but a sample has label {labels.max()}.")
         return names

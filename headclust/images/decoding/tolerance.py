@@ -28,9 +28,9 @@ class Tolerance:
             SettingError: `on_error` is neither, or `max_bad` does not go with it.
         """
         if self.on_error not in ("fail", "skip"):
-            raise SettingError(f"on-error {self.on_error!r}: wanted fail or skip.")
+            raise SettingError(f"on-error {self.on_error!r}: expected fail or skip.")
         if self.max_bad is not None and (self.max_bad < 0 or self.on_error == "fail"):
-            raise SettingError(f"max-bad {self.max_bad}: wanted 0 or more, together with --on-error skip.")
+            raise SettingError(f"max-bad {self.max_bad}: expected 0 or more, together with --on-error skip.")
 
     def check_bad(self, sample_ids: Sequence[str], bad: Mapping[int, str]) -> None:
         """Stops over images that cannot be read, if that is wanted.

@@ -9,16 +9,16 @@ from headclust.images.datasets.tarballs import TarMember
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [("a/b.png", "a/b.png"), ("./a//b/./c", "a/b/c"), ("a/", "a"), (".", ""), ("..a/b..", "..a/b.."), ("a:b", "a:b")],
 )
-def test_names_are_made_plain(name, wanted):
-    assert checked_name(Path("x.tar"), name) == wanted
+def test_names_are_made_plain(name, expected):
+    assert checked_name(Path("x.tar"), name) == expected
 
 
 @pytest.mark.parametrize("name", ["/a", "..", "a/../b", "../a", "C:\\a", "c:/a", "a\\b", "a\0", "\\\\host\\a"])
 def test_names_that_lead_outside(name):
-    with pytest.raises(DataError, match=r"x\.tar holds a member .*: wanted names that stay inside") as caught:
+    with pytest.raises(DataError, match=r"x\.tar holds a member .*: expected names that stay inside") as caught:
         checked_name(Path("x.tar"), name)
     assert "\n" not in str(caught.value)
 

@@ -185,13 +185,13 @@ def test_every_row_is_read_as_itself(tmp_path_factory, stems, suffix):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_without_the_parents_files_reads_the_same(tmp_path, suffix):
     images = open_archive(str(pack(tmp_path / f"x{suffix}", *CLASSES)), None)
-    wanted = numbers(images)
+    expected = numbers(images)
     pid = os.fork()
     if not pid:
         status = 1
         try:
             os.closerange(3, 10_000)
-            status = 0 if numbers(images) == wanted == [0, 1, 2] else 2
+            status = 0 if numbers(images) == expected == [0, 1, 2] else 2
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

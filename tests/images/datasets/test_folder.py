@@ -135,8 +135,8 @@ def test_pipes_called_like_images_are_counted(tmp_path, capsys):
     ("make", "message"),
     [
         (lambda path: None, "no such file or folder"),
-        (lambda path: path.touch(), "is a file: wanted a folder"),
-        (lambda path: path.mkdir(), r"holds no images, no files at all: wanted files named \.jpg"),
+        (lambda path: path.touch(), "is a file: expected a folder"),
+        (lambda path: path.mkdir(), r"holds no images, no files at all: expected files named \.jpg"),
         (lambda path: (path / "train").mkdir(parents=True), "say --split train"),
     ],
 )

@@ -84,7 +84,7 @@ def test_splits(tmp_path):
     assert (len(images), images.split) == (3, "train")
     images = open_huggingface(str(tmp_path / "set"), "test")
     assert (len(images), images.split) == (2, "test")
-    assert "has no split 'val': wanted train, test" in refusal(tmp_path / "set", "val")
+    assert "has no split 'val': expected train, test" in refusal(tmp_path / "set", "val")
 
 
 def test_a_single_split_has_its_own_name_only(tmp_path):
@@ -153,10 +153,10 @@ def test_which_column_holds_the_images(tmp_path):
         str(tmp_path / "c")
     )
     found = refusal(tmp_path / "c")
-    assert "wanted one of type Image, or one called image" in found
+    assert "expected one of type Image, or one called image" in found
     assert "b (" in found
     table(2, image=None).save_to_disk(str(tmp_path / "d"))
-    assert "has the columns label (int64): wanted one of type Image" in refusal(tmp_path / "d")
+    assert "has the columns label (int64): expected one of type Image" in refusal(tmp_path / "d")
 
 
 def test_which_column_holds_the_labels(tmp_path, capsys):
@@ -238,7 +238,7 @@ def test_a_folder_the_library_cannot_load(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "cannot be loaded" in refusal(tmp_path / "empty")
     (tmp_path / "x.png").touch()
-    assert "wanted a folder, a .parquet or an .arrow file" in refusal(tmp_path / "x.png")
+    assert "expected a folder, a .parquet or an .arrow file" in refusal(tmp_path / "x.png")
     (tmp_path / "y.parquet").write_bytes(b"no")
     assert "cannot be loaded" in refusal(tmp_path / "y.parquet")
     table(2).select([]).save_to_disk(str(tmp_path / "z"))

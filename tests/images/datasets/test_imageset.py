@@ -56,13 +56,13 @@ def test_every_row_is_as_likely():
 
 
 def test_a_seed_below_zero():
-    with pytest.raises(SettingError, match="seed -1: wanted 0 or more"):
+    with pytest.raises(SettingError, match="seed -1: expected 0 or more"):
         numbered(10).subset(3, -1)
 
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one(limit):
-    with pytest.raises(SettingError, match="wanted at least 1 image"):
+    with pytest.raises(SettingError, match="expected at least 1 image"):
         numbered(3).subset(limit, 0)
 
 
@@ -146,5 +146,5 @@ def test_data_without_these_classes():
 def test_splits_are_checked():
     assert check_split("x", None, ("train", "test")) == "train"
     assert check_split("x", "test", ("train", "test")) == "test"
-    with pytest.raises(SettingError, match="x has no split 'Train': wanted train, val or test"):
+    with pytest.raises(SettingError, match="x has no split 'Train': expected train, val or test"):
         check_split("x", "Train", ("train", "val", "test"))

@@ -93,7 +93,7 @@ def test_a_missing_shard_of_a_range(shards):
 
 @pytest.mark.parametrize("pattern", ["{3..1}.tar", "{0..99999999}.tar"])
 def test_ranges_that_cannot_be(shards, pattern):
-    assert "wanted a range that counts up" in refusal(f"{shards}/{pattern}")
+    assert "expected a range that counts up" in refusal(f"{shards}/{pattern}")
 
 
 @pytest.mark.parametrize("name", ["classnames.txt", "classes.txt"])
@@ -156,7 +156,7 @@ def test_a_path_that_exists_is_no_pattern(tmp_path):
 
 def test_a_blank_line_among_the_names_of_classes(shards):
     (shards / "classnames.txt").write_text("cat\n\ndog\n")
-    assert "classnames.txt, line 2 is blank: wanted a line for every class, from 0 on" in refusal(shards)
+    assert "classnames.txt, line 2 is blank: expected a line for every class, from 0 on" in refusal(shards)
 
 
 def test_shards_that_change_while_they_are_read_stop_the_run(shards):
@@ -184,7 +184,7 @@ def test_keys_keep_their_folders(tmp_path):
 def test_an_extension_is_all_behind_the_first_dot(tmp_path):
     images = open_webdataset(str(shard(tmp_path / "x.tar", a__seg__png=1, a__png=2)), None)
     assert (images.sample_ids, numbers(images)) == (("x/a",), [2])
-    assert "holds no images: wanted samples as KEY.jpg" in refusal(shard(tmp_path / "y.tar", a__seg__png=1))
+    assert "holds no images: expected samples as KEY.jpg" in refusal(shard(tmp_path / "y.tar", a__seg__png=1))
 
 
 def test_samples_without_an_image_are_counted(tmp_path, capsys):

@@ -36,7 +36,7 @@ def test_nothing_bad_passes(tolerance):
 
 @pytest.mark.parametrize("tolerance", [Tolerance("ignore"), Tolerance("fail", 3), Tolerance("skip", -1)])
 def test_what_is_not_possible(tolerance):
-    with pytest.raises(SettingError, match="wanted"):
+    with pytest.raises(SettingError, match="expected"):
         tolerance.check()
 
 
