@@ -28,7 +28,7 @@ from headclust.features import (
     samples_sha256,
 )
 from headclust.images.augment import Views, plan_views
-from headclust.images.decoding import Tolerance, decoded_batches, told
+from headclust.images.decoding import Tolerance, decoded_batches, describe_unreadable
 from headclust.versions import versions
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def told_of_finished(images: ImageSet, path: Path, tolerance: Tolerance) -> str:
 def _tell_of_bad(images: ImageSet, staging: Staging) -> None:
     if staging.bad:
         row = min(staging.bad)
-        first = told(images.sample_ids[row], staging.bad[row])
+        first = describe_unreadable(images.sample_ids[row], staging.bad[row])
         count = f"{len(staging.bad)} of {len(images)} images cannot be read"
         progress.note(f"{count} and are listed as skipped in {staging.path}; the first: {first}.")
 

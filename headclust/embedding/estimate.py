@@ -18,7 +18,7 @@ from headclust.embedding.embed import Pixels, Task, check_settings, decoder, mak
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
 from headclust.features.preflight import check_output_folder, check_unfinished, free_bytes, is_up_to_date, staged_bytes
-from headclust.images.decoding import AHEAD, Tolerance, decoded_batches, n_workers, took_too_long
+from headclust.images.decoding import AHEAD, Tolerance, decoded_batches, n_workers, timeout_reason
 
 if TYPE_CHECKING:
     from headclust.backbones import Backbone
@@ -232,7 +232,7 @@ def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -
                 break
     seconds = (time.perf_counter() - start) / done
     # Not the user's limit but this one's: no reason to call them bad.
-    slow = [row for row, reason in bad.items() if limit < timeout and reason == took_too_long(limit)]
+    slow = [row for row, reason in bad.items() if limit < timeout and reason == timeout_reason(limit)]
     return _Sample(done, {row: bad[row] for row in bad if row not in slow}, len(slow), seconds)
 
 

@@ -21,7 +21,7 @@ from headclust.embedding.embed import Pixels, check_settings, pixel_shape
 from headclust.errors import DataError, one_line
 from headclust.estimators.validation import InputError, check_kind, value_errors
 from headclust.features import check_finite
-from headclust.images.decoding import decoded_batches, told
+from headclust.images.decoding import decoded_batches, describe_unreadable
 from headclust.images.image_file import decode, to_rgb
 from headclust.progress import bar
 
@@ -120,7 +120,8 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             for where, pixels, bad in batches:
                 if bad:
                     row = min(bad)
-                    raise DataError(f"image {row}, {told(names[row], bad[row])}: mend it, or leave it out of the list.")
+                    problem = describe_unreadable(names[row], bad[row])
+                    raise DataError(f"image {row}, {problem}: fix it, or leave it out of the list.")
                 rows[where.start : where.stop] = features(pixels[0])[: len(where)].numpy()
                 advance(len(where))
         check_finite(rows, names)

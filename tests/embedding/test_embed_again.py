@@ -37,7 +37,7 @@ def test_a_finished_file_is_not_accepted_where_its_images_would_not_be(
     images = FakeImages(bad=(3, 77))
     path = embed(tmp_path / "a.h5", images, on_error="skip")
     before = path.stat()
-    with pytest.raises(DataError, match=r"^3\.png: torn after 3 bytes: mend or remove it, .*--on-error skip\.$"):
+    with pytest.raises(DataError, match=r"^3\.png: torn after 3 bytes: fix or remove it, .*--on-error skip\.$"):
         embed(path, images)
     wanted = r"^2 of the images cannot be read, --max-bad allows 1 \(the last: 77\.png: torn after 77 bytes\): "
     with pytest.raises(DataError, match=wanted):
@@ -100,7 +100,7 @@ def test_a_reason_that_ends_as_a_sentence_gets_no_second_period(
                 raise DataError("it is torn.")
             return super().read(row)
 
-    with pytest.raises(DataError, match=r"^4\.png: it is torn: mend"):
+    with pytest.raises(DataError, match=r"^4\.png: it is torn: fix"):
         embed(tmp_path / "a.h5", Sentence())
     capsys.readouterr()
     embed(tmp_path / "a.h5", Sentence(), on_error="skip")

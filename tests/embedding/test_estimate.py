@@ -177,7 +177,7 @@ def test_a_finished_file_is_told(tmp_path: Path) -> None:
 def test_images_that_a_finished_file_leaves_out_are_told(tmp_path: Path) -> None:
     path = embed(tmp_path / "a.h5", FakeImages(bad=(3,)), on_error="skip")
     images = FakeImages(bad=(3,))
-    assert _estimate(path, images).problems[0].startswith("3.png: torn after 3 bytes: mend or remove it")
+    assert _estimate(path, images).problems[0].startswith("3.png: torn after 3 bytes: fix or remove it")
     assert "1 of 150 images cannot be read" in _estimate(path, images, on_error="skip").problems[0]
 
 
@@ -242,7 +242,7 @@ def test_too_little_memory_is_told_and_not_tried(tmp_path: Path, monkeypatch: py
 
 def test_images_that_would_stop_it_are_told(tmp_path: Path) -> None:
     images = FakeImages(16, bad=(3, 15))
-    assert _estimate(tmp_path / "a.h5", images).problems[0].startswith("3.png: torn after 3 bytes: mend")
+    assert _estimate(tmp_path / "a.h5", images).problems[0].startswith("3.png: torn after 3 bytes: fix")
     (problem,) = _estimate(tmp_path / "a.h5", images, on_error="skip", max_bad=1).problems
     assert problem.startswith("2 of the images cannot be read, --max-bad allows 1")
     assert _estimate(tmp_path / "a.h5", images, on_error="skip", max_bad=2).problems == ()

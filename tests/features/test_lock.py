@@ -186,7 +186,7 @@ def test_a_decoding_worker_does_not_hold_the_lock(tmp_path: Path) -> None:
     with writer_lock(tmp_path):
         worker = start_worker(decode, np.zeros(1, dtype=np.uint8), 10)
         try:
-            assert worker.ask([(0, 0)]) == {}
+            assert worker.decode([(0, 0)]) == {}
         finally:
             worker.kill()
-            worker.bury()
+            worker.reap()

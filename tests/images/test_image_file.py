@@ -138,7 +138,9 @@ def test_four_bit_gray():
     assert np.asarray(decode(png(4, 0, b"\0\x0f", size=(2, 1))))[..., 0].tolist() == [[0, 255]]
 
 
-@pytest.mark.parametrize(("mode", "color", "expected"), [("YCbCr", (200, 128, 128), 200), ("LAB", (255, 128, 128), 255)])
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"), [("YCbCr", (200, 128, 128), 200), ("LAB", (255, 128, 128), 255)]
+)
 def test_tiff_in_other_color_spaces(tmp_path, mode, color, expected):
     found = pixels(saved(tmp_path / "a.tif", Image.new(mode, (2, 2), color)))
     assert np.abs(found.astype(int) - expected).max() <= 1

@@ -165,7 +165,9 @@ def _records(content: bytes, where: str, form: BinaryFormat, limit: int) -> NDAr
             f"{where} holds more than {limit} bytes: expected at most {limit // size} records of {size}."
         )
     if not content or len(content) % size:
-        raise FileFormatError(f"{where} holds {len(content)} bytes: expected a whole number of records of {size} bytes.")
+        raise FileFormatError(
+            f"{where} holds {len(content)} bytes: expected a whole number of records of {size} bytes."
+        )
     records = np.frombuffer(content, np.uint8).reshape(-1, size)
     for byte, n_classes in enumerate(form.label_limits):
         wrong = np.flatnonzero(records[:, byte] >= n_classes)

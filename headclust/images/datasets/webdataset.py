@@ -73,8 +73,8 @@ def open_webdataset(path: str, split: str | None) -> ImageSet:
     rows = [(number, sample) for number, shard in enumerate(shards) for sample in _samples(shard)]
     if not rows:
         raise DataError(
-            f"webdataset:{path} holds no images: expected samples as KEY{EXTENSIONS[0]} with KEY.cls; a key ends at the "
-            "first dot of a name. (Folders of images in an archive are read under the archive's own name.)"
+            f"webdataset:{path} holds no images: expected samples as KEY{EXTENSIONS[0]} with KEY.cls; a key ends at "
+            "the first dot of a name. (For an archive of image folders, use the archive's path as the source.)"
         )
     ids = tuple(f"{_name(shards[number])}/{sample.key}" for number, sample in rows)
     labels = np.fromiter((sample.label for _, sample in rows), np.int64, len(rows))

@@ -1,9 +1,9 @@
-"""Decoding in processes of its own, because a decoder that hangs or crashes can be ended only from outside."""
+"""Decoding in worker processes, because a decoder that hangs or crashes can only be ended from outside."""
 
 from __future__ import annotations
 
 from headclust.images.decoding.pool import AHEAD, decoded_batches, n_workers
-from headclust.images.decoding.tolerance import Tolerance, told
-from headclust.images.decoding.worker import took_too_long
+from headclust.images.decoding.tolerance import Tolerance, describe_unreadable
+from headclust.images.decoding.worker import timeout_reason
 
-__all__ = ["AHEAD", "Tolerance", "decoded_batches", "n_workers", "told", "took_too_long"]
+__all__ = ["AHEAD", "Tolerance", "decoded_batches", "describe_unreadable", "n_workers", "timeout_reason"]

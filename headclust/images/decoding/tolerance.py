@@ -1,4 +1,4 @@
-"""What is done about images that cannot be read: stop at once, after too many, or never."""
+"""Handling of images that cannot be read: stop at the first, after a number of them, or never."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from headclust.progress import printable
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How many images may be left out. Not part of a plan: it decides whether to go on, not what the rows are.
+    """How many unreadable images may be left out. Not part of a plan, because no row depends on it.
 
     Args:
         on_error: "fail" or "skip".
-        max_bad: With "skip", the most that may be left out; None for no limit.
+        max_bad: With "skip", the largest number of images left out; None for no limit.
     """
 
     on_error: str = "fail"
     max_bad: int | None = None
 
     def check(self) -> None:
-        """Refuses what is not possible.
+        """Raise if the settings are not allowed.
 
         Raises:
-            SettingError: `on_error` is neither, or `max_bad` does not go with it.
+            SettingError: `on_error` is neither value, or `max_bad` is negative or given without "skip".
         """
         if self.on_error not in ("fail", "skip"):
             raise SettingError(f"on-error {self.on_error!r}: expected fail or skip.")
@@ -33,26 +33,26 @@ class Tolerance:
             raise SettingError(f"max-bad {self.max_bad}: expected 0 or more, together with --on-error skip.")
 
     def check_bad(self, sample_ids: Sequence[str], bad: Mapping[int, str]) -> None:
-        """Stops over images that cannot be read, if that is wanted.
+        """Raise if too many images cannot be read.
 
         Args:
             sample_ids: Names of all rows.
-            bad: Row and reason of those that cannot be read.
+            bad: Reason per row of the images that cannot be read.
 
         Raises:
-            DataError: There are some, or more than are put up with.
+            DataError: There are any, or with "skip" more than `max_bad`.
         """
         skip = self.on_error == "skip"
         if not bad or (skip and (self.max_bad is None or len(bad) <= self.max_bad)):
             return
         row = max(bad) if skip else min(bad)
-        reason = told(sample_ids[row], bad[row])
+        reason = describe_unreadable(sample_ids[row], bad[row])
         if skip:
             limit = f"{len(bad)} of the images cannot be read, --max-bad allows {self.max_bad}"
-            raise DataError(f"{limit} (the last: {reason}): mend them, or go on with a higher limit.")
-        raise DataError(f"{reason}: mend or remove it, or leave out what cannot be read with --on-error skip.")
+            raise DataError(f"{limit} (the last: {reason}): fix them, or use a higher limit.")
+        raise DataError(f"{reason}: fix or remove it, or leave out what cannot be read with --on-error skip.")
 
 
-def told(sample_id: str, reason: str) -> str:
-    """An image and why it cannot be read, to be put into a sentence."""
+def describe_unreadable(sample_id: str, reason: str) -> str:
+    """Name of an image and the reason why it cannot be read, as a part of a sentence."""
     return f"{printable(sample_id)}: {printable(reason).removesuffix('.')}"

@@ -138,7 +138,7 @@ def test_images_are_decoded_by_us(tmp_path):
         with pytest.raises(DataError) as caught:
             images.read(row)
         reasons.append(str(caught.value))
-    assert reasons[0].startswith("not an image in a format that is read here")
+    assert reasons[0].startswith("not an image in a supported format")
     assert reasons[1:3] == ["empty file (0 bytes)", "no image in this row"]
     assert reasons[3] == "kept in another place, which is not read: https://example.org/a.png"
     assert reasons[4] == "no such file"

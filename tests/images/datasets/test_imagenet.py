@@ -110,7 +110,9 @@ def test_a_subset_by_its_classes(tmp_path):
 
 def test_a_flat_val_without_labels(tmp_path):
     tree(tmp_path, *FLAT)
-    with pytest.raises(DataError, match=r"val has no class folders, and LOC_val_solution.csv .* expected one of the two"):
+    with pytest.raises(
+        DataError, match=r"val has no class folders, and LOC_val_solution.csv .* expected one of the two"
+    ):
         open_imagenet(str(tmp_path), "val")
     (tmp_path / "LOC_val_solution.csv").write_text("".join(SOLUTION.splitlines(keepends=True)[:3]))
     with pytest.raises(DataError, match=r"has no label for ILSVRC2012_val_00000003 \(1 of 3 images\)"):
@@ -136,7 +138,10 @@ def test_damaged_labels(tmp_path, text):
         (("train/cat/1.JPEG", "train/dog/1.JPEG"), "found a folder 'cat', expected train/WNID/FILE"),
         (("train/1.JPEG",), "found no two class folders"),
         (("train/n01440764/x/1.JPEG", "train/n02102040/x/1.JPEG"), "found no two class folders"),
-        (("images/1.JPEG",), "holds no ImageNet train images: expected train/WNID/FILE there or in ILSVRC/Data/CLS-LOC"),
+        (
+            ("images/1.JPEG",),
+            "holds no ImageNet train images: expected train/WNID/FILE there or in ILSVRC/Data/CLS-LOC",
+        ),
     ],
 )
 def test_folders_of_another_shape(tmp_path, names, message):

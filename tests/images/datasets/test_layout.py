@@ -86,7 +86,9 @@ def test_images_are_wanted(capsys):
     assert capsys.readouterr().err == "x: ignored 1 file that is not an image by name: 1 .txt\n"
     with pytest.raises(DataError, match=r"x holds no images, no files at all: expected files named \.jpg"):
         check_images("x", [], [])
-    with pytest.raises(DataError, match=r"x holds no images, only 1 file that is not an image by name: 1 .txt: expected"):
+    with pytest.raises(
+        DataError, match=r"x holds no images, only 1 file that is not an image by name: 1 .txt: expected"
+    ):
         check_images("x", [], ["b.txt"])
 
 

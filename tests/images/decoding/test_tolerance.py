@@ -1,7 +1,7 @@
 import pytest
 
 from headclust.errors import DataError, SettingError
-from headclust.images.decoding import Tolerance, told
+from headclust.images.decoding import Tolerance, describe_unreadable
 
 IDS = ["a.png", "b.png", "c\x1b.png"]
 BAD = {0: "torn.", 2: "gone"}
@@ -10,7 +10,7 @@ BAD = {0: "torn.", 2: "gone"}
 @pytest.mark.parametrize(
     ("tolerance", "line"),
     [
-        (Tolerance(), r"^a\.png: torn: mend or remove it, or leave out what cannot be read with --on-error skip\.$"),
+        (Tolerance(), r"^a\.png: torn: fix or remove it, or leave out what cannot be read with --on-error skip\.$"),
         (
             Tolerance("skip", 1),
             r"^2 of the images cannot be read, --max-bad allows 1 \(the last: c\\x1b\.png: gone\): ",
@@ -41,4 +41,4 @@ def test_what_is_not_possible(tolerance):
 
 
 def test_an_image_in_a_sentence():
-    assert told("a\n", "it is torn.") == "a\\n: it is torn"
+    assert describe_unreadable("a\n", "it is torn.") == "a\\n: it is torn"
