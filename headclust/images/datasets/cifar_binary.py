@@ -1,4 +1,4 @@
-"""The official binary files of CIFAR-10 and CIFAR-100, from their folder or from the archive itself.
+"""The official binary files of CIFAR-10 and CIFAR-100, from their folder or from the archive.
 
 Format: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version". A record is the label bytes (CIFAR-100: coarse,
 then fine) and 3,072 bytes: a red, a green and a blue plane of 32 rows of 32 pixels.
@@ -22,19 +22,19 @@ _MAX_UNPACKED = 2**29
 
 
 class BinaryFormat(NamedTuple):
-    """What the official files are called and how large they are."""
+    """Names and sizes of the official files."""
 
     title: str
-    label_limits: tuple[int, ...]  # number of classes of each label byte
-    files: dict[str, tuple[str, ...]]  # of each split, in the order of its rows
-    n_records: dict[str, int]  # of each split's files
+    label_limits: tuple[int, ...]  # number of classes per label byte
+    files: dict[str, tuple[str, ...]]  # split -> its files, in the order of its rows
+    n_records: dict[str, int]  # split -> records per file
     folder: str
     archive: str
-    pickled: tuple[str, ...]  # names in the version for Python
+    pickled: tuple[str, ...]  # names of files and folders of the Python version
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of one image with its labels."""
+        """Bytes per image with its labels."""
         return len(self.label_limits) + _PIXELS
 
 
@@ -59,7 +59,7 @@ CIFAR100 = BinaryFormat(
 
 
 class Records(NamedTuple):
-    """A split's images: labels (n, label bytes), pixels (n, 3, 32, 32), and each row's file as (size, mtime_ns)."""
+    """Images of a split: labels (n, label bytes), pixels (n, 3, 32, 32), and (size, mtime_ns) of each row's file."""
 
     labels: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
@@ -67,19 +67,19 @@ class Records(NamedTuple):
 
 
 def read_records(root: Path, form: BinaryFormat, split: str) -> Records:
-    """A split, held in memory (CIFAR's train splits: 154 MB). Nothing is unpacked to disk.
+    """The images of a split, held in memory (CIFAR's train splits: 154 MB). Nothing is unpacked to disk.
 
-    Fewer records than the official files have are taken, and said in a line on stderr.
+    Fewer records than in the official files are accepted, with a line on stderr.
 
     Args:
-        root: The folder of the binary files, one that holds that folder or the archive, or the archive.
+        root: The folder of the binary files, a folder that holds that folder or the archive, or the archive.
         form: `CIFAR10` or `CIFAR100`.
         split: "train" or "test".
 
     Raises:
-        DataError: The files are not there, or this is the pickled version.
-        FileFormatError: A file is no whole number of records, too large, or holds a label out of range; the archive is
-            damaged.
+        DataError: The files are missing, or this is the pickled version.
+        FileFormatError: A file is no whole number of records, is too large, or holds a label out of range; or the
+            archive is damaged.
     """
     place = _find(root, form)
     names = form.files[split]
@@ -89,8 +89,8 @@ def read_records(root: Path, form: BinaryFormat, split: str) -> Records:
     for name, content in zip(names, contents, strict=True):
         path = place if place.is_file() else place / name
         parts.append(_records(content, f"{place}/{name}", form, limit))
-        found = path.stat()
-        stamps += [(found.st_size, found.st_mtime_ns)] * len(parts[-1])
+        status = path.stat()
+        stamps += [(status.st_size, status.st_mtime_ns)] * len(parts[-1])
     records = np.concatenate(parts)
     official = form.n_records[split] * len(names)
     if len(records) < official:
@@ -112,7 +112,7 @@ def _find(root: Path, form: BinaryFormat) -> Path:
     if (root / form.archive).is_file():
         return root / form.archive
     for name in form.pickled:
-        # Folders called train and test are no pickles: they hold classes.
+        # Folders named train and test hold classes, only files of these names are pickles.
         if (root / name).is_file() or (name.startswith("cifar") and (root / name).is_dir()):
             raise _pickled(root / name, form)
     raise DataError(
@@ -122,7 +122,7 @@ def _find(root: Path, form: BinaryFormat) -> Path:
 
 def _pickled(path: Path, form: BinaryFormat) -> DataError:
     return DataError(
-        f"{path} is the pickled version of {form.title}, and unpickling can run anything: "
+        f"{path} is the pickled version of {form.title}, and unpickling can run any code: "
         f"expected the binary version, {form.archive}."
     )
 
@@ -158,7 +158,7 @@ def _from_archive(place: Path, form: BinaryFormat, names: tuple[str, ...], limit
 
 
 def _records(content: bytes, where: str, form: BinaryFormat, limit: int) -> NDArray[np.uint8]:
-    """(n, record bytes) of one file."""
+    """The records of a file, uint8 (n, record bytes)."""
     size = form.record_bytes
     if len(content) > limit:
         raise FileFormatError(
@@ -172,6 +172,6 @@ def _records(content: bytes, where: str, form: BinaryFormat, limit: int) -> NDAr
     for byte, n_classes in enumerate(form.label_limits):
         wrong = np.flatnonzero(records[:, byte] >= n_classes)
         if len(wrong):
-            label, wanted = records[wrong[0], byte], n_classes - 1
-            raise FileFormatError(f"{where}: label {label} in record {wrong[0]}, expected 0 to {wanted}.")
+            label = records[wrong[0], byte]
+            raise FileFormatError(f"{where}: label {label} in record {wrong[0]}, expected 0 to {n_classes - 1}.")
     return records

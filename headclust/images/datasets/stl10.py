@@ -1,7 +1,7 @@
-"""STL-10 with its unlabelled images, from the official binary files or class folders.
+"""STL-10 with its unlabeled images, from the official binary files or class folders.
 
-Format: https://cs.stanford.edu/~acoates/stl10/. An image is 96 x 96 x 3 bytes: a red, a green and a blue plane, each
-column after column. Labels are bytes 1 to 10.
+Format: https://cs.stanford.edu/~acoates/stl10/. An image is 96 x 96 x 3 bytes: a red, a green and a blue plane, each in
+column-major order. Labels are bytes 1 to 10.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ _BYTES = 3 * 96 * 96
 
 
 def open_stl10(path: str, split: str | None) -> ImageSet:
-    """STL-10; an image is read from its file when it is wanted, never all at once.
+    """STL-10. Each image is read from its file on demand.
+
+    Sample ids are row numbers within the split ("train/0" and "unlabeled/0" in "train+unlabeled"), or paths.
 
     Args:
-        path: The folder with `train_X.bin`, `train_y.bin` and the others; one that holds `stl10_binary/`; or one with
-            class folders `train/CLASS/FILE`, `test/CLASS/FILE` and `unlabeled/FILE`. Sample ids are row numbers within
-            the split ("train/0" and "unlabeled/0" where it is both), or paths.
-        split: "train" (also when None), "test", "unlabeled" (without labels), or "train+unlabeled": train first, then
-            the unlabelled images with label -1.
+        path: The folder with `train_X.bin`, `train_y.bin` and the other files; a folder that holds `stl10_binary/`; or
+            a folder with class folders `train/CLASS/FILE`, `test/CLASS/FILE` and `unlabeled/FILE`.
+        split: "train" (also for None), "test", "unlabeled" (without labels), or "train+unlabeled": train first, then
+            the unlabeled images with label -1.
 
     Raises:
-        DataError: Nothing of this is there, or it is the archive, which is too large to be read packed.
+        DataError: The folder holds none of these, or the archive, which is too large to be read without unpacking.
         FileFormatError: A binary file is damaged.
         SettingError: The split does not exist.
     """
@@ -49,7 +50,7 @@ def open_stl10(path: str, split: str | None) -> ImageSet:
 
 
 def _both(root: Path, open_part: Callable[[Path, str], ImageSet]) -> ImageSet:
-    """Train and, after it, the unlabelled images."""
+    """The train images, followed by the unlabeled images."""
     train, unlabeled = open_part(root, "train"), open_part(root, "unlabeled")
     assert train.labels is not None
     n_train = len(train)
@@ -116,6 +117,6 @@ def _labels(path: Path, n: int) -> np.ndarray:
 
 
 def _image(file: Container, row: int) -> Image.Image:
-    """One image. Its bytes are read each time, not mapped: a damaged disk is then an error, and no crash."""
+    """One image. Its bytes are read, not memory-mapped: with a map, a damaged disk would crash the process."""
     planes = np.frombuffer(file.read(row * _BYTES, _BYTES), np.uint8).reshape(3, 96, 96)  # channel, column, row
     return Image.fromarray(np.ascontiguousarray(planes.transpose(2, 1, 0)))

@@ -70,13 +70,13 @@ def test_splits_as_in_a_folder(tmp_path, suffix):
             assert_same(images, open_folder(str(root), split))
             assert images.split == split
         assert open_archive(str(made), "test").class_names == ("ant", "bee", "cat")
-        assert "holds test, train, and no split was named: say --split test or --split train" in refusal(made)
+        assert "holds test, train, and no split was named: use --split test or --split train" in refusal(made)
         assert "there is no split 'all'" in refusal(made, "all")
 
 
 def test_an_archive_of_one_split_folder(tmp_path):
     made = tar(tmp_path / "x.tar", "train/a/1.png", "train/b/2.png")
-    assert "say --split train" in refusal(made)
+    assert "use --split train" in refusal(made)
     assert open_archive(str(made), "train").sample_ids == ("train/a/1.png", "train/b/2.png")
 
 

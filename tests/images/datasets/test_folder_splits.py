@@ -11,9 +11,9 @@ from headclust.images.datasets.folder import list_class_folders, open_folder
 @pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("train", "valid", "test"), ("train",)])
 def test_a_folder_of_splits_asks_which(tmp_path, names):
     tree(tmp_path, *(f"{name}/{label}/{name}.png" for name in names for label in ("cat", "dog")))
-    with pytest.raises(SettingError, match=r"no split was named: say --split"):
+    with pytest.raises(SettingError, match=r"no split was named: use --split"):
         open_folder(str(tmp_path), None)
-    with pytest.raises(SettingError, match=r"there is no split 'all': say --split"):
+    with pytest.raises(SettingError, match=r"there is no split 'all': use --split"):
         open_folder(str(tmp_path), "all")
     for name in names:
         images = open_folder(str(tmp_path), name)

@@ -140,7 +140,7 @@ def test_images_are_decoded_by_us(tmp_path):
         reasons.append(str(caught.value))
     assert reasons[0].startswith("not an image in a supported format")
     assert reasons[1:3] == ["empty file (0 bytes)", "no image in this row"]
-    assert reasons[3] == "kept in another place, which is not read: https://example.org/a.png"
+    assert reasons[3] == "a remote file, which is not read: https://example.org/a.png"
     assert reasons[4] == "no such file"
 
 
@@ -153,7 +153,7 @@ def test_which_column_holds_the_images(tmp_path):
         str(tmp_path / "c")
     )
     found = refusal(tmp_path / "c")
-    assert "expected one of type Image, or one called image" in found
+    assert "expected one of type Image, or one named image" in found
     assert "b (" in found
     table(2, image=None).save_to_disk(str(tmp_path / "d"))
     assert "has the columns label (int64): expected one of type Image" in refusal(tmp_path / "d")
@@ -170,7 +170,7 @@ def test_which_column_holds_the_labels(tmp_path, capsys):
     assert images.labels.tolist() == [1, 1]
     images = opened(tmp_path, "d", n=2, label=None, a=many["fine_label"], b=many["fine_label"])
     assert images.labels is None
-    assert "no labels, because it has several columns of them: a, b" in capsys.readouterr().err
+    assert "no labels, because it has several label columns: a, b" in capsys.readouterr().err
     images = opened(tmp_path, "e", n=2, label=(datasets.ClassLabel(names=["x", "y"]), [-1, 1]))
     assert images.labels.tolist() == [-1, 1]
 
@@ -196,7 +196,7 @@ def test_a_folder_that_goes_while_it_is_read_stops_the_run(tmp_path):
         Image.new("RGB", (1, 1)).save(tmp_path / "set" / name)
     images = open_huggingface(str(tmp_path / "set"), "train")
     (tmp_path / "set").rename(tmp_path / "moved")
-    with pytest.raises(ConflictError, match=f"{tmp_path}/set, the folder of the images, is no longer there"):
+    with pytest.raises(ConflictError, match=f"{tmp_path}/set, the folder of the images, no longer exists"):
         images.read(0)
 
 
@@ -226,7 +226,7 @@ def test_an_unreachable_hub_is_one_line(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     found = refusal("owner/nothing-by-this-name")
     assert "fetching it from the hub failed: http://127.0.0.1:9 cannot be reached" in found
-    assert "say hf:FOLDER" in found
+    assert "use hf:FOLDER" in found
 
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "../x", "https://example.org/x", "a\0b", "x" * 5000, "~nobody-here/x"])

@@ -94,7 +94,7 @@ def test_a_wrong_id_is_found_in_kaggles_list(tmp_path):
     tree(tmp_path, *FLAT, *train())
     (tmp_path / "LOC_val_solution.csv").write_text(SOLUTION.replace("n02102040", "cat"))
     with pytest.raises(
-        FileFormatError, match=r"solution.csv: 'ILSVRC2012_val_00000003' has the class 'cat', expected one"
+        FileFormatError, match=r"solution.csv: 'ILSVRC2012_val_00000003' has the class 'cat', expected a class"
     ):
         open_imagenet(str(tmp_path), "val")
 
@@ -150,7 +150,7 @@ def test_folders_of_another_shape(tmp_path, names, message):
 
 
 def test_splits(tmp_path):
-    with pytest.raises(SettingError, match=r"no split 'test' with labels: .* say --split val"):
+    with pytest.raises(SettingError, match=r"no split 'test' with labels: .* use --split val"):
         open_imagenet(str(tmp_path), "test")
     with pytest.raises(SettingError, match="imagenet has no split 'all': expected train or val"):
         open_imagenet(str(tmp_path), "all")
@@ -158,7 +158,7 @@ def test_splits(tmp_path):
 
 def test_fewer_classes_are_a_part_of_imagenet_and_said_to_be(tmp_path, capsys, monkeypatch):
     assert open_imagenet(str(tree(tmp_path, *train())), None).dataset == "imagenet-3"
-    assert capsys.readouterr().err == f"{tmp_path}: 3 classes, of ImageNet's 1000: taken for a part of it.\n"
+    assert capsys.readouterr().err == f"{tmp_path}: 3 of ImageNet's 1000 classes: used as a subset.\n"
     monkeypatch.setattr("headclust.images.datasets.imagenet._N_CLASSES", 3)
     assert open_imagenet(str(tmp_path), None).dataset == "imagenet"
     assert capsys.readouterr().err == ""

@@ -129,7 +129,7 @@ def test_a_folder_that_goes_while_it_is_read_stops_the_run(folder):
     with pytest.raises(DataError, match="no such file"):
         images.read(0)
     folder.rename(folder.with_name("moved"))
-    with pytest.raises(ConflictError, match=f"{folder}, the folder of the images, is no longer there: put it back"):
+    with pytest.raises(ConflictError, match=f"{folder}, the folder of the images, no longer exists: put it back"):
         images.read(0)
 
 

@@ -31,7 +31,7 @@ def test_unknown_names_offer_the_nearest(name):
 
 @pytest.mark.parametrize("name", [*SOURCES, *(f"{name}:" for name in SOURCES)])
 def test_a_named_source_needs_its_folder(name):
-    with pytest.raises(SettingError, match=r"needs its folder: say .*:PATH"):
+    with pytest.raises(SettingError, match=r"needs its folder: use .*:PATH"):
         open_source(name)
 
 

@@ -12,7 +12,7 @@ from headclust.images.datasets.lists import open_list
 def test_without_pyarrow(tmp_path, monkeypatch):
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SettingError, match=r"pyarrow, which reads them, is not installed: pip install 'headclust\["):
+    with pytest.raises(SettingError, match=r"pyarrow, which reads these, is not installed: pip install 'headclust\["):
         open_list(str(tmp_path / "x.parquet"), None)
 
 
@@ -64,7 +64,7 @@ def test_splits(write):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"image": [{"bytes": b"x", "path": "a"}]}, r"column 'image' is of type struct.*read as hf:PATH"),
+        ({"image": [{"bytes": b"x", "path": "a"}]}, r"column 'image' is of type struct.*use hf:PATH"),
         ({"path": [["a"]]}, "column 'path' is of type list"),
         ({"path": ["a"], "label": [0.5]}, "label '0.5': expected whole numbers of at most 18 digits, or names"),
         ({"path": ["a"], "label": [1e300]}, r"label '1e\+300': expected whole numbers"),

@@ -95,7 +95,7 @@ def test_a_file_that_changes_or_goes_while_it_is_read_stops_the_run(tmp_path):
     with pytest.raises(ConflictError, match=f"{tmp_path}/train_X.bin has changed since its images were listed"):
         images.read(0)
     (tmp_path / "train_X.bin").unlink()
-    with pytest.raises(ConflictError, match=f"{tmp_path}/train_X.bin could be opened before, and now it cannot"):
+    with pytest.raises(ConflictError, match=f"{tmp_path}/train_X.bin can no longer be opened"):
         images.read(0)
 
 

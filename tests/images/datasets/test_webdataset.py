@@ -126,7 +126,7 @@ def test_splits(tmp_path):
     assert (numbers(images), images.split, images.class_names) == ([4], "test", ("cat",))
     assert open_webdataset(str(tmp_path), "train").sample_ids == ("0/a",)
     assert open_webdataset(str(tmp_path), None).split == "train"  # as every source with a name
-    assert "say --split test or --split train" in refusal(tmp_path, "val")
+    assert "use --split test or --split train" in refusal(tmp_path, "val")
     assert "no splits" in refusal(tmp_path / "train", "test")
     assert "no splits" in refusal(tmp_path / "train" / "0.tar", "test")
     assert "no splits" in refusal(f"{tmp_path}/train/*.tar", "test")
@@ -134,7 +134,7 @@ def test_splits(tmp_path):
 
 def test_a_sample_is_a_run_of_files(tmp_path):
     found = refusal(shard(tmp_path / "x.tar", a__png=0, b__png=1, a__cls="0"))
-    assert "sample 'a' comes twice, or its files do not stand together" in found
+    assert "sample 'a' appears twice, or its files are not consecutive" in found
     assert "sample 'a' has two images" in refusal(shard(tmp_path / "z.tar", a__png=0, a__jpg=png(1, "JPEG")))
 
 
@@ -142,7 +142,7 @@ def test_shards_of_the_same_name(tmp_path):
     for folder in "ab":
         shard(tmp_path / folder / "0.tar", x__png=0)
     found = refusal(f"{tmp_path}/*/0.tar")
-    assert "stands for two shards of the same name, " in found
+    assert "matches two shards of the same name, " in found
     assert f"{tmp_path}/a/0.tar" in found
     assert f"{tmp_path}/b/0.tar" in found
 
@@ -156,7 +156,7 @@ def test_a_path_that_exists_is_no_pattern(tmp_path):
 
 def test_a_blank_line_among_the_names_of_classes(shards):
     (shards / "classnames.txt").write_text("cat\n\ndog\n")
-    assert "classnames.txt, line 2 is blank: expected a line for every class, from 0 on" in refusal(shards)
+    assert "classnames.txt, line 2 is blank: expected one line per class, from 0 on" in refusal(shards)
 
 
 def test_shards_that_change_while_they_are_read_stop_the_run(shards):
@@ -201,7 +201,7 @@ def test_labels_that_are_no_whole_number(tmp_path, text):
 
 def test_what_is_no_shard(tmp_path, shards):
     assert "holds no shards" in refusal(shards.parent)
-    assert "is compressed, and shards are read in place" in refusal(shard(tmp_path / "x.tar.gz", a__png=0))
+    assert "is compressed, but shards are read in place" in refusal(shard(tmp_path / "x.tar.gz", a__png=0))
     (tmp_path / "y.tar").write_bytes(b"no")
     with pytest.raises(FileFormatError, match="cannot be read as a tar file"):
         open_webdataset(str(tmp_path / "y.tar"), None)
