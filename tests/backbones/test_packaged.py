@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
 from headclust.backbones import CATALOG, load_backbone
-from headclust.backbones.packaged import classifier, in_order, weights_file
+from headclust.backbones.packaged import classifier, match_by_order, weights_file
 from headclust.errors import FileFormatError, SettingError
 
 LITE = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
@@ -102,7 +102,7 @@ WANTED = tensors(a__weight=(2, 3), b__running_mean=(2,))
 def test_tensors_are_matched_by_order():
     found = tensors(x__y__weight=(2, 3), z__running_mean=(2,))
     found["x.y.weight"] += np.pi
-    matched = in_order(found, WANTED, Path("w"))
+    matched = match_by_order(found, WANTED, Path("w"))
     assert list(matched) == list(WANTED)
     assert matched["a.weight"] is found["x.y.weight"]
 
@@ -111,10 +111,10 @@ def test_tensors_are_matched_by_order():
     ("found", "message"),
     [
         (tensors(x__weight=(2, 3)), "hold 1 tensors, expected 2"),
-        (tensors(x__weight=(3, 2), y__running_mean=(2,)), r"x.weight \(3, 2\) stands where a.weight \(2, 3\)"),
-        (tensors(x__weight=(2, 3), y__running_var=(2,)), r"y.running_var \(2,\) stands where b.running_mean"),
+        (tensors(x__weight=(3, 2), y__running_mean=(2,)), r"found x.weight \(3, 2\), expected a.weight \(2, 3\)"),
+        (tensors(x__weight=(2, 3), y__running_var=(2,)), r"found y.running_var \(2,\), expected b.running_mean"),
     ],
 )
 def test_tensors_that_do_not_match(found, message):
     with pytest.raises(FileFormatError, match=message):
-        in_order(found, WANTED, Path("w"))
+        match_by_order(found, WANTED, Path("w"))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from headclust.backbones import CATALOG, load_backbone
-from headclust.backbones.positions import resampled
+from headclust.backbones.positions import resample_positions
 
 
 def theirs(positions: torch.Tensor, side: int, *, registers: bool) -> torch.Tensor:
@@ -27,16 +27,17 @@ def random_positions() -> torch.Tensor:
 
 @pytest.mark.parametrize("side", [1, 7, 16, 36, 38, 50])
 def test_it_is_the_authors_way(side):
-    found, expected = resampled(random_positions(), side, 0.1), theirs(random_positions(), side, registers=False)
+    found = resample_positions(random_positions(), side, 0.1)
+    expected = theirs(random_positions(), side, registers=False)
     assert found.shape == (1, 1 + side * side, 8)
     assert torch.equal(found, expected)
 
 
 def test_what_needs_no_change_or_is_no_square_comes_back():
     positions = random_positions()
-    assert resampled(positions, 37, 0.1) is positions
+    assert resample_positions(positions, 37, 0.1) is positions
     for odd in (positions[:, :7], positions[0], positions[:, :1], torch.ones(3), torch.tensor(1.0)):
-        assert resampled(odd, 16, 0.1) is odd
+        assert resample_positions(odd, 16, 0.1) is odd
 
 
 @pytest.mark.parametrize("image_size", [None, 112])

@@ -280,7 +280,9 @@ def test_a_file_in_the_cache_that_is_another_one(tmp_path, monkeypatch, saved):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     saved({"a": torch.ones(1)}, "checkpoints/convnext_small-0c510722.pth")
-    with pytest.raises(FileFormatError, match=r"are not what https://.* holds: .*, expected 0c510722... Delete the file"):
+    with pytest.raises(
+        FileFormatError, match=r"are not the file of https://.*: .*, expected 0c510722... Delete the file"
+    ):
         load_backbone("convnext_small", offline=True)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from headclust.backbones.weights import difference, file_sha256, read_state_dict
+from headclust.backbones.weights import describe_difference, file_sha256, read_state_dict
 from headclust.errors import FileFormatError
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
@@ -149,11 +149,11 @@ def test_missing_file(tmp_path):
 def test_difference_names_the_first_and_counts_all():
     expected = {f"layer{i}.weight": torch.zeros(2) for i in range(6)}
     found = {"layer5.weight": torch.zeros(3), "head": torch.zeros(1)}
-    assert difference(found, expected) == (
+    assert describe_difference(found, expected) == (
         "of 6 tensors 5 missing (layer0.weight, layer1.weight, layer2.weight, ...); 1 not the model's (head); "
         "1 of another shape (layer5.weight (3,) for (2,))"
     )
-    assert difference(expected, expected) == ""
+    assert describe_difference(expected, expected) == ""
 
 
 def test_sha256(tmp_path):

@@ -73,7 +73,7 @@ GOOD = idx(np.zeros((2, 3), np.uint8))
         (b"\0\0\x08\x03" + GOOD[4:], "with 2 dimensions"),
         (GOOD[:-1], r"\(2, 3\), which is 6 values, but holds only 5"),
         (GOOD + b"0", "but holds more"),
-        (struct.pack(">4B2I", 0, 0, 8, 2, 0, 3), r"shape is \(0, 3\): expected 1 to"),
+        (struct.pack(">4B2I", 0, 0, 8, 2, 0, 3), r"the shape \(0, 3\): expected 1 to"),
         (struct.pack(">4B2I", 0, 0, 8, 2, 2**32 - 1, 2**32 - 1) + b"0", "expected 1 to"),
     ],
 )
