@@ -356,7 +356,7 @@ def test_fit_without_features_anywhere(refused):
         (["--clusters", "many"], "'many' is not a valid integer"),
         (["--heads", "0"], "'--heads'"),
         (["--seed", "-1"], "'--seed'"),
-        (["--device", "gpu"], "unknown device 'gpu': wanted cpu, cuda"),
+        (["--device", "gpu"], "unknown device 'gpu': expected cpu, cuda"),
         (["--nonsense"], "No such option"),
         (["--eval", "none.h5"], "none.h5: no such file"),
         (["--config", "none.json"], "none.json: no such file"),
