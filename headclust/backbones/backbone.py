@@ -26,8 +26,8 @@ UNTRAINED = "untrained"
 class Preprocessing:
     """A library's evaluation transform in two parts: geometry on bytes, then normalization to floats.
 
-    `normalize(torch.from_numpy(pixels(image))[None])` is the library's transform, bit for bit. Between the two parts an
-    image is bytes, a quarter of the memory to send from worker to model.
+    `normalize(torch.from_numpy(pixels(image))[None])` is the library's transform, bit for bit. Bytes take a quarter of
+    the memory of floats on the way from worker to model.
 
     Attributes:
         size: (height, width) of the model's input.

@@ -1,4 +1,4 @@
-"""Checks of features, sample ids, labels and attributes before they are stored."""
+"""Validation of features, sample ids, labels and attributes before they are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks before a feature file is begun. Nothing is written."""
+"""Validation before a feature file is begun. Nothing is written."""
 
 from __future__ import annotations
 

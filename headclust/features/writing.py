@@ -180,7 +180,7 @@ def _write_attribute(file: Any, name: str, value: Stored) -> None:
 class _Sink:
     """File object for HDF5 that hides failed writes.
 
-    HDF5 crashes the process if a write fails while it closes a file. So the first failure is stored and raised later by
+    HDF5 crashes the process if a write fails during closing. So the first failure is stored and raised later by
     `check`; the caller then deletes the file.
     """
 
@@ -188,7 +188,7 @@ class _Sink:
     position: int = 0
     error: OSError | None = None
 
-    read = None  # h5py recognizes a file object by this attribute, but calls the methods below
+    read = None  # h5py recognizes file objects by this attribute, but calls the methods below
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self.position = offset if whence == os.SEEK_SET else os.fstat(self.descriptor).st_size + offset

@@ -11,7 +11,7 @@ from headclust.progress import printable
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How many unreadable images may be left out. Not part of a plan, because no row depends on it.
+    """Limit on the unreadable images that are left out. Not part of a plan, because no row depends on it.
 
     Args:
         on_error: "fail" or "skip".

@@ -44,7 +44,7 @@ def refusal(path: Path | str, split: str | None = None) -> str:
 
 @pytest.fixture
 def shards(tmp_path) -> Path:
-    """Two shards of three labelled images each; the third of each has no label."""
+    """Two shards of three labeled images each; the third of each has no label."""
     for number in range(2):
         shard(
             tmp_path / "set" / f"{number:03}.tar",
