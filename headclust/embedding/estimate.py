@@ -18,8 +18,8 @@ from headclust.embedding.parts import Pixels, Task, decoder, finished_message, m
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
-from headclust.features.preflight import check_begun, check_place, free_bytes, is_made, staged_bytes
-from headclust.images.decoding import AHEAD, decoded_batches, n_workers, took_too_long
+from headclust.features.preflight import check_unfinished, check_output_folder, free_bytes, is_up_to_date, staged_bytes
+from headclust.images.decoding import AHEAD, decoded_batches, n_workers, timeout_reason
 
 if TYPE_CHECKING:
     from headclust.backbones import Backbone
@@ -158,14 +158,14 @@ def _problems(
     path, overwrite = estimate.path, settings.overwrite
     plan = json.loads(json.dumps(task.plan))  # as it is read back
     try:
-        if is_made(path, plan, overwrite=overwrite):
+        if is_up_to_date(path, plan, overwrite=overwrite):
             yield finished_message(images, path, settings)
             return
     except HeadclustError as error:
         yield str(error)
     checks: tuple[Callable[[], None], ...] = (
-        lambda: check_begun(path, plan, overwrite=overwrite),
-        lambda: check_place(path),
+        lambda: check_unfinished(path, plan, overwrite=overwrite),
+        lambda: check_output_folder(path),
         lambda: settings.check_unreadable(images.sample_ids, sample.bad),
     )
     for check in checks:
@@ -203,7 +203,7 @@ def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -
                 break
     seconds = (time.perf_counter() - start) / done
     # Images over the limit of this estimate, but not over the user's, are slow and not bad.
-    slow = [row for row, reason in bad.items() if limit < timeout and reason == took_too_long(limit)]
+    slow = [row for row, reason in bad.items() if limit < timeout and reason == timeout_reason(limit)]
     return _Sample(done, {row: bad[row] for row in bad if row not in slow}, len(slow), seconds)
 
 

@@ -44,7 +44,7 @@ def test_the_authors_names_are_there():
 @pytest.mark.parametrize("name", SMALL)
 def test_a_forward_pass_is_finite(name, monkeypatch):
     # The trial of a model just made is this same pass, once more.
-    monkeypatch.setattr("headclust.backbones.backbone.frozen_dim", lambda name, model, size: CATALOG[name].dim)
+    monkeypatch.setattr("headclust.backbones.backbone.freeze_model", lambda name, model, size: CATALOG[name].dim)
     backbone = untrained_backbone(name)
     backbone.model.eval()
     with torch.inference_mode():

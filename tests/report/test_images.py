@@ -125,7 +125,7 @@ def test_images_are_looked_for_without_the_network(data, monkeypatch):
         calls.append((split, options))
         return open_source(source, split, **options)
 
-    monkeypatch.setattr("headclust.images.datasets.find_again.open_source", open_it)
+    monkeypatch.setattr("headclust.images.datasets.reopen.open_source", open_it)
     find_source(data)
     assert calls == [("all", {"offline": True})]
 
