@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from headclust.device import resolve_device
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import FileFormatError, one_line
 from headclust.features import load_features
 from headclust.progress import note, printable
@@ -77,7 +77,7 @@ def calibrate(cell: Cell, places: Places, *, device: str | None = None) -> pd.Da
         np.savez_compressed(content, allow_pickle=False, confidence=test.confidence[is_labeled], correct=correct)
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, content.getvalue())
+            write_atomically(path, content.getvalue())
     try:
         # Through its bytes: numpy leaves a damaged file open.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from headclust.device import available_memory, forward, kept_memory
+from headclust.device import available_memory, forward, reuse_memory
 from headclust.embedding.parts import Pixels, Task, decoder, finished_message, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
-from headclust.features.preflight import check_unfinished, check_output_folder, free_bytes, is_up_to_date, staged_bytes
+from headclust.features.preflight import check_output_folder, check_unfinished, free_bytes, is_up_to_date, staged_bytes
 from headclust.images.decoding import AHEAD, decoded_batches, n_workers, timeout_reason
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def estimate(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSe
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
     image = np.zeros(pixel_shape(backbone, 1, 0)[1:], np.uint8)
     pixels = layout.block_rows * image.nbytes * ((AHEAD + 1) * (1 + layout.n_views) + 4)
-    with kept_memory(task.device):
+    with reuse_memory(task.device):
         fit = weights + pixels <= memory
         sample = _reading(images, backbone, task, settings.timeout) if fit else _Sample()
         activations = 2 * _largest_layer(backbone.model, lambda: model(image)) * layout.block_rows

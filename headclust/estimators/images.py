@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from headclust.backbones import Backbone, load_backbone
 from headclust.choices import Precision
-from headclust.device import forward, kept_memory, resolve_device, resolve_precision
+from headclust.device import forward, resolve_device, resolve_precision, reuse_memory
 from headclust.embedding import EmbedSettings
 from headclust.embedding.parts import Pixels, pixel_shape
 from headclust.embedding.settings import describe_unreadable
@@ -119,7 +119,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Image.init()  # before workers are forked, so that none has to load the readers of rarer formats
         decoded = decoded_batches(pixels_of, blocks, pixel_shape(backbone, self.batch_size, 0), timeout=self.timeout)
-        with kept_memory(device), bar("embedding", len(names)) as advance, closing(decoded) as batches:
+        with reuse_memory(device), bar("embedding", len(names)) as advance, closing(decoded) as batches:
             for where, pixels, bad in batches:
                 if bad:
                     row = min(bad)

@@ -20,7 +20,7 @@ from headclust.export import (
     write_folders,
 )
 from headclust.features import Features, load_features
-from headclust.filenames import as_written, file_name
+from headclust.filenames import file_name, storable_name
 from headclust.progress import note, printable
 from headclust.runs.assignments import Assignments, read_assignments
 from headclust.runs.inputs import locate_features
@@ -130,7 +130,7 @@ def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Fe
     """The feature file of the samples; None if none is given and the default one is missing or of other samples."""
     try:
         features = load_features(given or beside)
-        if tuple(map(as_written, features.sample_ids)) != tuple(sample_ids):
+        if tuple(map(storable_name, features.sample_ids)) != tuple(sample_ids):
             raise DataError(f"{printable(str(features.path))} holds other samples than the assignments.")
         return features
     except HeadclustError as error:
@@ -159,5 +159,5 @@ def _labels(features: Features) -> list[str | None] | None:
     """Class of each sample: its name, or its number where classes have no names; None without labels."""
     if features.labels is None:
         return None
-    names = [as_written(name) for name in features.class_names]
+    names = [storable_name(name) for name in features.class_names]
     return [None if label < 0 else names[label] if names else str(label) for label in features.labels.tolist()]
