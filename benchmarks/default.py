@@ -34,7 +34,7 @@ from study.render import in_markdown
 from study.results import read_results
 from study.sections import Section
 
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import DataError, SettingError
 from headclust.filenames import file_name
 from headclust.progress import note
@@ -177,7 +177,7 @@ def show(name: str, sections: Sequence[Section], content: object, output: Path |
         (output / f"{name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n"),
     ):
         with write_errors(path):
-            write_whole(path, written.encode())
+            write_atomically(path, written.encode())
         print(path)
 
 

@@ -41,7 +41,7 @@ from study.render import in_markdown
 from study.sections import Section, gain_text, interval_text, percent_text
 
 from headclust.device import resolve_device
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import DataError, SettingError, unknown
 from headclust.features import Features, load_features
 from headclust.progress import note
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
         print(text, end="")
     else:
         with write_errors(options.output):
-            write_whole(options.output, text.encode())
+            write_atomically(options.output, text.encode())
     return 0
 
 

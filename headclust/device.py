@@ -159,7 +159,7 @@ def forward(
 
 
 @contextmanager
-def kept_memory(device: torch.device) -> Iterator[None]:
+def reuse_memory(device: torch.device) -> Iterator[None]:
     """On the CPU with glibc, reuse the memory of one batch for the next; return it to the system at the end.
 
     glibc returns every large block to the system, which fills it with zeros at the next allocation: for a convolutional

@@ -47,7 +47,9 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
-def made_whole(path: Path, *, publish: Callable[[Path, Path], None] = _replace, lasting: bool = True) -> Iterator[Path]:
+def atomic_file(
+    path: Path, *, publish: Callable[[Path, Path], None] = _replace, lasting: bool = True
+) -> Iterator[Path]:
     """An empty temporary file beside `path` to write to; at the end it is renamed to `path`.
 
     The temporary name is random, short whatever the name of `path`, and exclusively created. After an error the file is
@@ -81,14 +83,14 @@ def made_whole(path: Path, *, publish: Callable[[Path, Path], None] = _replace, 
 
 
 def is_temporary(path: Path) -> bool:
-    """True if `path` has a temporary name of `made_whole`: of a killed process, or of a process that is writing."""
+    """True if `path` has a temporary name of `atomic_file`: of a killed process, or of a process that is writing."""
     start, end = _TEMPORARY
     return path.name.startswith(start) and path.name.endswith(end)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a small file such that it is either complete or absent."""
-    with made_whole(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -16,7 +16,7 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.=+@-]+", "-", text).strip("-.") or "unnamed"
 
 
-def as_written(name: str) -> str:
+def storable_name(name: str) -> str:
     """`name` with surrogates that represent no byte (U+DC80-U+DCFF do) replaced by the bytes of their UTF-8 code."""
     if _NO_BYTE.search(name):
         return name.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")

@@ -13,9 +13,9 @@ from headclust.device import (
     autocast,
     available_memory,
     description,
-    kept_memory,
     resolve_device,
     resolve_precision,
+    reuse_memory,
     usable_cores,
 )
 from headclust.errors import SettingError
@@ -108,10 +108,10 @@ def test_memory_is_kept_from_batch_to_batch_and_given_back():
 
 
 def keep_memory():
-    with kept_memory(torch.device("cuda")):
+    with reuse_memory(torch.device("cuda")):
         usual, usual_of_larger = _faults(), _faults(megabytes=320)
     before = _resident()
-    with kept_memory(torch.device("cpu")):
+    with reuse_memory(torch.device("cpu")):
         _faults(20)  # a few blocks go by until one is left that fits
         assert _faults() < usual / 2
     assert _resident() < before + (40 << 20) / 2
@@ -129,11 +129,11 @@ def test_memory_is_left_alone_where_the_user_has_settled_it(monkeypatch, name, v
     for other in list(os.environ):
         if other.startswith("MALLOC_") or other == "GLIBC_TUNABLES":
             monkeypatch.delenv(other)
-    with kept_memory(torch.device("cpu")):
+    with reuse_memory(torch.device("cpu")):
         assert called
     called.clear()
     monkeypatch.setenv(name, value)
-    with kept_memory(torch.device("cpu")):
+    with reuse_memory(torch.device("cpu")):
         pass
     assert called == []
 

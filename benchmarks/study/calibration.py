@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from headclust.device import resolve_device
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import FileFormatError, one_line
 from headclust.features import load_features
 from headclust.progress import note, printable
@@ -108,7 +108,7 @@ def _keep(path: Path, confidence: NDArray[np.float32], correct: NDArray[np.bool_
     np.savez_compressed(content, allow_pickle=False, confidence=confidence, correct=correct)
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
+        write_atomically(path, content.getvalue())
 
 
 def _kept(path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

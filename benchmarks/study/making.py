@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from headclust.device import resolve_device
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import BusyError, ConflictError, HeadclustError, one_line
 from headclust.features import load_features
 from headclust.features.lock import writer_lock
@@ -179,7 +179,7 @@ class _Maker:
             folder = self.places.root / ASSIGNMENTS
             with write_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                write_whole(folder / f"{key}.npz", content)
+                write_atomically(folder / f"{key}.npz", content)
         self._append(line)
         return "made"
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import SettingError
 from headclust.progress import printable
 from study.confusion import draw_confusion
@@ -290,5 +290,5 @@ def save(figure: Figure, path: Path) -> Path:
     figure.savefig(content, format="svg", metadata={"Date": None})
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
+        write_atomically(path, content.getvalue())
     return path

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from headclust.backbones.catalog import entry_of
+from headclust.backbones.catalog import find_entry
 from headclust.errors import SettingError, unknown
 from headclust.filenames import file_name
 from headclust.methods import METHODS, PRESETS, find_preset, settings
@@ -164,7 +164,7 @@ def _check(
     backbones: Sequence[str], datasets: Sequence[str], methods: Sequence[str], presets: Sequence[str], seeds: int | None
 ) -> None:
     for backbone in backbones:
-        entry_of(backbone)
+        find_entry(backbone)
     for dataset in datasets:
         if dataset not in DATASETS:
             raise unknown("data set", dataset, DATASETS)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from headclust.disk import sync_folder, write_errors, write_whole
+from headclust.disk import sync_folder, write_atomically, write_errors
 from headclust.errors import DataError, FileFormatError, one_line
 from headclust.progress import note, printable
 from study.schema import FORMAT, VERSION, check_line, refuse_constant
@@ -200,7 +200,7 @@ def _copy_assignments(source: Path, target: Path, line: Mapping[str, Any]) -> No
     copy = target / ASSIGNMENTS / path.name
     with write_errors(copy):
         copy.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(copy, content)
+        write_atomically(copy, content)
 
 
 def _is_torn_start(content: bytes) -> bool:

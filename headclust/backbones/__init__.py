@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from headclust.backbones.backbone import Backbone, Preprocessing
-from headclust.backbones.catalog import CATALOG, entry_of
+from headclust.backbones.catalog import CATALOG, find_entry
 from headclust.backbones.entry import Entry
 from headclust.backbones.memory import check_memory
 from headclust.backbones.smoke_pass import check_patch_multiple
@@ -156,7 +156,7 @@ def _resolve(
 ) -> tuple[Entry, Reproduction | None]:
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise SettingError(f"image size {image_size}: expected 1 to {MAX_IMAGE_SIZE} pixels.")
-    entry = entry_of(name)
+    entry = find_entry(name)
     if preset is None:
         return entry, None
     if preset not in PRESETS:

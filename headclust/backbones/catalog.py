@@ -10,7 +10,7 @@ from headclust.errors import unknown
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in (*PACKAGED, *AUTHORS, *TODAY)}
 
 
-def entry_of(name: str) -> Entry:
+def find_entry(name: str) -> Entry:
     """The entry of a catalog name, or an entry without facts for any other model of timm or open_clip.
 
     Raises:

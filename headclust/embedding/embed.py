@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headclust import progress
-from headclust.device import description, forward, kept_memory, resolve_device, resolve_precision
+from headclust.device import description, forward, resolve_device, resolve_precision, reuse_memory
 from headclust.errors import DataError, SettingError
 from headclust.features import (
     FEATURE_DTYPES,
@@ -216,7 +216,7 @@ def _embed_blocks(
     shape = pixel_shape(backbone, layout.block_rows, layout.n_views)
     try:
         with (
-            kept_memory(task.device),
+            reuse_memory(task.device),
             progress.bar("embedding", total, start=done) as advance,
             closing(decoded_batches(decoder(images, backbone, task.views), blocks, shape, timeout=timeout)) as batches,
         ):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from headclust.device import available_memory, forward, kept_memory
+from headclust.device import available_memory, forward, reuse_memory
 from headclust.embedding.embed import Pixels, Task, check_settings, decoder, make_task, pixel_shape, told_of_finished
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
@@ -128,7 +128,7 @@ def estimate(
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
     one = np.zeros(pixel_shape(backbone, 1, 0)[1:], np.uint8)
     pixels = layout.block_rows * one.nbytes * ((AHEAD + 1) * (1 + layout.n_views) + 4)
-    with kept_memory(task.device):
+    with reuse_memory(task.device):
         fit = weights + pixels <= memory
         sample = _reading(images, backbone, task, timeout) if fit else _Sample()
         activations = 2 * _largest_layer(backbone.model, lambda: model(one)) * layout.block_rows

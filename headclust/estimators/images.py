@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from headclust.backbones import Backbone, load_backbone
-from headclust.device import forward, kept_memory, resolve_device, resolve_precision
+from headclust.device import forward, resolve_device, resolve_precision, reuse_memory
 from headclust.embedding.embed import Pixels, check_settings, pixel_shape
 from headclust.errors import DataError, one_line
 from headclust.estimators.validation import InputError, check_kind, value_errors
@@ -116,7 +116,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Image.init()  # here, so that no worker has to load the readers of rarer formats
         decoded = decoded_batches(pixels_of, blocks, pixel_shape(backbone, self.batch_size, 0), timeout=self.timeout)
-        with kept_memory(device), bar("embedding", len(names)) as advance, closing(decoded) as batches:
+        with reuse_memory(device), bar("embedding", len(names)) as advance, closing(decoded) as batches:
             for where, pixels, bad in batches:
                 if bad:
                     row = min(bad)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headclust.disk import is_temporary, write_errors, write_whole
+from headclust.disk import is_temporary, write_atomically, write_errors
 from headclust.errors import ConflictError, FileFormatError
 from headclust.features.format import OWN_ATTRIBUTES
 from headclust.features.reading import SIGNATURE, load_features
@@ -37,7 +37,7 @@ def store_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
             raise ConflictError(f"{printable(str(folder))} was begun with other settings ({difference}): {step}.")
     with write_errors(folder):
         discard(folder)
-        write_whole(path, json.dumps(plan, indent=1, sort_keys=True).encode())
+        write_atomically(path, json.dumps(plan, indent=1, sort_keys=True).encode())
 
 
 def check_replaceable(path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headclust import runs
 from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.features import Features
-from headclust.filenames import as_written
+from headclust.filenames import storable_name
 from headclust.model import ClusterModel
 from headclust.progress import printable
 from headclust.runs.assignments import read_assignments
@@ -117,7 +117,7 @@ def _assignments(
         return said.sample_ids, clusters, confidence
     ids = spaces[0].sample_ids
     there = {sample_id: row for row, sample_id in enumerate(said.sample_ids)}
-    rows = [there[key] for key in map(as_written, ids) if key in there]
+    rows = [there[key] for key in map(storable_name, ids) if key in there]
     if not len(rows) == len(ids) == len(said.sample_ids):
         raise FileFormatError(
             f"{name} holds {len(said.sample_ids)} samples, {len(rows)} of them of the {len(ids)} in the features: "

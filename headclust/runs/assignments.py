@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.disk import made_whole, write_errors
+from headclust.disk import atomic_file, write_errors
 from headclust.errors import ConflictError, DataError, FileFormatError
-from headclust.filenames import as_written
+from headclust.filenames import storable_name
 from headclust.progress import printable
 
 _COLUMNS = ("sample_id", "cluster", "confidence")
@@ -53,7 +53,7 @@ def write_assignments(
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            made_whole(path) as temporary,
+            atomic_file(path) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             rows = csv.writer(file, lineterminator="\n")
@@ -64,7 +64,7 @@ def write_assignments(
             for name, cluster, rest in zip(sample_ids, clusters.tolist(), texts, strict=True):
                 # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
                 writer = quoted if "\r" in name else rows
-                writer.writerow((as_written(name), cluster, *rest))
+                writer.writerow((storable_name(name), cluster, *rest))
     return path
 
 

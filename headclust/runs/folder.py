@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from headclust.disk import is_temporary, sync_folder, write_errors, write_whole
+from headclust.disk import is_temporary, sync_folder, write_atomically, write_errors
 from headclust.errors import ConflictError, DataError, FileFormatError
 from headclust.model import ClusterModel
 from headclust.progress import printable
@@ -131,13 +131,13 @@ def write_run(
             shutil.rmtree(staging, ignore_errors=True)  # of a killed process that had this number
             staging.mkdir(parents=True)
             stated = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
-            write_whole(staging / "config.json", _json(stated, indent=2))
-            write_whole(staging / "metrics.json", _json(metrics, indent=2))
-            write_whole(staging / "history.jsonl", b"".join(_json(record) for record in history))
-            write_whole(staging / "model.safetensors", save(model.tensors()))
+            write_atomically(staging / "config.json", _json(stated, indent=2))
+            write_atomically(staging / "metrics.json", _json(metrics, indent=2))
+            write_atomically(staging / "history.jsonl", b"".join(_json(record) for record in history))
+            write_atomically(staging / "model.safetensors", save(model.tensors()))
             write_assignments(staging / "assignments.csv", *assignments)
             if seen is not None:
-                write_whole(staging / "seen.safetensors", save(seen.tensors()))
+                write_atomically(staging / "seen.safetensors", save(seen.tensors()))
             sync_folder(staging)
             _move_into_place(staging, path, overwrite=overwrite)
     finally:

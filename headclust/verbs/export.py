@@ -19,7 +19,7 @@ from headclust.export import (
     write_folders,
 )
 from headclust.features import Features, load_features
-from headclust.filenames import as_written, file_name
+from headclust.filenames import file_name, storable_name
 from headclust.progress import note, printable
 from headclust.runs.assignments import Assignments, read_assignments
 from headclust.runs.inputs import locate_features
@@ -127,7 +127,7 @@ def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Fe
     """The feature file of the samples; None where nobody named one and there is none that fits."""
     try:
         found = load_features(given or beside)
-        if tuple(map(as_written, found.sample_ids)) != tuple(sample_ids):
+        if tuple(map(storable_name, found.sample_ids)) != tuple(sample_ids):
             raise DataError(f"{printable(str(found.path))} holds other samples than the assignments.")
         return found
     except HeadclustError as error:
@@ -156,5 +156,5 @@ def _labels(found: Features) -> list[str | None] | None:
     """The class of every sample by its name, or by its number where classes have none; None without labels."""
     if found.labels is None:
         return None
-    names = [as_written(name) for name in found.class_names]
+    names = [storable_name(name) for name in found.class_names]
     return [None if label < 0 else names[label] if names else str(label) for label in found.labels.tolist()]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import HeadclustError, one_line
-from headclust.filenames import as_written
+from headclust.filenames import storable_name
 from headclust.images.datasets import open_source
 from headclust.images.datasets.imageset import ImageSet
 
@@ -46,5 +46,5 @@ def reopen(source: object, split: str | None, sample_ids: Sequence[str]) -> Reop
         images = open_source(source, split, offline=True)
     except HeadclustError as error:
         return Reopened(None, missing, one_line(error))
-    row_of = {as_written(name): row for row, name in enumerate(images.sample_ids)}
-    return Reopened(images, np.array([row_of.get(as_written(name), -1) for name in sample_ids], np.int64))
+    row_of = {storable_name(name): row for row, name in enumerate(images.sample_ids)}
+    return Reopened(images, np.array([row_of.get(storable_name(name), -1) for name in sample_ids], np.int64))
