@@ -33,7 +33,7 @@ _FILE_EXTRA = 4_096
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a dry run reports: counts are exact, seconds and memory are estimates.
+    """Result of a dry run: counts are exact, seconds and memory are estimates.
 
     Attributes:
         path: The feature file to make.
