@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from headclust.backbones import load_backbone, untrained_backbone
 from headclust.disk import write_errors
+from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import BusyError, ConflictError, DataError, HeadclustError
 from headclust.features import Features, load_features
@@ -109,7 +110,7 @@ def _embed(spec: FeatureSpec, places: Places, path: Path, device: str | None) ->
     backbone = load_backbone(
         spec.backbone, image_size=size, offline=places.offline, preset=preset, dataset=images.dataset
     )
-    return embed_images(images, backbone, path, n_views=spec.views, device=device, seed=_SEED)
+    return embed_images(images, backbone, path, EmbedSettings(n_views=spec.views, device=device, seed=_SEED))
 
 
 def check_made(features: Features, spec: FeatureSpec) -> None:
