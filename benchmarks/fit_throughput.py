@@ -31,8 +31,9 @@ from headclust.training.train import train_stage
 def operations(stage: Stage, feature_dim: int) -> int:
     """Floating-point operations of the matrix products in one step."""
     rows = 2 * stage.batch_size
-    first = feature_dim * stage.hidden_dim
-    later = stage.hidden_dim * stage.bottleneck_dim + stage.bottleneck_dim * stage.n_clusters
+    hidden_dim, bottleneck_dim = stage.head_settings["hidden_dim"], stage.head_settings["bottleneck_dim"]
+    first = feature_dim * hidden_dim
+    later = hidden_dim * bottleneck_dim + bottleneck_dim * stage.n_clusters
     forward, weight_gradients, teacher = first + later, first + later, first + later
     return 2 * rows * stage.n_heads * (forward + weight_gradients + later + teacher)
 
@@ -71,8 +72,8 @@ def main() -> None:
     # Random neighbors need no search, and the time of a step does not depend on them.
     neighbors = torch.randint(20_000, (20_000, 50), generator=generator, dtype=torch.int32)
     samples = Samples((features,), neighbors)
-    (authors,) = Recipe.of("temi", "authors").stages
-    stage = replace(authors, n_heads=options.heads, n_clusters=10, unit="steps", warmup=0, freeze_last_layer=0)
+    changes = {"n_heads": options.heads, "n_clusters": 10, "unit": "steps", "warmup": 0, "freeze_last_layer": 0}
+    (stage,) = Recipe.of("temi", "authors", changes).stages
 
     fractions, seconds, speeds = [], [], []
     for _ in range(options.repeats):
