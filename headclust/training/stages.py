@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import math
@@ -155,7 +156,8 @@ class Stage:
         return frozenset(name for name, is_used in used.items() if not is_used)
 
 
-def part_defaults(part: Callable[..., Any]) -> dict[str, Any]:
+@functools.cache
+def part_defaults(part: Callable[..., Any]) -> Mapping[str, Any]:
     """The settings of an objective, a kind of head or an optimizer, and their defaults."""
     parameters = inspect.signature(part).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "seed"}
