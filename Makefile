@@ -3,11 +3,14 @@
 #   make test VENV=/tmp/other     another place for the virtual environment
 #   make demo PYTHON=python3.12   another Python (>= 3.11) to make it with
 #   make test UV=                 install with pip although uv is there
+#   make test JOBS=8              in as many processes, for a machine with more than two cores
+#   make test CI=true             with the slow tests
 
 VENV ?= .venv
 SITE ?= build/site
 PYTHON ?=
 UV ?= $(shell command -v uv 2>/dev/null)
+JOBS ?= 2
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 
 BIN := $(VENV)/bin
@@ -29,7 +32,7 @@ demo: $(INSTALLED) ## embed bundled images, cluster them, compare with k-means
 	"$(BIN)/headclust" demo
 
 test: $(DEV_STAMP) ## run the tests
-	"$(BIN)/python" -m pytest
+	"$(BIN)/python" -m pytest --numprocesses $(JOBS) --dist worksteal -rs
 
 lint: $(DEV_STAMP) ## check style
 	"$(BIN)/ruff" check .

@@ -1,6 +1,13 @@
 """Synthetic data and small settings that tests of stage 2 share."""
 
 import os
+
+# As headclust.cli has it: threads that spin while they wait would make a busy machine crawl.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# The shapes here are small: a second thread costs more than it saves, and the other core runs other tests. Tests of
+# results that must repeat take the fixture two_threads. Read by numpy, faiss and torch when they are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import signal
 from pathlib import Path
 from typing import NamedTuple
@@ -12,15 +19,21 @@ from hypothesis import settings
 
 from headclust import write_features
 
-# As headclust.cli has it: threads that spin while they wait would make a busy machine crawl. torch is not loaded yet.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 # Shells start what runs in the background with Ctrl-C ignored, and processes that tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two busy cores: a slow example is no failure.
 settings.register_profile("headclust", deadline=None)
 settings.load_profile("headclust")
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """Skip the tests marked slow, unless CI is set or an expression with -m chooses the tests."""
+    if os.environ.get("CI") or config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with CI=true, or alone with pytest -m slow"))
 
 
 class Blobs(NamedTuple):
@@ -56,6 +69,20 @@ def halves() -> tuple[Blobs, Blobs]:
     for one in made:
         one.features.setflags(write=False)
     return made[0], made[1]
+
+
+@pytest.fixture
+def two_threads():
+    """Two threads for torch and faiss, in which sums could be of another order from one time to the next."""
+    import faiss
+    import torch
+
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
+    torch.set_num_threads(2)
+    faiss.omp_set_num_threads(2)
+    yield
+    torch.set_num_threads(before[0])
+    faiss.omp_set_num_threads(before[1])
 
 
 @pytest.fixture

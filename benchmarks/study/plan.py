@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,10 +160,15 @@ def _features(study: Study, backbone: str, dataset: DataSet) -> tuple[FeatureSpe
 
 def _fits(probes: Cell, row: Row, n_seeds: int, max_seconds: float | None) -> Iterator[Cell]:
     """The fits of a row at the place of `probes`; settings that its preset does not have are left out."""
-    names = Recipe.of(row.method, row.preset).values
+    names = _setting_names(row.method, row.preset)
     limit = row.max_seconds if max_seconds is None else max_seconds
     changes = {name: value for name, value in row.settings.items() if name in names}
     if limit and row.max_seconds:  # each stage of a recipe has a limit of its own, with the stage in its name
         changes |= {name: limit for name in names if name.split(".")[-1] == "max_seconds"}
     for seed in range(n_seeds):
         yield replace(probes, kind="fit", method=row.method, preset=row.preset, settings=changes, seed=seed)
+
+
+@functools.cache
+def _setting_names(method: str, preset: str) -> tuple[str, ...]:
+    return tuple(Recipe.of(method, preset).values)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import make_blobs
+from conftest import make_blobs, pytest_collection_modifyitems  # noqa: F401 (pytest finds the hook here)
 from study.places import Places
 from study.plan import plan
 from study.presets import Row, Study

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -121,7 +122,8 @@ _KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true o
 _TRUTHS = {"true": True, "false": False}
 
 
-def _meanings(thing: Callable[..., Any]) -> dict[str, str]:
+@functools.cache
+def _meanings(thing: Callable[..., Any]) -> Mapping[str, str]:
     """The `Args` section of a Google-style docstring, by argument; a class inherits those of its bases."""
     meanings = {}
     for part in reversed(getattr(thing, "__mro__", (thing,))):

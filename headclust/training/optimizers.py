@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 
 import torch
@@ -64,6 +65,15 @@ def sgd(
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "adam": adam, "sgd": sgd}
+
+
+def check_optimizer(name: str, settings: Mapping[str, float]) -> None:
+    """Raise if an optimizer does not take these settings.
+
+    The optimizer is not built: that loads torch's compiler, which takes seconds.
+    """
+    inspect.signature(OPTIMIZERS[name]).bind([], [], lr=1.0, **settings)
+    _check(**settings)
 
 
 def _groups(decayed: Parameters, others: Parameters, weight_decay: float) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import math
@@ -9,15 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import nn
-
 from headclust.errors import ABOVE_ZERO, BELOW_ONE, FINITE, check_choices, check_ranges, unknown
 from headclust.graph.neighbors import NEIGHBOR_LISTS
 from headclust.model import TRANSFORMS
 from headclust.model.heads import HEADS
 from headclust.training.objectives import OBJECTIVES, Traits
-from headclust.training.optimizers import OPTIMIZERS
+from headclust.training.optimizers import OPTIMIZERS, check_optimizer
 from headclust.training.sampling import needs_neighbors
 
 # The parts of a stage: keyword arguments of a part that have a default are settings of the stage.
@@ -129,7 +127,7 @@ class Stage:
         # impossible setting is an error now and not when the training begins.
         build_objective(self, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0)
         TRAINED_HEADS[self.head](feature_dims=(1,), n_clusters=1, n_heads=1, seed=0, **self.head_settings)
-        OPTIMIZERS[self.optimizer]([nn.Parameter(torch.zeros(1))], [], lr=1.0, **self.optimizer_settings)
+        check_optimizer(self.optimizer, self.optimizer_settings)
 
     @property
     def several_spaces(self) -> bool:
@@ -158,7 +156,8 @@ class Stage:
         return frozenset(name for name, is_used in used.items() if not is_used)
 
 
-def part_defaults(part: Callable[..., Any]) -> dict[str, Any]:
+@functools.cache
+def part_defaults(part: Callable[..., Any]) -> Mapping[str, Any]:
     """The settings of an objective, a kind of head or an optimizer, and their defaults."""
     parameters = inspect.signature(part).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "seed"}

@@ -103,6 +103,7 @@ def test_no_copy_of_an_eigenvalue_is_missed(n_parts, size, count, alike):
     assert_eigenpairs(matrix, *leading_eigenvectors(matrix, count, seed=0))
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_the_same_seed_gives_the_same_bits():
     matrix = lumps(1, 800)
     (_, first), (_, second), (_, other) = (leading_eigenvectors(matrix, 6, seed=seed) for seed in (1, 1, 2))

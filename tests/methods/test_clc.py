@@ -46,6 +46,7 @@ def test_it_says_that_it_is_a_reconstruction():
         assert "reconstruction" in text
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_to_the_bit(fit, blobs):
     first, second, other = (fit(blobs.features, seed=seed) for seed in (4, 4, 5))
     for name, tensor in first.model.tensors().items():

@@ -171,12 +171,14 @@ def test_heads_fitted_on_a_part_of_the_samples_assign_all_of_them(lit, capfd):
     assert whole.history != results[0].history
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_to_the_bit(hard):
     first, second, other = (fit(hard.features, seed=seed) for seed in (4, 4, 5))
     assert_same(first, second)
     assert first.history != other.history
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_with_views_and_on_more_samples_than_are_solved_densely(lit):
     (plain, *others), _ = lit
     assert_same(*(fit_features(with_views(plain, *others)) for _ in range(2)))

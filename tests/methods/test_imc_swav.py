@@ -213,6 +213,7 @@ def test_a_single_cluster(fit, blobs):
     assert set(result.assignments.tolist()) == {0}
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_to_the_bit_and_labels_change_nothing(fit, blobs):
     first, second = fit(viewed(blobs.features), seed=4), fit(viewed(blobs.features, labels=blobs.labels), seed=4)
     for name, tensor in first.model.tensors().items():

@@ -126,6 +126,7 @@ def test_zero_rows(blobs):
     assert len(set(result.assignments[::5].tolist())) == 1
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_to_the_bit(overlapping):
     first, second, other = (fit(overlapping, 12, seed=seed) for seed in (4, 4, 5))
     for name, tensor in first.model.tensors().items():

@@ -68,6 +68,7 @@ def test_the_model_says_of_the_fitted_samples_what_the_fit_says(method, blobs):
     assert again.n_clusters == 4
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("method", DIVIDING)
 def test_repeatable_to_the_bit(method, blobs):
     first, second = fit(method, blobs.features, seed=3), fit(method, blobs.features, seed=3)

@@ -101,6 +101,7 @@ def test_copies_leave_the_directions_as_they_are(blocks):
     assert actual.unit
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_whitening_is_repeatable_to_the_bit():
     first, second = pairs()
     once, again = (whiten_within(PLAIN, scatter([first - second]), shrinkage=0.1).matrix for _ in range(2))

@@ -82,6 +82,7 @@ def test_the_restart_with_the_lowest_inertia_speaks(blobs):
     assert ((result.confidence > 1 / 9) & (result.confidence <= 1.00001)).all()
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_to_the_bit():
     points = np.random.default_rng(0).normal(size=(900, 6)).astype(np.float32)  # more than are solved densely
     first, second, other = (fit(points, 12, seed=seed, n_heads=3) for seed in (4, 4, 5))

@@ -55,6 +55,7 @@ def test_any_number_of_clusters(blobs, n_samples, n_clusters):
     assert np.isfinite(result.confidence).all()
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_to_the_bit(blobs):
     first, second = fit(blobs.features, 9, seed=3), fit(blobs.features, 9, seed=3)
     assert torch.equal(first.model.heads.centroids, second.model.heads.centroids)

@@ -57,6 +57,7 @@ def test_confidence_is_the_chosen_heads_probability(fit, blobs):
     assert ((result.confidence >= 0.25) & (result.confidence <= 1 + 1e-6)).all()
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_to_the_bit(fit, blobs):
     first, second, other = (fit(blobs.features, seed=seed) for seed in (4, 4, 5))
     for name, tensor in first.model.tensors().items():

@@ -105,6 +105,7 @@ def test_the_score_is_measured_on_at_most_so_many_samples(blobs, monkeypatch):
     assert result.model.used_heads[0] == 1
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_repeatable_to_the_bit(blobs):
     first, second, other = (fit(blobs.features, seed=seed, choose_by="generalization") for seed in (4, 4, 5))
     for name, tensor in first.model.tensors().items():

@@ -194,6 +194,7 @@ def test_losses_are_those_of_the_last_segment(data):
     assert trained.losses != trained.history[0]["loss"]
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_training_twice_gives_the_same_bits_and_another_seed_others(data):
     stage = Stage(**SMALL, length=2, warmup=0)
     first, second, other = (train_stage(stage, data, seed=seed) for seed in (3, 3, 4))

@@ -25,6 +25,7 @@ def results(run):
     return (run / "model.safetensors").read_bytes(), (run / "assignments.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("method", METHODS)
 def test_one_seed_gives_the_same_bytes(fit, blob_file, method):
     first, second, other = (
