@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout, UnixFileLock
 
 from headclust.backbones import load_backbone, untrained_backbone
 from headclust.disk import write_errors
@@ -52,7 +52,7 @@ class Places:
         deleted, so a process that has a claim first checks if the thing was made meanwhile.
         """
         path = self.root / "claims" / f"{file_name(name)}.lock"
-        lock = FileLock(path, timeout=0)
+        lock = UnixFileLock(path, timeout=0, fallback_to_soft=False)  # as the lock of a feature file
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -62,8 +62,11 @@ class Places:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
-            lock.release()
+            # A lost disk must not hide the error that ends the block.
+            with suppress(OSError):
+                path.unlink()
+            with suppress(OSError):
+                lock.release()
 
     def images(self, dataset: DataSet) -> Path | None:
         """The folder a data set is read from, existing or not; None for one that comes with a library."""
@@ -90,14 +93,14 @@ def make_features(spec: FeatureSpec, places: Places, *, device: str | None = Non
     if path.is_file():
         check_made(load_features(path), spec)
         return path
-    for missing in places.missing(spec.dataset):
-        step = "name its place with --data-root FOLDER or --data NAME=PATH"
-        raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
     with places.claim(spec.file):  # the file has a lock of its own, but only once the model is loaded
         return path if path.is_file() else _embed(spec, places, path, device)
 
 
 def _embed(spec: FeatureSpec, places: Places, path: Path, device: str | None) -> Path:
+    for missing in places.missing(spec.dataset):
+        step = "name its place with --data-root FOLDER or --data NAME=PATH"
+        raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
     folder = places.images(spec.dataset)
     source = f"{spec.dataset.source}:{folder}" if folder else spec.dataset.source
     note(f"{path}: embedding {source} with {spec.backbone}.")

@@ -55,13 +55,13 @@ def test_one_fit_can_be_a_point_of_two_curves(places, cells, tmp_path, monkeypat
 def test_a_point_that_fails_is_told_and_tried_again(places, points, tmp_path, monkeypatch, capsys):
     real, broken = time_to_quality.fit_and_score, [True]
 
-    def trial(spaces, method, recipe, seed, **more):
-        if recipe[0].n_heads == 3 and broken:
+    def fit(spaces, recipe, seed, **more):
+        if recipe.values["n_heads"] == 3 and broken:
             broken.clear()
             raise HeadclustError("no such luck.")
-        return real(spaces, method, recipe, seed, **more)
+        return real(spaces, recipe, seed, **more)
 
-    monkeypatch.setattr(time_to_quality, "fit_and_score", trial)
+    monkeypatch.setattr(time_to_quality, "fit_and_score", fit)
     lines = measure(points, places, tmp_path / "curve.jsonl")
     assert [line["status"] for line in lines] == ["done", "failed", "done", "done"]
     assert "n_heads=3: failed: no such luck." in capsys.readouterr().err

@@ -74,6 +74,10 @@ def _acquire(folder: Path, owner: Owner) -> UnixFileLock:
                 raise _busy(folder, _read_owner(path)) from None
         except FileNotFoundError:
             continue  # the last holder has just removed the folder
+        except PermissionError:
+            if not path.exists():
+                raise
+            raise _busy(folder, _read_owner(path)) from None  # the lock of another user
         else:
             return lock
 
@@ -101,7 +105,7 @@ def _read_owner(path: Path) -> Owner | None:
     try:
         content = json.loads(path.read_bytes())
         return Owner(str(content["host"]), int(content["pid"]))
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, PermissionError, ValueError, TypeError, KeyError):
         return None
 
 

@@ -89,8 +89,7 @@ def locate_features(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> list
     """The records of a run's feature files, with the `path` where each lies now, found by its checksum.
 
     That is the recorded path, or beside the run folder, as in a folder of groups that was moved. A file at neither
-    place
-    keeps its path.
+    place keeps its path.
 
     Args:
         folder: The run folder.

@@ -143,6 +143,19 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_the_lock_of_another_user_is_held_by_its_owner(tmp_path, monkeypatch):
+    # Its file can be read and not written, so flock cannot even be tried.
+    (tmp_path / "lock").write_text('{"host": "%s", "pid": 1}' % socket.gethostname())
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("headclust.features.lock.UnixFileLock.acquire", refuse)
+    with pytest.raises(BusyError, match="is being written by process 1 on "), writer_lock(tmp_path):
+        pass
+    assert (tmp_path / "lock").exists()
+
+
 def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
