@@ -142,10 +142,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
         writer_lock(tmp_path / "a.h5.partial").__enter__()
 
 
-@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
 def test_the_lock_of_another_user_is_held_by_its_owner(tmp_path, monkeypatch):
     # Its file can be read and not written, so flock cannot even be tried.
-    (tmp_path / "lock").write_text('{"host": "%s", "pid": 1}' % socket.gethostname())
+    (tmp_path / "lock").write_text(json.dumps({"host": socket.gethostname(), "pid": 1}))
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
@@ -156,6 +155,7 @@ def test_the_lock_of_another_user_is_held_by_its_owner(tmp_path, monkeypatch):
     assert (tmp_path / "lock").exists()
 
 
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
 def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
