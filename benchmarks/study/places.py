@@ -44,6 +44,10 @@ class Places:
         """The feature file."""
         return self.root / spec.file
 
+    def claim_file(self, name: str) -> Path:
+        """The file that a process locks while it makes something of this name."""
+        return self.root / "claims" / f"{file_name(name)}.lock"
+
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:
         """Lock a file while this process makes something, then delete it; raise BusyError if another process has it.
@@ -51,7 +55,7 @@ class Places:
         The system frees the lock of a process that dies. Another process may have opened the file before it was
         deleted, so a process that has a claim first checks if the thing was made meanwhile.
         """
-        path = self.root / "claims" / f"{file_name(name)}.lock"
+        path = self.claim_file(name)
         lock = UnixFileLock(path, timeout=0, fallback_to_soft=False)  # as the lock of a feature file
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,14 +97,16 @@ def make_features(spec: FeatureSpec, places: Places, *, device: str | None = Non
     if path.is_file():
         check_made(load_features(path), spec)
         return path
+    # Without the data another process, which has them, may be making the file: then the claim says so.
+    for missing in places.missing(spec.dataset):
+        if not places.claim_file(spec.file).exists():
+            step = "name its place with --data-root FOLDER or --data NAME=PATH"
+            raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
     with places.claim(spec.file):  # the file has a lock of its own, but only once the model is loaded
         return path if path.is_file() else _embed(spec, places, path, device)
 
 
 def _embed(spec: FeatureSpec, places: Places, path: Path, device: str | None) -> Path:
-    for missing in places.missing(spec.dataset):
-        step = "name its place with --data-root FOLDER or --data NAME=PATH"
-        raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
     folder = places.images(spec.dataset)
     source = f"{spec.dataset.source}:{folder}" if folder else spec.dataset.source
     note(f"{path}: embedding {source} with {spec.backbone}.")
