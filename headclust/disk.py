@@ -57,9 +57,9 @@ def atomic_file(
 
     Args:
         path: The file to write; its folder exists.
-        publish: Function that gives the file at the first path the name of the second; by default it replaces an
-            existing file.
-        lasting: Sync the file and its folder.
+        publish: Function that renames the file at the first path to the second; by default an existing file is
+            replaced.
+        lasting: Sync the file and its folder to disk.
 
     Raises:
         OSError: The file cannot be written.

@@ -1,4 +1,4 @@
-"""A trial run of a model before use: the dimension of its features, and whether it uses the whole image."""
+"""A trial run of a model before use: the dimension of its features, and a check that it uses the whole image."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Export to one folder per group: links to the images, copies, or the images themselves, moved.
 
 The place of every image follows from the assignments alone, so a second call resumes an interrupted one. Nothing is
-replaced or deleted, except that `move` deletes the original once the image is complete at its new place.
+replaced or deleted, except that `move` deletes the original when the image is complete at its new path.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class FoundImages:
 def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]) -> FoundImages:
     """Find the images of samples. Sample ids are looked up in the listing of the source, never used as paths.
 
-    If the source cannot be opened, all paths are None and a line on stderr says so. Nothing is downloaded.
+    If the source cannot be opened, all paths are None, with a line on stderr. Nothing is downloaded.
 
     Args:
         source: The source as recorded in a feature file; None if unknown.

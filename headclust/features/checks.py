@@ -121,7 +121,7 @@ def check_sample_ids(sample_ids: Sequence[str]) -> None:
         raise DataError("no samples: expected at least one image or row.")
     if len(set(sample_ids)) < len(sample_ids):
         twice = Counter(sample_ids).most_common(1)[0][0]
-        raise DataError(f"sample id {printable(twice)!r} appears twice: every sample needs an id of its own.")
+        raise DataError(f"sample id {printable(twice)!r} appears twice: every sample needs a different id.")
 
 
 def check_labels(labels: NDArray[np.int64] | None, class_names: Sequence[str]) -> None:

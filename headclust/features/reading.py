@@ -132,7 +132,7 @@ def load_features(path: Path | str) -> Features:
 
     Raises:
         DataError: The file does not exist.
-        FileFormatError: The file is truncated, foreign, of another version, or inconsistent.
+        FileFormatError: The file is truncated, of another program or version, or inconsistent.
     """
     path = Path(path)
     with _opened(path) as file:
@@ -155,7 +155,7 @@ def load_features(path: Path | str) -> Features:
 
 
 def verify_features(path: Path | str) -> list[str]:
-    """Problems of a feature file, one line each; an empty list if it is as it was written.
+    """Problems of a feature file, one line each; an empty list if it is complete and matches its checksum.
 
     The whole file is read, in bounded memory: structure, unique ids, finite values, checksum.
 

@@ -1,4 +1,4 @@
-"""Writing a feature file block by block, so that a killed run loses at most one block of rows.
+"""Write a feature file block by block, so that a killed run loses at most one block of rows.
 
 `NAME.h5.partial/` holds `lock`, `plan.json` (every setting that the rows depend on), `data.bin` (the blocks of rows)
 and `journal.jsonl` (one line per finished block). A block is written and synced before its line is, so a complete line
@@ -236,7 +236,7 @@ class Staging:
             self.n_blocks += 1
             valid += len(line)
         if valid < len(text):
-            if text.count(b"\n", valid):  # more is lost than the line that the process was writing when it died
+            if text.count(b"\n", valid):  # more is lost than the line that the process was writing when it was killed
                 note(f"{staging_folder(self.path)}: block {self.n_blocks} is damaged: resuming from there.")
             os.ftruncate(self._journal, valid)
             os.fsync(self._journal)

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from headclust.errors import DataError, one_line
 
-# Decoders that an untrusted file may reach. Pillow has more; most of its security fixes were in those. AVIF is common
+# Decoders that an untrusted file may reach. Pillow has others, in which most of its security fixes were. AVIF is common
 # on the web, and Pillow's decoder reports the size of an image before decoding it.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 EXTENSIONS = (

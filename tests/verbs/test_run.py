@@ -166,7 +166,7 @@ def test_another_embedding_is_refused_or_replaces_the_old_one(photos, here, call
     run(photos)
     before = tree(here)
     calls.clear()
-    with pytest.raises(ConflictError, match=r"features\.h5 was made with other settings .* or say --overwrite"):
+    with pytest.raises(ConflictError, match=r"features\.h5 was made with other settings .* or use --overwrite"):
         run(photos, **options)
     assert tree(here) == before
     calls.clear()

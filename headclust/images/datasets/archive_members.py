@@ -57,7 +57,7 @@ def resolve_members(members: Iterable[M], take: Callable[[M], T]) -> tuple[dict[
 
     Args:
         members: Members in the order of the archive.
-        take: Function of a file's member; called when the member is reached.
+        take: Function of a file member; called in the order of the archive, while the member can be read.
 
     Returns:
         The result of `take` per file (for a hard link, that of its target); the folders; the number of other members.
