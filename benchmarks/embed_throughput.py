@@ -4,7 +4,7 @@
 headclust is faster. The loop is `DataLoader(ImageFolder, timm's transform, batch 64, 2 workers)` and the eager float32
 model in inference mode, with the same number of threads. Both read the same JPEGs. The time of headclust includes the
 start of the decoding processes and writing the feature file, that of the loop the start of its workers; neither has
-imports or loading the model. Every measurement has its own process, so that memory which one side keeps cannot help the
+imports or loading the model. Every measurement has its own process, so that one side cannot reuse memory of the
 other, and starts with two batches as a warm-up. Measurements are interleaved; the figure is the median of `--rounds`.
 
 command:   python benchmarks/embed_throughput.py --json --cifar CIFAR/train --rounds 3
