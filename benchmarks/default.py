@@ -9,7 +9,7 @@ Setting:  the features of the study offline (benchmarks/table.py): digits, Fashi
           benchmarks/table.py made below the same root are reused.
 Figure:   mean and standard deviation of ACC over seeds; the default's gain over the stronger k-means and its distance
           to the best peer, paired by seed, with 95 % intervals; its ablations; clusters used; seconds. The oracle, the
-          best head by test labels, is a column of its own. With --curve ACC against seconds on one pair, to be run on
+          best head by test labels, is a separate column. With --curve ACC against seconds on one pair, to be run on
           an otherwise idle machine; with --calibration the expected calibration error, one fit per data set.
 Result:   see docs/default.md.
 """

@@ -206,7 +206,7 @@ def _run_chain(chain: Sequence[Path], pages: dict[Path, Page], root: Path, envir
     with tempfile.TemporaryDirectory(prefix="headclust-docs-") as folder:
         for path in chain:
             if problems and path is not chain[0] and problems[0].startswith(f"{_name(chain[0], root)}:"):
-                problems.append(f"{_name(path, root)}: not run, as what it continues has failed.")
+                problems.append(f"{_name(path, root)}: not run, because the page it continues has failed.")
                 continue
             began = time.monotonic()
             problems += [

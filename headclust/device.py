@@ -164,7 +164,7 @@ def reuse_memory(device: torch.device) -> Iterator[None]:
 
     glibc returns every large block to the system, which fills it with zeros at the next allocation: for a convolutional
     network that took as long as the computation. At the end, the thresholds are set to the limit of glibc's own growth,
-    whatever they were before. If the environment sets any of them, nothing is changed.
+    regardless of their earlier values. If the environment sets any of them, nothing is changed.
     """
     libc = ctypes.CDLL(None)
     if device.type != "cpu" or not hasattr(libc, "mallopt") or _is_malloc_set():

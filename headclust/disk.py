@@ -52,7 +52,7 @@ def atomic_file(
 ) -> Iterator[Path]:
     """An empty temporary file beside `path` to write to; at the end it is renamed to `path`.
 
-    The temporary name is random, short whatever the name of `path`, and exclusively created. After an error the file is
+    The temporary name is random, short for any name of `path`, and exclusively created. After an error the file is
     removed; it remains only if the process is killed, and no other process writes to it.
 
     Args:

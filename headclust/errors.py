@@ -22,7 +22,7 @@ class SettingError(HeadclustError):
 
 
 class DataError(HeadclustError):
-    """Images, arrays or labels that cannot be used as they are."""
+    """Images, arrays or labels that cannot be used."""
 
 
 class FileFormatError(HeadclustError):

@@ -74,7 +74,7 @@ class _Reader(ast.NodeTransformer):
                 return None
             case ast.AnnAssign() if not isinstance(node.annotation, ast.Slice):
                 return self.visit(ast.Assign([node.target], node.value)) if node.value else None
-            case ast.ClassDef():  # a field of a dataclass is a field by its annotation, whatever that is
+            case ast.ClassDef():  # the annotation makes a field of a dataclass, whatever its type
                 for part in node.body:
                     if isinstance(part, ast.AnnAssign):
                         part.annotation = ast.Slice()

@@ -54,7 +54,7 @@ class Summary(NamedTuple):
         averages: One row per scope ("all", "data set NAME" or "backbone NAME") and contender with several units, each
             of which counts once, by its mean over seeds. Gains are over k-means of the preset ours alone. `pairs`:
             number of units. `paired`: those with a gain. `ahead`: those with a positive gain in accuracy.
-        points: One row per value of an ablation's setting; `seeds` is no part of the JSON.
+        points: One row per value of an ablation's setting; `seeds` is not in the JSON.
         published: Results published for these methods on these data sets, on any network.
         failures: Id and error of the cells that failed.
         made_with: Versions, device and threads of the cells, each combination once.
@@ -71,7 +71,7 @@ class Summary(NamedTuple):
 def summarize(lines: Iterable[Line]) -> Summary:
     """The summary of the lines of a results file; fields missing from a line count as unknown.
 
-    The gain is over k-means of the preset ours, whatever the contender's own preset, and over the authors' weaker one
+    The gain is over k-means of the preset ours, for any preset of the contender, and over the authors' weaker one
     only if there is no other. Seeds are paired: same features, same number of clusters, same seed.
     """
     cells = frame(lines)

@@ -16,7 +16,7 @@ class Evaluation:
     Attributes:
         source: Source of the settings: URL of the authors' code, or name of a preset.
         size: Height and width of the model's input, in pixels.
-        resize: Pixels that the shorter side is scaled to; 0 scales both sides to `size`, whatever the aspect ratio.
+        resize: Pixels that the shorter side is scaled to; 0 scales both sides to `size` for any aspect ratio.
         interpolation: "bilinear" or "bicubic".
         mean: Mean per channel, for values in [0, 1].
         std: Standard deviation per channel, for values in [0, 1].

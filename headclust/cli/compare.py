@@ -86,7 +86,7 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
     click.echo(" ".join(notes))
     agreement = comparison["agreement"]
     if len(agreement) > 1 or n_seeds > 1:
-        click.echo("\nHow far the clusters agree, whatever the labels (ARI in percent):")
+        click.echo("\nAgreement of the clusters, without labels (ARI in percent):")
         table(["", *agreement], [[a, *(_share(agreement[a][b]) for b in agreement)] for a in agreement])
 
 

@@ -18,7 +18,7 @@ _COUNTED = ("n_listed", "n_views")
 
 
 def feature_array(features: Any) -> NDArray[np.floating[Any]]:
-    """Features (n_samples, feature_dim) as stored: float16 and float32 stay as they are, other numbers become float32.
+    """Features (n_samples, feature_dim) as stored: float16 and float32 are not converted, other numbers become float32.
 
     Raises:
         DataError: The input is not a matrix of numbers with at least one row and one column.

@@ -67,7 +67,8 @@ class Features:
         """Features in memory.
 
         Args:
-            array: (n_samples, feature_dim), copied; float16 and float32 stay as they are, other numbers become float32.
+            array: (n_samples, feature_dim), copied; float16 and float32 are not converted, other numbers become
+                float32.
             sample_ids: Names of the rows; "0", "1", ... by default.
             labels: Whole numbers (n_samples,), -1 = unknown.
 

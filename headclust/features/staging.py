@@ -87,7 +87,7 @@ def open_staging(
             file.
         HeadclustError: The disk is full, or the folder cannot be written.
     """
-    plan = json.loads(json.dumps(plan))  # as it is after reading it back
+    plan = json.loads(json.dumps(plan))  # with the types that reading it back gives
     folder = staging_folder(path)
     with write_errors(path):
         check_replaceable(path)

@@ -70,7 +70,7 @@ def write_features(
 
     Args:
         path: The file to write, usually `NAME.h5`.
-        features: (n_samples, feature_dim); float16 and float32 stay as they are, other numbers become float32.
+        features: (n_samples, feature_dim); float16 and float32 are not converted, other numbers become float32.
         sample_ids: One unique name per row.
         labels: Whole numbers (n_samples,), -1 = unknown.
         views: Features of augmented views, (n_views, n_samples, feature_dim); stored in the dtype of `features`.

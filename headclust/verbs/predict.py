@@ -165,7 +165,7 @@ def _check_backbone(backbone: Backbone, recorded: Mapping[str, Any]) -> None:
     Raises:
         DataError: Its weights, dimension, feature point or preprocessing differ.
     """
-    record = json.loads(json.dumps(backbone.preprocessing.record))  # as it is read back from a file
+    record = json.loads(json.dumps(backbone.preprocessing.record))  # with the types that reading a file gives
     values = {name: getattr(backbone, name) for name in _MADE_BY} | {"preprocessing": record}
     for name in _MADE_BY:
         if values[name] != recorded.get(name):

@@ -53,7 +53,7 @@ def checked_name(archive: Path, name: str) -> str:
 
 
 def resolve_members(members: Iterable[M], take: Callable[[M], T]) -> tuple[dict[str, T], set[str], int]:
-    """Files and folders as after unpacking: of several members with the same name the last counts, whatever its kind.
+    """Files and folders as after unpacking: of several members with the same name the last counts, of any kind.
 
     Args:
         members: Members in the order of the archive.

@@ -42,7 +42,7 @@ class Turtle(nn.Module):
         n_clusters: Number of clusters per head.
         feature_dims: Dimension of the features, one per space.
         seed: The fit's seed; head h draws its inner classifiers from its own stream of it.
-        gamma: Weight of the entropy of the clusters' shares, which keeps all clusters in use.
+        gamma: Weight of the entropy of the clusters' shares, so that all clusters are used.
         inner_steps: Steps of Adam that fit the inner classifiers in each training step.
         inner_lr: Learning rate of the inner steps.
         warm_start: Start from the inner classifiers of the previous step; otherwise they are drawn again.
