@@ -1,16 +1,16 @@
-"""The default against k-means, its peers and itself without each of its parts, over nine pairs of data and backbone.
+"""The default against k-means, other methods and its own ablations, over nine pairs of data set and backbone.
 
 Command:  python benchmarks/default.py [--root FOLDER] [--data-root FOLDER] [-o FOLDER] ...
           --dry-run prints the expected cost; --only, --datasets, --backbones and --shard 1/3 make a part;
           --curve measures ACC against seconds, --calibration accuracy against confidence, instead of the table.
 Setting:  the features of the study offline (benchmarks/table.py): digits, Fashion-MNIST and CIFAR-10, of the train
           split up to 20,000 images, the test split to score; three packaged backbones at 128 px. Methods and numbers
-          of seeds: benchmarks/study/contest.py. Labels only score. A killed run resumes, and fits that
+          of seeds: benchmarks/study/contest.py. Labels are only for scores. A killed run resumes, and fits that
           benchmarks/table.py made below the same root are reused.
 Figure:   mean and standard deviation of ACC over seeds; the default's gain over the stronger k-means and its distance
           to the best peer, paired by seed, with 95 % intervals; its ablations; clusters used; seconds. The oracle, the
-          best head by test labels, is a column of its own. With --curve ACC against seconds on one pair, to be run on
-          a machine that does nothing else; with --calibration the expected calibration error, one fit per data set.
+          best head by test labels, is a separate column. With --curve ACC against seconds on one pair, to be run on
+          an otherwise idle machine; with --calibration the expected calibration error, one fit per data set.
 Result:   see docs/default.md.
 """
 
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results")
     made.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/ and fashion-mnist/")
     made.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
-    made.add_argument("--device", help="cpu, cuda, cuda:N or mps [the best there is]")
+    made.add_argument("--device", help="cpu, cuda, cuda:N or mps [the best available]")
     made.add_argument("--shard", metavar="I/N", help="make only part I of N; several may run at once")
     made.add_argument("--retry", action="store_true", help="try again what has failed before")
     made.add_argument("--dry-run", action="store_true", help="print the expected cost, and write nothing")
@@ -108,10 +108,10 @@ def table(options: argparse.Namespace, places: Places) -> int:
     unfinished = 0
     if not options.only_render:
         tally = runner.make(part, places, device=options.device, retry=options.retry)
-        note(f"{tally.made} cells made, {tally.kept} there before, {tally.failed} failed: {places.results}")
+        note(f"{tally.made} cells made, {tally.kept} done before, {tally.failed} failed: {places.results}")
         unfinished = tally.failed + tally.left
         if options.shard:
-            note("a part shows no table: show all with --only-render when the others are done.")
+            note("no table is shown for a part: show all with --only-render when the others are done.")
             return 1 if unfinished else 0
     ids = {cell.id for cell in part}
     lines = [line for line in read_results(places.results) if line["id"] in ids]
@@ -126,7 +126,7 @@ def curve(options: argparse.Namespace, places: Places) -> int:
     """Measure and show ACC against seconds; return the exit code."""
     (place,) = defaults(options.backbones[:1], options.datasets[:1] or (CURVE_DATASET,))
     if len(options.datasets) > 1 or len(options.backbones) > 1:
-        raise SettingError("a curve is of one pair: name one data set and one backbone.")
+        raise SettingError("a curve is measured on one pair: name one data set and one backbone.")
     cells = curve_plan(place)
     if options.dry_run:
         print(expectation(cells, places, options.device))

@@ -4,7 +4,7 @@
 headclust is faster. The loop is `DataLoader(ImageFolder, timm's transform, batch 64, 2 workers)` and the eager float32
 model in inference mode, with the same number of threads. Both read the same JPEGs. The time of headclust includes the
 start of the decoding processes and writing the feature file, that of the loop the start of its workers; neither has
-imports or loading the model. Every measurement has its own process, so that memory which one side keeps cannot help the
+imports or loading the model. Every measurement has its own process, so that one side cannot reuse memory of the
 other, and starts with two batches as a warm-up. Measurements are interleaved; the figure is the median of `--rounds`.
 
 command:   python benchmarks/embed_throughput.py --json --cifar CIFAR/train --rounds 3
@@ -13,7 +13,7 @@ versions:  printed under "versions"
 n:         2,000 JPEGs of 32 px (CIFAR-10), 500 JPEGs of 500 x 400 px (crops of scikit-learn's two photos); 3 rounds
 result:    3.8 (3.7 to 4.4) at 32 px, 2.9 (2.9 to 3.3) at 500 px; torch 2.14.1, timm 1.0.31. Much of it is
            `headclust.device.reuse_memory`, and depends on the cost of new memory on the machine: with both in one
-           process, where the loop reuses memory that headclust has kept, 1.8 and 1.5
+           process, where the loop reuses the memory of headclust, 1.8 and 1.5
 """
 
 from __future__ import annotations

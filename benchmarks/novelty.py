@@ -1,4 +1,4 @@
-"""Scores of novelty: how well each tells images of classes that were held out of a fit from images of fitted classes.
+"""Scores of novelty: how well each separates images of held-out classes from images of fitted classes.
 
 Command:  python benchmarks/novelty.py FEATURES_FOLDER --model efficientnet_lite0 --json
 Setting:  FEATURES_FOLDER/DATA-{train,test}/MODEL.h5 of cifar10, fashion-mnist and digits. The default is fitted to at

@@ -1,4 +1,4 @@
-"""The share of a sample's nearest neighbors that have its label, by the number of neighbors.
+"""The share of a sample's nearest neighbors with the same label, by the number of neighbors.
 
 Command:  python benchmarks/purity.py FEATURES.h5 ... --json
 Setting:  exact cosine neighbors of labeled features. Labels are used for this measurement, never by a fit.

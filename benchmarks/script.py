@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# Threads that wait by spinning slow down a busy machine; to be set before torch is loaded.
+# Threads that wait by spinning slow down a busy machine. It has to be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from study.dry_run import expectation
@@ -35,11 +35,11 @@ def answer(
     except HeadclustError as error:
         print(f"{name}.py: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, say `head`, has enough
+    except BrokenPipeError:  # the reader, for example `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print(f"{name}.py: interrupted: the same command goes on from here.", file=sys.stderr)
+        print(f"{name}.py: interrupted: the same command resumes here.", file=sys.stderr)
         return 130
 
 

@@ -9,10 +9,10 @@ Setting:  the train features of the study offline (benchmarks/table.py), of whic
                  4,000 images
           small  200 images at random
           Two draws each by default; fitted and scored on the same rows, with the number of classes among them. Draw and
-          fit have the same seed. Labels make the data sets, which is the purpose, and score; no fit sees them.
+          fit have the same seed. Labels define the data sets and score; no fit uses them.
 Figure:   mean ACC of each entrant; the default's gain over each, paired by draw, with 95 % intervals.
-Expected: above k-means in all three; ahead of spectral on average; TEMI, which draws clusters to equal sizes, worth
-          nothing on long tails.
+Expected: above k-means in all three; ahead of spectral on average; no effect of
+          TEMI, which favors clusters of equal size, on long tails.
 Result:   see docs/default.md.
 """
 
@@ -204,10 +204,10 @@ def section(table: pd.DataFrame) -> Section:
         over = gain(paired(accuracies.get((kind, "default"), {}), by_fit)) if entrant != "default" else None
         cells = [percent_text(part and part.mean) for part in means]
         rows.append((kind, entrant, *cells, *gain_cells(over), str(len(by_fit))))
-    columns = ("draws of", "who", *(f">{name}" for name in datasets), ">default over it", ">95 %", ">fits")
+    columns = ("draws of", "method", *(f">{name}" for name in datasets), ">default over it", ">95 %", ">fits")
     notes = (
-        "ACC in percent on the fitted rows, mean over draws and backbones. The default's gain in points is over the "
-        "fits both have, paired by rows and seed; 95 %: Student's t over these pairs, taken for independent.",
+        "ACC in percent on the fitted rows, mean over draws and backbones. The gain of the default in points is paired "
+        "by rows and seed; 95 %: interval by Student's t over these pairs, which are assumed to be independent.",
     )
     return Section("Few classes, unequal classes, few images", columns, rows, notes)
 

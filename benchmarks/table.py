@@ -3,7 +3,7 @@
 Command:  python benchmarks/table.py [--preset offline|paper|modern] [--root FOLDER] [--data-root FOLDER] ...
           --dry-run shows what is to do; --shard 1/20 makes one part, and --merge FILE ... puts parts together.
 Setting:  features of the train split are fitted, the test split is scored; recipes are the methods' presets, changed as
-          the study does (benchmarks/study/presets.py). Labels only score. Killed, it resumes where it was.
+          the study does (benchmarks/study/presets.py). Labels are only for scores. A killed run resumes.
 Figure:   mean and standard deviation over seeds of ACC, NMI, AMI, ARI, and the paired gain over k-means; probes of the
           features; seconds. Results are in ROOT/results.jsonl, assignments in ROOT/cells/.
 Result:   see docs/benchmark.md.
@@ -50,12 +50,12 @@ def parser() -> argparse.ArgumentParser:
     add("--root", type=Path, help="features and results [benchmarks/results/PRESET]")
     add("--data-root", type=Path, default=Path("data"), help="holds cifar10/, imagenet/ and so on")
     add("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
-    add("--online", action="store_true", help="download weights that are not at hand")
-    add("--device", help="cpu, cuda, cuda:N or mps [the best there is]")
+    add("--online", action="store_true", help="download weights that are not on this machine")
+    add("--device", help="cpu, cuda, cuda:N or mps [the best available]")
     add("--shard", metavar="I/N", help="make only part I of N")
-    add("--merge", type=Path, nargs="+", default=(), metavar="FILE", help="take in other results; fit none")
+    add("--merge", type=Path, nargs="+", default=(), metavar="FILE", help="add other results files; fit nothing")
     add("--retry", action="store_true", help="try again what has failed before")
-    add("--dry-run", action="store_true", help="show what is to do, what it needs and how long it takes; write nothing")
+    add("--dry-run", action="store_true", help="show the cells to make, their needs and expected time; write nothing")
     add("--only-render", action="store_true", help="render the results; fit nothing")
     add("--format", type=names, default=("markdown",), help="markdown, csv, json, latex, pictures, all")
     add("-o", "--output", type=Path, help="folder for table.md and so on [Markdown on stdout]")
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     formats = chosen_formats(options)
     study = find_study(options.preset)
     if options.merge and (options.shard or options.dry_run):
-        raise SettingError("--merge puts whole results together: leave out --shard and --dry-run.")
+        raise SettingError("--merge takes complete results files: leave out --shard and --dry-run.")
     root = options.root or Path("benchmarks/results") / study.name
     places = Places(root, options.data_root, folders(options.data), offline=not options.online)
     cells = chosen_cells(options, study)
@@ -82,10 +82,10 @@ def run(options: argparse.Namespace) -> int:
         note(f"{merge(places.results, options.merge)} lines added to {places.results}.")
     elif not options.only_render:
         tally = runner.make(cells, places, device=options.device, retry=options.retry)
-        note(f"{tally.made} cells made, {tally.kept} there before, {tally.failed} failed: {places.results}")
+        note(f"{tally.made} cells made, {tally.kept} done before, {tally.failed} failed: {places.results}")
         unfinished = tally.failed + tally.left
     if options.shard and not options.only_render and options.output is None:
-        note("a part shows no table: put the parts together with --merge, or show this one with --only-render.")
+        note("no table is shown for a part: merge the parts with --merge, or show this one with --only-render.")
     else:
         write(cells, places, formats, options.output)
     return 1 if unfinished else 0

@@ -1,10 +1,10 @@
-"""The reason why TEMI is below k-means on some data: a higher loss at the classes, or training that stops before.
+"""The reason for TEMI below k-means on some data: a higher loss at the classes, or training that misses its minimum.
 
 Command:  python benchmarks/temi_starts.py FEATURES_FOLDER --model efficientnet_lite0 --json
 Setting:  FEATURES_FOLDER/DATA-train/MODEL.h5 of cifar10, fashion-mnist and digits; the preset `ours` of TEMI, and of
           PMI, whose loss has no weights that depend on the agreement of the heads. The heads start at random, as in the
-          recipe, or from k-means' clusters, or from the classes, which they have learned by cross-entropy; then they
-          are trained with the recipe. Seed 0. Labels are a start here, to measure the loss at the classes.
+          recipe, or from k-means' clusters, or from the classes, by training with cross-entropy first; then they
+          are trained with the recipe. Seed 0. Labels are used as a start only to measure the loss at the classes.
 Figure:   ACC in percent of the fitted rows before and after training, mean over heads and (after) from the lowest to
           the highest head, and the loss over the last tenth of the steps, mean over heads.
 Expected: on Fashion-MNIST heads that start from the classes leave them, and end at no higher loss than heads that start

@@ -1,4 +1,4 @@
-"""Claim: whatever a folder contains, `headclust embed --on-error skip` writes a row for every readable image.
+"""Claim: for any folder, `headclust embed --on-error skip` writes a row for every readable image.
 
 The script writes a folder of 1,000 entries: plain photos, and 5 of each kind of trouble of `trouble_files.py`. It then
 embeds the folder with `--on-error skip`, and compares the result of every entry with that expected of its kind: a row

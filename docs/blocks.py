@@ -1,15 +1,15 @@
-"""Runs what the tutorials and how-tos show: `python docs/check.py --run` runs every shell and Python block of them.
+"""Run the blocks of the tutorials and how-tos: `python docs/check.py --run` runs every shell and Python block.
 
-A page's blocks run in order in a temporary folder, each as a program of its own (shell: `bash -euo pipefail`). They may
-take no network. A `text` block after one that was run is what it prints, stdout and stderr together; three dots in it
-stand for anything. Comments say the rest, and are for those who read the source alone:
+The blocks of a page run in order in a temporary folder, each as a separate program (shell: `bash -euo pipefail`),
+without network. A `text` block after such a block is its expected output, stdout and stderr together; three dots in it
+match anything. Comments in the source of a page change this:
 
-    <!-- continues: ../tutorials/own-folder.md -->   the page's blocks run where that page's have run, after them
-    <!-- before: SHELL -->                           shell that makes what a reader has already; $ROOT is the checkout
-    <!-- not run: REASON -->                         of the next block
-    <!-- output: numbers within 10 % -->             the next `text` block may differ so far in its numbers
-    <!-- output: numbers free: REASON -->            or as far as they like
-    <!-- output: not compared: REASON -->            the next `text` block is an example
+    <!-- continues: ../tutorials/own-folder.md -->   run in the folder of that page, after its blocks
+    <!-- before: SHELL -->                           run this shell first; $ROOT is the checkout
+    <!-- not run: REASON -->                         do not run the next block
+    <!-- output: numbers within 10 % -->             tolerance of the numbers in the next `text` block
+    <!-- output: numbers free: REASON -->            do not compare the numbers in the next `text` block
+    <!-- output: not compared: REASON -->            do not compare the next `text` block
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RUN = ("docs/index.md", "docs/tutorials/*.md", "docs/how-to/*.md", "docs/faq.md")
-# What commands spend their start on.
+# Modules whose import takes most of the start of a command.
 HEAVY = ("headclust.cli", "headclust.verbs", "headclust.estimators", "faiss", "timm", "torchvision", "umap", "pyarrow")
-TIMEOUT = 900  # seconds a block may take: on a free machine none takes a minute, on a busy one they have
+TIMEOUT = 900  # seconds per block: less than a minute on a free machine, but more on a busy one
 
 _FENCE = re.compile(r"^(```+) *(\w*)\n(.*?)^\1 *$", re.DOTALL | re.MULTILINE)
 _OTHER_FENCE = re.compile(r"^[ >\t]*(```|~~~)", re.MULTILINE)
@@ -44,14 +44,14 @@ _NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?!\w|\.\d)")
 
 @dataclass
 class Step:
-    """A block that is run, or made before one, and what it is to print.
+    """A block to run, and its expected output.
 
     Attributes:
-        line: Where it starts in its page, from 1.
+        line: Line of the page at which it starts, from 1.
         language: "sh" or "python".
         text: The program.
-        printed: The text block that shows its output; None where there is none to compare.
-        tolerance: How far the numbers in it may differ, as a share; None for not at all.
+        printed: The expected output; None if it is not compared.
+        tolerance: Relative tolerance of the numbers in it; None for exact numbers.
     """
 
     line: int
@@ -63,12 +63,12 @@ class Step:
 
 @dataclass
 class Page:
-    """What a page has to run, and what is wrong with how it says so.
+    """The blocks of a page to run, and problems of its marks.
 
     Attributes:
-        continues: Link to the page in whose folder this one's blocks run; None for a folder of its own.
-        steps: What is run, in order.
-        problems: Marks that mean nothing, a line each.
+        continues: Link to the page in whose folder the blocks run; None for a separate folder.
+        steps: Blocks to run, in order.
+        problems: Marks that are not valid, one line each.
     """
 
     continues: str | None = None
@@ -77,7 +77,7 @@ class Page:
 
 
 def is_run(path: Path, root: Path) -> bool:
-    """Whether the blocks of a page are run."""
+    """True if the blocks of a page are run."""
     return any(path.relative_to(root).match(pattern) for pattern in RUN)
 
 
@@ -130,7 +130,7 @@ def _tolerance(within: re.Match[str] | None) -> float | None:
 
 
 def _unseen(text: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """Blocks that would go unrun without a word, each with the reason."""
+    """Pairs (reason, match): blocks that would silently not be run."""
     outside = _FENCE.sub(lambda match: "\n" * match[0].count("\n"), text)
     yield from (("blocks start at the margin, with ```, here.", match) for match in _OTHER_FENCE.finditer(outside))
     for match in _FENCE.finditer(text):
@@ -138,9 +138,9 @@ def _unseen(text: str) -> Iterator[tuple[str, re.Match[str]]]:
             yield f"blocks here are sh, python or text, not {match[2]}.", match
 
 
-def differs(printed: str, wanted: str, tolerance: float | None) -> str:
-    """Why an output is not the one shown, in a line; empty where it is."""
-    got, shown = ("\n".join(line.rstrip() for line in text.strip("\n").splitlines()) for text in (printed, wanted))
+def differs(printed: str, expected: str, tolerance: float | None) -> str:
+    """The difference between an output and the one shown; empty if they agree."""
+    got, shown = ("\n".join(line.rstrip() for line in text.strip("\n").splitlines()) for text in (printed, expected))
     pattern = "".join(
         r"[\s\S]*?" if part == "..." else _pattern(part, tolerance) for part in re.split(r"(\.\.\.)", shown)
     )
@@ -150,14 +150,14 @@ def differs(printed: str, wanted: str, tolerance: float | None) -> str:
     if tolerance is None:
         return ""
     pairs = zip(_NUMBER.findall(shown), match.groups(), strict=True)
-    far = [f"{now} and not {told}" for told, now in pairs if not _close(told, now, tolerance)]
+    far = [f"{value} and not {target}" for target, value in pairs if not _close(target, value, tolerance)]
     return f"numbers are further than {tolerance:.0%} from those shown: {', '.join(far)}" if far else ""
 
 
 def _pattern(text: str, tolerance: float | None) -> str:
     if tolerance is None:
         return re.escape(text)
-    # Widths follow the numbers, so blanks and the lines of tables may be longer or shorter.
+    # Widths depend on the numbers, so blanks and the lines of tables may be longer or shorter.
     parts = re.split(f"({_NUMBER.pattern}|[ ─]+)", text)
     return "".join(
         f"({_NUMBER.pattern})"
@@ -169,18 +169,18 @@ def _pattern(text: str, tolerance: float | None) -> str:
     )
 
 
-def _close(told: str, now: str, tolerance: float) -> bool:
-    one, other = (float(number.replace(",", "")) for number in (told, now))
-    return one == other or abs(one - other) <= tolerance * max(abs(one), abs(other))
+def _close(target: str, value: str, tolerance: float) -> bool:
+    x, y = (float(number.replace(",", "")) for number in (target, value))
+    return x == y or abs(x - y) <= tolerance * max(abs(x), abs(y))
 
 
 def run_pages(root: Path, paths: Sequence[Path], *, jobs: int = 2) -> list[str]:
-    """Runs the blocks of pages and returns what does not hold, a line each; says on stderr how long each page took.
+    """Run the blocks of pages; return the problems, one line each. The seconds per page are printed on stderr.
 
     Args:
         root: The checkout.
-        paths: Pages; those that continue another need it among them.
-        jobs: Pages that are run at once. Those that continue one another take turns.
+        paths: The pages, including those that others continue.
+        jobs: Pages to run in parallel. Pages that continue one another run in sequence.
     """
     pages = {path: read_page(path.read_text(encoding="utf-8")) for path in paths}
     problems = [f"{_name(path, root)}: {line}" for path, page in pages.items() for line in page.problems]
@@ -196,17 +196,17 @@ def run_pages(root: Path, paths: Sequence[Path], *, jobs: int = 2) -> list[str]:
     chains = [[path for path in chain if pages[path].steps] for chain in chains]
     with _warm() as environment, ThreadPoolExecutor(jobs) as pool:
         longest = sorted(chains, key=len, reverse=True)
-        found = pool.map(lambda chain: _run_chain(chain, pages, root, environment), longest)
-        return problems + [line for lines in found for line in lines]
+        results = pool.map(lambda chain: _run_chain(chain, pages, root, environment), longest)
+        return problems + [line for lines in results for line in lines]
 
 
 def _run_chain(chain: Sequence[Path], pages: dict[Path, Page], root: Path, environment: dict[str, str]) -> list[str]:
-    """Runs pages in one folder; a page whose start failed is not run, as it would fail of that."""
+    """Run pages in one folder; if the first one fails, the others are not run."""
     problems: list[str] = []
     with tempfile.TemporaryDirectory(prefix="headclust-docs-") as folder:
         for path in chain:
             if problems and path is not chain[0] and problems[0].startswith(f"{_name(chain[0], root)}:"):
-                problems.append(f"{_name(path, root)}: not run, as what it continues has failed.")
+                problems.append(f"{_name(path, root)}: not run, because the page it continues has failed.")
                 continue
             began = time.monotonic()
             problems += [
@@ -221,13 +221,13 @@ def _run_page(page: Page, folder: Path, root: Path, environment: dict[str, str])
         code, printed = run_step(step, folder, {**environment, "ROOT": str(root)})
         if code != 0:
             yield f"line {step.line}: this block ended with exit code {code}:\n{printed}"
-            return  # the next ones build on it
+            return  # the next steps need this one
         if step.printed is not None and (why := differs(printed, step.printed, step.tolerance)):
             yield f"line {step.line}: this block's output is not what the page shows: {why}"
 
 
 def run_step(step: Step, folder: Path, environment: dict[str, str], *, timeout: float = TIMEOUT) -> tuple[int, str]:
-    """Runs a block; returns its exit code and what it printed. One that takes too long is ended, with 124."""
+    """Run a block; return its exit code and output. After `timeout` seconds it is killed, with exit code 124."""
     if step.language == "python":
         program = folder / ".block.py"
         program.write_text(step.text, encoding="utf-8")
@@ -255,7 +255,7 @@ def run_step(step: Step, folder: Path, environment: dict[str, str], *, timeout: 
 
 @contextmanager
 def _warm() -> Iterator[dict[str, str]]:
-    """The environment of blocks: `headclust` and Python from a process with its imports done, nothing from the net."""
+    """The environment of blocks: `headclust` and Python from a process with its imports done; no network."""
     with tempfile.TemporaryDirectory(prefix="headclust-warm-") as folder:
         environment = {
             name: value

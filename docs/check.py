@@ -1,11 +1,11 @@
-"""Keeps the documentation true: `python docs/check.py` says what does not hold, `--write` renews the generated parts,
-`--run` also runs the blocks of the tutorials and how-tos, as docs/blocks.py has it.
+"""Compare the documentation with the code: `python docs/check.py` prints problems, `--write` first renews the generated
+blocks, `--run` also runs the blocks of the tutorials and how-tos (docs/blocks.py).
 
-Checked in every Markdown file of the project: blocks between `<!-- generated: WHAT -->` and `<!-- /generated -->` are
-what the code says now (WHAT is `help`, `help COMMAND`, `models` or `settings METHOD`); relative links and their anchors
-lead somewhere; code fences are closed and say their language; JSON, Python and shell in them parse; `make` targets
-exist; `headclust` command lines are understood by the command line itself, settings and presets included. And every
-command has a help text, a help line an option, and its block in docs/command-line.md.
+Checked in every Markdown file of the project: blocks between `<!-- generated: WHAT -->` and `<!-- /generated -->` match
+the code (WHAT is `help`, `help COMMAND`, `models` or `settings METHOD`); relative links and their anchors exist; code
+fences are closed and have a language; JSON, Python and shell in them can be parsed; `make` targets exist; `headclust`
+commands are valid, settings and presets included. Every command has a help text, a help text per option, and its block
+in docs/command-line.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from headclust.methods import METHODS, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS_PAGE = "docs/command-line.md"
-HELP_WIDTH = 78  # what click takes where the terminal does not say: 80, less 2
+HELP_WIDTH = 78  # the width that click uses without a terminal: 80, minus 2
 NOT_OURS = {"build", "dist", "node_modules", "features", "runs", "headclust-demo"}
 
 _GENERATED = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- /generated -->)", re.DOTALL)
@@ -57,7 +57,7 @@ class Fence:
 
 
 def main() -> int:
-    """Checks, or renews with `--write`; the exit code is 1 where something does not hold."""
+    """Check the documentation, after renewing it with `--write`; return the exit code, 1 if there is a problem."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help="renew the generated parts first")
     parser.add_argument("--run", action="store_true", help="run the blocks of tutorials and how-tos too")
@@ -68,25 +68,25 @@ def main() -> int:
     problems = check(ROOT)
     if options.run:
         problems += run_pages(ROOT, [path for path in pages(ROOT) if is_run(path, ROOT)])
-    print("\n".join(problems) or f"{len(pages(ROOT))} pages hold.")
+    print("\n".join(problems) or f"{len(pages(ROOT))} pages checked, no problems.")
     return 1 if problems else 0
 
 
 def pages(root: Path) -> list[Path]:
-    """The project's Markdown files; hidden folders and what other tools leave are not its own."""
-    found = []
+    """The project's Markdown files, without hidden folders and the output of tools."""
+    paths = []
     for folder, below, files in os.walk(root):
         below[:] = [
             name
             for name in below
             if not name.startswith(".") and name not in NOT_OURS and not Path(folder, name, "pyvenv.cfg").exists()
         ]
-        found += [Path(folder, name) for name in files if name.endswith(".md")]
-    return sorted(found)
+        paths += [Path(folder, name) for name in files if name.endswith(".md")]
+    return sorted(paths)
 
 
 def renew(root: Path) -> list[Path]:
-    """Writes the generated blocks anew; returns the files that changed."""
+    """Write the generated blocks again; return the files that changed."""
     changed = []
     for path in pages(root):
         before = path.read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def renew(root: Path) -> list[Path]:
 
 
 def check(root: Path) -> list[str]:
-    """What does not hold, one line each."""
+    """Problems of the documentation, one line each."""
     problems = [f"{where}: {line}" for where, line in check_commands(root)]
     for path in pages(root):
         text = path.read_text(encoding="utf-8")
@@ -119,7 +119,7 @@ def check(root: Path) -> list[str]:
 
 
 def _generated(what: str) -> str | None:
-    """The content of a generated block; None for a name that means nothing."""
+    """The content of a generated block; None for an unknown name."""
     kind, *arguments = what.split()
     if kind == "help" and len(arguments) <= 1 and set(arguments) <= set(cli.commands):
         return f"```text\n{help_text(*arguments)}```\n"
@@ -131,7 +131,7 @@ def _generated(what: str) -> str | None:
 
 
 def help_text(*command: str) -> str:
-    """What `headclust COMMAND --help` prints where the terminal does not say how wide it is."""
+    """The output of `headclust COMMAND --help` without a terminal."""
     result = CliRunner().invoke(
         cli, [*command, "--help"], prog_name="headclust", terminal_width=HELP_WIDTH, catch_exceptions=False
     )
@@ -139,7 +139,7 @@ def help_text(*command: str) -> str:
 
 
 def settings_table(method: str) -> str:
-    """What `headclust settings METHOD` prints, as a Markdown table."""
+    """The output of `headclust settings METHOD` as a Markdown table."""
     result = CliRunner().invoke(cli, ["settings", method, "--json"], prog_name="headclust", catch_exceptions=False)
     listed = json.loads(result.stdout)
     presets = [name for name in listed[0] if name not in ("name", "meaning")]
@@ -152,7 +152,7 @@ def settings_table(method: str) -> str:
 
 
 def models_table() -> str:
-    """What `headclust models` prints, as a Markdown table, but for what depends on the machine."""
+    """The output of `headclust models` as a Markdown table, without the parts that depend on the machine."""
     rows = [
         [
             f"`{row['name']}`",
@@ -178,19 +178,19 @@ def _value(value: object) -> str:
 
 
 def check_generated(text: str) -> Iterator[str]:
-    """Blocks that are not what the code says now."""
+    """Generated blocks that differ from the code, one problem each."""
     if text.count("<!-- generated:") != len(_GENERATED.findall(text)):
         yield "a <!-- generated: ... --> block is not closed."
     for _, what, content, _ in _GENERATED.findall(text):
-        wanted = _generated(what)
-        if wanted is None:
-            yield f"<!-- generated: {what} -->: wanted help, help COMMAND, models or settings METHOD."
-        elif content != wanted:
+        expected = _generated(what)
+        if expected is None:
+            yield f"<!-- generated: {what} -->: expected help, help COMMAND, models or settings METHOD."
+        elif content != expected:
             yield f"the generated block {what!r} is out of date: python docs/check.py --write renews it."
 
 
 def check_commands(root: Path) -> Iterator[tuple[str, str]]:
-    """Commands and options without help, and commands without their block in docs/command-line.md."""
+    """Pairs (place, problem): commands and options without help, commands without a block in docs/command-line.md."""
     page = root / COMMANDS_PAGE
     shown = {what for _, what, _, _ in _GENERATED.findall(page.read_text(encoding="utf-8"))} if page.exists() else set()
     for name, command in cli.commands.items():
@@ -207,7 +207,7 @@ def check_commands(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def check_links(path: Path, root: Path, text: str) -> Iterator[str]:
-    """Relative links of `path` that lead nowhere; `text` is its content without code."""
+    """Relative links of `path` whose target does not exist; `text` is its content without code."""
     for target in [*_LINK.findall(text), *_REFERENCE.findall(text)]:
         if re.match(r"[a-z][a-z0-9+.-]*:", target):
             continue
@@ -221,13 +221,13 @@ def check_links(path: Path, root: Path, text: str) -> Iterator[str]:
 
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     names = set()
     for heading in re.findall(r"^#{1,6} +(.+?) *#* *$", _without_fences(text), re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
-        names.add(f"{slug}-{found[slug]}" if slug in found else slug)
-        found[slug] = found.get(slug, 0) + 1
+        names.add(f"{slug}-{counts[slug]}" if slug in counts else slug)
+        counts[slug] = counts.get(slug, 0) + 1
     return names
 
 
@@ -235,7 +235,7 @@ def anchors(text: str) -> set[str]:
 
 
 def split_fences(text: str) -> tuple[list[Fence], list[str]]:
-    """The code fences of a page, and what is wrong with their marks."""
+    """The code fences of a page, and problems of their marks."""
     fences, problems = [], []
     opened: tuple[int, str, str] | None = None
     content: list[str] = []
@@ -257,7 +257,7 @@ def split_fences(text: str) -> tuple[list[Fence], list[str]]:
 
 
 def _without_fences(text: str) -> str:
-    kept, inside = [], ""
+    outside, inside = [], ""
     for line in text.splitlines():
         mark = _FENCE.match(line)
         if mark and not inside:
@@ -265,8 +265,8 @@ def _without_fences(text: str) -> str:
         elif mark and mark[2].startswith(inside) and not mark[3]:
             inside = ""
         elif not inside:
-            kept.append(line)
-    return "\n".join(kept)
+            outside.append(line)
+    return "\n".join(outside)
 
 
 def _without_code(text: str) -> str:
@@ -274,7 +274,7 @@ def _without_code(text: str) -> str:
 
 
 def check_fence(fence: Fence, root: Path) -> Iterator[str]:
-    """What is wrong with the content of a code fence."""
+    """Problems of the content of a code fence."""
     try:
         if fence.language == "json":
             json.loads(fence.text)
@@ -291,7 +291,7 @@ def check_fence(fence: Fence, root: Path) -> Iterator[str]:
 
 
 def check_imports(tree: ast.Module) -> Iterator[str]:
-    """Names that are imported from headclust, or taken from it as `headclust.NAME`, and do not exist."""
+    """Names that are imported from headclust, or used as `headclust.NAME`, and do not exist."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "headclust":
             module, names = str(node.module), [alias.name for alias in node.names]
@@ -309,7 +309,7 @@ def _has(module: str, name: str) -> bool:
 
 
 def shell_lines(fence: Fence) -> Iterator[str]:
-    """The commands in a fence: continued lines joined, prompts taken off; of a console only what follows a prompt."""
+    """The commands in a fence: continued lines joined, prompts removed; of a console only the lines with a prompt."""
     for line in fence.text.replace("\\\n", " ").splitlines():
         if line.startswith("$ "):
             yield line[2:]
@@ -318,7 +318,7 @@ def shell_lines(fence: Fence) -> Iterator[str]:
 
 
 def check_shell(line: str, root: Path) -> Iterator[str]:
-    """What is wrong with the `make` and `headclust` commands in a line of shell."""
+    """Problems of the `make` and `headclust` commands in a line of shell."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()")
     lexer.whitespace_split = True
     command: list[str] = []
@@ -331,7 +331,7 @@ def check_shell(line: str, root: Path) -> Iterator[str]:
 
 
 def check_command(words: list[str], root: Path) -> Iterator[str]:
-    """What is wrong with one command, if it is `make` or `headclust`."""
+    """Problems of one command, if it is `make` or `headclust`."""
     if words[:1] == ["make"]:
         yield from check_make(words[1:], root)
     if words[:1] != ["headclust"] or words[1:2] in (["--help"], ["-h"], ["--version"]):
@@ -345,7 +345,7 @@ def check_command(words: list[str], root: Path) -> Iterator[str]:
     if {"--help", "-h"} & set(arguments):
         return
     try:
-        # Under its parent: click keeps the help option that the first context of a command makes.
+        # With its parent, because click caches the help option that the first context of a command makes.
         group = click.Context(cli, info_name="headclust", **cli.context_settings)
         with command.make_context(name, arguments, parent=group) as context:
             check_names(name, context.params)
@@ -356,10 +356,10 @@ def check_command(words: list[str], root: Path) -> Iterator[str]:
 
 
 def check_names(command: str, options: Mapping[str, Any]) -> None:
-    """Makes sure that the backbone, method, preset and settings of a command exist.
+    """Raise if the backbone, method, preset or a setting of a command does not exist.
 
     Raises:
-        HeadclustError: One does not.
+        HeadclustError: A name does not exist.
     """
     model = options.get("model")
     if model and ":" not in model and model not in CATALOG:
@@ -379,7 +379,7 @@ def check_make(words: list[str], root: Path) -> Iterator[str]:
 
 
 def check_mention(code: str, root: Path) -> Iterator[str]:
-    """What is wrong with a command named in running text, where arguments may be left out."""
+    """Problems of a command in running text, in which arguments may be omitted."""
     try:
         words = shlex.split(code)
     except ValueError:
@@ -392,8 +392,8 @@ def check_mention(code: str, root: Path) -> Iterator[str]:
     if command is None:
         yield f"`{code}`: there is no command {words[1]!r}."
         return
-    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    unknown = [word for word in words[2:] if word.startswith("-") and word.split("=")[0] not in {*known, "--help"}]
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    unknown = [word for word in words[2:] if word.startswith("-") and word.split("=")[0] not in {*options, "--help"}]
     if unknown:
         yield f"`{code}`: headclust {words[1]} has no {', '.join(unknown)}."
 

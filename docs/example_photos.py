@@ -1,7 +1,7 @@
-"""Makes the folders that the tutorials group: `python example_photos.py photos new-photos`.
+"""Make the image folders of the tutorials: `python example_photos.py photos new-photos`.
 
-The first gets 180 handwritten digits as PNG files in folders of folders, and one file that is cut short. The second
-gets 12 other digits and 2 pieces of photographs. All come with scikit-learn, so nothing is downloaded.
+The first has 180 handwritten digits as PNG files in nested folders, and one truncated file. The second has 12 other
+digits and 2 crops of photographs. All images come with scikit-learn, so nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ N_PHOTOS, N_NEW = 180, 12
 
 
 def main() -> None:
-    """Writes both folders."""
+    """Write both folders."""
     photos, new = map(Path, sys.argv[1:])
     digits = load_digits().images * 15.9375  # from 0 to 16, to 0 to 255
     for number, digit in enumerate(digits[:N_PHOTOS]):
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def save(pixels: np.ndarray, path: Path) -> None:
-    """Writes an image of 64 x 64 pixels."""
+    """Write an image of 64 x 64 pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(pixels).astype(np.uint8)).resize((64, 64), Image.Resampling.BICUBIC).save(path)
 

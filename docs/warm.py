@@ -1,7 +1,8 @@
-"""Starts headclust's commands from a process that has its imports done, so that a command costs its work alone.
+"""Start headclust's commands from a process that has its imports done, so that commands start without delay.
 
-`python warm.py serve SOCKET MODULE ...` imports modules and waits for requests; `python warm.py ask SOCKET PROGRAM ...`
-makes one, with its own streams, folder and environment, and ends as the program does: `headclust` or a Python file.
+`python warm.py serve SOCKET MODULE ...` imports modules and waits for requests. `python warm.py ask SOCKET PROGRAM ...`
+sends a request with its own streams, folder and environment, and ends with the exit code of the program, `headclust` or
+a Python file.
 """
 
 from __future__ import annotations
@@ -20,32 +21,32 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-PATIENCE = 120.0  # seconds that a request waits for the process that serves to have its imports done
+PATIENCE = 120.0  # seconds that a request waits until the server has its imports done
 
 
 def main() -> int:
-    """Serves, or asks; of a program that was asked for, the exit code."""
+    """Serve, or send a request; return the exit code of the program."""
     kind, address, *words = sys.argv[1:]
     if kind == "ask":
         return ask(address, words)
-    for name in words:  # imported and not used before the fork, so that no thread is lost in it
+    for name in words:  # imported but not used before the fork, so that no thread is running then
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError:  # an extra that is not installed, for the program itself to tell
+        except ModuleNotFoundError:  # an extra that is not installed; the program reports it
             continue
-    gc.freeze()  # what is there stays: no process that comes of this one looks through it again
+    gc.freeze()  # imported objects stay: forked processes need not scan them again
     code = run(serve(address))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # without taking down what was imported, which takes longer than many a command
+    os._exit(code)  # without unloading the imports, which takes longer than many commands
 
 
 def serve(address: str) -> dict[str, Any]:
-    """Returns a request in a process of its own, for each that comes; does not return in the process that serves."""
+    """Return each request in a forked process; never return in the server."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the forked ones
         while True:
             connection, _ = server.accept()
             if os.fork() == 0:
@@ -55,7 +56,7 @@ def serve(address: str) -> dict[str, Any]:
 
 
 def answer(connection: socket.socket) -> dict[str, Any]:
-    """Returns the request in a process of its own; the one that was called ends after telling its exit code."""
+    """Return the request in a further forked process; this one sends its exit code and ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
     with connection.makefile("rb") as reader:
@@ -65,7 +66,7 @@ def answer(connection: socket.socket) -> dict[str, Any]:
         for stream in streams:
             os.close(stream)
         _, status = os.waitpid(worker, 0)
-        with suppress(BrokenPipeError):  # the one who asked was ended for taking too long
+        with suppress(BrokenPipeError):  # the client was killed after its timeout
             connection.sendall(bytes([os.waitstatus_to_exitcode(status) & 255]))
         os._exit(0)
     connection.close()
@@ -78,7 +79,7 @@ def answer(connection: socket.socket) -> dict[str, Any]:
 
 
 def run(request: dict[str, Any]) -> int:
-    """Runs what was asked for as if it had been started there."""
+    """Run the requested program as if it had been started by the client; return its exit code."""
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -97,7 +98,7 @@ def run(request: dict[str, Any]) -> int:
 
 
 def ask(address: str, program: list[str]) -> int:
-    """Has a program run by the process that serves, and returns its exit code."""
+    """Let the server run a program; return its exit code."""
     request = {"program": program, "folder": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109
     message = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as connection:

@@ -1,4 +1,4 @@
-"""Names that a user chooses from, without loading what they name: the command line offers exactly these.
+"""Names that a user chooses from, as Literal types; the command line offers exactly these, and loads no library.
 
 A registry (METHODS, the export formats, AUGMENTATIONS) defines what each name stands for; a test compares them.
 """

@@ -1,8 +1,8 @@
 """Device, precision, memory and cores.
 
 The CPU computes in float32; on CUDA and MPS, backbones run under autocast to float16. CUDA, then MPS, are preferred if
-present. The code is device-agnostic, but this project has run the CPU path only: the speed of autocast, and its effect
-on features, have not been measured.
+present. The code runs on any device, but only the CPU has been tested: the speed of autocast, and its effect on
+features, have not been measured.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def resolve_device(name: str | None = None) -> torch.device:
 
 
 def description(device: torch.device) -> dict[str, str | int]:
-    """The device and the number of threads, on which the last bits of a result depend (as on versions)."""
+    """The device and the number of threads; the last bits of a result depend on them (and on versions)."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"device": name, "threads": torch.get_num_threads()}
 
@@ -66,7 +66,7 @@ def resolve_precision(device: torch.device, precision: str = "auto") -> str:
         precision: "float32", or "auto" for autocast on CUDA and MPS.
 
     Raises:
-        SettingError: `precision` is neither.
+        SettingError: `precision` is none of these.
     """
     if precision not in PRECISIONS:
         raise SettingError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}.")
@@ -138,7 +138,7 @@ def forward(
     device: torch.device,
     precision: str,
 ) -> Callable[[NDArray[np.uint8]], torch.Tensor]:
-    """A function from uint8 pixels (batch, height, width, 3) to features (batch, feature_dim), float32 on the CPU.
+    """A function from uint8 pixels (batch, height, width, 3) to float32 features (batch, feature_dim) on the CPU.
 
     Args:
         model: The backbone; it is moved to the device.
@@ -164,7 +164,7 @@ def reuse_memory(device: torch.device) -> Iterator[None]:
 
     glibc returns every large block to the system, which fills it with zeros at the next allocation: for a convolutional
     network that took as long as the computation. At the end, the thresholds are set to the limit of glibc's own growth,
-    whatever they were before. If the environment sets any of them, nothing is changed.
+    regardless of their earlier values. If the environment sets any of them, nothing is changed.
     """
     libc = ctypes.CDLL(None)
     if device.type != "cpu" or not hasattr(libc, "mallopt") or _is_malloc_set():

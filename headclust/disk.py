@@ -52,14 +52,14 @@ def atomic_file(
 ) -> Iterator[Path]:
     """An empty temporary file beside `path` to write to; at the end it is renamed to `path`.
 
-    The temporary name is random, short whatever the name of `path`, and exclusively created. After an error the file is
+    The temporary name is random, short for any name of `path`, and exclusively created. After an error the file is
     removed; it remains only if the process is killed, and no other process writes to it.
 
     Args:
         path: The file to write; its folder exists.
-        publish: Function that gives the file at the first path the name of the second; by default it replaces an
-            existing file.
-        lasting: Sync the file and its folder.
+        publish: Function that renames the file at the first path to the second; by default an existing file is
+            replaced.
+        lasting: Sync the file and its folder to disk.
 
     Raises:
         OSError: The file cannot be written.

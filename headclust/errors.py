@@ -12,7 +12,7 @@ ABOVE_ZERO, BELOW_ONE = math.nextafter(0, 1), math.nextafter(1, 0)  # as ends of
 
 
 class HeadclustError(Exception):
-    """An error with a one-line message: the thing, what was found, what was expected, the next step."""
+    """An error with a one-line message: the thing, the problem, the expected value, the next step."""
 
     exit_code = 2
 
@@ -22,11 +22,11 @@ class SettingError(HeadclustError):
 
 
 class DataError(HeadclustError):
-    """Images, arrays or labels that cannot be used as they are."""
+    """Images, arrays or labels that cannot be used."""
 
 
 class FileFormatError(HeadclustError):
-    """A file that does not have its format: truncated, foreign, or changed since it was written."""
+    """A file that is not in its format: truncated, of another program, or changed since it was written."""
 
 
 class ConflictError(HeadclustError):

@@ -32,7 +32,7 @@ def bar(description: str, total: int, *, start: int = 0) -> Iterator[Callable[[i
 
     Yields:
         A function that takes the number of items just finished. It does nothing if stderr is not a terminal, or inside
-        another bar, which shows the progress of the whole.
+        another bar, which shows the overall progress.
     """
     if _busy.get() or not (_is_open() and sys.stderr.isatty()):
         yield lambda _: None

@@ -14,7 +14,7 @@ def stream_seed(seed: int, *stream: int) -> int:
 
     Args:
         seed: The user's seed, >= 0.
-        *stream: Path of the stream as numbers, for example (purpose, head). The same path gives the same seed.
+        *stream: Numbers that identify the stream, for example (purpose, head). The same numbers give the same seed.
     """
     return int(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 

@@ -11,7 +11,7 @@ from headclust import __version__
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of Python, headclust and the installed ones of `packages`."""
+    """Versions of Python, of headclust, and of those of `packages` that are installed."""
     installed = {"headclust": __version__, "python": platform.python_version()}
     for name in packages:
         with suppress(PackageNotFoundError):

@@ -121,7 +121,7 @@ def test_a_command_without_its_block_is_found(tmp_path):
         ("```console\n$ headclust nothing\nheadclust: whatever it prints\n```", "no command 'nothing'"),
         ("Say `headclust fit --nothing`.", "--nothing"),
         ("Say `headclust nothing`.", "no command 'nothing'"),
-        ("<!-- generated: nothing -->\n<!-- /generated -->", "wanted help"),
+        ("<!-- generated: nothing -->\n<!-- /generated -->", "expected help"),
         ("<!-- generated: help fit -->\n", "not closed"),
     ],
 )

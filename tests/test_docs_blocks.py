@@ -84,7 +84,7 @@ def test_what_follows_a_failure_is_not_run(tmp_path):
     }
     first, second = run(tmp_path, **pages)
     assert "first.md: line 1" in first
-    assert second == "second.md: not run, as what it continues has failed."
+    assert second == "second.md: not run, because the page it continues has failed."
     assert not (tmp_path / "ran").exists()
 
 

@@ -79,7 +79,7 @@ def calibrate(cell: Cell, places: Places, *, device: str | None = None) -> pd.Da
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content.getvalue())
     try:
-        # Through its bytes: numpy leaves a damaged file open.
+        # From its bytes, because numpy does not close a damaged file.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             return bins(arrays["confidence"], arrays["correct"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

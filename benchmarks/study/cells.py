@@ -1,4 +1,4 @@
-"""One cell of a table: the key of all that determines it, the computation, and its line in the results file."""
+"""One cell of a table: its key, its computation, and its line in the results file."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from study.results import ASSIGNMENTS
 from study.schema import FORMAT, VERSION
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "faiss-cpu")
-_EXTRAS = {"igraph", "leidenalg"}  # matter only to cells whose code imports them
-_INERTIA = ("kmeans", "spectral")  # methods whose restarts are those of k-means
+_EXTRAS = {"igraph", "leidenalg"}  # only relevant for cells whose code imports them
+_INERTIA = ("kmeans", "spectral")  # methods with restarts of k-means
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ def recipe_of(cell: Cell, features: Features) -> Recipe:
 
 
 def key_of(cell: Cell, pair: Pair, recipe: Recipe | None) -> str:
-    """SHA-256 in hex over everything that a cell depends on, whatever the cell is called.
+    """SHA-256 in hex over everything that a cell depends on; not over its name.
 
     That is the method and all values of its recipe, the seed, both features, the versions of the libraries that
-    compute, the device and its threads, and our own code as `digest` reads it. The versions of Python and of this
-    package are left out: they change no number that the others do not.
+    compute, the device and its threads, and our own code by `digest`. The versions of Python and of this package are
+    left out, because they alone change no number.
     """
     libraries = _versions(cell)
     determined = {
@@ -150,7 +150,7 @@ def make_fit(cell: Cell, pair: Pair, key: str, recipe: Recipe) -> tuple[dict[str
 
 
 def _done(cell: Cell, pair: Pair, key: str) -> dict[str, Any]:
-    """The fields that both kinds of lines have when done."""
+    """The fields that a finished fit and finished probes share."""
     recorded, labels = pair.fit.attributes, pair.evaluation.labels
     line = {**identity(cell), "status": "done", "key": key, "error": None}
     line["feature_point"] = recorded.get("feature_point")
@@ -164,13 +164,13 @@ def _done(cell: Cell, pair: Pair, key: str) -> dict[str, Any]:
 
 
 def _search(pair: Pair, recipe: Recipe) -> float | None:
-    """Seconds of the neighbor searches of a recipe; None if it has none, or all are kept from before."""
+    """Seconds of the neighbor searches of a recipe; None if it has none, or all are cached."""
     numbers = {min(k, pair.fit.n_samples - 1) for k in _in_all_stages(recipe, "n_neighbors")}
-    # The longest first: shorter lists may be its beginning.
+    # The longest first, because shorter lists may be its beginning.
     missing = sorted((k for k in numbers if not is_cached(pair.fit, k)), reverse=True)
     if not missing:
         return None
-    pair.fit.rows([0])  # reading the file is no part of it
+    pair.fit.rows([0])  # so that the time does not include reading the file
     start = time.perf_counter()
     for k in missing:
         cached_neighbors(pair.fit, k, device=pair.device)
@@ -187,7 +187,7 @@ def _in_all_stages(recipe: Recipe, name: str) -> set[Any]:
 
 
 def _load() -> float | None:
-    """Processes that run or wait to, averaged over a minute; None if the system does not count them."""
+    """Processes that run or wait to run, averaged over a minute; None if the system does not count them."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:
@@ -206,7 +206,7 @@ def _head_choice(recipe: Recipe, scored: ScoredFit) -> str:
 
 
 def _steps(recipe: Recipe, history: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any] | None:
-    """Steps of all stages together; None for methods that count none."""
+    """Steps of all stages together; None for methods without steps."""
     last = {record.get("stage"): record for record in history if "n_steps" in record}
     if not last:
         return None

@@ -53,7 +53,7 @@ def confusion_of(assignments: NDArray[np.int64], labels: NDArray[np.int64], name
 
 
 def draw_confusion(lines: Iterable[Line], root: Path) -> Iterator[tuple[str, Figure]]:
-    """One picture per data set, by its name: of its first backbone, by the default method where it was run."""
+    """One picture per data set, by its name: first backbone, the default method if it was run."""
     for line in _chosen(lines):
         try:
             shares = _confusion(root, line)
@@ -80,9 +80,9 @@ def _rank(line: Line) -> tuple[bool, bool, bool, str, int, str]:
 
 def _confusion(root: Path, line: Line) -> pd.DataFrame:
     name = Path(str(line["assignments"]))
-    if name.parent != Path(ASSIGNMENTS):  # a line from elsewhere must not name any other file
+    if name.parent != Path(ASSIGNMENTS):  # a line of another program must not name any other file
         raise DataError("it is not among the study's own files.")
-    # Through its bytes: numpy leaves a damaged file open.
+    # From its bytes, because numpy does not close a damaged file.
     with np.load(io.BytesIO((root / name).read_bytes()), allow_pickle=False) as arrays:
         clusters, labels = (arrays[key].astype(np.int64) for key in ("eval", "eval_labels"))
         return confusion_of(clusters, labels, arrays["class_names"].tolist())

@@ -1,4 +1,4 @@
-"""The default against everything else: the entrants, and the comparison of their results. Labels only score."""
+"""The default against other methods: the entrants, and the comparison of their results. Labels are only for scores."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Entrant(NamedTuple):
 
     key: str  # its name on the command line
     row: Row  # the method, its changed settings and its seeds, on the first backbone and on the others
-    # Both k-means are baselines; peers are what the default has to hold against, and k-means itself is among them;
+    # Both k-means are baselines; peers are the methods that the default must not be worse than, k-means among them;
     # others are only shown. An ablation is the default with one part removed or replaced.
     part: Literal["default", "baseline", "peer", "other", "ablation"]
 
 
-# k-means in the default's space: unit rows, within-pair whitening. Of 10 restarts the lowest inertia is taken; a linear
-# head predicts its clusters, as the default's own heads do, and nothing refines it.
+# k-means in the default's space: unit rows, within-pair whitening. The restart with the lowest inertia of 10 is used; a
+# linear head predicts its clusters, like the default's heads, without refinement.
 _OWN_KMEANS = {"n_heads": 1, "tries": 10, "partitions": "kmeans", "temi.length": 0}
 _ABLATIONS = ("whiten=false", "views=false", "partitions=kmeans", "temi.length=0", "guard=false", "choose_by=neighbors")
 _VALUES = {"false": False, "0": 0}
@@ -64,7 +64,7 @@ def contest_plan(
     datasets: Sequence[str] = (),
     seeds: int | None = None,
 ) -> tuple[Cell, ...]:
-    """The fits of the contest, on the features of the study `offline` and with the ids of that study's own cells.
+    """The fits of the contest, on the features of the study `offline` and with the ids of its cells.
 
     Args:
         entrants: Only these, keys in ENTRANTS.

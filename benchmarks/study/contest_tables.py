@@ -1,4 +1,4 @@
-"""The contest of the default in words and rounded numbers."""
+"""Tables of the contest: texts and rounded numbers."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from study.sections import NONE, Section, gain_cells, number_text, percent_text,
 
 _TITLES = {key: key for key in ENTRANTS} | {"kmeans": "k-means", "own-kmeans": "k-means, own space"}
 _SCORES = (
-    "ACC in percent on the test split, mean ± standard deviation over seeds; fitted on the train split. Labels score; "
-    "they choose nothing, except in the column oracle: the best head of the default by test labels, which nobody has "
-    "when it counts."
+    "ACC in percent on the test split, mean ± standard deviation over seeds; fitted on the train split. Labels are "
+    "used for scores only, except in the column oracle: the best head of the default by test labels, which a user does "
+    "not have."
 )
 _OWN = (
-    "k-means: unit rows, 10 restarts, the lowest inertia. Own space: the same where the default works, after its "
-    "transform; at most 100 iterations, and what it finds is said by a linear head (discriminant) instead of by the "
-    "nearest centroid, as the default's own heads are made."
+    "k-means: unit rows, 10 restarts, the lowest inertia. Own space: the same after the transform of the "
+    "default, with at most 100 iterations; its clusters are predicted by a linear head (discriminant), like those "
+    "of the default, instead of the nearest centroid."
 )
 _PAIRED = (
-    "Differences are the default's ACC minus the other's in points, on the same features with the same seed; 95 %: "
-    "Student's t over seeds, and in a row of means over the pairs of data set and backbone, which it takes for "
-    "independent though backbones on one data set are not. One seed gives no interval."
+    "Differences are the ACC of the default minus that of the other method in points, on the same features with the "
+    "same seed. 95 %: interval by Student's t over seeds, and in the row of means over the pairs of data set and "
+    "backbone, which it assumes to be independent although backbones on the same data set are not. One seed gives no "
+    "interval."
 )
 _HOLDS = (
-    "Best peer: of k-means, spectral, TEMI and TURTLE, our presets. Holds: the default is at worst one point below it, "
-    "or the 95 % interval of the difference holds zero."
+    "Best peer: the best of k-means, spectral, TEMI and TURTLE with the preset `ours`. Holds: the default is at most "
+    "one point below it, or the 95 % interval of the difference contains zero."
 )
 _SECONDS = (
-    "Seconds of a fit. Methods that share the graph of raw neighbors kept beside the features (spectral, temi, scan, "
-    "clc) do not count its search; the default searches in its own space, and counts it."
+    "Seconds per fit. For methods that use the neighbor graph cached beside the features (spectral, temi, scan, clc) "
+    "without its search; the default searches in its own space, which is included."
 )
 
 
@@ -96,7 +97,7 @@ def _duels(results: Contest) -> Section:
         texts.append(("mean", f"{len(places)} pairs", *cells))
     columns = ("data set", "backbone", ">over k-means", ">95 %", ">over own space", ">95 %", ">over the stronger")
     more = (">95 %", "best peer", ">over it", ">95 %", "holds", ">sd", ">clusters", ">seconds")
-    return Section("The default, pair by pair", (*columns, *more), texts, (_PAIRED, _HOLDS))
+    return Section("The default, per data set and backbone", (*columns, *more), texts, (_PAIRED, _HOLDS))
 
 
 def _over_places(gains: Sequence[Gain | None]) -> Gain | None:

@@ -1,8 +1,8 @@
-"""Digest of the code that a result depends on: the same when modules move, another when they compute otherwise.
+"""Digest of the code that a result depends on: unchanged if modules move, changed if they compute something else.
 
 A Merkle digest: the syntax tree of a module has neither docstrings, comments nor annotations. Its imports are removed,
-and each use of an imported name is replaced by that name and the digest of the module that defines it, so where a
-module lies and what it is called are no part of any digest. An import that only annotations use does not count.
+and each use of an imported name is replaced by that name and the digest of the module that defines it, so the
+place and name of a module do not change a digest. Imports that only annotations use do not count.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _code(module: str, package: Path) -> tuple[str, frozenset[str]]:
 
 
 class _Reader(ast.NodeTransformer):
-    """A transformer that removes what computes nothing, and adds to imported names the digest of their module."""
+    """A transformer that removes code without effect, and adds to imported names the digest of their module."""
 
     def __init__(self, package: Path) -> None:
         self.package = package
@@ -54,7 +54,7 @@ class _Reader(ast.NodeTransformer):
         self.libraries: set[str] = set()
 
     def visit(self, node: ast.AST) -> Any:
-        """The node as it counts; None if it does not."""
+        """The node as it enters the digest; None if it does not."""
         match node:
             case ast.Import() | ast.ImportFrom():
                 module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
@@ -74,7 +74,7 @@ class _Reader(ast.NodeTransformer):
                 return None
             case ast.AnnAssign() if not isinstance(node.annotation, ast.Slice):
                 return self.visit(ast.Assign([node.target], node.value)) if node.value else None
-            case ast.ClassDef():  # a field of a dataclass is a field by its annotation, whatever that is
+            case ast.ClassDef():  # the annotation makes a field of a dataclass, whatever its type
                 for part in node.body:
                     if isinstance(part, ast.AnnAssign):
                         part.annotation = ast.Slice()

@@ -24,13 +24,13 @@ class Expected:
 
     name: str  # the path of the file below the root, or the id of the cell
     state: str  # "done", "failed: ...", "to do", "to do again", or the reason why it cannot be made
-    needs: str = ""  # data and weights, and whether they are at hand
+    needs: str = ""  # data and weights, and if they are on this machine
     amount: float | None = None  # bytes of a file, seconds of a cell; None if unknown
     source: str = "-"  # of the seconds: cells of the "same" recipe, data set and size, or "similar" cells
 
     @property
     def is_left(self) -> bool:
-        """True if it is to do."""
+        """True if it has to be made."""
         return self.state.startswith("to do")
 
 
@@ -74,8 +74,8 @@ def expect(
 ) -> tuple[list[Expected], list[Expected]]:
     """The feature files of a plan, in the order in which they are made, and its cells.
 
-    The seconds of a cell are the median of the cells of the same kind that the results file holds. A feature file
-    records no times, so none are expected of making one.
+    The seconds of a cell are the median of the cells of the same kind that the results file holds. Feature files
+    record no times, so there is no estimate for making one.
     """
     where = resolve_device(device)
     index = Index(read_lines(places.results))
@@ -84,7 +84,7 @@ def expect(
     fits = []
     for cell in cells:
         missing = [files[spec] for spec in (cell.fit, cell.evaluation) if spec not in features]
-        if missing:  # a cell whose features cannot be used has the same reason
+        if missing:  # cells whose features cannot be used get the same reason
             state = min((file.state for file in missing), key="to do".__eq__)
         else:
             state = _state(cell, Pair(features[cell.fit], features[cell.evaluation], where), index, places)
@@ -127,7 +127,7 @@ def _state(cell: Cell, pair: Pair, index: Index, places: Places) -> str:
 
 
 def _measured(cell: Cell, n_samples: int, lines: Iterable[Line]) -> tuple[float | None, str]:
-    """Median seconds of cells of the same kind, and how alike they are."""
+    """Median seconds of comparable cells, and how comparable they are: "same" or "similar"."""
     kind = (cell.kind, cell.method, cell.preset)
     similar = [line for line in lines if (line["kind"], line.get("method", ""), line.get("preset", "")) == kind]
     traits = [("dataset", cell.fit.dataset.name), ("fit_samples", n_samples)]

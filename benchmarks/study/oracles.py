@@ -1,4 +1,4 @@
-"""Scores of the best checkpoint and head as chosen with the scored labels: upper bounds, used for nothing else."""
+"""Scores of the best checkpoint and head, chosen by the scored labels: upper bounds only."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Curves and methods differ in shape; shades are for comfort, and differ in gray too.
+# Curves and methods differ in shape; the shades differ in gray too.
 _SHAPES = "osD^v<>Xp*hPd8"
 _SHADES = ("#000000", "#0072b2", "#d55e00", "#56b4e9", "#8a8a8a")
 _STYLE: Any = {
@@ -40,12 +40,12 @@ _STYLE: Any = {
     "lines.markersize": 5,
     "svg.hashsalt": "headclust",
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a dollar sign in a name is one
+    "text.parse_math": False,  # dollar signs in names are not formulas
 }
 _CURVES = {"n_heads": "heads", "n_neighbors": "neighbors k", "beta": "beta"}
 _AGAINST = {
     "knn_accuracy": ("kNN accuracy (%)", "ACC of clusterings against the accuracy of a kNN classifier", 100),
-    "seconds": ("seconds a fit takes without its neighbor search, logarithmic", "ACC against time", 1),
+    "seconds": ("seconds per fit without its neighbor search, logarithmic", "ACC against time", 1),
 }
 
 
@@ -80,7 +80,7 @@ def house_style() -> Iterator[None]:
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # text stays text, for whatever fonts the reader has
+        warnings.filterwarnings("ignore", "Glyph")  # text is stored as text, for the fonts of the reader
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield

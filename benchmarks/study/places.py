@@ -50,10 +50,10 @@ class Places:
 
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:
-        """Lock a file while this process makes something, then delete it; raise BusyError if another process has it.
+        """Lock a file while this process makes a result, then delete it; raise BusyError if it is locked already.
 
         The system frees the lock of a process that dies. Another process may have opened the file before it was
-        deleted, so a process that has a claim first checks if the thing was made meanwhile.
+        deleted, so a process with a claim first checks if the result was made meanwhile.
         """
         path = self.claim_file(name)
         lock = UnixFileLock(path, timeout=0, fallback_to_soft=False)  # as the lock of a feature file
@@ -100,7 +100,7 @@ def make_features(spec: FeatureSpec, places: Places, *, device: str | None = Non
     # Without the data another process, which has them, may be making the file: then the claim says so.
     for missing in places.missing(spec.dataset):
         if not places.claim_file(spec.file).exists():
-            step = "name its place with --data-root FOLDER or --data NAME=PATH"
+            step = "give its path with --data-root FOLDER or --data NAME=PATH"
             raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
     with places.claim(spec.file):  # the file has a lock of its own, but only once the model is loaded
         return path if path.is_file() else _embed(spec, places, path, device)
@@ -125,7 +125,7 @@ def _embed(spec: FeatureSpec, places: Places, path: Path, device: str | None) ->
 def check_made(features: Features, spec: FeatureSpec) -> None:
     """Raise ConflictError if a feature file records that it was made of other data or with other settings.
 
-    A file of another program may record nothing, and is taken for what its place says.
+    A file of another program may record nothing; then its path is trusted.
     """
     recorded = features.attributes
     preprocessing = recorded.get("preprocessing", {})
@@ -134,7 +134,7 @@ def check_made(features: Features, spec: FeatureSpec) -> None:
     if size and not own_size:
         own_size = _own_size(spec.backbone, spec.preprocessing, spec.dataset.name)
     is_counted = spec.limit or spec.split != "train" or spec.dataset.is_counted
-    # Without a limit the count tells whether it is a subset; a file that was not embedded here counts nothing.
+    # Without a limit the number of images shows if it is a subset; imported files do not record it.
     n_images = features.n_samples + len(features.skipped) if spec.limit else recorded.get("n_listed")
     pairs = {
         "backbone": (recorded.get("backbone"), spec.backbone),

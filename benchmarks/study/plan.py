@@ -52,7 +52,7 @@ class Cell:
     preset: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)  # changes to the preset
     seed: int = 0
-    curve: str = ""  # for a point of an ablation, which is no part of the table: the setting that changes
+    curve: str = ""  # the setting that changes, for a point of an ablation, which is not in the table
 
     @property
     def place(self) -> tuple[str, str]:
@@ -110,12 +110,12 @@ def plan(
             points = [(curve, value) for curve, values in study.curves.items() for value in values]
             cells += [replace(fit, settings={**fit.settings, name: value}, curve=name) for name, value in points]
     if not any(cell.kind == "fit" for cell in cells):
-        raise SettingError("nothing is left to fit: name methods, presets and backbones that the study crosses.")
+        raise SettingError("nothing is left to fit: name methods, presets and backbones that the study combines.")
     return tuple(cells)
 
 
 def shard(cells: Sequence[Cell], number: int, of: int) -> tuple[Cell, ...]:
-    """Part `number` (1 to `of`) of a plan, for the jobs of an array; the parts are disjoint and together the plan.
+    """Part `number` (1 to `of`) of a plan, for the jobs of an array; together the disjoint parts are the plan.
 
     Cells of one backbone and data set stay together as long as there are at least `of` such pairs, so that no two jobs
     embed the same features; with more jobs the cells are dealt one by one.
@@ -163,7 +163,7 @@ def _fits(probes: Cell, row: Row, n_seeds: int, max_seconds: float | None) -> It
     names = _setting_names(row.method, row.preset)
     limit = row.max_seconds if max_seconds is None else max_seconds
     changes = {name: value for name, value in row.settings.items() if name in names}
-    if limit and row.max_seconds:  # each stage of a recipe has a limit of its own, with the stage in its name
+    if limit and row.max_seconds:  # each stage of a recipe has its own limit, with the stage in its name
         changes |= {name: limit for name in names if name.split(".")[-1] == "max_seconds"}
     for seed in range(n_seeds):
         yield replace(probes, kind="fit", method=row.method, preset=row.preset, settings=changes, seed=seed)

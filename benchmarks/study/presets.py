@@ -23,7 +23,7 @@ class DataSet:
     n_classes: int
     classes: str = ""  # file that lists the classes, below the folder of all data; empty for all classes
     folders: tuple[str, ...] = ()  # its folder below that of all data: the first of these that exists
-    is_counted: bool = True  # whether `n_train` is exact; `n_eval` always is
+    is_counted: bool = True  # True if `n_train` is exact; `n_eval` always is
 
 
 def _imagenet_part(n_classes: int) -> DataSet:
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """A table by name: what it crosses, and how its features are made."""
+    """A table by name: what it combines, and how its features are made."""
 
     name: str
     backbones: tuple[str, ...]  # names of the catalog
@@ -83,17 +83,16 @@ _CURVES = {
     "n_neighbors": (2, 5, 10, 25, 50, 100),
     "beta": (0.5, 0.55, 0.6, 0.7, 0.8, 1.0),
 }
-# The default and the methods of the field. On 20,000 rows the other baselines take longer than a cell may; they run
-# where they are named.
+# The default and the published methods. The other baselines take too long on 20,000 rows; they run only if named.
 _METHODS = ("consensus", "kmeans", "spectral", "temi", "wmi", "pmi", "temi-scan", "scan", "imc-swav", "clc", "turtle")
 _MODERN = ("consensus", "kmeans", "spectral", "temi", "scan", "turtle")
 _PAPERS = ("cifar10", "cifar20", "cifar100", "stl10", "imagenet-50", "imagenet-100", "imagenet-200", "imagenet")
-# The paper's 50 heads, and a checkpoint every 20 epochs and at the end, as its code takes the best test score of. (It
-# keeps those after epochs 1, 21, 41 ...; ours are after 20, 40, 60 ...)
+# The paper's 50 heads, and a checkpoint every 20 epochs and at the end, of which its code uses the best test score.
+# (Its checkpoints are after epochs 1, 21, 41 ...; ours after 20, 40, 60 ...)
 _PAPER_TEMI = Row("temi", "authors", {"n_heads": 50, "neighbor_list": "temi-paper", "checkpoint_every": 20})
 
 _STUDIES = (
-    # Packaged weights, and data that a machine without a network can have.
+    # Packaged weights, and data that need no network.
     Study(
         "offline",
         backbones=tuple(entry.name for entry in PACKAGED),
@@ -103,7 +102,7 @@ _STUDIES = (
             *(
                 Row(method, "authors", seeds_elsewhere=0, max_seconds=45.0)
                 for method in _METHODS
-                if method not in ("consensus", "clc")  # ours, and one whose authors published no code
+                if method not in ("consensus", "clc")  # ours, and a method without code of its authors
             ),
         ),
         limit=20_000,
@@ -111,8 +110,8 @@ _STUDIES = (
         views=2,
         curves=_CURVES,
     ),
-    # The protocol of https://arxiv.org/abs/2303.17896 as its code has it; what the code leaves open (batch size, epochs
-    # of the published runs) is as in its README.
+    # The protocol of https://arxiv.org/abs/2303.17896 as in its code; batch size and epochs of the published runs,
+    # which the code does not fix, as in its README.
     Study(
         "paper",
         backbones=tuple(entry.name for entry in AUTHORS),

@@ -1,7 +1,7 @@
-"""Numbers that others published, with where they were seen and how far each can be trusted. None of them is ours.
+"""Published numbers of others, each with its source and a trust mark. None of them is ours.
 
-The numbers are in published.csv beside this file, in percent, as printed. What is known only from memory is not there:
-a number nobody can look up is no citation.
+The numbers are in published.csv beside this file, in percent, as published. Numbers remembered without a source are
+left out.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 TRUST: dict[str, str] = {
-    "R": "printed in the authors' own repository: README, log or issue tracker",
+    "R": "given in the authors' own repository: README, log or issue tracker",
     "abstract": "read in the paper's abstract",
-    "A": "seen on a page that collects results and quotes the paper; the paper's own table was not seen",
+    "A": "read on a page that collects results and quotes the paper; the table in the paper itself was not read",
     "2": "second-hand: another paper, or a translation",
 }
 SCORES = ("accuracy", "nmi", "ami", "ari")
@@ -22,12 +22,12 @@ _FILE = Path(__file__).with_name("published.csv")
 
 
 class Published(NamedTuple):
-    """One published result; numbers are in percent, only those that were printed."""
+    """One published result; numbers are in percent, and only those that were published."""
 
     method: str  # name in METHODS of the method it is nearest to
     dataset: str  # our name for it
     backbone: str  # name in our catalog of the frozen network; empty for any other or unknown network
-    network: str  # in words, as the source has it
+    network: str  # in words, as in the source
     scores: Mapping[str, float]  # by metric
     spreads: Mapping[str, float]  # standard deviations by metric
     note: str

@@ -24,7 +24,9 @@ _LATEX = {
     '"': "{''}",
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    **{sign: f"{{{sign}}}" for sign in "[]*"},  # after a line's end these would be read as its argument
+    **{
+        sign: f"{{{sign}}}" for sign in "[]*"
+    },  # at the start of a row LaTeX would read these as the argument of the line end
 }
 _SPECIAL = re.compile(r"[\\`*<>\[\]|~&]|(?<!\w)_|_(?!\w)")
 

@@ -1,4 +1,4 @@
-"""The results file: JSON lines, each whole in itself, only ever added to."""
+"""The results file: JSON lines, each complete by itself; lines are only added."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Index:
             self.by_key[line["key"]] = line
 
     def hides(self, line: Line) -> bool:
-        """True if a line records that features could not be used, of a cell that is done."""
+        """True if a line records unusable features for a cell that is done."""
         is_done = self.by_id.get(line["id"], {}).get("status") == "done"
         return is_done and line["status"] == "failed" and line.get("key") is None
 
@@ -68,7 +68,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a results file, empty without a file; lines that a killed process left are counted on stderr.
+    """Every complete line of a results file, empty without a file; incomplete lines are counted on stderr.
 
     Raise FileFormatError if it is no results file, or one of another version.
     """
@@ -102,14 +102,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _refuse_constant(name: str) -> float:
-    raise FileFormatError(f"holds {name}, which is no number of a result.")
+    raise FileFormatError(f"holds {name}, which is not a valid number.")
 
 
 def append(path: Path, line: Line) -> None:
     """Add a line, and return when it is on the disk; several processes may do so at the same time.
 
-    A line that a killed process left unfinished is closed first, so that it costs no other line. A file that cannot be
-    written is left as it was.
+    A line that a killed process left unfinished is closed first, so that no other line is lost. A file that cannot be
+    written is not changed.
     """
     check_line(dict(line), "the line")
     content = json.dumps(line, allow_nan=False).encode() + b"\n"
@@ -165,15 +165,15 @@ def _fact(line: Line) -> tuple[str, str | None, str]:
 
 
 def _assignments(source: Path, target: Path, line: Line) -> Path | None:
-    """The file with the assignments of a cell, existing or not, if it is to copy; it must hold plain arrays alone."""
+    """The assignments file of a cell, existing or not, if it has to be copied; it may hold plain arrays only."""
     name = Path(line.get("assignments") or "")
-    # Only files of ours, beside the results: a line from elsewhere must not name any other.
+    # Only files of the study beside the results: a line of another program must not name any other file.
     if name.parent != Path(ASSIGNMENTS) or (target / name).exists():
         return None
     path = source / name
     if path.is_file():
         try:
-            # From its bytes: numpy leaves a file open that turns out to be damaged.
+            # From its bytes, because numpy does not close a damaged file.
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 for array in arrays.files:
                     arrays[array]
@@ -184,7 +184,7 @@ def _assignments(source: Path, target: Path, line: Line) -> Path | None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a small file so that it is either whole or absent, making its folder."""
+    """Write a small file such that it is either complete or absent; make its folder."""
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)

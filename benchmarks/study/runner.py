@@ -1,4 +1,4 @@
-"""The runner: makes the cells of a plan that are not in the results file, in any number of processes, safe to kill."""
+"""The runner: makes the missing cells of a plan; several processes may run at once, and can be killed at any time."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def make(
     places: Places,
     *,
     device: str | None = None,  # see `headclust.device.resolve_device`
-    retry: bool = False,  # make cells again that failed before, though nothing has changed
-    poll: float = 2.0,  # seconds between looks at the results of other processes
+    retry: bool = False,  # repeat cells that failed before, even if nothing has changed
+    poll: float = 2.0,  # seconds between checks for results of other processes
     patience: float = 24 * 3600.0,  # seconds without a new result after which the cells of other processes are left
 ) -> Tally:
     """Make what is missing of a plan; return when every cell is done or has failed.
@@ -49,12 +49,12 @@ def make(
     another process has claimed are skipped, and waited for at the end; those of a process that died are made here.
 
     Raises:
-        HeadclustError: The results cannot be read or written, say on a full disk. What fails in a cell is recorded, and
-            the next one made.
+        HeadclustError: The results cannot be read or written, for example on a full disk. An error in a cell is
+            recorded, and the next cell is made.
     """
     for cell in cells:
-        with suppress(HeadclustError):  # raised again when its turn comes
-            code_of(cell)  # now, while the files are what this process has loaded: they may be edited as it runs
+        with suppress(HeadclustError):  # raised again when the cell is made
+            code_of(cell)  # now, while the files are those that this process has loaded; they may be edited later
     maker = _Maker(places, device, retry)
     counts: Counter[str] = Counter()
     waiting, n_lines, since, reason, is_told = list(cells), -1, 0.0, "", False
@@ -86,7 +86,7 @@ def make(
 
 
 class _Maker:
-    """A maker of cells, one by one, that keeps the features and results that the next one may need."""
+    """A maker of cells, one by one; features and results that the next cell may need stay in memory."""
 
     def __init__(self, places: Places, device: str | None, retry: bool) -> None:
         self.places, self.device, self.retry = places, resolve_device(device), retry
@@ -103,7 +103,7 @@ class _Maker:
         return len(lines)
 
     def make(self, cell: Cell) -> Outcome:
-        """Make a cell, unless it is there.
+        """Make a cell, unless it is done.
 
         Raises:
             BusyError: Another process is making it, or its features.
@@ -128,7 +128,7 @@ class _Maker:
         state = self._index.state(cell.id, key, self.places.root)
         if state == "done":
             if line.get("key") != key or line["status"] != "done":
-                # The same fit under another name, or as it was before something changed back.
+                # The same fit under another name, or of an earlier state that has been restored.
                 self._append({**self._index.by_key[key], **identity(cell)})
             return "kept"
         if state == "failed" and not self.retry:
@@ -152,10 +152,14 @@ class _Maker:
         return "made"
 
     def _features(self, cell: Cell) -> Pair:
-        """The features of a cell, of which no row is read before a claim; those of the last place are kept."""
+        """The features of a cell; no row is read before a claim, and those of the last place stay in memory."""
         specs = (cell.fit, cell.evaluation)
         if self._specs != specs:
-            self._specs, self._pair, self._is_checked = None, None, False  # never are two places held at once
+            self._specs, self._pair, self._is_checked = (
+                None,
+                None,
+                False,
+            )  # so that only one place is in memory at a time
             try:
                 paths = [make_features(spec, self.places, device=str(self.device)) for spec in specs]
                 fit, evaluation = map(load_features, paths)
@@ -186,7 +190,7 @@ class _Maker:
             raise error
         reason = str(error)
         if not isinstance(error, HeadclustError):
-            note("".join(traceback.format_exception(error)))  # a bug of ours: the other cells are made all the same
+            note("".join(traceback.format_exception(error)))  # a bug; the other cells are made nevertheless
             reason = f"{type(error).__name__}: {one_line(error)}"
         self.line, before = failed(cell, key, reason), self._index.by_id.get(cell.id, {})
         is_new = any(before.get(name, "") != self.line[name] for name in ("key", "status", "error"))
@@ -201,7 +205,7 @@ class _Maker:
 
 
 def _shown(line: Mapping[str, Any]) -> str:
-    """A cell in one line for the person at the terminal."""
+    """A cell in one line for the terminal."""
     if line["status"] == "failed":
         return f"{line['id']}: failed: {line['error']}"
     if line["kind"] == "probes":

@@ -1,4 +1,4 @@
-"""Fields of a line of a results file and their types. Whoever reads a line that passed need not check again."""
+"""Fields of a line of a results file and their types. A line that has passed need not be checked again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _is(value: Any, kind: Any) -> bool:
         return isinstance(value, dict) and all(_is(each, kind[...]) for each in value.values())
     if isinstance(kind, dict):
         return isinstance(value, dict) and all(_is(value.get(name), each) for name, each in kind.items())
-    if kind is float and not isinstance(value, bool):  # a whole number of a thousand digits is no double
+    if kind is float and not isinstance(value, bool):  # very long whole numbers do not fit a float
         return (isinstance(value, int) and abs(value) < 2**63) or (isinstance(value, float) and math.isfinite(value))
     return value is None if kind is None else isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
 

@@ -1,4 +1,4 @@
-"""A summary in words and rounded numbers: the tables for readers, in any format."""
+"""The tables of a summary, with rounded numbers as text, for any output format."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from study.summary import UNIT, Summary
 NONE = "-"
 Row = Mapping[str, Any]
 _SCORING = (
-    "ACC, NMI, AMI and ARI: percent on the evaluation split, mean ± standard deviation over seeds. Labels score; they "
-    "choose nothing, except in a column that says oracle."
+    "ACC, NMI, AMI and ARI: percent on the evaluation split, mean ± standard deviation over seeds. Labels are used "
+    "for scores only, except in columns named oracle."
 )
 _GAIN = (
     "Over k-means: mean difference of ACC in points between fits on the same features, with the same number of "
     "clusters and seed. 95 %: its interval by Student's t over the seeds; one seed gives none."
 )
-_SECONDS = "Seconds: of the fit, without the neighbor search, which is kept beside the features."
+_SECONDS = "Seconds: of the fit, without the neighbor search, which is cached beside the features."
 _STALE = (
-    "Seeds that are counted and not there failed, or are left out: they are of other features, or another number of "
-    "clusters, than the newest fit of their row."
+    "Missing seeds failed, or are left out because they have other features or another number of clusters than the "
+    "newest fit of their row."
 )
 _ON_AVERAGES = (
-    "Every pair of data set and backbone counts once, by its mean over seeds, and ± is over the pairs. Gains are those "
-    "over k-means ours alone; a pair that has only another k-means has none here. The interval is "
-    "Student's t over the pairs' gains; it takes pairs for independent, which like backbones on one data set are not."
+    "Each pair of data set and backbone counts once, with its mean over seeds; ± is over the pairs. Gains are those "
+    "over k-means ours only; a pair with only another k-means has none here. The interval is by Student's t over the "
+    "gains of the pairs. It assumes independent pairs, which backbones on the same data set are not."
 )
 _ORACLE = (
-    "Oracle ACC: the best of several checkpoints by test labels, which nobody has when it counts. It is there for "
-    "comparison with papers that report it, and takes part in nothing else."
+    "Oracle ACC: the best of several checkpoints by test labels, which a user does not have. Only for "
+    "comparison with papers that report it."
 )
 _CLASSES = (
     "Labels of the classes: whether the backbone was trained on labels of the classes it is scored on. Partly: labels "
-    "of ImageNet that name kinds of them. Unknown: captions may have named them, or the backbone is not in the catalog."
+    "of ImageNet that name subclasses of them. Unknown: captions may have named them, or the backbone is not in the "
+    "catalog."
 )
 _PROBES = (
     "kNN and linear: accuracy on the evaluation split of classifiers fitted with labels. Purity: share of a sample's "
@@ -177,7 +178,7 @@ def sections(summary: Summary) -> list[Section]:
     results = [_section(str(name), group, _RESULTS) for name, group in rows.groupby("dataset")]
     if results:  # notes on all of these tables are printed below the last
         results[-1] = results[-1]._replace(notes=_notes(rows, results))
-    # One row per unit, of a fit that ended if there is one: others may know nothing of the features.
+    # One row per unit, of a finished fit if possible: a failed fit may not record the features.
     units = rows.sort_values("seeds", key=lambda seeds: seeds.map(len) == 0, kind="stable").drop_duplicates(UNIT)
     units = units.sort_values(UNIT)
     units["backbone"] = [
@@ -224,5 +225,5 @@ def _published(results: Sequence[Published]) -> Section:
         for result in results
     ]
     marks = "; ".join(f"{mark}: {meaning}" for mark, meaning in TRUST.items())
-    note = f"None of these is ours, nor made on these features. In percent, as printed. Trust: {marks}."
+    note = f"None of these is ours, and none was obtained on these features. In percent, as published. Trust: {marks}."
     return Section("Published by others", columns, sorted(rows), (note,))

@@ -17,12 +17,12 @@ import pandas as pd
 from headclust.scoring.statistics import Spread, gain, paired, spread
 from study.published import SCORES, Published, published_for
 
-# Names may hold what is no UTF-8 (surrogates), which strings of pyarrow refuse.
+# Names may hold surrogates, which are not UTF-8 and not allowed in strings of pyarrow.
 pd.set_option("mode.string_storage", "python")
 Line = Mapping[str, Any]
 BASELINE = "kmeans"
 PROBES = ("knn_accuracy", "linear_accuracy", "neighbor_purity")
-# Methods are compared on one unit: a data set seen by one backbone.
+# Methods are compared on a unit: the features of one data set and backbone.
 UNIT = ["dataset", "backbone", "preprocessing", "fit_split", "eval_split"]
 # A contender is a method in one of its presets; `settings` are its changes as JSON, empty without changes.
 CONTENDER = ["method", "preset", "settings"]
@@ -35,7 +35,7 @@ COLUMNS = (
     *(*UNIT, *CONTENDER, *_FACTS, "trained_on_classes", "n_clusters", "head_choice", "seeds", "failed", "stale"),
     *(*_SPREADS, "baseline", *_GAINS, *_DETAILS, "capped", *_ORACLES, *PROBES, "published"),
 )
-# ImageNet's labels name kinds of what these data sets show (dogs, trucks, sandals), though not their own classes.
+# ImageNet's labels name subclasses of these data sets' classes (breeds of dog, sandals), not the classes themselves.
 _KIN = ("cifar10", "cifar20", "cifar100", "stl10", "fashion-mnist")
 _APART = ("digits", "mnist")
 
@@ -54,7 +54,7 @@ class Summary(NamedTuple):
         averages: One row per scope ("all", "data set NAME" or "backbone NAME") and contender with several units, each
             of which counts once, by its mean over seeds. Gains are over k-means of the preset ours alone. `pairs`:
             number of units. `paired`: those with a gain. `ahead`: those with a positive gain in accuracy.
-        points: One row per value of an ablation's setting; `seeds` is no part of the JSON.
+        points: One row per value of an ablation's setting; `seeds` is not in the JSON.
         published: Results published for these methods on these data sets, on any network.
         failures: Id and error of the cells that failed.
         made_with: Versions, device and threads of the cells, each combination once.
@@ -71,7 +71,7 @@ class Summary(NamedTuple):
 def summarize(lines: Iterable[Line]) -> Summary:
     """The summary of the lines of a results file; fields missing from a line count as unknown.
 
-    The gain is over k-means of the preset ours, whatever the contender's own preset, and over the authors' weaker one
+    The gain is over k-means of the preset ours, for any preset of the contender, and over the authors' weaker one
     only if there is no other. Seeds are paired: same features, same number of clusters, same seed.
     """
     cells = frame(lines)
@@ -101,7 +101,7 @@ def _flat(line: Line) -> dict[str, Any]:
     scores, seconds, steps, files = (line.get(name) or {} for name in ("scores", "seconds", "steps", "features"))
     hashes = [(files.get(split) or {}).get("sha256") for split in ("fit", "eval")]
     settings = line.get("settings") or {}
-    if line.get("role") == "ablation":  # the setting of the curve is no part of the contender
+    if line.get("role") == "ablation":  # the setting of the curve does not define the contender
         settings = {name: value for name, value in settings.items() if name != line.get("curve")}
     numbers = {name: scores.get(name) for name in (*SCORES, *PROBES, "clusters_used")}
     numbers |= {"seconds": seconds.get("fit"), "neighbor_seconds": seconds.get("neighbors")}
@@ -222,7 +222,7 @@ def _row(fits: pd.DataFrame, baselines: Sequence[pd.DataFrame], probes: pd.DataF
 def averages(rows: pd.DataFrame) -> pd.DataFrame:
     """Averages of every contender over all units, the backbones of each data set, the data sets of each backbone.
 
-    A single unit is no average, and is left out; so is a narrower scope that holds all units.
+    Scopes with a single unit are left out, and so are narrower scopes that contain all units.
     """
     scored = rows[rows[list(SCORES)].notna().any(axis=1)]
     scopes = {"all": scored}
@@ -252,8 +252,8 @@ def _points(cells: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def trained_on_classes(dataset: str, imagenet_labels: bool | None, text_supervised: bool | None) -> str:
     """Return yes, partly, no or unknown: was the backbone trained on labels of the classes it is evaluated on?
 
-    `partly` stands for labels of ImageNet that name kinds of the data set's classes, as 120 breeds are kinds of dog.
-    Captions may have named anything, and of a backbone that is not in the catalog nothing is known.
+    `partly` stands for labels of ImageNet that name subclasses of the data set's classes, such as 120 breeds of dog.
+    `unknown` stands for captions, which may name anything, and for backbones that are not in the catalog.
     """
     if imagenet_labels is None or (text_supervised and not imagenet_labels):
         return "unknown"

@@ -23,18 +23,18 @@ from study.results import append, read_lines
 from study.sections import Section, number_text, percent_text
 from study.summary import Line
 
-# Each a curve: a method, its preset, the setting that costs time, and its values. TEMI's authors train at a constant
-# rate, so that time itself can be the setting; TURTLE's rate and k-means' restarts are not like that. Spectral
-# clustering has no such setting: its own number of restarts is one point.
+# One curve each: a method, its preset, the setting that costs time, and its values. TEMI's authors train at a constant
+# learning rate, so a time limit can be the setting; not so for TURTLE and k-means. Spectral clustering has no such
+# setting: its default number of restarts gives one point.
 CURVES: tuple[tuple[str, str, str, tuple[Any, ...]], ...] = (
     (DEFAULT_METHOD, "ours", "n_heads", (4, 8, 16, 32)),
     (DEFAULT_METHOD, "ours", "temi.length", (0, 150, 300, 600, 1200)),
     ("turtle", "ours", "length", (60, 200, 600, 2000)),
     ("kmeans", "ours", "n_heads", (1, 3, 10, 30)),
     ("spectral", "ours", "n_heads", (10,)),
-    ("temi", "authors", "max_seconds", (15.0, 45.0, 120.0, 360.0, 1080.0)),  # last, as it takes most of the time
+    ("temi", "authors", "max_seconds", (15.0, 45.0, 120.0, 360.0, 1080.0)),  # last, because it takes the longest
 )
-_BUSY = 0.5  # processes besides our own from which times are not to be trusted
+_BUSY = 0.5  # other running processes from which times are unreliable
 
 
 def curve_plan(place: Cell) -> tuple[Cell, ...]:
@@ -47,18 +47,18 @@ def curve_plan(place: Cell) -> tuple[Cell, ...]:
 
 
 def measure(cells: Sequence[Cell], places: Places, target: Path, *, device: str | None = None) -> list[Line]:
-    """Run the fits that `target` lacks one after the other, all at one place; return one line per cell.
+    """Run the fits that `target` lacks one after the other, all on the same features; return one line per cell.
 
-    The seconds are of the whole fit with features in memory, its search for neighbors included. `target` is a results
-    file of its own, as its times are measured otherwise.
+    The seconds are of the whole fit with features in memory, including the neighbor search. `target` is a separate
+    results file, because its times are measured differently.
     """
     where = resolve_device(device)
     files = [make_features(file, places, device=device) for file in (cells[0].fit, cells[0].evaluation)]
     fit, evaluation = map(load_features, files)
-    # Without its path, no graph is saved beside it: every fit searches for itself.
+    # Without a path, no graph is cached beside the file, so every fit includes the search.
     pair = Pair(replace(fit, path=None), evaluation, where)
     for view in (None, *range(fit.n_views)):
-        pair.fit.rows([0], view=view)  # reading the file is no part of a fit
+        pair.fit.rows([0], view=view)  # so that fits do not include reading the file
     done = {line["key"]: line for line in read_lines(target) if line["status"] == "done"}
     lines: list[Line] = []
     for number, cell in enumerate(cells, start=1):
@@ -66,7 +66,7 @@ def measure(cells: Sequence[Cell], places: Places, target: Path, *, device: str 
         key = key_of(cell, pair, recipe)
         if key not in done:
             if number == 1 and (load := _load()) is not None and load > _BUSY:
-                note(f"the machine is busy (load {load:.1f}): times will be longer than they should.")
+                note(f"the machine is busy (load {load:.1f}): times will be too long.")
             done[key] = _measured(cell, pair, key, recipe)
             append(target, done[key])
             note(f"[{number}/{len(cells)}] {cell.id}: {_outcome(done[key])}")
@@ -131,8 +131,8 @@ def curve_section(lines: Sequence[Line]) -> Section:
         for line in points
     ]
     note = (
-        "One seed a point, measured one after the other. Seconds of everything a fit does with features in memory, its "
-        "neighbor search among them. Load: processes running when it began, averaged over a minute."
+        "One seed per point, measured one after the other. Seconds of the whole fit with features in memory, including "
+        "the neighbor search. Load: processes running at its start, averaged over a minute."
     )
     return Section("Time to quality", ("curve", ">value", ">seconds", ">ACC", ">load"), rows, (note,))
 
@@ -146,7 +146,7 @@ def draw_curves(lines: Sequence[Line], title: str, path: Path) -> Path:
             accuracies = [100 * line["scores"]["accuracy"] for line in points]
             axes.plot(seconds, accuracies, label=printable(name), linewidth=1, **series_style(number))
         log_axis(axes)
-        axes.set_xlabel("seconds of a fit with its neighbor search, logarithmic")
+        axes.set_xlabel("seconds per fit with its neighbor search, logarithmic")
         axes.set_ylabel("ACC (%)")
         add_legend(figure, [axes])
         figure.suptitle(f"Time to quality: {printable(title)}")

@@ -33,11 +33,11 @@ def script(monkeypatch, tmp_path):
 def test_one_command_makes_and_shows_the_table(script, tmp_path, capsys):
     assert script(*QUICK) == 0
     shown = capsys.readouterr()
-    assert "6 cells made, 0 there before, 0 failed" in shown.err
+    assert "6 cells made, 0 done before, 0 failed" in shown.err
     assert shown.out.startswith("## ACC")
     assert script(*QUICK) == 0
     again = capsys.readouterr()
-    assert "0 cells made, 6 there before, 0 failed" in again.err
+    assert "0 cells made, 6 done before, 0 failed" in again.err
     assert again.out == shown.out
     assert script("--only-render") == 0
     assert capsys.readouterr().out == shown.out
@@ -51,7 +51,7 @@ def test_fits_of_the_other_script_are_taken_over(script, tmp_path, monkeypatch, 
     assert main(["--preset", "tiny", "--root", str(tmp_path / "root"), "--methods", "kmeans"]) == 0
     capsys.readouterr()
     assert script(*QUICK) == 0
-    assert "4 cells made, 2 there before, 0 failed" in capsys.readouterr().err
+    assert "4 cells made, 2 done before, 0 failed" in capsys.readouterr().err
 
 
 def test_parts_are_made_side_by_side(script, tmp_path, capsys):
@@ -59,9 +59,9 @@ def test_parts_are_made_side_by_side(script, tmp_path, capsys):
         assert script(*QUICK, "--shard", part) == 0
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.count("a part shows no table") == 2
+    assert shown.err.count("no table is shown for a part") == 2
     assert script(*QUICK) == 0
-    assert "0 cells made, 6 there before" in capsys.readouterr().err
+    assert "0 cells made, 6 done before" in capsys.readouterr().err
 
 
 def test_a_folder_gets_markdown_json_and_pictures(script, tmp_path, capsys):
@@ -89,7 +89,7 @@ def test_a_dry_run_writes_nothing(script, tmp_path, capsys):
 
 def test_a_failed_cell_is_in_the_exit_code(script, tmp_path, capsys):
     assert script("--only", "kmeans", "--datasets", "digits,cifar10", "--data-root", str(tmp_path)) == 1
-    assert "5 cells made, 0 there before, 5 failed" in capsys.readouterr().err
+    assert "5 cells made, 0 done before, 5 failed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_ctrl_c(script, monkeypatch, capsys):
 
     monkeypatch.setattr(runner, "make", interrupt)
     assert script() == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "resumes here" in capsys.readouterr().err
 
 
 def test_matplotlib_is_looked_for_before_anything_is_fitted(script, monkeypatch, tmp_path, capsys):

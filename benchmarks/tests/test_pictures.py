@@ -62,7 +62,7 @@ def test_what_is_drawn(lines, tmp_path):
         said["gain"]
     )
     assert {"kNN accuracy (%)", "ACC (%)", "digits", "temi", "kmeans"} <= set(said["knn"])
-    assert any(text.startswith("seconds a fit takes") for text in said["seconds"])
+    assert any(text.startswith("seconds per fit") for text in said["seconds"])
     assert {"heads", "beta", "16", "0.6", "ACC (%)"} <= set(said["ablations"])
     assert {"cat", "dog", "cow", "100", "class", "% of the class"} <= set(said["confusion-digits"])
     for name, found in said.items():

@@ -62,7 +62,7 @@ def test_features_that_another_process_makes_are_left_to_it(tmp_path):
 
 def test_data_that_are_not_there_are_one_line(tmp_path):
     spec = FeatureSpec("efficientnet_lite0", DATASETS["cifar10"], "train")
-    with pytest.raises(DataError, match=r"cifar10: there is no .*: name its place with --data-root") as error:
+    with pytest.raises(DataError, match=r"cifar10: there is no .*: give its path with --data-root") as error:
         make_features(spec, Places(tmp_path, tmp_path / "data"))
     assert "\n" not in str(error.value)
     assert not any(tmp_path.iterdir())

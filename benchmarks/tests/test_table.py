@@ -29,12 +29,12 @@ def table(monkeypatch, tmp_path):
 def test_one_command_makes_and_shows_the_table(table, tmp_path, capsys):
     assert table() == 0
     shown = capsys.readouterr()
-    assert "4 cells made, 0 there before, 0 failed" in shown.err
+    assert "4 cells made, 0 done before, 0 failed" in shown.err
     assert "kmeans" in shown.out
     assert "temi" in shown.out
     assert table() == 0
     again = capsys.readouterr()
-    assert "0 cells made, 4 there before, 0 failed" in again.err
+    assert "0 cells made, 4 done before, 0 failed" in again.err
     assert again.out == shown.out
     assert table("--only-render") == 0
     assert capsys.readouterr().out == shown.out
@@ -82,7 +82,7 @@ def test_parts_are_made_apart_and_merged(table, tmp_path, capsys):
 
 def test_a_failed_cell_is_in_the_exit_code(table, tmp_path, capsys):
     assert table("--datasets", "digits,cifar10", "--data-root", str(tmp_path)) == 1
-    assert "4 cells made, 0 there before, 4 failed" in capsys.readouterr().err
+    assert "4 cells made, 0 done before, 4 failed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_ctrl_c(table, monkeypatch, capsys):
 
     monkeypatch.setattr(runner, "make", interrupt)
     assert table() == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "resumes here" in capsys.readouterr().err
 
 
 def test_matplotlib_is_looked_for_before_anything_is_fitted(table, monkeypatch, tmp_path, capsys):
@@ -148,7 +148,7 @@ def test_a_part_says_that_it_shows_no_table(table, tmp_path, capsys):
     assert table("--shard", "1/1") == 0
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "a part shows no table" in shown.err
+    assert "no table is shown for a part" in shown.err
     assert table("--shard", "1/1", "--only-render") == 0
     assert "kmeans" in capsys.readouterr().out
     assert table("--shard", "1/1", "-o", str(tmp_path / "out")) == 0

@@ -16,11 +16,11 @@ class Evaluation:
     Attributes:
         source: Source of the settings: URL of the authors' code, or name of a preset.
         size: Height and width of the model's input, in pixels.
-        resize: Pixels that the shorter side is scaled to; 0 scales both sides to `size`, whatever the aspect ratio.
+        resize: Pixels that the shorter side is scaled to; 0 scales both sides to `size` for any aspect ratio.
         interpolation: "bilinear" or "bicubic".
         mean: Mean per channel, for values in [0, 1].
         std: Standard deviation per channel, for values in [0, 1].
-        crop: Whether the center is cropped; without it, images must be square.
+        crop: True if the center is cropped; otherwise images must be square.
         squash: Pixels that both sides are scaled to before all other steps, bilinearly; 0 omits this step.
     """
 
@@ -64,7 +64,7 @@ class Entry:
             LIBRARY:ARCHITECTURE.
         feature_point: The layer whose output is the features; empty if the loader describes it.
         arguments: Arguments of the architecture that differ from the library's defaults.
-        projected: Whether the features are the output of the last layer (an embedding that text shares), not its input.
+        projected: True if the features are the output of the last layer (an embedding that text shares), not its input.
         evaluation: Preprocessing; None for the library's.
         position_offset: If not 0, position embeddings are resampled with this offset by `positions.resample_positions`,
             not by the library.
@@ -74,8 +74,8 @@ class Entry:
         dim: Dimension of the features.
         input_size: Height and width in pixels.
         parameters: Number of parameters, without a classifier.
-        text_supervised: Whether captions were used in the training, even if only through a teacher.
-        imagenet_labels: Whether the weights were trained on labels of ImageNet-1k or -21k.
+        text_supervised: True if captions were used in the training, even if only through a teacher.
+        imagenet_labels: True if the weights were trained on labels of ImageNet-1k or -21k.
         license: License of the weights, an SPDX name if there is one.
         weights_sha256: SHA-256 of the file of weights, in hex, or the published first part of it; empty if unknown.
     """

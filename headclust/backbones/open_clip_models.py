@@ -158,7 +158,7 @@ def _pretrained_config(entry: Entry) -> tuple[str, str, dict[str, Any]]:
     architecture = architecture.replace("/", "-")  # as OpenAI writes it: ViT-B/32
     if open_clip.get_model_config(architecture) is None or not open_clip.is_pretrained_cfg(architecture, tag):
         names = [f"open_clip:{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
-        raise unknown("model", entry.name, names, how="open_clip.list_pretrained() names them all.")
+        raise unknown("model", entry.name, names, how="open_clip.list_pretrained() lists all names.")
     return architecture, tag, dict(open_clip.get_pretrained_cfg(architecture, tag))
 
 

@@ -1,4 +1,4 @@
-"""A trial run of a model before use: the dimension of its features, and whether it uses the whole image."""
+"""A trial run of a model before use: the dimension of its features, and a check that it uses the whole image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_patch_multiple(name: str, model: torch.nn.Module, size: int) -> None:
         size: Height and width of the image, in pixels.
 
     Raises:
-        SettingError: There is such a layer; the message names the nearest sizes without one.
+        SettingError: A layer ignores a border; the message names the nearest sizes that are multiples of its patch.
     """
     patches: list[int] = []
     lost: list[int] = []

@@ -100,7 +100,7 @@ def _pretrained_config(entry: Entry) -> Any:
     name, timm_name = entry.name, entry.key
     if not timm.is_model(timm_name):
         names = [f"timm:{model}" for model in timm.list_models()]
-        raise unknown("model", name, names, how="timm.list_models() names them all.")
+        raise unknown("model", name, names, how="timm.list_models() lists all names.")
     try:
         config = timm.models.get_pretrained_cfg(timm_name)
     except RuntimeError:
@@ -108,7 +108,7 @@ def _pretrained_config(entry: Entry) -> Any:
         names = [f"timm:{model}" for model in timm.list_models(f"{architecture}.*", pretrained=True)]
         raise unknown("model", name, names) from None
     if config is None:
-        raise SettingError(f"model {name!r}: timm has renamed or dropped it; timm.list_models() names its models.")
+        raise SettingError(f"model {name!r}: timm has renamed or removed it; timm.list_models() lists all names.")
     return config
 
 

@@ -79,7 +79,7 @@ def file_sha256(path: Path) -> str:
 
 
 def describe_difference(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:
-    """Number and first names of the tensors that differ from the expected ones; empty if names and shapes agree."""
+    """Number and first names of the tensors that differ in name or shape from the expected ones; empty if none does."""
     missing = [name for name in expected if name not in tensors]
     extra = [name for name in tensors if name not in expected]
     other = [

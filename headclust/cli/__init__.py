@@ -53,7 +53,7 @@ def main() -> None:
     if sys.stdout is not None and sys.stdout.encoding == "utf-8":
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths are printed as their bytes
     # Threads that wait by spinning delay every barrier when other processes need the core: training became many times
-    # slower on two busy cores. It has to be set before torch is loaded; a value set by the user stays.
+    # slower on two busy cores. It has to be set before torch is loaded; a value set by the user is not changed.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         code = cli.main(prog_name="headclust", standalone_mode=False)
@@ -80,18 +80,18 @@ def main() -> None:
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        _interrupted()  # an import of a compiled module that Ctrl-C interrupts raises an ImportError of its own
+        _interrupted()  # Ctrl-C during the import of a compiled module raises an ImportError instead
     sys.exit(code or 0)
 
 
 def _interrupted() -> NoReturn:
     click.echo("headclust: interrupted.", err=True)
-    # After Ctrl-C within exec, as dataclasses use it, sys.exit would end in the signal.
+    # After Ctrl-C within exec, which dataclasses use, sys.exit would end with the signal instead of the exit code.
     os._exit(130)
 
 
 def _forget_stdout() -> None:
-    """Drop what stdout could not take, which would raise again at exit."""
+    """Discard output that stdout could not take; flushing it at exit would raise again."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -24,7 +24,7 @@ _WIDTH = {"seconds": "{:.1f}", "clusters_used": "{:.4g}"}
     "--clusters", type=click.IntRange(1), metavar="K", help="Number of clusters. [default: the labeled classes]"
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Fits per method.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first of their seeds.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the first fit.")
 @click.option("--eval", "evaluate_on", multiple=True, type=PATH, metavar="FILE", help="Score on these features too.")
 @click.option("--device", help=DEVICE)
 @json_option()
@@ -86,7 +86,7 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
     click.echo(" ".join(notes))
     agreement = comparison["agreement"]
     if len(agreement) > 1 or n_seeds > 1:
-        click.echo("\nHow far the clusters agree, whatever the labels (ARI in percent):")
+        click.echo("\nAgreement of the clusters, without labels (ARI in percent):")
         table(["", *agreement], [[a, *(_share(agreement[a][b]) for b in agreement)] for a in agreement])
 
 

@@ -80,7 +80,7 @@ def embed(
 
 
 def _estimate_rows(weights: str, estimate: Estimate) -> list[list[str]]:
-    """The table of a dry run."""
+    """Rows of the table that a dry run prints: name and value."""
     memory = estimate.weight_bytes + estimate.pixel_bytes + estimate.activation_bytes
     disk = f"{_size(estimate.feature_bytes)}, {_size(estimate.peak_bytes)} while it is made"
     first = f"; {estimate.bad[0][0]}: {estimate.bad[0][1]}" if estimate.bad else ""
@@ -98,7 +98,7 @@ def _estimate_rows(weights: str, estimate: Estimate) -> list[list[str]]:
 
 
 def _weights_place(model: str, weights: Path | None) -> str:
-    """Origin of the weights of a model, in words."""
+    """Place of the weights of a model, in words."""
     from headclust import verbs
 
     if weights:

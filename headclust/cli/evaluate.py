@@ -17,7 +17,7 @@ from headclust.cli.printing import print_metrics
 @click.option(
     "--probes",
     is_flag=True,
-    help="With --features: add what the features hold, measured with labels: kNN, linear probe, purity.",
+    help="With --features: add scores of the features, measured with labels: kNN, linear probe, purity.",
 )
 @json_option("Print JSON and nothing else.")
 def evaluate(run: Path, features: Sequence[Path], probes: bool, as_json: bool) -> None:

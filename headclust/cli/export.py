@@ -15,7 +15,7 @@ from headclust.errors import SettingError
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("--to", required=True, type=click.Choice(get_args(ExportFormat)), help="What to make.")
-@click.option("--predicted", metavar="NAME", help="Export RUN/predicted/NAME.csv, or such a file elsewhere.")
+@click.option("--predicted", metavar="NAME", help="Export RUN/predicted/NAME.csv; or the path of another such file.")
 @click.option(
     "--features", type=PATH, metavar="FILE", help="Feature file of these images, if the run no longer finds it."
 )

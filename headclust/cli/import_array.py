@@ -14,9 +14,9 @@ from headclust.cli.options import PATH
 @click.option("--ids", type=PATH, help="Text file with one sample id per line. [default: row numbers]")
 @click.option("--labels", type=PATH, help=".npy or text file with one whole number per row, -1 = unknown.")
 @click.option("--dataset", help="Name of the data. [default: the array's file name]")
-@click.option("--backbone", default="imported", show_default=True, help="Name of what made the embeddings.")
+@click.option("--backbone", default="imported", show_default=True, help="Name of the model that made the embeddings.")
 @click.option("-o", "--output", type=PATH, help="Feature file to make. [default: features/DATASET-all/BACKBONE.h5]")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def import_array(
     array: Path,
     ids: Path | None,

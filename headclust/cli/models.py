@@ -42,7 +42,7 @@ def models(
     max_parameters: int | None,
     as_json: bool,
 ) -> None:
-    """List the backbones whose name fits PATTERN (all of them unless given), for example 'dino*'."""
+    """List the backbones whose name matches PATTERN, for example 'dino*'; all of them without PATTERN."""
     from headclust import verbs
 
     rows = verbs.models(pattern, at_hand=at_hand or None, text=text, labels=labels, max_parameters=max_parameters)

@@ -15,7 +15,7 @@ from headclust.cli.options import PATH
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("--features", multiple=True, type=PATH, metavar="FILE", help="Features of the images to assign.")
-@click.option("--data", metavar="SOURCE", help="Images to embed as the run's were, and assign.")
+@click.option("--data", metavar="SOURCE", help="Images to embed like those of the run, and assign.")
 @click.option("--split", help="The split of --data.")
 @click.option("--weights", type=PATH, help="File with the model's weights, if the run's features were made with one.")
 @click.option(
@@ -39,7 +39,7 @@ def predict(
     offline: bool,
     output: Path | None,
 ) -> None:
-    """Assign the clusters of RUN to other images, and measure how unlike the fitted ones they are."""
+    """Assign the clusters of RUN to other images, and measure their distance from the fitted ones."""
     from headclust import verbs
 
     path = verbs.predict(

@@ -15,8 +15,10 @@ from headclust.cli.options import PATH
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--features", multiple=True, type=PATH, metavar="FILE", help="Use these: the run's own, or others.")
-@click.option("--umap/--no-umap", default=True, show_default=True, help="Lay the map out by UMAP too, if installed.")
+@click.option(
+    "--features", multiple=True, type=PATH, metavar="FILE", help="Use these features: the run's own, or others."
+)
+@click.option("--umap/--no-umap", default=True, show_default=True, help="Add a UMAP layout of the map, if installed.")
 @click.option("-o", "--output", type=PATH, metavar="HTML", help="File to write. [default: RUN/report.html]")
 @click.option(
     "--open",

@@ -29,7 +29,7 @@ from headclust.cli.printing import print_metrics
     metavar="N",
     help="Augmented views per image, which the default method learns from. [default: 2; none above 20,000 images]",
 )
-@click.option("--method", default="default", show_default=True, help="As `headclust fit` has it.")
+@click.option("--method", default="default", show_default=True, help="Method, as in `headclust fit`.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the fit.")
 @click.option(
     "--on-error",
@@ -41,7 +41,7 @@ from headclust.cli.printing import print_metrics
 @click.option("--device", help=DEVICE)
 @click.option("--offline", is_flag=True, help="Never download weights or data.")
 @click.option("--overwrite", is_flag=True, help="Replace results made with other settings.")
-@json_option("Print one object: where things are, and metrics.json.")
+@json_option("Print one object: paths of the results, and metrics.json.")
 def run(
     data: str,
     clusters: int | None,

@@ -13,7 +13,7 @@ from headclust.cli.options import PATH
 @click.command()
 @click.argument("file", type=PATH)
 def verify(file: Path) -> None:
-    """Check a feature file against its checksum; exit code 1 if it is not as it was written."""
+    """Check a feature file against its checksum; exit code 1 if they differ or it is damaged."""
     from headclust import verbs
 
     problems = verbs.verify(file)

@@ -1,4 +1,4 @@
-"""Stage 1: images x frozen backbone -> feature file (`embed.embed_images`), or an estimate of what that takes."""
+"""Stage 1: images x frozen backbone -> feature file (`embed.embed_images`), or an estimate of its cost."""
 
 from __future__ import annotations
 

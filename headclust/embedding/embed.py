@@ -32,16 +32,16 @@ def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: Emb
 
     Args:
         images: Row i of the file is the i-th image that can be read. Images are read in forked processes, so
-            `images.read` opens what it needs when it is called.
+            `images.read` must open its files when it is called.
         backbone: The frozen model and its preprocessing.
         path: The file to make; `NAME.h5.partial/` beside it holds unfinished work.
         settings: How to embed; the defaults of EmbedSettings when None.
 
     Raises:
         SettingError: A setting is not possible.
-        DataError: An image cannot be read, features are not finite or overflow float16, an id appears twice.
+        DataError: An image cannot be read, features are not finite or overflow float16, or an id appears twice.
         ConflictError: A file or unfinished work with other settings is in the way, another process is writing it, or
-            the images' source has gone or changed meanwhile.
+            the source of the images was removed or changed meanwhile.
         HeadclustError: The disk is full, the folder cannot be written, or no process can be started.
     """
     settings, path = settings or EmbedSettings(), Path(path)
@@ -87,7 +87,7 @@ def _embed_blocks(images: ImageSet, backbone: Backbone, task: Task, staging: Sta
 
 
 def _note_unreadable(images: ImageSet, staging: Staging) -> None:
-    """Log how many images are left out, and the first of them."""
+    """Log the number of images that are left out, and the first of them."""
     if staging.bad:
         row = min(staging.bad)
         first = describe_unreadable(images.sample_ids[row], staging.bad[row])
@@ -113,13 +113,13 @@ def _stored(
     except DataError as error:
         if plan["precision"] == "float32":
             raise
-        raise DataError(f"{str(error).removesuffix('.')}, or say --precision float32.") from None
+        raise DataError(f"{str(error).removesuffix('.')}, or use --precision float32.") from None
     values = features.to(getattr(torch, plan["dtype"])).numpy()
     overflow = np.argwhere(np.isinf(values).any(axis=2))
     if len(overflow):
         number, row = overflow[0].tolist()
         where = "" if number == 0 else f" in its view {number - 1}"
         reason = f"a feature of {float(features[number, row].abs().max()):.6g}{where} does not fit float16"
-        raise DataError(f"{progress.printable(ids[row])}: {reason} (at most 65504): say --dtype float32.")
+        raise DataError(f"{progress.printable(ids[row])}: {reason} (at most 65504): use --dtype float32.")
     stored: NDArray[np.floating[Any]] = values
     return stored

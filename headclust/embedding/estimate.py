@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headclust.backbones import Backbone
     from headclust.images.datasets import ImageSet
 
-# Seconds spent on trying: reading images, then running the model.
+# Seconds spent on measuring: reading images, then running the model.
 _READING, _RUNNING = 4.0, 5.0
 # HDF5's own structures in the finished file.
 _FILE_EXTRA = 4_096
@@ -39,22 +39,22 @@ class Estimate:
         path: The feature file to make.
         n_images: Images listed.
         feature_bytes: Size of the finished file, if every image can be read, within 8 kB.
-        peak_bytes: Most that lies on the disk at a time: staging and finished file.
+        peak_bytes: Largest size on the disk at any time: staging and finished file.
         free_bytes: Free on that disk now.
-        memory_bytes: Memory that is free now, with what the weights take already.
+        memory_bytes: Memory that is free now, plus the memory that the weights occupy already.
         weight_bytes: Memory for the weights.
         pixel_bytes: Memory for the pixels of the batches that are decoded ahead, and of one as floats.
-        activation_bytes: Memory for activations: twice the input and output of the largest layer, seen on one image,
-            times the batch. Convolutional networks and ViTs were found to take 0.6 to 1.2 times that on the CPU.
-        seconds: Measured on a few images, for at most ten seconds; wrong where the disk cache is warmer or colder, or
-            the images differ from those drawn. A lower bound if `n_slow` is not 0, or if `n_sampled` is.
+        activation_bytes: Memory for activations: twice the input and output of the largest layer, measured on one
+            image, times the batch size. Convolutional networks and ViTs took 0.6 to 1.2 times that on the CPU.
+        seconds: Measured on a few images, for at most ten seconds; wrong if the disk cache is warmer or colder later,
+            or the other images differ from these. A lower bound if `n_slow` is not 0, or if `n_sampled` is 0.
         reading_seconds: The part for reading, on all cores.
         model_seconds: The part for the model. On the CPU the two share the cores and add up; elsewhere the
             longer one counts.
-        n_sampled: Images that were tried; 0 where there is no memory for their pixels.
+        n_sampled: Images that were measured; 0 if there is no memory for their pixels.
         bad: (sample id, reason) of those among them that cannot be read.
-        n_slow: Images given up after two seconds, although embedding will wait longer.
-        problems: Lines about what would make embedding refuse or fail; a finished file is one.
+        n_slow: Images that took more than two seconds and were not waited for, although embedding will wait longer.
+        problems: Reasons why embedding would stop or fail, one line each; a finished file is one of them.
     """
 
     path: Path
@@ -86,10 +86,10 @@ class _Sample:
 
 
 def estimate(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSettings | None = None) -> Estimate:
-    """Estimate what `headclust.embedding.embed.embed_images` would take with the same arguments; nothing is written.
+    """Estimate the cost of `headclust.embedding.embed.embed_images` with the same arguments; nothing is written.
 
-    Reads and embeds a few random images, at most two batches. The values of the weights do not matter, so an untrained
-    model of the same architecture will do: files that exist are then compared without their weights.
+    A few random images are read and embedded, at most two batches. The values of the weights do not matter, so an
+    untrained model of the same architecture is enough: existing files are then compared without their weights.
 
     Raises:
         SettingError: A setting is not possible.
@@ -135,7 +135,7 @@ def estimate(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSe
 
 
 def weight_bytes(backbone: Backbone) -> int:
-    """Bytes of a model's parameters and buffers, on whatever device."""
+    """Bytes of a model's parameters and buffers, on any device."""
     return sum(t.nbytes for t in (*backbone.model.parameters(), *backbone.model.buffers()))
 
 
@@ -154,9 +154,9 @@ def _attributes(task: Task) -> int:
 def _problems(
     images: ImageSet, task: Task, estimate: Estimate, sample: _Sample, settings: EmbedSettings
 ) -> Iterator[str]:
-    """Lines about what would make embedding refuse or fail."""
+    """Reasons why embedding would stop or fail, one line each."""
     path, overwrite = estimate.path, settings.overwrite
-    plan = json.loads(json.dumps(task.plan))  # as it is read back
+    plan = json.loads(json.dumps(task.plan))  # with the types that reading the file gives
     try:
         if is_up_to_date(path, plan, overwrite=overwrite):
             yield finished_message(images, path, settings)
@@ -208,7 +208,7 @@ def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -
 
 
 def _running(model: Callable[[Pixels], torch.Tensor], image: Pixels, batch_size: int) -> float:
-    """Seconds per image in the model, from the largest batch up to `batch_size` that fits into the time."""
+    """Seconds per image in the model, measured with the largest batch up to `batch_size` that the time allows."""
     n, end = 1, time.perf_counter() + _RUNNING
     model(image)  # warm-up
     while True:
@@ -223,7 +223,7 @@ def _running(model: Callable[[Pixels], torch.Tensor], image: Pixels, batch_size:
 
 
 def _largest_layer(model: torch.nn.Module, run: Callable[[], object]) -> int:
-    """Bytes of input and output of the layer where they are largest."""
+    """Largest sum of input and output of a layer, in bytes."""
     largest = 0
 
     def look(_: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:

@@ -1,4 +1,4 @@
-"""Parts that embedding and its estimate share: the task that settings, images and a backbone make; pixel layout."""
+"""Shared by embedding and its estimate: the task that follows from settings, images and backbone; pixel layout."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Task:
     Attributes:
         device: Where the model runs.
         views: The views to make of each image.
-        plan: Everything the rows depend on; becomes the attributes of the file.
+        plan: All settings that the rows depend on; become the attributes of the file.
         layout: Shape and blocks of the rows.
     """
 
@@ -97,7 +97,7 @@ def pixel_shape(backbone: Backbone, batch_size: int, n_views: int) -> tuple[int,
 
 
 def finished_message(images: ImageSet, path: Path, settings: EmbedSettings) -> str:
-    """The line for a file that the same command has finished before.
+    """The message for a file that is finished already.
 
     Raises:
         DataError: The file leaves out more images than the settings allow.

@@ -26,8 +26,9 @@ class EmbedSettings:
         n_views: Augmented views to embed per image, besides the image itself.
         augmentation: Kind of the views: "standard" or "strong".
         on_error: "fail" stops at the first image that cannot be read; "skip" lists it in the file with the reason.
-        max_bad: With "skip", stop when more images than this cannot be read; the work done by then stays.
-        timeout: Seconds that reading an image may take, up to a day; it is tried once more, then counts as unreadable.
+        max_bad: With "skip", stop when more images than this cannot be read; finished work is not lost. None: no limit.
+        timeout: Seconds that reading an image may take, up to a day; a slower image is tried once more, then counts as
+            unreadable.
         overwrite: Replace a finished file, and unfinished work with other settings.
         seed: Seed of a random subset of the images and of the views, 0 to 2**63 - 1.
 
@@ -52,7 +53,7 @@ class EmbedSettings:
             value = getattr(self, name)
             if not (hasattr(value, "__index__") and least <= value < 2**63):
                 raise SettingError(f"{name.replace('_', ' ')} {value!r}: expected a whole number, {least} or more.")
-            object.__setattr__(self, name, operator.index(value))  # no NumPy integers: they are written as JSON
+            object.__setattr__(self, name, operator.index(value))  # Python integers, which JSON can store
         for name, choices in (("dtype", Dtype), ("precision", Precision), ("augmentation", Augmentation)):
             if getattr(self, name) not in get_args(choices):
                 raise unknown(name, getattr(self, name), get_args(choices))
@@ -72,7 +73,7 @@ class EmbedSettings:
             unreadable: Row and reason of each image that cannot be read.
 
         Raises:
-            DataError: There is one and `on_error` is "fail", or there are more than `max_bad`.
+            DataError: An image is unreadable and `on_error` is "fail", or more than `max_bad` images are.
         """
         skip = self.on_error == "skip"
         if not unreadable or (skip and (self.max_bad is None or len(unreadable) <= self.max_bad)):

@@ -1,4 +1,4 @@
-"""HeadClustering: any method of headclust behind scikit-learn's interface for clusterers."""
+"""HeadClustering: any method of headclust with scikit-learn's interface for clusterers."""
 
 # ruff: noqa: N803 - X is what scikit-learn calls it
 from __future__ import annotations
@@ -33,30 +33,29 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
 
     X is an array (n_samples, n_features), a data frame or a CPU tensor of numbers; or a feature file, as its path or as
     loaded by `headclust.load_features`. Labels, given as y or inside a feature file, are never used. Cached views in
-    a feature file are used as the method uses them.
+    a feature file are used if the method uses views.
 
     Args:
         n_clusters: Number of clusters.
         method: A name in `headclust.METHODS`, or "default".
-        preset: "ours", or "authors" for the authors' own settings where there are any.
+        preset: "ours", or "authors" for the authors' own settings, if they published code.
         n_heads: Number of heads (restarts of k-means); the preset's when None.
         settings: Other settings by name, as `headclust settings METHOD` lists them.
-        random_state: Seed, 0 or more: the same as `--seed`. A RandomState draws one. None takes one from the system,
-            another one per fit; `seed_` is its value.
+        random_state: Seed, 0 or more, the same as `--seed`. A RandomState draws the seed; None takes a new one from the
+            operating system in each fit. `seed_` is its value.
         device: Where to fit; the best available when None.
 
     Attributes:
         labels_: Clusters of the fitted samples, int64 (n_samples,).
         confidence_: Their probability, float32 (n_samples,).
-        head_labels_: Clusters by each head, int64 (n_heads, n_samples). Heads have cluster ids of their own, except
-            those
-            that are used together.
+        head_labels_: Clusters by each head, int64 (n_heads, n_samples). Cluster ids differ between heads, except for
+            heads that are used together.
         model_: The fitted `headclust.ClusterModel`, on the CPU.
-        report_: Sizes, entropy, agreement of heads and seconds, as metrics.json has them.
-        history_: Records of the training. There is no n_iter_: stages and heads count in units of their own.
+        report_: Sizes, entropy, agreement of heads and seconds, with the keys of metrics.json.
+        history_: Records of the training. There is no n_iter_, because stages and heads count in different units.
         seed_: The seed of the fit.
         n_features_in_: Number of features.
-        feature_names_in_: Their names, where X was a data frame that had some.
+        feature_names_in_: Their names, if X was a data frame with column names.
     """
 
     def __init__(
@@ -116,19 +115,18 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         return self.model_.mean_probs(self._space(X, reset=False).all()).numpy()
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """The same as `predict_proba`: one column per cluster, where other clusterers give distances."""
+        """The same as `predict_proba`: one column per cluster. (Other clusterers return distances.)"""
         return self.predict_proba(X)
 
     def _space(self, X: Any, *, reset: bool) -> Features:
-        """X as features without labels, checked on their own and against the fitted ones (unless `reset`)."""
+        """X as features without labels; checked, and compared with the fitted features (unless `reset`)."""
         if not isinstance(X, str | os.PathLike | Features):
             with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is an error
                 return Features.from_array(validate_data(self, _as_numpy(X), reset=reset, dtype=np.float32))
         with value_errors():
             space = X if isinstance(X, Features) else load_spaces([Path(X)])[0]
             own = fingerprint(space)
-            # The origin of an array is unknown, so it is compared with nothing. Rows are checked in any case: another
-            # program
+            # The origin of an array is unknown, so it cannot be compared. Rows are always checked, as another program
             # may have written the file.
             check_alike([own if reset or not (self._fitted_on["path"] and own["path"]) else self._fitted_on], [space])
         if reset:
@@ -143,7 +141,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         """Settings that differ from the preset's.
 
         Raises:
-            InputError: A parameter is of the wrong kind, or is given twice with different values.
+            InputError: A parameter has the wrong type, or is given twice with different values.
         """
         check_kind("settings", self.settings, (Mapping, type(None)), "a mapping from names to values, or None")
         given = dict(self.settings or {})

@@ -1,4 +1,4 @@
-"""Images by cluster for a notebook: thumbnails in the page, of limited number."""
+"""Images by cluster for a notebook: a limited number of thumbnails, embedded in the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Gallery:
 
     Attributes:
         clusters: (cluster, its size, the paths to show), the largest first.
-        n_clusters: Clusters that have images, shown or not.
+        n_clusters: Number of clusters that have images, shown or not.
     """
 
     clusters: tuple[tuple[int, int, tuple[str, ...]], ...] = field(repr=False)
@@ -62,7 +62,7 @@ def gallery(
     n_images: int = 8,
     n_clusters: int = 20,
 ) -> Gallery:
-    """The first images of each cluster, or the most confident ones; thumbnails are made when a notebook shows them.
+    """The first images of each cluster, or the most confident; thumbnails are made when a notebook shows them.
 
     Args:
         paths: The images, one per label.

@@ -33,9 +33,9 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     """Embed images with a frozen backbone, one row per image, in order, with the same numbers as `headclust embed`.
 
     X is a list (array, series) of paths; or of images, each a PIL image or uint8 array (height, width[, 3]). Nothing is
-    learned: `fit` only checks the parameters, and `transform` works without it. Rows are kept in memory
-    and made anew each time; for large collections, or damaged ones, make a feature file with `headclust embed`, which
-    can be interrupted and leaves out what cannot be read, and give that to `HeadClustering`.
+    learned: `fit` only checks the parameters, and `transform` works without it. Rows are held in memory and computed
+    again in each call. For many or damaged images, make a feature file with `headclust embed`, which can be interrupted
+    and leaves out unreadable images, and pass that to `HeadClustering`.
 
     Args:
         model: A backbone's name, `timm:NAME` or `open_clip:ARCH/PRETRAINED`.
@@ -48,7 +48,8 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         offline: Never download weights.
 
     Attributes:
-        weights_sha256_: SHA-256 of the weights' file. A copy that was pickled loads them again, and refuses others.
+        weights_sha256_: SHA-256 of the file of weights. A pickled copy loads them again, and raises an error if they
+            differ.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _check(self) -> None:
         check_kind("model", self.model, str, "a backbone's name")
         check_kind("weights", self.weights, (str, os.PathLike, type(None)), "a path, or None")
-        check_kind("device", self.device, (str, type(None)), "a name, or None for the best there is")
+        check_kind("device", self.device, (str, type(None)), "a name, or None for the best available")
         check_kind("timeout", self.timeout, Real, "a number of seconds")
         check_kind("image_size", self.image_size, (Integral, type(None)), "a number of pixels, or None")
         check_kind("batch_size", self.batch_size, Integral, "a whole number")
@@ -154,7 +155,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {**super().__getstate__()}
-        state.pop("_loaded", None)  # hundreds of megabytes, loaded again by name
+        state.pop("_loaded", None)  # hundreds of megabytes; loaded again by name
         return state
 
     def __sklearn_tags__(self) -> Any:
@@ -171,12 +172,12 @@ def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
     """A name per image of X, and a function that reads the image of a row.
 
     Raises:
-        DataError: It is neither a list of paths nor of images, or is empty.
+        DataError: X is neither a list of paths nor of images, or is empty.
     """
     if isinstance(X, str | bytes | os.PathLike | Image.Image | Mapping) or not isinstance(X, Iterable):
         example = "a list of paths or images, for example sorted(Path(FOLDER).glob('*.jpg'))"
         raise DataError(f"X is a {type(X).__name__}: expected {example}.")
-    column = getattr(X, "shape", ())[1:] == (1,)  # a column, as transformers of columns hand it over
+    column = getattr(X, "shape", ())[1:] == (1,)  # a column, as passed by a ColumnTransformer
     items = list(np.asarray(X)[:, 0] if column else X)
     if not items:
         raise DataError("X holds no images: expected at least one path or image.")
@@ -190,7 +191,7 @@ def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
 
 
 def _image(row: int, item: Any) -> Image.Image:
-    """An image in memory: worker processes have no files open."""
+    """An image in memory, as worker processes cannot use files that are open."""
     if isinstance(item, Image.Image):
         try:
             item.load()

@@ -30,10 +30,10 @@ def value_errors(about: str = "") -> Iterator[None]:
 
 
 def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], expected: str) -> None:
-    """Raise if a parameter is of none of these kinds.
+    """Raise if a parameter has none of these types.
 
     Raises:
-        InputError: It is of another kind than `expected`.
+        InputError: The type is another one; the message has `expected`.
     """
     if not isinstance(value, kinds):
         raise InputError(f"{name} is {value!r}: expected {expected}.")
@@ -43,7 +43,7 @@ def check_whole(name: str, value: Any, *, least: int = 1) -> int:
     """A parameter as a whole number.
 
     Raises:
-        InputError: It is no whole number, or is below `least`.
+        InputError: The value is no whole number, or is below `least`.
     """
     try:
         number = operator.index(value)

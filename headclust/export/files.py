@@ -124,7 +124,7 @@ def _fiftyone(table: Table) -> Outputs:
             f"(source: {printable(table.source or 'unknown')}): export folders with --copy first, or use --to csv."
         )
     if n_left_out:
-        note(f"images left out (missing, not a file of their own, or with a path that is not UTF-8): {n_left_out}.")
+        note(f"images left out (missing, not a separate file, or with a path that is not UTF-8): {n_left_out}.")
     return {"data.json": _json(paths), "labels.json": _json({"classes": list(index), "labels": labels})}
 
 

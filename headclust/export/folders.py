@@ -1,7 +1,7 @@
 """Export to one folder per group: links to the images, copies, or the images themselves, moved.
 
 The place of every image follows from the assignments alone, so a second call resumes an interrupted one. Nothing is
-replaced or deleted, except that `move` deletes the original once the image is complete at its new place.
+replaced or deleted, except that `move` deletes the original when the image is complete at its new path.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_GROUP_NAME = 100
 def write_folders(target: Path, table: Table, images: FoundImages, mode: str) -> Path:
     """Write one folder per group below `target`, each image into the folder of its group, and return `target`.
 
-    Images that are not files of their own (in archives and the like) can only be copied: their pixels, as PNG. Files
+    Images that are not separate files (in archives and the like) can only be copied: their pixels, as PNG. Files
     of the same name in a group get the suffixes -2, -3, ...
 
     Args:
@@ -82,7 +82,7 @@ def _nothing_available(table: Table, images: FoundImages, mode: str) -> str:
     source = printable(table.source or "an unknown source")
     if mode != "copy" and any(row is not None for row in images.rows):
         done = {"link": "linked", "move": "moved"}[mode]
-        return f"the images in {source} are not files of their own and cannot be {done}: use --copy to write PNG files."
+        return f"the images in {source} are not separate files and cannot be {done}: use --copy to write PNG files."
     return f"none of the {len(table)} images is found in {source}: put them back where they were."
 
 

@@ -21,11 +21,11 @@ class FoundImages:
     """The images of samples.
 
     Attributes:
-        paths: The absolute path of each sample's file; None if the image is missing or not a file of its own.
+        paths: The absolute path of each sample's file; None if the image is missing or not a separate file.
         folder: The folder that was listed; None if the source is not a folder.
         images: The image source; None if it could not be opened.
         rows: Row of each sample in the source; None if it is not among them.
-        are_files: True if the images are files of their own, and not in an archive or the like.
+        are_files: True if the images are separate files, not in an archive or the like.
         split: The split that was listed.
     """
 
@@ -51,7 +51,7 @@ class FoundImages:
 def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]) -> FoundImages:
     """Find the images of samples. Sample ids are looked up in the listing of the source, never used as paths.
 
-    If the source cannot be opened, all paths are None and a line on stderr says so. Nothing is downloaded.
+    If the source cannot be opened, all paths are None, with a line on stderr. Nothing is downloaded.
 
     Args:
         source: The source as recorded in a feature file; None if unknown.

@@ -20,7 +20,7 @@ class Table:
 
     Attributes:
         sample_ids: As in the assignments; bytes that are not UTF-8 are surrogates, as from `os.fsdecode`.
-        paths: The absolute path of each image file; None if the image is missing or not a file of its own.
+        paths: The absolute path of each image file; None if the image is missing or not a separate file.
         clusters: Cluster of each sample, from 0.
         groups: Name of each cluster, by its number; clusters with the same name are one group.
         confidence: Confidence of each sample, from 0 to 1.

@@ -18,7 +18,7 @@ _COUNTED = ("n_listed", "n_views")
 
 
 def feature_array(features: Any) -> NDArray[np.floating[Any]]:
-    """Features (n_samples, feature_dim) as stored: float16 and float32 stay as they are, other numbers become float32.
+    """Features (n_samples, feature_dim) as stored: float16 and float32 are not converted, other numbers become float32.
 
     Raises:
         DataError: The input is not a matrix of numbers with at least one row and one column.
@@ -121,7 +121,7 @@ def check_sample_ids(sample_ids: Sequence[str]) -> None:
         raise DataError("no samples: expected at least one image or row.")
     if len(set(sample_ids)) < len(sample_ids):
         twice = Counter(sample_ids).most_common(1)[0][0]
-        raise DataError(f"sample id {printable(twice)!r} appears twice: every sample needs an id of its own.")
+        raise DataError(f"sample id {printable(twice)!r} appears twice: every sample needs a different id.")
 
 
 def check_labels(labels: NDArray[np.int64] | None, class_names: Sequence[str]) -> None:

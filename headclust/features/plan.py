@@ -79,7 +79,7 @@ def is_finished(path: Path, plan: Mapping[str, Any]) -> bool:
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
-    """The first item that differs, with its old and its new value; empty if none differs."""
+    """The first item that differs, with its old and new value; empty if none differs."""
     for key in sorted(old.keys() | new.keys()):
         before, now = old.get(key), new.get(key)
         if before == now:

@@ -23,7 +23,7 @@ def is_up_to_date(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> bo
     Args:
         path: The feature file.
         plan: Everything its rows depend on. Without `weights_sha256` (an untrained model), weights are not compared.
-        overwrite: Whether an existing feature file may be replaced; then the result is False.
+        overwrite: True if an existing feature file may be replaced; then the result is False.
 
     Raises:
         HeadclustError: `path` is something else, or cannot be read.

@@ -67,7 +67,8 @@ class Features:
         """Features in memory.
 
         Args:
-            array: (n_samples, feature_dim), copied; float16 and float32 stay as they are, other numbers become float32.
+            array: (n_samples, feature_dim), copied; float16 and float32 are not converted, other numbers become
+                float32.
             sample_ids: Names of the rows; "0", "1", ... by default.
             labels: Whole numbers (n_samples,), -1 = unknown.
 
@@ -132,7 +133,7 @@ def load_features(path: Path | str) -> Features:
 
     Raises:
         DataError: The file does not exist.
-        FileFormatError: The file is truncated, foreign, of another version, or inconsistent.
+        FileFormatError: The file is truncated, of another program or version, or inconsistent.
     """
     path = Path(path)
     with _opened(path) as file:
@@ -155,7 +156,7 @@ def load_features(path: Path | str) -> Features:
 
 
 def verify_features(path: Path | str) -> list[str]:
-    """Problems of a feature file, one line each; an empty list if it is as it was written.
+    """Problems of a feature file, one line each; an empty list if it is complete and matches its checksum.
 
     The whole file is read, in bounded memory: structure, unique ids, finite values, checksum.
 

@@ -1,4 +1,4 @@
-"""Writing a feature file block by block, so that a killed run loses at most one block of rows.
+"""Write a feature file block by block, so that a killed run loses at most one block of rows.
 
 `NAME.h5.partial/` holds `lock`, `plan.json` (every setting that the rows depend on), `data.bin` (the blocks of rows)
 and `journal.jsonl` (one line per finished block). A block is written and synced before its line is, so a complete line
@@ -87,7 +87,7 @@ def open_staging(
             file.
         HeadclustError: The disk is full, or the folder cannot be written.
     """
-    plan = json.loads(json.dumps(plan))  # as it is after reading it back
+    plan = json.loads(json.dumps(plan))  # with the types that reading it back gives
     folder = staging_folder(path)
     with write_errors(path):
         check_replaceable(path)
@@ -236,7 +236,7 @@ class Staging:
             self.n_blocks += 1
             valid += len(line)
         if valid < len(text):
-            if text.count(b"\n", valid):  # more is lost than the line that the process was writing when it died
+            if text.count(b"\n", valid):  # more is lost than the line that the process was writing when it was killed
                 note(f"{staging_folder(self.path)}: block {self.n_blocks} is damaged: resuming from there.")
             os.ftruncate(self._journal, valid)
             os.fsync(self._journal)

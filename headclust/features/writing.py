@@ -1,4 +1,4 @@
-"""Writing a feature file in one pass and renaming it at the end: a file with the final name is complete."""
+"""Write a feature file in one pass and rename it at the end, so that a file with the final name is complete."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def write_features(
 
     Args:
         path: The file to write, usually `NAME.h5`.
-        features: (n_samples, feature_dim); float16 and float32 stay as they are, other numbers become float32.
+        features: (n_samples, feature_dim); float16 and float32 are not converted, other numbers become float32.
         sample_ids: One unique name per row.
         labels: Whole numbers (n_samples,), -1 = unknown.
         views: Features of augmented views, (n_views, n_samples, feature_dim); stored in the dtype of `features`.
@@ -139,7 +139,7 @@ def write_file(path: Path, tables: Iterable[Table], attributes: Mapping[str, Any
             problems = verify_features(temporary)
             if problems:
                 raise HeadclustError(
-                    f"{problems[0]} It was just written: the disk returns other bytes than it was given."
+                    f"{problems[0]} The file was just written: the disk returns other bytes than were written."
                 )
             temporary.replace(path)
             sync_folder(path.parent)

@@ -1,4 +1,4 @@
-"""The neighbor graph as a sparse matrix: affinity, connected parts, leading eigenvectors and diffusion map."""
+"""The neighbor graph as a sparse matrix: affinity, connected components, leading eigenvectors and diffusion map."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def affinity(graph: NeighborGraph, *, temperature: float) -> sparse.csr_array:
 def normalized(weights: sparse.csr_array) -> sparse.csr_array:
     """Normalized affinity D^-1/2 W D^-1/2 with D the row sums: the identity minus the normalized graph Laplacian.
 
-    Its eigenvalues lie in [-1, 1]; 1 occurs once per connected part with edges. Rows of zeros stay zero.
+    Its eigenvalues lie in [-1, 1]; 1 occurs once per connected component with edges. Rows of zeros stay zero.
     """
     # Degrees d_i = sum_j w_ij, (n_samples,); d^-1/2 is 0 for samples without edges.
     degrees = np.asarray(weights.sum(axis=1)).ravel()
@@ -58,9 +58,9 @@ def normalized(weights: sparse.csr_array) -> sparse.csr_array:
 
 
 def parts(weights: sparse.csr_array) -> NDArray[np.int64]:
-    """Connected part of each sample, int64 (n_samples,), numbered by size: part 0 is the largest."""
+    """Connected component of each sample, int64 (n_samples,), numbered by size: component 0 is the largest."""
     _, labels = sparse.csgraph.connected_components(weights, directed=False)
-    # rank[label] is the position of the part among the sizes, descending; ties: the first.
+    # rank[label] is the position of the component by descending size; ties: the first.
     order = np.argsort(-np.bincount(labels), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -70,15 +70,15 @@ def parts(weights: sparse.csr_array) -> NDArray[np.int64]:
 def large_parts(
     weights: sparse.csr_array, n_clusters: int, *, smallest: float, advice: str = "Raise n_neighbors."
 ) -> NDArray[np.int64]:
-    """Rows of the samples in connected parts that are large enough to be clusters.
+    """Rows of the samples in connected components that are large enough to be clusters.
 
-    All rows if those parts hold fewer than half of the samples, or fewer samples than there are clusters. Prints a
-    warning if there are more such parts than clusters.
+    All rows, if these components hold fewer than half of the samples, or fewer samples than clusters. A warning is
+    printed if there are more such components than clusters.
 
     Args:
         weights: A graph, (n_samples, n_samples).
         n_clusters: Number of clusters.
-        smallest: Smallest size of a part, as a share of n_samples / n_clusters, in [0, 1].
+        smallest: Smallest size of a component, as a share of n_samples / n_clusters, in [0, 1].
         advice: Next step in the warning.
     """
     part = parts(weights)
@@ -89,8 +89,8 @@ def large_parts(
         large[:] = True
     if large.sum() > n_clusters > 1:
         note(
-            f"warning: the neighbor graph falls into {large.sum()} parts, more than the {n_clusters} clusters: "
-            f"it does not determine which parts belong together. {advice}"
+            f"warning: the neighbor graph has {large.sum()} connected components, more than the {n_clusters} clusters: "
+            f"it does not determine which of them belong together. {advice}"
         )
     return np.flatnonzero(large[part])
 
@@ -99,8 +99,8 @@ def leading_eigenvectors(matrix: sparse.csr_array, count: int, *, seed: int) -> 
     """The largest eigenvalues of a symmetric matrix with eigenvalues in [-1, 1], descending, and their eigenvectors.
 
     Small matrices are solved densely, others by ARPACK from start vectors drawn from `seed`. ARPACK can miss copies of
-    a repeated eigenvalue, as 1 is in a graph of several connected parts. So the known eigenvalues are moved to -1 and
-    the largest remaining one is computed, until it is no larger than the smallest of the known ones.
+    a repeated eigenvalue, such as 1 in a graph of several connected components. So the known eigenvalues are
+    moved to -1 and the largest remaining one is computed, until it is no larger than the smallest of the known ones.
 
     Args:
         matrix: Shape (n, n).
@@ -126,7 +126,7 @@ def leading_eigenvectors(matrix: sparse.csr_array, count: int, *, seed: int) -> 
         (missed,), vector = _solve(deflated, 1, generator, _NOTICED)
         if missed <= values[-1] + _NOTICED:
             return values, vectors
-        # It was missed: it takes the place of the smallest known one.
+        # ARPACK missed it: it replaces the smallest known one.
         values, vectors = np.append(values[:-1], missed), np.column_stack((vectors[:, :-1], vector))
         order = np.argsort(-values, kind="stable")
         values, vectors = values[order], vectors[:, order]
@@ -173,7 +173,7 @@ def diffusion_map(matrix: sparse.csr_array, n_vectors: int, *, steps: int, seed:
         Shape (n_samples, n_vectors); rows of length 1, or 0 for a sample that no eigenvector reaches.
     """
     values, vectors = leading_eigenvectors(matrix, n_vectors, seed=seed)
-    # Psi = V Lambda^t, (n_samples, n_vectors). Negative eigenvalues belong to alternation, not clusters: set to 0.
+    # Psi = V Lambda^t, (n_samples, n_vectors). Negative eigenvalues describe alternation, not clusters: set to 0.
     return unit_rows(vectors * values.clip(0, 1) ** steps)
 
 

@@ -81,7 +81,7 @@ def _block_neighbors(unit: Tensor, block: slice, k: int, columns_per_block: int)
         if (first := max(left, block.start)) < (end := min(right, block.stop)):
             own = torch.arange(first, end, device=unit.device)
             similarities[own - block.start, own - left] = -torch.inf
-        # The best k of these columns beside the best k so far: the k best overall are among them.
+        # The k nearest of these columns, joined with the k nearest so far; the k nearest overall are among them.
         top, columns = similarities.topk(min(k, right - left), dim=1)
         best, numbers = torch.cat((best, top), 1), torch.cat((numbers, columns + left), 1)
         # Ascending row number first, then a stable sort by similarity: ties come out in row order.

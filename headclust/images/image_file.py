@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from headclust.errors import DataError, one_line
 
-# Decoders that an untrusted file may reach. Pillow has more; most of its security fixes were in those. AVIF is common
+# Decoders that an untrusted file may reach. Pillow has others, in which most of its security fixes were. AVIF is common
 # on the web, and Pillow's decoder reports the size of an image before decoding it.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 EXTENSIONS = (
@@ -65,7 +65,7 @@ def decode(source: str | bytes) -> Image.Image:
     16-bit gray scaled to 8 bits; palettes, gray, CMYK and other color spaces converted by Pillow.
 
     Args:
-        source: Path of a regular file in one of `FORMATS`, whatever its extension, or the bytes of such a file.
+        source: Path of a regular file in one of `FORMATS`, with any extension, or the bytes of a file.
 
     Raises:
         DataError: The reason in one line, without the path: truncated, empty, not an image, too many pixels, ...

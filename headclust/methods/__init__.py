@@ -1,4 +1,4 @@
-"""Methods: each fits a recipe to feature spaces. Settings are the keyword arguments of the recipe's own parts."""
+"""Methods: each fits a recipe to feature spaces. Settings are the fields of its stages and arguments of their parts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""CLC on frozen features, a reconstruction: clusters and what tells their samples apart, in one contrastive loss.
+"""CLC on frozen features, a reconstruction: clusters, and the samples within them, in one contrastive loss.
 
-Paper: Ding et al., 2023 (https://arxiv.org/abs/2306.05439). There is no code of the authors, and the paper's formulas
-have not been seen: only its abstract is followed. What was derived from it, and how: docs/methods/clc.md.
+Paper: Ding et al., 2023 (https://arxiv.org/abs/2306.05439). The authors published no code, and we had no
+access to the paper's formulas: only its abstract is followed. docs/methods/clc.md has the derivation.
 """
 
 from __future__ import annotations

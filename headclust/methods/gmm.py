@@ -1,7 +1,7 @@
-"""A Gaussian mixture: clusters with covariances of their own, where k-means gives all the same.
+"""A Gaussian mixture: each cluster has its own covariance; k-means assumes the same for all.
 
 Dempster, Laird and Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", JRSS B 1977
-(https://doi.org/10.1111/j.2517-6161.1977.tb01600.x). Done by scikit-learn.
+(https://doi.org/10.1111/j.2517-6161.1977.tb01600.x). Computed by scikit-learn.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Mixture:
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_heads: Restarts; the one with the highest likelihood is used.
-        n_components: Principal components of the unit features that are clustered, and kept for votes on new samples.
+        n_components: Principal components of the unit features that are clustered, and stored for votes on new samples.
         covariance: Kind of the clusters' covariances: full, tied (full, one for all), diag or spherical.
         ridge: Added to each variance, in units of the components' mean variance.
         max_iter: Largest number of iterations per restart.

@@ -26,7 +26,7 @@ def fit(
     The loss of the first stage compares clusterings; the losses of later stages are not comparable between heads.
 
     Args:
-        spaces: Feature spaces of the same samples: one, or several where the heads take them.
+        spaces: Feature spaces of the same samples: one, or several if the heads take them.
         stages: Stages of a recipe, n_clusters of the first resolved.
         seed: The fit's seed.
         device: Where to compute; the CPU by default.
@@ -74,7 +74,7 @@ def _with_partners(
     n_clusters: int,
     transforms: tuple[FeatureTransform, ...],
 ) -> Samples:
-    """The samples with the neighbors and cached views from which a stage draws partners."""
+    """The samples with the neighbors and cached views from which a stage draws its views."""
     stage_views = stage.traits.views
     cached = any(name in ("augmented", "strong") for name in stage_views)
     device = samples.spaces[0].device
@@ -107,13 +107,13 @@ def _note_views(stage: Stage, n_needed: int, spaces: tuple[Features, ...]) -> No
         note(f"the features hold no augmented views: {without} in {stage.objective}. For views, embed with --views 2.")
     elif 0 < n_views < n_needed:
         note(
-            f"the features hold {n_views} augmented of the {n_needed} views of a sample that {stage.objective} uses: "
+            f"the features hold {n_views} of the {n_needed} augmented views per sample that {stage.objective} uses: "
             f"one is used twice. For more, embed with --views {n_needed}."
         )
 
 
 def usable_neighbors(n_neighbors: int, n_samples: int, n_clusters: int) -> int:
-    """`n_neighbors`, at most n_samples - 1; a warning if that is more than an even cluster has samples."""
+    """`n_neighbors`, at most n_samples - 1; warn if that is more than the samples of an even cluster."""
     k = min(n_neighbors, n_samples - 1)
     if k > n_samples / n_clusters:
         note(

@@ -1,7 +1,7 @@
-"""HDBSCAN: dense regions are clusters; samples between them are noise. The number of clusters is found.
+"""HDBSCAN: dense regions are clusters, samples between them are noise. The method determines the number of clusters.
 
 Paper: Campello, Moulavi and Sander, "Density-Based Clustering Based on Hierarchical Density Estimates", PAKDD 2013
-(https://doi.org/10.1007/978-3-642-37456-2_14). Done by scikit-learn.
+(https://doi.org/10.1007/978-3-642-37456-2_14). Computed by scikit-learn.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Density:
     """The one stage of an HDBSCAN recipe. Every field is a setting.
 
     Args:
-        n_clusters: Largest number of clusters, of which the largest are kept; 0 stands for the number of labeled
-            classes.
+        n_clusters: Largest number of clusters; of more, the largest clusters are used. 0 stands for the number of
+            labeled classes.
         smallest: Smallest size of a cluster, as a share of an even cluster.
         n_neighbors: Neighbors whose distance measures the density around a sample.
-        n_components: Principal components of the unit features that are clustered, and kept for the votes.
+        n_components: Principal components of the unit features that are clustered, and stored for votes on new samples.
 
     Raises:
         SettingError: A value is out of its range.
@@ -53,15 +53,15 @@ PRESETS: dict[str, tuple[Density, ...]] = {"ours": (Density(),)}
 def fit(
     spaces: tuple[Features, ...], stages: tuple[Density, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """HDBSCAN on principal components. A note gives the number of clusters that it finds.
+    """HDBSCAN on principal components. A line on stderr gives the number of clusters that it finds.
 
-    The n_clusters largest are kept; neighbors vote on the samples of the others and on noise. With fewer, the remaining
-    clusters stay empty.
+    The n_clusters largest are used; neighbors vote on the samples of the others and on noise. If there are fewer, the
+    remaining clusters stay empty.
 
     Args:
         spaces: Exactly one feature space.
         stages: One stage, its n_clusters resolved.
-        seed: Not used: nothing is drawn.
+        seed: Not used, the method is deterministic.
         device: Where to search for neighbors; the CPU by default.
 
     Raises:
@@ -83,7 +83,7 @@ def fit(
         )
     if len(sizes) != stage.n_clusters or (clusters < 0).any():
         noise = np.mean(clusters < 0)
-        note(f"hdbscan finds {len(sizes)} clusters where {stage.n_clusters} were expected, and {noise:.0%} noise.")
+        note(f"hdbscan finds {len(sizes)} clusters instead of {stage.n_clusters}, and {noise:.0%} noise.")
     # Clusters are numbered by size, the largest first.
     rank = np.empty(len(sizes), dtype=np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))

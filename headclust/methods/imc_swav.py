@@ -1,7 +1,7 @@
 """IMC-SwAV on frozen features: views share prototypes, and clusters maximize their information about prototypes.
 
 Paper: Ntelemis, Jin and Thomas, 2021 (https://arxiv.org/abs/2103.07368). Author code:
-https://github.com/foiv0s/imc-swav-pub. What frozen features lose, and how `ours` deviates: docs/methods/imc-swav.md.
+https://github.com/foiv0s/imc-swav-pub. Effect of frozen features, deviations of `ours`: docs/methods/imc-swav.md.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ PRESETS: dict[str, tuple[Stage, ...]] = {
 def fit(
     spaces: tuple[Features, ...], stages: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Train as `gradient.fit` does, with no more augmented views per sample than the feature file has cached.
+    """Train like `gradient.fit`, with at most as many augmented views per sample as the feature file has.
 
     Args:
         spaces: Exactly one feature space.
@@ -82,7 +82,7 @@ def fit(
 
 
 def _with_distinct_views(stage: Stage, cached: int) -> Stage:
-    """The stage with at most `cached` views: a view that is used twice would be predicted from itself."""
+    """The stage with at most `cached` views, because a view that is used twice would be predicted from itself."""
     n_augmented = {**part_defaults(ImcSwav), **stage.objective_settings}["n_augmented"]
     if not 0 < cached < n_augmented:
         return stage

@@ -64,7 +64,7 @@ def fit(
     """Lloyd's algorithm by faiss from scikit-learn's greedy k-means++ seeds, on all samples.
 
     faiss repeats to the bit with any number of threads; the sums of scikit-learn depend on which thread finishes first.
-    It is not the faster of the two here: docs/benchmarks.md.
+    It is not faster here: docs/benchmarks.md.
 
     Args:
         spaces: Feature spaces of the same samples; the columns of several are concatenated.
@@ -124,7 +124,7 @@ def restarts(
         max_iter: Largest number of iterations per restart.
         tolerance: Relative decrease of the inertia below which a restart stops.
         seed: The fit's seed; restart r draws from its own stream of it.
-        spherical: Keep the centroids on the unit sphere; the points then have unit length too.
+        spherical: Normalize the centroids to unit length; the points must have unit length too.
     """
     runs = []
     with bar("k-means restarts", n_heads) as advance:

@@ -1,7 +1,7 @@
-"""Leiden: communities of the neighbor graph by modularity, at the resolution that gives the number asked for.
+"""Leiden: communities of the neighbor graph by modularity, at the resolution that gives n_clusters of them.
 
 Paper: Traag, Waltman and van Eck, "From Louvain to Leiden: guaranteeing well-connected communities", Scientific Reports
-2019 (https://arxiv.org/abs/1810.08473). Author code, which does the work: https://github.com/vtraag/leidenalg.
+2019 (https://arxiv.org/abs/1810.08473). Author code, which is used: https://github.com/vtraag/leidenalg.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class Communities:
 
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
-        n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; as many vote on a new sample.
+        n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; the same number votes on a
+            new sample.
         temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a
             large value weighs all edges alike.
-        n_components: Principal components of the fitted features that the model keeps for votes on new samples.
+        n_components: Principal components of the fitted features that the model stores for votes on new samples.
         iterations: Iterations of the algorithm at each resolution.
         trials: Largest number of resolutions that are tried.
 
@@ -64,8 +65,8 @@ def fit(
 ) -> FitResult:
     """Communities of the neighbor graph that `spectral` cuts.
 
-    Where no resolution gives n_clusters, the nearest number is taken and a note says so: of more communities, the
-    largest are kept and neighbors vote on the samples of the others; of fewer, some clusters stay empty.
+    If no resolution gives n_clusters, the nearest number is used, with a line on stderr: of more communities, the
+    largest are used and neighbors vote on the samples of the others; with fewer, some clusters stay empty.
 
     Args:
         spaces: Exactly one feature space.

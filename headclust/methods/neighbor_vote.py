@@ -1,4 +1,4 @@
-"""Methods that partition the fitted samples and have no formula for others: neighbors vote on new samples."""
+"""For methods that only partition the fitted samples: neighbors vote on new samples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def conclude_partition(
     history: list[dict[str, Any]],
     device: torch.device | None = None,
 ) -> FitResult:
-    """The result of a fit that partitioned samples: a model that holds them, whose nearest neighbors vote.
+    """The result of a fit that partitioned samples, with a model that stores them and assigns by votes of neighbors.
 
     Args:
         space: The fitted samples.
@@ -37,7 +37,7 @@ def conclude_partition(
         n_clusters: Number of clusters, used or not.
         n_votes: Fitted samples that vote on a sample.
         temperature: Decrease in cosine similarity over which the weight of a vote falls to 1/e.
-        n_components: Principal components of the unit features that the model keeps of them.
+        n_components: Principal components of the unit features that the model stores.
         losses: Training loss of each head.
         history: Records of the fit.
         device: Where to search for neighbors; the CPU by default.

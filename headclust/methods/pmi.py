@@ -1,4 +1,4 @@
-"""TEMI with every pair weighted alike. See docs/methods/pmi.md."""
+"""TEMI with the same weight for every pair. See docs/methods/pmi.md."""
 
 from __future__ import annotations
 

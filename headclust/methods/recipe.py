@@ -1,4 +1,4 @@
-"""Recipe: a method with all its settings, resolved once and handed on."""
+"""Recipe: a method with all its settings."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Recipe:
         method: A name in METHODS.
         preset: "ours" or "authors".
         stages: Frozen dataclasses, in the order in which they are fitted.
-        asked_for: Names of the settings that `changed` has set. A number of neighbors that the user asked for has to be
-            possible; that of a preset is cut to the number of samples.
+        asked_for: Names of the settings that `changed` has set. A number of neighbors that the user set must be less
+            than the number of samples; that of a preset is reduced if necessary.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Recipe:
             settings: Settings that differ from the preset, as a run records them.
 
         Raises:
-            SettingError: There is no such method, preset or setting, or a value is not possible.
+            SettingError: The method, preset or setting does not exist, or a value is out of range.
         """
         name = DEFAULT_METHOD if method == "default" else method
         if name not in METHODS:
@@ -73,8 +73,8 @@ class Recipe:
             features: The first feature space that is fitted.
 
         Raises:
-            SettingError: The number of clusters is not known or above the number of samples, or a number of neighbors
-                that was asked for is not below it.
+            SettingError: The number of clusters is unknown or above the number of samples, or a number of neighbors
+                that the user set is not below the number of samples.
         """
         n_samples, n_clusters = features.n_samples, self.n_clusters
         for name, value in self.values.items():
@@ -94,12 +94,12 @@ class Recipe:
         """Fit the method to feature spaces.
 
         Args:
-            spaces: Feature spaces of the same samples; several where the method takes them.
+            spaces: Feature spaces of the same samples; several if the method takes them.
             seed: Seed of the fit.
             device: Where to compute; the CPU by default.
 
         Raises:
-            HeadclustError: The features or settings are not possible.
+            HeadclustError: The features cannot be used, or a setting is out of range.
         """
         return METHODS[self.method](tuple(spaces), self.stages, seed, device=device)
 

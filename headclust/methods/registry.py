@@ -45,4 +45,4 @@ _MODULES: dict[str, Any] = {
 }
 METHODS: dict[str, Callable[..., FitResult]] = {name: module.fit for name, module in _MODULES.items()}
 PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {name: dict(module.PRESETS) for name, module in _MODULES.items()}
-DEFAULT_METHOD = "consensus"  # what the name "default" stands for
+DEFAULT_METHOD = "consensus"  # the method that "default" stands for

@@ -18,7 +18,7 @@ from headclust.model import ClusterModel
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted model and a record of the fit. The model holds all heads or restarts; `model.used_heads` are used.
+    """A fitted model and a record of the fit. The model has all heads or restarts; those in `model.used_heads` predict.
 
     Attributes:
         model: The fitted pipeline, on the CPU.
@@ -27,7 +27,7 @@ class FitResult:
         head_assignments: Clusters by each head, int64 (heads, n_samples).
         losses: Training loss of each head, the lower the better.
         history: Records of the training, JSON-like.
-        checkpoints: (step, model) of the head with the lowest loss after that many steps, where the recipe keeps any.
+        checkpoints: (step, model) of the head with the lowest loss after that many steps, if the recipe stores any.
     """
 
     model: ClusterModel
@@ -40,12 +40,12 @@ class FitResult:
 
 
 def check_fit(spaces: tuple[Features, ...], stages: tuple[Any, ...], *, at_least: int) -> None:
-    """Raise if the spaces or the number of clusters do not fit a method.
+    """Raise if a method cannot use these spaces or this number of clusters.
 
     Args:
         spaces: Feature spaces.
         stages: Stages of a recipe, the first with `n_clusters` resolved.
-        at_least: Samples the method needs.
+        at_least: Smallest number of samples for the method.
 
     Raises:
         SettingError: There are too many spaces, or the number of clusters is not set or above the number of samples.

@@ -1,4 +1,4 @@
-"""SCAN on frozen features: neighbors agree on a cluster, then the heads learn from what they are sure of.
+"""SCAN on frozen features: neighbors agree on a cluster, then heads learn from their confident predictions.
 
 Paper: Van Gansbeke et al., ECCV 2020 (https://arxiv.org/abs/2005.12320). Author code:
 https://github.com/wvangansbeke/Unsupervised-Classification. How the preset `ours` deviates, and why:
@@ -44,8 +44,8 @@ PRESETS: dict[str, tuple[Stage, ...]] = {
             length=25,
             warmup=0,
             freeze_last_layer=0,
-            # 0.03, and a running mean with momentum 0.999 written back to the weights after every step: a thousandth
-            # of each step is left.
+            # 0.03; after every step they replace the weights by their running mean with momentum 0.999, which leaves a
+            # thousandth of the step.
             lr=3e-5,
             lr_batch=0,
             optimizer="sgd",
@@ -92,7 +92,7 @@ PRESETS: dict[str, tuple[Stage, ...]] = {
 def fit(
     spaces: tuple[Features, ...], stages: tuple[Stage, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Train the heads of a recipe; a note says if self-labeling had no confident sample to learn from.
+    """Train the heads of a recipe. A line on stderr warns if self-labeling had no confident sample.
 
     Args:
         spaces: Exactly one feature space.

@@ -1,4 +1,4 @@
-"""Settings of stages: listed, explained and changed. They are the fields of a stage and the arguments of its parts."""
+"""List, explain and change the settings of stages: the fields of a stage and the arguments of its parts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def change_settings(stages: tuple[Any, ...], changes: Mapping[str, Any]) -> tupl
     Raises:
         SettingError: No stage has the setting, or the value is not of its type or range.
     """
-    for part in PARTS:  # first, as they decide which other settings there are
+    for part in PARTS:  # first, because the parts determine the other settings
         stages = tuple(_with_part(stage, position, part, changes) for position, stage in enumerate(stages))
     current = {setting.name: setting.value for setting in list_settings(stages)}
     for name in changes:
@@ -79,7 +79,7 @@ def _own_parts(position: int) -> list[str]:
 
 
 def _with_part(stage: Any, position: int, part: str, changes: Mapping[str, Any]) -> Any:
-    """The stage with another head or optimizer, which starts from its own defaults."""
+    """The stage with another head or optimizer, with the defaults of that part."""
     value = changes.get(_prefix(stage, position) + part)
     if part == "objective" or part not in _own_parts(position) or value is None or not isinstance(stage, Stage):
         return stage
@@ -93,7 +93,7 @@ def _changed(stage: Any, position: int, changes: Mapping[str, Any]) -> Any:
     if not isinstance(stage, Stage):
         return replace(stage, **new)
     for part in _own_parts(position):
-        # Defaults too, so that a recorded recipe holds every value.
+        # Defaults too, so that a recorded recipe has every value.
         defaults = part_defaults(PARTS[part][getattr(stage, part)])
         new[f"{part}_settings"] = {name: new.pop(name) for name in defaults}
     return replace(stage, **new)
@@ -103,7 +103,7 @@ def _parse(name: str, value: Any, *, like: Any) -> Any:
     """A value as the type of `like`; text is converted, a whole number may stand for a float.
 
     Raises:
-        SettingError: It is of another type.
+        SettingError: The value has another type.
     """
     kind = type(like)
     if isinstance(value, str) and kind is not str:

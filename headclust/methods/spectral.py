@@ -45,16 +45,17 @@ class Cut:
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_heads: Restarts of k-means on the eigenvectors; the one with the lowest inertia is used.
-        n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; as many vote on a new sample.
+        n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; the same number votes on a
+            new sample.
         temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a
             large value weighs all edges alike.
         vectors: Eigenvectors per cluster; their number is rounded up.
         diffusion: Steps of a random walk on the graph, which weigh eigenvectors by eigenvalue to that power.
         smallest_part: Smallest size of a connected component that is clustered, as a share of an even cluster, in
             [0, 1]; samples of smaller ones are assigned by their neighbors.
-        n_components: Principal components of the fitted features that the model keeps for votes on new samples.
+        n_components: Principal components of the fitted features that the model stores for votes on new samples.
         max_iter: Largest number of iterations per restart.
-        tolerance: Relative fall of the inertia below which a restart stops.
+        tolerance: Relative decrease of the inertia below which a restart stops.
 
     Raises:
         SettingError: A value is out of its range.
@@ -76,7 +77,7 @@ class Cut:
 
 
 PRESETS: dict[str, tuple[Cut, ...]] = {
-    # Ng, Jordan and Weiss, on a graph of neighbors: as many vectors as clusters, taken as they are.
+    # Ng, Jordan and Weiss, on a graph of neighbors: as many vectors as clusters, not scaled.
     "authors": (Cut(vectors=1.0, diffusion=0, smallest_part=0.0),),
     "ours": (Cut(),),
 }

@@ -1,4 +1,4 @@
-"""TEMI on frozen features: neighbors pull together, the ensemble weighs the pairs.
+"""TEMI on frozen features: neighbors share a cluster, and the ensemble weights the pairs.
 
 Paper: Adaloglou et al., BMVC 2023 (https://arxiv.org/abs/2303.17896). Author code:
 https://github.com/HHU-MMBS/TEMI-official-BMVC2023. How the preset `ours` deviates, and why: docs/methods/temi.md.
@@ -10,7 +10,7 @@ from headclust.methods import gradient
 from headclust.training.stages import Stage
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
-    # The README command, and the argument parser's defaults where that is silent.
+    # The README command, and the argument parser's defaults for all other options.
     "authors": (Stage(objective="temi"),),
     "ours": (
         Stage(

@@ -32,9 +32,9 @@ class TurtleStage(Stage):
 
     Args:
         n_heads: Restarts trained side by side; choose_by selects the one that is used.
-        choose_by: Criterion of the best restart: the lowest loss, or the highest generalization score (the accuracy, in
+        choose_by: Criterion of the best restart: loss (the lowest), or generalization (the highest accuracy, in
             ten-fold cross-validation, of a logistic regression that learns the clusters of the restart).
-        score_samples: Largest number of samples that the score is measured on.
+        score_samples: Largest number of samples for the generalization score.
 
     Raises:
         SettingError: A value is out of its range.
@@ -60,7 +60,7 @@ class TurtleStage(Stage):
 
 
 PRESETS: dict[str, tuple[TurtleStage, ...]] = {
-    # The argument parser's defaults; the score, where it is asked for, is on all samples.
+    # The argument parser's defaults; the optional score uses all samples.
     "authors": (TurtleStage(n_heads=1, length=6000, batch_size=10_000, score_samples=10**9),),
     "ours": (
         TurtleStage(
@@ -106,7 +106,7 @@ def fit(
 
 
 def generalization(spaces: Sequence[NDArray[np.float32]], clusters: NDArray[np.int64]) -> list[float]:
-    """Accuracy in [0, 1], per head, with which a classifier predicts the clusters of held-out samples.
+    """Accuracy per head, in [0, 1], of a classifier that predicts the clusters of held-out samples.
 
     The mean over spaces and ten folds of the accuracy of a logistic regression (C = 1).
 

@@ -1,7 +1,7 @@
 """Ward's method on the neighbor graph: neighbors are merged bottom up, with the least increase of the inertia.
 
 Paper: Ward, "Hierarchical Grouping to Optimize an Objective Function", JASA 1963
-(https://doi.org/10.1080/01621459.1963.10500845). Done by scikit-learn.
+(https://doi.org/10.1080/01621459.1963.10500845). Computed by scikit-learn.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Merging:
 
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
-        n_neighbors: Nearest neighbors that a sample may be merged with at first, at most n_samples - 1; as many vote on
-            a new sample.
+        n_neighbors: Nearest neighbors that a sample may be merged with first, at most n_samples - 1; the same number
+            votes on a new sample.
         temperature: Decrease in cosine similarity over which the weight of a vote on a new sample falls to 1/e, at
             least 0.001.
-        n_components: Principal components of the unit features that are clustered, and kept for the votes.
+        n_components: Principal components of the unit features that are clustered, and stored for votes on new samples.
 
     Raises:
         SettingError: A value is out of its range.
@@ -55,12 +55,12 @@ PRESETS: dict[str, tuple[Merging, ...]] = {"ours": (Merging(),)}
 def fit(
     spaces: tuple[Features, ...], stages: tuple[Merging, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Ward's method by scikit-learn, which merges only what the neighbor graph joins.
+    """Ward's method by scikit-learn; only clusters that the neighbor graph connects are merged.
 
     Args:
         spaces: Exactly one feature space.
         stages: One stage, its n_clusters resolved.
-        seed: Not used: nothing is drawn.
+        seed: Not used, the method is deterministic.
         device: Where to search for neighbors; the CPU by default.
 
     Raises:
@@ -75,7 +75,7 @@ def fit(
     points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()
     ward = AgglomerativeClustering(stage.n_clusters, connectivity=graph.astype(bool), linkage="ward")
     with warnings.catch_warnings():
-        # Connected components are joined at their nearest samples, as intended.
+        # scikit-learn joins connected components at their nearest samples, as intended.
         warnings.filterwarnings("ignore", message="the number of connected components", category=UserWarning)
         assignments = ward.fit_predict(points).astype(np.int64)
     centroids = np.stack([points[assignments == cluster].mean(0) for cluster in range(stage.n_clusters)])

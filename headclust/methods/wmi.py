@@ -1,4 +1,4 @@
-"""TEMI with each head's own weights of pairs in place of the ensemble's: see docs/methods/wmi.md."""
+"""TEMI with weights of pairs per head instead of the ensemble's. See docs/methods/wmi.md."""
 
 from __future__ import annotations
 

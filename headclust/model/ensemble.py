@@ -42,8 +42,8 @@ def align(assignments: NDArray[np.int64], reference: NDArray[np.int64], n_cluste
 def neighbor_information(assignments: NDArray[np.int64], neighbors: NDArray[np.int32], n_clusters: int) -> float:
     """Mutual information in nats between the cluster of a sample and the cluster of one of its neighbors.
 
-    From 0 to log(n_clusters); largest if neighbors share their cluster and clusters are many and even. A score without
-    labels that compares clusterings of different methods.
+    From 0 to log(n_clusters); largest if neighbors share their cluster and clusters are many and even. It needs
+    no labels, and can compare clusterings of different methods.
 
     Args:
         assignments: Shape (n_samples,), values in [0, n_clusters).
@@ -52,7 +52,7 @@ def neighbor_information(assignments: NDArray[np.int64], neighbors: NDArray[np.i
     """
     # The pair (own cluster, neighbor's cluster) as one number, (n_samples, k).
     pairs = assignments[:, None] * n_clusters + assignments[neighbors]
-    # Joint distribution P(c, d) over all pairs, (n_clusters, n_clusters), made symmetric: either of a pair comes first.
+    # Joint distribution P(c, d) over all pairs, (n_clusters, n_clusters), symmetrized: pairs have no order.
     joint = np.bincount(pairs.ravel(), minlength=n_clusters**2).reshape(n_clusters, n_clusters) / pairs.size
     joint = (joint + joint.T) / 2
     # Its marginal P(c), (n_clusters,), the same for rows and columns.

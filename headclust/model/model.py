@@ -23,7 +23,7 @@ TRANSFORMS = ("none", "l2", "standardize", "pca")
 _PARTS = ("mean", "scale", "matrix")
 _NORMALIZED = ("l2", "unit")
 _ROWS = 8_192
-_PROBABILITIES = 1 << 25  # most probabilities per block: 128 MB, also with a thousand clusters and fifty heads
+_PROBABILITIES = 1 << 25  # largest number of probabilities per block: 128 MB, for any number of clusters and heads
 _ROUNDING = 1e-12  # variance of unit rows below which it is rounding of float32
 
 
@@ -102,7 +102,7 @@ def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
         raise DataError(
             "all rows point the same way: nothing is left after pca. Try --method kmeans --set normalize=none."
         )
-    # The sign of an eigenvector is arbitrary: make its largest entry positive, so that every solver gives the same.
+    # The sign of an eigenvector is arbitrary: its largest entry is made positive, so that all solvers agree.
     signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     # The mean squared length of a projected row is the sum of the variances; scaled, it is n_components.
     scale = (n_components / values.sum()).sqrt()
@@ -283,19 +283,19 @@ def _transform(tensors: Mapping[str, Tensor], space: int) -> FeatureTransform:
 
 
 def _check_widths(transforms: Sequence[FeatureTransform], input_dims: Sequence[int]) -> None:
-    """Raise if the transforms' output dimensions, as far as they are known, differ from the heads' input dimensions."""
+    """Raise if a known output dimension of the transforms differs from the heads' input dimension."""
     widths = [_width(transform) for transform in transforms]
     # Heads with a single input take all spaces side by side.
     if len(input_dims) == 1 and widths:
         widths = [None if None in widths else sum(width or 0 for width in widths)]
     if len(widths) != len(input_dims):
-        raise ValueError(f"{len(widths)} transforms, and heads of {len(input_dims)} spaces")
+        raise ValueError(f"{len(widths)} transforms, but heads of {len(input_dims)} spaces")
     for width, expected in zip(widths, input_dims, strict=True):
         if width not in (None, expected):
             raise ValueError(f"the transform gives {width} dimensions, the heads take {expected}")
 
 
 def _width(transform: FeatureTransform) -> int | None:
-    """Output dimension of a transform; None if it has no tensors and so leaves the dimension as it is."""
+    """Output dimension of a transform; None if it has no tensors, so that the dimension does not change."""
     parts = [getattr(transform, name) for name in _PARTS]
     return next((tensor.shape[-1] for tensor in reversed(parts) if tensor is not None), None)

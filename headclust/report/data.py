@@ -35,7 +35,7 @@ class ReportData:
         confidence: float32 (n_samples,).
         spaces: Features of the samples, one per feature space; empty if the files are not available.
         is_fitted: True if these are the samples that the run was fitted on.
-        problem: Why the run's feature files cannot be used, in one line; empty if they can.
+        problem: Reason why the run's feature files cannot be used, in one line; empty if they can.
     """
 
     name: str
@@ -72,8 +72,8 @@ def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
     Args:
         path: A run folder.
         features: Feature files to use, one per feature space: the run's own at their present place, or those of other
-            samples, which the run's model then assigns. If empty, the run's own are looked for where the run records
-            them and beside the run folder; they may be missing.
+            samples, which the run's model then assigns. If empty, the run's own, at the recorded path or beside
+            the run folder; they may be missing.
 
     Raises:
         HeadclustError: The run cannot be read, or the feature files given cannot be used.

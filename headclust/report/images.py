@@ -24,7 +24,7 @@ MAX_THUMBNAILS = 2_400  # per page
 MAX_BYTES = 9_000_000  # of all thumbnails together; a third more as base64
 _BATCH = 32
 _TIMEOUT = 20.0  # seconds per image; less than when embedding, as the image could be read then
-_SIDES = ((700, 128), (1_500, 96), (MAX_THUMBNAILS, 80))  # (up to so many thumbnails, pixels of the longer side)
+_SIDES = ((700, 128), (1_500, 96), (MAX_THUMBNAILS, 80))  # (largest number of thumbnails, pixels of the longer side)
 _SMALL, _TINY = 64, 16  # pixels of the longer side up to which the quality is higher, and the encoding lossless
 
 
@@ -35,7 +35,7 @@ class Source:
     Attributes:
         images: The image source; None if it cannot be opened.
         rows: Row of each sample in `images`, -1 if it is not among them, int64 (n_samples,).
-        problem: Why there are no images, or how they differ from those embedded, in one line; empty if neither.
+        problem: Reason why there are no images, or how they differ from those embedded, in one line; empty if neither.
         subset: (limit, seed) with which the samples were drawn from `images`; None for all of them, or if unknown.
         classes: True if the samples are those of some classes only.
     """
@@ -63,7 +63,7 @@ class Thumbnail:
 
 @dataclass
 class Thumbnails:
-    """Thumbnails by row of the report, reasons of those that failed, and why reading ended early (empty if not)."""
+    """Thumbnails by row of the report, reasons of those that failed, and the reason of an early end (empty if none)."""
 
     made: dict[int, Thumbnail] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)

@@ -77,7 +77,7 @@ def make_layouts(
     layouts = []
     plane = _components(points, 2)
     if "pca" in kinds:
-        description = "Principal components: distances are as true as two dimensions allow."
+        description = "Principal components: distances are as accurate as two dimensions allow."
         layouts.append(Layout("PCA", description, _on_grid(plane)))
     if "umap" in kinds and len(rows) >= _MIN_SAMPLES:
         embedded = _umap(_components(points, _COMPONENTS), plane)
@@ -108,7 +108,7 @@ def _umap(points: NDArray[np.float32], start: NDArray[np.float32]) -> NDArray[np
     """The UMAP embedding, started from `start` so that the same samples give the same map; None if not installed."""
     if not has_umap():
         return None
-    with warnings.catch_warnings(action="ignore"):  # from numba, and about settings that only cost time
+    with warnings.catch_warnings(action="ignore"):  # from numba, and about settings that only affect speed
         from umap import UMAP
 
         spread = float(np.abs(start).max()) or 1.0

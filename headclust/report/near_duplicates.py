@@ -21,7 +21,7 @@ class NearDuplicates:
 
     Attributes:
         pairs: (row, row, cosine similarity), the most similar first; each image with its nearest one.
-        n_searched: Number of images that were searched: a random sample where there are very many.
+        n_searched: Number of images that were searched: all, or a random sample of many.
     """
 
     pairs: tuple[tuple[int, int, float], ...]
@@ -35,7 +35,7 @@ def find_near_duplicates(
 
     Args:
         space: Features of the samples.
-        settings: Settings of the run: if its neighbor graph is cached, that is used, whatever its size.
+        settings: Settings of the run: if its neighbor graph is cached, that is used, for any number of rows.
         max_searched: Rows to search if it is not.
     """
     if space.n_samples < 2:

@@ -28,7 +28,7 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class Remark:
-    """A remark under "Worth a look": `kind` is "warn", or "info" for one that only explains the page.
+    """A remark under "Worth a look": `kind` is "warn", or "info" if it only explains the page.
 
     `clusters` are linked after the text; `truncated` if there are more of them.
     """

@@ -42,7 +42,7 @@ class Dots(NamedTuple):
 def render(data: ReportData, *, umap: bool = True) -> str:
     """The HTML of a report; the same run, features and images give the same text.
 
-    What the page lacks is noted on stderr.
+    A line on stderr names each part that the page lacks.
 
     Args:
         data: The data of the report.
@@ -143,7 +143,7 @@ def _near_duplicates(data: ReportData, duplicates: NearDuplicates | None, pairs:
 
 
 def _selection_text(data: ReportData) -> str:
-    """A sentence that says how the images of a cluster were selected."""
+    """A sentence on how the images of a cluster were selected."""
     unsure = "least sure are those of the lowest confidence. The number below an image is its confidence"
     if not data.spaces:
         return f"Typical images are those of the highest confidence; {unsure}."

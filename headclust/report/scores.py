@@ -15,7 +15,7 @@ _MAX_CONFUSED = 20  # pairs of classes listed
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Score of a class: its size, the cluster matched to it (None: no cluster), and the share of its images there."""
+    """Score of a class: its size, the cluster matched to it (or None), and the share of its images in that cluster."""
 
     name: str
     size: int

@@ -13,7 +13,7 @@ _MARK_WITHIN = 400  # bytes from the start of the file
 
 
 def check_place(path: Path) -> None:
-    """Raise if a report cannot be written to `path`; called before time is spent on making it.
+    """Raise if a report cannot be written to `path`; called before the report is made.
 
     Raises:
         ConflictError: `path` is a folder, or a file that is not a report.

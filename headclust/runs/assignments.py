@@ -41,12 +41,12 @@ def write_assignments(
     confidence: NDArray[np.float32],
     novelty: NDArray[np.float32] | None = None,
 ) -> Path:
-    """Write rows `sample_id,cluster,confidence`, under another name first; names that are not UTF-8 keep their bytes.
+    """Write rows `sample_id,cluster,confidence`, renamed when complete; names that are not UTF-8 keep their bytes.
 
     `novelty`, if given, is a fourth column.
 
     Raises:
-        ConflictError: Something other than such a file is there.
+        ConflictError: `path` exists and is not an assignments file.
         HeadclustError: The file cannot be written.
     """
     _check_replaceable(path)
@@ -62,8 +62,8 @@ def write_assignments(
             shares = [values for values in (confidence, novelty) if values is not None]
             texts = zip(*([f"{share:.6f}" for share in values.tolist()] for values in shares), strict=True)
             for name, cluster, rest in zip(sample_ids, clusters.tolist(), texts, strict=True):
-                # Before Python 3.13 the csv module does not quote a carriage return within a name, at which readers
-                # stop.
+                # Before Python 3.13 the csv module does not quote a carriage return within a name, where readers
+                # would end the row.
                 writer = quoted if "\r" in name else rows
                 writer.writerow((storable_name(name), cluster, *rest))
     return path
@@ -76,7 +76,7 @@ def _check_replaceable(path: Path) -> None:
     if path.is_file():
         with path.open("rb") as file:
             start = file.readline(100)
-    # An empty line is no such file: a file of the user may start with one.
+    # A file that starts with an empty line is not an assignments file: it may be the user's.
     is_ours = not start or start.strip() in [",".join(columns).encode() for columns in _HEADERS]
     if not is_ours or (not path.is_file() and os.path.lexists(path)):
         raise ConflictError(f"{printable(str(path))} exists and holds no assignments: choose another -o.")
@@ -86,8 +86,8 @@ def read_assignments(path: Path) -> Assignments:
     """Read a file of `write_assignments`.
 
     Raises:
-        DataError: There is no such file.
-        FileFormatError: It has another content, or a sample twice.
+        DataError: The file does not exist or cannot be read.
+        FileFormatError: The content is not valid, or a sample occurs twice.
     """
     name, line = printable(str(path)), 1
     try:
@@ -115,7 +115,7 @@ def read_assignments(path: Path) -> Assignments:
         raise FileFormatError(f"{name}, line {line}: {error}: make it again.") from None
     if len(set(ids)) < len(ids):
         twice = printable(Counter(ids).most_common(1)[0][0])[:100]
-        raise FileFormatError(f"{name}: sample {twice!r} comes twice, expected one row per sample: make it again.")
+        raise FileFormatError(f"{name}: sample {twice!r} occurs twice, expected one row per sample: make it again.")
     columns = np.array(shares, np.float64).reshape(len(ids), len(header) - 2).T
     return Assignments(tuple(ids), np.array(clusters, np.int64), columns[0], columns[1] if len(columns) > 1 else None)
 

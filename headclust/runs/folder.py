@@ -55,10 +55,10 @@ class Run:
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Raise unless a run may be written at `path`, before time is spent on it.
+    """Raise unless a run may be written at `path`; called before the fit.
 
     Raises:
-        ConflictError: Something is there: a run without `overwrite`, a run with files of the user, or no run.
+        ConflictError: `path` exists: a run (without `overwrite`), a run with files of the user, or not a run.
         HeadclustError: The parent folder cannot be written.
     """
     with write_errors(path):
@@ -71,7 +71,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     if not is_run(path):
         raise ConflictError(f"{name} exists and is not a run folder: choose another place with -o.")
     if not path.name:
-        raise ConflictError(f"{printable(str(path))} has no name of its own: name the run folder to make.")
+        raise ConflictError(f"{printable(str(path))} has no folder name: name the run folder to make.")
     if not overwrite:
         raise ConflictError(f"{name} holds a run: choose another place with -o, or replace it with --overwrite.")
     _check_ours(path)
@@ -84,8 +84,8 @@ def _check_ours(path: Path) -> None:
     for name in names:
         if name not in (*FILES, *_ADDED, *_OF_SYSTEMS):
             raise ConflictError(
-                f"{printable(str(path))} also holds {printable(name)}, which is not of the run and would go with "
-                "it: move it elsewhere first, or choose another place with -o."
+                f"{printable(str(path))} also holds {printable(name)}, which is not part of the run and would be "
+                "deleted with it: move it elsewhere first, or choose another place with -o."
             )
 
 
@@ -119,10 +119,10 @@ def write_run(
         history: Records of the training.
         assignments: Sample ids, their clusters and confidences.
         seen: Fitted samples to compare others with, if any are stored.
-        overwrite: Replace a run that is there.
+        overwrite: Replace an existing run.
 
     Raises:
-        ConflictError: Something is there already.
+        ConflictError: `path` exists.
         HeadclustError: The folder cannot be written.
     """
     check_free(path, overwrite=overwrite)
@@ -158,7 +158,7 @@ def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
             old.rename(path)
         if taken and isinstance(error, OSError):
             raise ConflictError(
-                f"{printable(str(path))} was made by someone else meanwhile: choose another -o."
+                f"{printable(str(path))} was created by another process meanwhile: choose another -o."
             ) from None
         raise
     shutil.rmtree(old, ignore_errors=True)
@@ -166,7 +166,7 @@ def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def find_run(path: Path) -> Path:
-    """`path`, or the run folder in it, where `path` is the folder that `headclust run` makes everything in."""
+    """`path`; or the run folder inside it, if `path` is the folder of a `headclust run`."""
     is_groups = (path / GROUPS_MARK).is_file() and not is_run(path)
     return path / "run" if is_groups and is_run(path / "run") else path
 
@@ -175,8 +175,8 @@ def read_run(path: Path) -> Run:
     """The run in a folder, which `find_run` finds.
 
     Raises:
-        DataError: There is no such folder, or it is not a run.
-        FileFormatError: Its files do not make a run of this version.
+        DataError: The folder does not exist, or is not a run.
+        FileFormatError: A file is missing, damaged or of another version.
     """
     name, path = printable(str(path)), find_run(path)
     if not is_run(path):
@@ -191,17 +191,15 @@ def read_run(path: Path) -> Run:
         raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
     model = ClusterModel.from_tensors(tensors)
     if len(model.transforms) != (n_spaces := len(config["features"])):
-        raise FileFormatError(
-            f"{name}: its model is of {len(model.transforms)} spaces, its fit of {n_spaces}: fit again."
-        )
+        raise FileFormatError(f"{name}: its model has {len(model.transforms)} spaces, its fit {n_spaces}: fit again.")
     return Run(path, config, metrics, model)
 
 
 def read_seen(run: Run) -> Seen | None:
-    """The fitted samples that a run stores to compare others with; None where it stores none.
+    """The fitted samples that a run stores to compare others with; None if it stores none.
 
     Raises:
-        FileFormatError: They cannot be read, or are not of the run's spaces.
+        FileFormatError: They cannot be read, or do not belong to the run's spaces.
     """
     path = run.path / "seen.safetensors"
     if not path.exists():
@@ -218,7 +216,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """The configuration that `fit --config` repeats, from a config.json or the run folder that holds one.
 
     Raises:
-        DataError: There is no such file, or it is not of a run.
+        DataError: The file does not exist, or is not a run's config.json.
         FileFormatError: It cannot be read.
     """
     file = find_run(path) / "config.json" if path.is_dir() else path

@@ -16,7 +16,7 @@ from headclust.progress import note, printable
 FEATURES_FOLDER = Path("features")
 _ROWS = 8_192
 TEST_SPLITS = ("test", "val", "valid", "validation")
-# Attributes that two feature files share if their rows lie in one space.
+# Attributes that are equal for two feature files whose rows lie in the same space.
 _SPACE_ATTRIBUTES = ("backbone", "weights_sha256", "feature_point", "preprocessing")
 _FINGERPRINT = (*_SPACE_ATTRIBUTES, "dataset", "split", "source", "weights_origin", "dtype", "batch_size", "precision")
 
@@ -48,7 +48,7 @@ def newest_features() -> Path:
     """The newest feature file under `./features/` that is not of a test split; its path is logged.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no such file.
     """
     paths = [path for path in FEATURES_FOLDER.glob("**/*.h5") if path.is_file()]
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -62,7 +62,7 @@ def newest_features() -> Path:
 
 
 def fingerprint(space: Features) -> dict[str, Any]:
-    """The record of a feature file in a run: enough to find the file, and to recognize others of its space."""
+    """The record of a feature file in a run: identifies the file, and other files in the same space."""
     own = {name: space.attributes[name] for name in _FINGERPRINT if name in space.attributes}
     path = str(space.path.resolve()) if space.path else None
     size = {"n_samples": space.n_samples, "feature_dim": space.feature_dim}
@@ -73,8 +73,8 @@ def reload_spaces(fingerprints: Sequence[Mapping[str, Any]]) -> tuple[Features, 
     """Load the feature files that a run was fitted on.
 
     Raises:
-        FileFormatError: One has changed since.
-        DataError: One is gone.
+        FileFormatError: A file has changed since.
+        DataError: A file does not exist any more.
     """
     spaces = load_spaces([Path(recorded["path"]) for recorded in fingerprints])
     for space, recorded in zip(spaces, fingerprints, strict=True):
@@ -88,8 +88,8 @@ def reload_spaces(fingerprints: Sequence[Mapping[str, Any]]) -> tuple[Features, 
 def locate_features(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The records of a run's feature files, with the `path` where each lies now, found by its checksum.
 
-    That is the recorded path, or beside the run folder, as in a folder of groups that was moved. A file at neither
-    place keeps its path.
+    That is the recorded path, or the same name beside the run folder, as in a folder of groups that was moved. The path
+    of a file that is at neither place is not changed.
 
     Args:
         folder: The run folder.
@@ -116,7 +116,7 @@ def load_alike(fingerprints: Sequence[Mapping[str, Any]], paths: Sequence[Path])
     """Load feature files that lie in the spaces of a fit, one per space, of the same samples.
 
     Raises:
-        HeadclustError: One cannot be read.
+        HeadclustError: A file cannot be read.
         DataError: They do not lie in these spaces; see `check_alike`.
     """
     spaces = [load_features(path) for path in paths]
@@ -139,7 +139,7 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
             if own.get(name) != recorded.get(name):
                 raise DataError(
                     f"{_name(other)}: its {name} is {own.get(name)}, the fit's was {recorded.get(name)}: "
-                    "embed these images as the fitted ones were."
+                    "embed these images like the fitted ones."
                 )
         _check_same_samples(other, others[0])
         _check_finite(other)
@@ -151,7 +151,7 @@ def _check_same_samples(space: Features, first: Features) -> None:
 
 
 def _check_finite(space: Features) -> None:
-    # A file of another program may hold NaN; ours never do.
+    # Files written by other programs may hold NaN; those of headclust never do.
     try:
         for start in range(0, space.n_samples, _ROWS):
             block = slice(start, start + _ROWS)

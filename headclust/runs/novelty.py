@@ -6,8 +6,8 @@ several spaces, each distance is divided by its mean over the fitted samples, an
 compares other scores.
 
 The novelty of a sample is the share of fitted samples whose own distance, each measured without itself, is smaller.
-For new samples from the same source it is about uniformly distributed: one in a hundred has 0.99 or more. It is one
-minus a conformal p-value.
+For new samples from the same source it is approximately uniform: one in a hundred has 0.99 or more. It is one minus a
+conformal p-value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from headclust.features import Features
 from headclust.seeding import SEEN_STREAM, torch_generator
 
 UNUSUAL = 0.99  # novelty at and above which an image is reported as unusual
-_NUMBERS = 1 << 21  # most float16 numbers in the reference: 4 MB
+_NUMBERS = 1 << 21  # largest count of float16 numbers in the reference: 4 MB
 _FEWEST, _MOST = 256, 4_096  # limits on the reference rows, however wide or narrow they are
 _NEAREST = 3  # neighbors whose distances are averaged
 _ROWS = 4_096  # samples per block
@@ -35,11 +35,11 @@ _ROUNDING = 1e-6  # squared distance of unit rows below which it is rounding, an
 
 @dataclass(frozen=True)
 class Seen:
-    """The reference of a run: all fitted samples, or a random subset of as many as fit into 4 MB.
+    """The reference of a run: all fitted samples, or a random subset that fits into 4 MB.
 
     Attributes:
         numbers: Row numbers in the fitted features, ascending, int64 (n_reference,).
-        rows: One per space, float16 (n_reference, feature_dim), of unit length.
+        rows: Their features, one float16 tensor (n_reference, feature_dim) per space, rows of unit length.
     """
 
     numbers: Tensor
@@ -55,23 +55,23 @@ class Seen:
 
         Args:
             tensors: As returned by `tensors()`.
-            dims: The feature_dim of every space.
+            dims: feature_dim of each space.
             n_samples: Number of fitted samples.
 
         Raises:
-            FileFormatError: Tensors are missing, or do not belong to such a fit.
+            FileFormatError: Tensors are missing, or do not match `dims` and `n_samples`.
         """
         try:
             numbers = tensors["numbers"]
             rows = tuple(tensors[f"spaces.{space}.rows"] for space in range(len(dims)))
         except KeyError as error:
-            raise FileFormatError(f"the kept samples have no {error}: fit again.") from None
+            raise FileFormatError(f"the stored samples have no {error}: fit again.") from None
         shapes, expected = [tuple(tensor.shape) for tensor in rows], [(len(numbers), dim) for dim in dims]
         if not len(numbers) or shapes != expected:
-            raise FileFormatError(f"the kept samples have the shapes {shapes}, expected {expected}: fit again.")
+            raise FileFormatError(f"the stored samples have the shapes {shapes}, expected {expected}: fit again.")
         row_numbers = numbers.ndim == 1 and numbers.dtype == torch.int64
         if not (row_numbers and set(numbers.tolist()) <= set(range(n_samples))):
-            raise FileFormatError(f"the kept samples are not rows of the {n_samples} fitted ones: fit again.")
+            raise FileFormatError(f"the stored samples are not rows of the {n_samples} fitted ones: fit again.")
         return cls(numbers, rows)
 
 
@@ -112,10 +112,10 @@ def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> 
         total += torch.cat([_distances(block, reference) for block in blocks]) / _scale(own)
         usual += own / _scale(own)
     if fitted:
-        # The distance of a fitted sample of the reference would be that to itself, about 0.
+        # A fitted sample that is in the reference would otherwise have itself as its nearest, at a distance of about 0.
         total[seen.numbers] = usual
-    # Rank among the reference: how many have a smaller distance, divided by n_reference + 1. A sample of the same
-    # source has each of the ranks 0 to n_reference with about equal probability.
+    # Rank among the reference: number with a smaller distance, divided by n_reference + 1. For a sample from the same
+    # source the ranks 0 to n_reference are about equally probable.
     smaller = torch.searchsorted(usual.sort().values, total)
     return (smaller / (len(usual) + 1)).float().numpy()
 
@@ -129,7 +129,7 @@ def _distances(rows: Tensor, reference: Tensor, *, others: bool = False) -> Tens
     squared = 2 - 2 * (rows @ reference.T)
     if others:
         squared.fill_diagonal_(torch.inf)
-    # Also for samples outside the reference no more than a sample of it has: n_reference - 1.
+    # At most n_reference - 1, the number of neighbors of a sample of the reference; also for samples outside it.
     nearest = max(1, min(_NEAREST, len(reference) - 1))
     squared = squared.topk(nearest, dim=1, largest=False).values
     # Rounding gives equal rows a small distance, negative or positive: set to 0 before the root.

@@ -1,4 +1,4 @@
-"""One fit and its scores. Labels end here: the method gets features without them, and its outcome is scored."""
+"""One fit and its scores. The method gets features without labels; labels only score its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Assigned:
     Attributes:
         clusters: Cluster of each sample, int64 (n_samples,).
         confidence: Its probability, float32 (n_samples,).
-        report: Sizes, agreement and seconds, and scores where labels are known; as metrics.json has them.
+        report: Sizes, agreement and seconds, and scores if labels are known; with the keys of metrics.json.
     """
 
     clusters: NDArray[np.int64]
@@ -37,8 +37,8 @@ class ScoredFit:
 
     Attributes:
         result: The result of the method.
-        report: The contents of metrics.json, with `eval` where test features were given.
-        test: Predictions for the test features, where some were given.
+        report: The contents of metrics.json, with `eval` if test features were given.
+        test: Predictions for the test features; None if none were given.
     """
 
     result: FitResult
@@ -54,7 +54,7 @@ def fit_and_score(
     device: torch.device | None = None,
     tests: Sequence[Features] = (),
 ) -> ScoredFit:
-    """Fit a method without labels, then score the outcome on the fitted samples and on others.
+    """Fit a method without labels, then score the result on the fitted samples and on others.
 
     Args:
         spaces: Feature spaces of the same samples.
@@ -64,7 +64,7 @@ def fit_and_score(
         tests: Feature spaces of other samples, one per space of the fit.
 
     Raises:
-        HeadclustError: The features or settings are not possible.
+        HeadclustError: The features cannot be used, or a setting is out of range.
     """
     recipe = recipe.for_features(spaces[0])
     unlabeled = [replace(space, labels=None, class_names=()) for space in spaces]
@@ -83,7 +83,7 @@ def fit_and_score(
 
 
 def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
-    """Assign clusters to samples, one feature space per space of the model, and score them where they have labels."""
+    """Assign clusters to samples, one feature space per space of the model, and score them if they have labels."""
     start = time.perf_counter()
     assignment = model.assign(*(space.all() for space in spaces))
     seconds = time.perf_counter() - start

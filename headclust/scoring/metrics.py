@@ -16,7 +16,7 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, nor
 from headclust.errors import DataError
 
 Ints = NDArray[np.int64]
-LARGE = 3  # a cluster with more than so many times its even share has probably merged with others
+LARGE = 3  # a cluster of more than this multiple of an even share has probably merged with others
 
 
 def confusion(assignments: Ints, labels: Ints) -> Ints:
@@ -70,7 +70,7 @@ def accuracy_majority(assignments: Ints, labels: Ints) -> float:
     """
     table = confusion(assignments, labels)
     majority, n_samples = table.max(axis=1), table.sum()
-    # What is matched counts first; the majority given up by matching a cluster decides between equals.
+    # Maximize the matched samples; among equal matchings, minimize the majorities of the matched clusters.
     rows, columns = match_clusters(table * (n_samples + 1) - majority[:, None])
     leftover = np.setdiff1d(np.arange(len(table)), rows)
     return float((table[rows, columns].sum() + majority[leftover].sum()) / n_samples)

@@ -1,4 +1,4 @@
-"""Optimizers by name, each for parameters with weight decay and parameters without."""
+"""Optimizers by name; each takes parameters with weight decay and parameters without."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def adam(
 
     Args:
         decayed: Parameters.
-        others: Biases, treated as the others.
+        others: Biases, treated like `decayed`.
         lr: Learning rate.
         weight_decay: Weight decay, added to the gradient of every tensor.
         beta1: Momentum of the running mean of the gradient, in [0, 1).

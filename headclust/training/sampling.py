@@ -48,7 +48,7 @@ def sample_batches(
         samples: The samples to draw from.
         names: One name per view: "anchor" and "plain" are the batch's samples themselves; "neighbor" is a partner,
             drawn uniformly from each sample's neighbor list; "augmented" and "strong" are a random cached view of each
-            sample, a different one for each such name while there are enough. Without cached views, a neighbor
+            sample, a different one for each of these names if there are enough. Without cached views, a neighbor
             replaces them.
         batch_size: Samples per batch.
         generator: A CPU generator; the same one gives the same batches on any device.

@@ -25,7 +25,7 @@ PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "head": TRAINED_HEADS,
     "optimizer": OPTIMIZERS,
 }
-# Fields that a later stage takes over from the first.
+# Fields that a later stage takes from the first.
 INHERITED = ("head", "n_clusters", "n_heads", "transform", "n_components")
 _MILESTONES = (0.3, 0.6, 0.8)  # shares of the training after which decay="steps" lowers the learning rate
 _CHOICES = {
@@ -47,9 +47,9 @@ class Stage:
 
     Args:
         objective: Name in OBJECTIVES.
-        objective_settings: Keyword arguments of the objective, each a setting of its own.
+        objective_settings: Keyword arguments of the objective; each is a setting.
         head: Kind of head: mlp (TEMI's), linear (SCAN's), batchnorm (IMC-SwAV's) or task (TURTLE's).
-        head_settings: Keyword arguments of the head, each a setting of its own.
+        head_settings: Keyword arguments of the head; each is a setting.
         n_clusters: Clusters per head; 0 stands for the number of labeled classes.
         n_heads: Heads trained side by side; the one with the lowest training loss is used.
         transform: Feature transform before the heads: none, l2, standardize or pca.
@@ -70,7 +70,7 @@ class Stage:
             the training).
         final_lr: Learning rate at the end, as a share of the peak.
         optimizer: adamw, adam or sgd.
-        optimizer_settings: Keyword arguments of the optimizer, each a setting of its own.
+        optimizer_settings: Keyword arguments of the optimizer; each is a setting.
         teacher_momentum: Momentum of the teacher's running mean of the student, in (0, 1).
         reduction: Sum or mean of the heads' losses for the gradient; makes little difference with Adam.
         patience: Records without more confident samples after which a head stops; training stops when all heads have.
@@ -123,7 +123,7 @@ class Stage:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
         check_ranges(self, {**ranges, "teacher_momentum": (ABOVE_ZERO, BELOW_ONE)})
-        # The parts check their own settings when they are built: once here, as small as possible, so that an
+        # The parts check their settings when they are built. They are built here once, as small as possible, so that an
         # impossible setting is an error now and not when the training begins.
         build_objective(self, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0)
         TRAINED_HEADS[self.head](feature_dims=(1,), n_clusters=1, n_heads=1, seed=0, **self.head_settings)

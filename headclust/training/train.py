@@ -34,8 +34,8 @@ class Trained:
         history: One record per segment: step (steps done), n_steps (planned), lr, loss (a list, one value per head),
             and the summary of the objective, one list per quantity.
         temperature: Temperature of the softmax that turns the heads' logits into probabilities.
-        checkpoints: The head that would be used, as an ensemble of one, after some of the segments and at the end:
-            (step, heads).
+        checkpoints: (step, heads) after some of the segments and at the end: the head that would be used, as an
+            ensemble of one.
     """
 
     heads: Any
@@ -55,7 +55,7 @@ def train_stage(
         samples: Transformed features, neighbors and views, on the device to train on.
         seed: The fit's seed; heads, batches and objective draw from streams of it.
         start: Heads to start from; new heads if None.
-        position: Number of the stage in its recipe; every stage draws batches from a stream of its own.
+        position: Number of the stage in its recipe, from 0; every stage draws batches from its own stream.
         chosen: The head that checkpoints hold, if an earlier stage has chosen it; by default the one with the lowest
             loss.
 
@@ -110,7 +110,7 @@ def train_stage(
             summary = {name: values.tolist() for name, values in objective.summary().items()}
             rate = optimizer.param_groups[0]["lr"]
             history.append({"step": step, "n_steps": schedule.n_steps, "lr": rate, "loss": losses, **summary})
-            # Cut short by the time limit: heads are compared by as many steps as a full segment has.
+            # Stopped by the time limit: heads are compared by as many steps as a full segment has.
             if step < before + length:
                 losses = torch.stack(tuple(recent)).mean(0).tolist()
             if stage.checkpoint_every and len(history) % stage.checkpoint_every == 0:
@@ -128,10 +128,10 @@ def train_stage(
 
 
 class PerHeadEarlyStopping:
-    """Early stopping of each head by itself, once its share of confident samples no longer grows.
+    """Early stopping per head, when its share of confident samples no longer grows.
 
-    Heads are trained together, so a stopped head is still updated with the others; in the end its tensors of the time
-    it stopped are restored, and it is what it would have been alone.
+    Heads are trained together, so a stopped head is still updated with the others; at the end the tensors that it had
+    when it stopped are restored, which gives the same head as training it alone.
 
     Args:
         patience: Records without growth after which a head stops; 0 for never.
@@ -196,8 +196,7 @@ def _best_head(heads: Any, losses: list[float], chosen: int | None) -> Any:
 
 
 def _optimizer(stage: Stage, student: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
-    # Weight decay as in TEMI's code: biases have none. The lengths of the prototypes, a matrix of one column there,
-    # do have it.
+    # Weight decay as in TEMI's code: not on biases, but on the lengths of the prototypes, a matrix of one column there.
     named = [*student.named_parameters(), *objective.named_parameters()]
     biases = [parameter for name, parameter in named if name.endswith("_bias")]
     decayed = [parameter for name, parameter in named if not name.endswith("_bias")]

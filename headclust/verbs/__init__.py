@@ -1,4 +1,4 @@
-"""Verbs: what the command line and a notebook call. One file and one function per verb."""
+"""Verbs: the functions that the command line and notebooks call, one file and one function per verb."""
 
 from __future__ import annotations
 

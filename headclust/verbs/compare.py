@@ -41,32 +41,31 @@ def compare(
 ) -> dict[str, Any]:
     """Fit several methods to the same features, with several seeds each, and score them.
 
-    Labels, where there are some, stand in for missing `clusters` and score. Without labels the sizes of the
-    clusters and the agreement of the methods remain. A fit that fails loses only its own numbers.
+    Labels, if there are any, give the default of `clusters` and the scores. Without labels the result has the sizes of
+    the clusters and the agreement of the methods only. A fit that fails does not stop the others.
 
     Args:
         features: Feature files of the same samples, one per space; the newest under `./features/` when empty.
         methods: Names in METHODS, or "default".
         preset: "ours" or "authors", for all of them.
-        clusters: Number of clusters; the labeled classes when None.
+        clusters: Number of clusters; the number of labeled classes when None.
         seeds: Fits per method, 1 to 1000.
-        seed: The first of their seeds.
-        evaluate_on: Feature files of other samples to score on too, one per space.
+        seed: Seed of the first fit; the others are the next whole numbers.
+        evaluate_on: Feature files of other samples to score too, one per space.
         device: Where to compute.
 
     Returns:
         `features preset n_clusters seeds methods agreement`, JSON-like. `methods` has one entry per method: `method`,
         `fits` (the contents of metrics.json per seed, or the `error`), `mean` and `sd` over seeds (None for one seed),
-        `gain` over k-means where that is compared too (`mean low high`: paired by seed, Student's t, 95 %, no interval
+        `gain` over k-means if that is compared too (`mean low high`: paired by seed, Student's t, 95 %, no interval
         for one seed), and the same under `eval`. `agreement[a][b]` is the mean ARI between the clusters of a and b with
-        the same seed, or of one method with different seeds; None where there is nothing to compare.
+        the same seed, or of one method with different seeds; None without such a pair of fits.
 
     Raises:
-        HeadclustError: The methods, files or numbers are not possible (raised before anything is fitted), or every fit
-            failed.
+        HeadclustError: A method, file or number cannot be used (raised before anything is fitted), or every fit failed.
     """
     if not 1 <= seeds <= 1000 or seed < 0:
-        raise SettingError(f"{seeds} seeds from {seed} on: expected 1 to 1000, from 0 on.")
+        raise SettingError(f"{seeds} seeds from {seed} on: expected 1 to 1000 seeds, from 0 on.")
     recipes = _recipes(methods, preset, clusters)
     spaces, tests = _load(features or [newest_features()], evaluate_on, recipes)
     recipes = {name: recipe.for_features(spaces[0]) for name, recipe in recipes.items()}

@@ -1,4 +1,4 @@
-"""The verb `demo`: embed bundled images, fit, compare with k-means, through the verbs a user calls."""
+"""The verb `demo`: embed bundled images, fit, compare with k-means, with the same verbs as a user."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _METHODS = ("consensus", "kmeans")
 
 
 def demo(folder: Path) -> list[tuple[str, str, dict[str, Any]]]:
-    """Embed the bundled digits, fit the default and k-means on the train rows, score both there and on the test rows.
+    """Embed the bundled digits, fit the default and k-means on the train rows, score both on train and test rows.
 
-    Embedding resumes, or is skipped when it is finished; the runs are made anew.
+    Embedding resumes, or is skipped when it is finished; the runs are made again.
 
     Args:
-        folder: Where everything goes: `features/` and `runs/` below it.
+        folder: Folder for `features/` and `runs/`.
 
     Returns:
         (method, split, metrics) in the order of the table.
@@ -43,6 +43,6 @@ def _embed(path: Path, split: str) -> Path:
     try:
         embed(BACKBONE, "digits", split=split, output=path)
     except ConflictError as conflict:  # an earlier version, or another number of threads
-        note(f"{conflict} Made anew for the demo.")
+        note(f"{conflict} Made again for the demo.")
         embed(BACKBONE, "digits", split=split, output=path, settings=EmbedSettings(overwrite=True))
     return path

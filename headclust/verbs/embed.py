@@ -1,4 +1,4 @@
-"""The verb `embed`: a feature file from images, or an estimate of what that takes."""
+"""The verb `embed`: a feature file from images, or an estimate of its cost."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def embed(
     offline: bool = False,
     dry_run: bool = False,
 ) -> Path | Estimate:
-    """Embed images with a frozen backbone into a feature file; return its path, or of a dry run the estimate.
+    """Embed images with a frozen backbone into a feature file; return its path, or the estimate of a dry run.
 
     Args:
         model: A backbone's name, `timm:NAME` or `open_clip:ARCH/PRETRAINED`.
-        data: Where the images are, as `headclust.images.datasets.open_source` takes it; the bundled digits when None.
-        split: The split, where a source has several.
+        data: Source of the images, as for `headclust.images.datasets.open_source`; the bundled digits when None.
+        split: The split, if the source has several.
         classes: A file with the names of the classes to keep, one per line.
-        limit: Take a random subset of so many images, drawn without looking at labels.
+        limit: Size of a random subset of the images, drawn without labels; all images when None.
         output: The file to make; `features/DATASET-SPLIT/MODEL[-VARIANT].h5` when None.
         weights: A file with the model's weights.
         preset: A paper's preprocessing and feature points, instead of the model's own.
         image_size: Input size in pixels, instead of the model's own.
         settings: How to embed; the defaults of EmbedSettings when None.
         offline: Never download weights or data.
-        dry_run: Estimate what it takes, and write and download nothing (but `hf:` data that are not on the machine).
-            The model is built without its weights, which change neither time nor memory.
+        dry_run: Estimate time, memory and disk; write and download nothing (except `hf:` data that are not on the
+            machine). The model is built without its weights, which change neither time nor memory.
 
     Raises:
         HeadclustError: The source, the model, the images or the output cannot be used.
@@ -74,7 +74,7 @@ def embed(
 def _variant(
     settings: EmbedSettings, limit: int | None, weights: Path | None, preset: str | None, image_size: int | None
 ) -> str:
-    """The part of the file name that tells a feature file from others of the same model and data."""
+    """The part of the file name that distinguishes a feature file from others of the same model and data."""
     views, seed = settings.n_views, settings.seed
     parts = [
         preset or "",

@@ -49,10 +49,10 @@ def export(
         output: The file or folder to make; named after the run, under `./exports/`, when None.
         predicted: Export the images of `RUN/predicted/NAME.csv` instead of the fitted ones: NAME, or the path of such a
             file.
-        features: The feature file of these images, for their paths and labels; when None the one that the run records,
-            at its path or beside the run folder, or the one beside the predicted file.
+        features: The feature file of these images, for their paths and labels. When None, the one that the run records
+            (at its path or beside the run folder), or the one beside the predicted file.
         names: A CSV file cluster,name with names for some or all clusters.
-        how: Of folders: "link", "copy" or "move" the images.
+        how: For "folders": "link", "copy" or "move" the images.
         overwrite: Replace a file. Folders are never replaced.
 
     Raises:
@@ -70,7 +70,7 @@ def export(
     file = _assignments_file(fitted.path, predicted)
     assigned, n_clusters = read_assignments(file), fitted.model.n_clusters
     if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
-        raise DataError(f"{printable(str(file))} has no row, or clusters that {printable(str(run))} has not.")
+        raise DataError(f"{printable(str(file))} has no rows, or clusters that {printable(str(run))} does not have.")
     groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
     name = _name(fitted.path)
     stem = name if predicted is None else f"{name}-{file.stem}"
@@ -91,7 +91,7 @@ def export(
 
 
 def _name(run: Path) -> str:
-    """Name of a run: that of its folder, or for the `run` in a folder of `headclust run` the name of that folder."""
+    """Name of a run: the name of its folder; for the `run` of a `headclust run`, that of the folder around it."""
     folder = run.resolve()
     return folder.parent.name if folder.name == "run" and (folder.parent / runs.GROUPS_MARK).is_file() else folder.name
 
@@ -101,10 +101,10 @@ def _check_place(path: Path, run: Path) -> None:
     try:
         inside = path.resolve().is_relative_to(run.resolve())
     except (OSError, RuntimeError):
-        raise ConflictError(f"{printable(str(path))} leads in a circle: choose another place with -o.") from None
+        raise ConflictError(f"{printable(str(path))} is a circular link: choose another place with -o.") from None
     if inside:
         raise ConflictError(
-            f"{printable(str(path))} lies in the run folder, and would go when that is replaced: choose another -o."
+            f"{printable(str(path))} lies in the run folder, and would be deleted with it: choose another -o."
         )
 
 
@@ -120,14 +120,14 @@ def _assignments_file(run: Path, predicted: str | None) -> Path:
             unknown("predicted file", predicted, names)
             if names
             else DataError(
-                f"{printable(str(run))} has nothing predicted: make it with headclust predict, or name its CSV file."
+                f"{printable(str(run))} has no predictions: make some with headclust predict, or name their CSV file."
             )
         )
     return file
 
 
 def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Features | None:
-    """The feature file of the samples; None if none is given and the default one is missing or of other samples."""
+    """The feature file of the samples; None if no file is given and the default one is missing or has other samples."""
     try:
         features = load_features(given or beside)
         if tuple(map(storable_name, features.sample_ids)) != tuple(sample_ids):
@@ -156,7 +156,7 @@ def _table(
 
 
 def _labels(features: Features) -> list[str | None] | None:
-    """Class of each sample: its name, or its number where classes have no names; None without labels."""
+    """Class of each sample: its name, or its number if classes have no names; None without labels."""
     if features.labels is None:
         return None
     names = [storable_name(name) for name in features.class_names]

@@ -46,22 +46,22 @@ def fit(
 ) -> Path:
     """Fit a method to a feature file and write a run folder; return its path.
 
-    Labels, where the file has some, stand in for missing `clusters` and score the outcome. They never reach the method.
+    Labels, if the file has any, give the default of `clusters` and the scores. They never reach the method.
 
     Args:
         features: Feature files of the same samples, one per space; the newest under `./features/` when empty.
-        method: A name in METHODS, or "default", which None stands for.
-        preset: "ours", which None stands for, or "authors" for the authors' own settings.
-        clusters: Number of clusters.
-        heads: Number of heads (restarts of k-means).
+        method: A name in METHODS, or "default" (also for None).
+        preset: "ours" (also for None), or "authors" for the authors' own settings.
+        clusters: Number of clusters; the number of labeled classes when None.
+        heads: Number of heads (restarts of k-means); the preset's when None.
         changes: Other settings by name; text is read as the type of the setting.
-        config: The config.json of a run (or the run) to repeat: its method, settings, seed and, where `features` is
+        config: The config.json of a run (or the run folder) to repeat: its method, settings, seed and, if `features` is
             empty, feature files. `clusters`, `heads`, `changes` and `seed` override it.
-        evaluate_on: Feature files of other samples to score on, one per space.
+        evaluate_on: Feature files of other samples to score, one per space.
         seed: Seed of the fit, 0 when None.
         device: Where to compute; the best available when None.
         output: The run folder to make; a free name under `./runs/` when None.
-        overwrite: Replace a run.
+        overwrite: Replace an existing run.
 
     Raises:
         HeadclustError: The files, the settings or the output cannot be used.

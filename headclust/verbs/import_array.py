@@ -26,9 +26,9 @@ def import_array(
         ids: A text file with one sample id per line; row numbers when None.
         labels: A .npy file or text file with one whole number per row, -1 = unknown.
         dataset: Name of the data; the array's file name when None.
-        backbone: Name of what made the embeddings.
+        backbone: Name of the model that made the embeddings.
         output: The file to make; `features/DATASET-all/BACKBONE.h5` when None.
-        overwrite: Replace a file that is there.
+        overwrite: Replace an existing file.
 
     Raises:
         HeadclustError: A file is missing or does not fit the others.

@@ -1,4 +1,4 @@
-"""The verb `info`: the contents of a feature file or run folder in short."""
+"""The verb `info`: a summary of a feature file or run folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def info(path: Path) -> dict[str, Any]:
     """The counts and attributes of a feature file, or configuration and metrics of a run folder; JSON-like.
 
     Raises:
-        HeadclustError: It is neither, or cannot be read.
+        HeadclustError: The path is neither, or cannot be read.
     """
     if path.is_dir():
         run = runs.read_run(path)

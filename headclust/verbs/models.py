@@ -19,10 +19,10 @@ def models(
 
     Args:
         pattern: Only names that match, such as "dino*".
-        at_hand: Only those whose weights are on this machine, or are not.
-        text: Only those trained with text, or without.
-        labels: Only those trained with ImageNet's labels, or without any of them.
-        max_parameters: Only those of at most so many parameters, without the classifier.
+        at_hand: True for only those whose weights are on this machine, False for only the others; None for all.
+        text: True for only those trained with text, False for only the others; None for all.
+        labels: True for only those trained with ImageNet's labels, False for only the others; None for all.
+        max_parameters: Largest number of parameters, without the classifier; None for no limit.
     """
     return list_backbones(
         pattern=pattern,

@@ -44,23 +44,23 @@ def predict(
 ) -> Path:
     """Assign the clusters of a run to other images; return the CSV of `sample_id,cluster,confidence,novelty`.
 
-    A run that keeps none of its samples, as older versions made them, gives no `novelty`. One line on stderr sums up.
+    Without stored fitted samples, as in runs of older versions, there is no `novelty`. One line on stderr sums up.
 
     Args:
         run: A run folder.
         features: Feature files of the images, one per space. Either these or `data` is needed.
-        data: Where the images are: they are embedded first, as those of the run were, into `RUN/predicted/`.
-        split: The split, where `data` has several.
-        weights: The file with the model's weights, where the run's features were made with one.
-        on_error: "fail" at an unreadable image, or "skip" it: it gets no row.
+        data: Source of the images, which are first embedded like those of the run, into `RUN/predicted/`.
+        split: The split, if `data` has several.
+        weights: The file with the model's weights, if the run's features were made with one.
+        on_error: "fail" at an unreadable image, or "skip" it, so that it gets no row.
         device: Where to embed; the best available when None.
         offline: Never download weights.
-        output: The CSV to write; `RUN/predicted/NAME.csv` when None, where NAME holds data set and split, and with
-            feature files the backbone.
+        output: The CSV to write; `RUN/predicted/NAME.csv` when None, where NAME has data set and split, and for
+            feature files also the backbone.
 
     Raises:
-        ConflictError: The output is the assignments of a run.
-        HeadclustError: Neither or both are given, or the features come from another backbone or preprocessing.
+        ConflictError: The output is the assignments.csv of a run.
+        HeadclustError: Neither or both of them are given, or the features come from another backbone or preprocessing.
     """
     if bool(features) == bool(data):
         raise SettingError("predict needs either feature files (--features) or images (--data).")
@@ -85,7 +85,7 @@ def predict(
     assigned, sample_ids = assign(fitted.model, spaces), spaces[0].sample_ids
     scores: NDArray[np.float32] | None = None
     if seen is None:
-        note("this run keeps none of its samples, so novelty cannot be measured: fit again for that.")
+        note("this run stores no fitted samples, so novelty cannot be measured: fit again for that.")
     else:
         same = [space.sha256 for space in spaces] == [space["sha256"] for space in recorded]
         scores = novelty.measure(seen, spaces, fitted=same)
@@ -95,7 +95,7 @@ def predict(
 
 
 def _check_output(path: Path | None) -> None:
-    """Raise if `path` is where a run has its own assignments, which another file would replace for good."""
+    """Raise if `path` is the assignments.csv of a run, which would be lost."""
     place = Path(os.path.realpath(path)) if path else None  # resolves circular links too
     if path and place and place.name == "assignments.csv" and runs.is_run(place.parent):
         raise ConflictError(
@@ -105,7 +105,7 @@ def _check_output(path: Path | None) -> None:
 
 
 def _sum_up(sample_ids: Sequence[str], assigned: Assigned, scores: NDArray[np.float32] | None, n_fitted: int) -> None:
-    """Log how many images there are, how many are novel, and which is assigned with the least confidence."""
+    """Log the number of images and of novel ones, and the image with the lowest confidence."""
     row = int(np.argmin(assigned.confidence))
     least = f"least sure is {sample_ids[row]} ({assigned.confidence[row]:.2f} for cluster {assigned.clusters[row]})"
     images = "1 image" if len(sample_ids) == 1 else f"{len(sample_ids)} images"
@@ -129,11 +129,11 @@ def _embed_space(
     weights: Path | None,
     offline: bool,
 ) -> Path:
-    """Embed images as space `number` of a run was, by what the run records of it; return the feature file."""
+    """Embed images like space `number` of a run, as recorded there; return the feature file."""
     preprocessing = recorded.get("preprocessing")
     if preprocessing is None:
         raise SettingError(
-            "the run was fitted on imported features: embed the images as those were, then use --features."
+            "the run was fitted on imported features: embed the images in the same way, then use --features."
         )
     size, own, preset = preprocessing["input_size"], preprocessing["own_size"], preprocessing.get("preset")
     backbone = load_backbone(
@@ -142,7 +142,7 @@ def _embed_space(
         image_size=None if preset or size == own else size[0],
         offline=offline,
         preset=preset,
-        dataset=recorded["dataset"],  # a preset treats other images as it treated these
+        dataset=recorded["dataset"],  # a preset depends on the fitted data set
     )
     _check_backbone(backbone, recorded)
     settings = replace(
@@ -155,17 +155,17 @@ def _embed_space(
     try:
         return embed_images(images, backbone, path, settings)
     except ConflictError:
-        # The images or the versions have changed. The file was made by this verb, so it may be replaced.
+        # The images or the versions have changed. This verb made the file, so it may replace it.
         return embed_images(images, backbone, path, replace(settings, overwrite=True))
 
 
 def _check_backbone(backbone: Backbone, recorded: Mapping[str, Any]) -> None:
-    """Raise if a model is not that of the fit, before time is spent on embedding with it.
+    """Raise if a model is not that of the fit; called before anything is embedded.
 
     Raises:
         DataError: Its weights, dimension, feature point or preprocessing differ.
     """
-    record = json.loads(json.dumps(backbone.preprocessing.record))  # as it is read back from a file
+    record = json.loads(json.dumps(backbone.preprocessing.record))  # with the types that reading a file gives
     values = {name: getattr(backbone, name) for name in _MADE_BY} | {"preprocessing": record}
     for name in _MADE_BY:
         if values[name] != recorded.get(name):
@@ -176,7 +176,7 @@ def _check_backbone(backbone: Backbone, recorded: Mapping[str, Any]) -> None:
 
 
 def _predicted_path(folder: Path, images: ImageSet, suffix: str) -> Path:
-    """`DATASET-SPLIT.h5`, or with -2, -3 ... where that holds images of another source."""
+    """`DATASET-SPLIT.h5`, or with -2, -3 ... if that name has images of another source."""
     name = file_name(f"{images.dataset}-{images.split}")
     paths = (path.with_name(f"{path.name}{suffix}.h5") for path in numbered(folder / name))
     return next(

@@ -11,14 +11,14 @@ from headclust.report import check_place, read_data, render, write_page
 def report(run: Path, *, features: Sequence[Path] = (), umap: bool = True, output: Path | None = None) -> Path:
     """Write one HTML file that shows a run: its clusters, their images, a map, scores; return its path.
 
-    Images are read from where the feature file records them. Where they or the feature file are gone, the report has no
-    thumbnails or no map, with a note.
+    Images are read from the source that the feature file records. Without the images the report has no thumbnails,
+    without the feature file no map; either is noted in the report.
 
     Args:
         run: A run folder.
-        features: Feature files, one per space: those of the run where they have moved, or those of other samples, which
+        features: Feature files, one per space: those of the run, if they were moved; or those of other samples, which
             the model of the run then assigns.
-        umap: Add a UMAP layout of the map, where umap-learn is installed.
+        umap: Add a UMAP layout of the map, if umap-learn is installed.
         output: The file to write; `RUN/report.html` when None.
 
     Raises:

@@ -10,10 +10,10 @@ from headclust.methods import PRESETS, Recipe
 def settings(method: str) -> list[dict[str, Any]]:
     """Every setting of a method: `name`, the value in each preset, and its `meaning`; JSON-like records.
 
-    A preset with another optimizer or head has no value, None, for settings it does not use.
+    The value is None for a setting that a preset does not use, as it has another optimizer or head.
 
     Raises:
-        SettingError: There is no such method.
+        SettingError: The method does not exist.
     """
     name = Recipe.of(method).method
     presets = dict.fromkeys(("ours", *PRESETS[name]))

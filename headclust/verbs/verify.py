@@ -8,5 +8,5 @@ from headclust.features import verify_features
 
 
 def verify(path: Path) -> list[str]:
-    """Problems of a feature file, one line each; empty when it is as it was written."""
+    """Problems of a feature file, one line each; empty if it is complete and matches its checksum."""
     return verify_features(path)

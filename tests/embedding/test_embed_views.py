@@ -85,7 +85,7 @@ def test_a_view_that_is_not_finite_names_the_image(tmp_path: Path, monkeypatch: 
     with pytest.raises(DataError, match=r"^9\.png: the features of its view 0 hold NaN or infinity: .*weights\.$"):
         embed(tmp_path / "a.h5", backbone=FakeBackbone(Infinite()), **options)
     monkeypatch.setattr("headclust.embedding.parts.resolve_precision", lambda *_: "float16 autocast")
-    with pytest.raises(DataError, match=r"weights, or say --precision float32\.$"):
+    with pytest.raises(DataError, match=r"weights, or use --precision float32\.$"):
         embed(tmp_path / "b.h5", backbone=FakeBackbone(Infinite()), **options)
 
 

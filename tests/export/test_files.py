@@ -148,7 +148,7 @@ def test_fiftyone_takes_files_with_names_in_utf8(tmp_path, capsys):
     entries = fiftyone_reads(write_files(tmp_path / "out", FILES["fiftyone"](table)))
     assert [path for path, *_ in entries] == [str(photos / "a.b.png"), str(photos / "a.c.png")]
     assert (
-        "images left out (missing, not a file of their own, or with a path that is not UTF-8): 2."
+        "images left out (missing, not a separate file, or with a path that is not UTF-8): 2."
         in capsys.readouterr().err
     )
     with pytest.raises(DataError, match="FiftyOne needs image files, and none of the 1 images is a file"):

@@ -461,7 +461,7 @@ def archive(photos, tmp_path) -> Path:
 
 @pytest.mark.parametrize(("mode", "done"), [("link", "linked"), ("move", "moved")])
 def test_images_in_an_archive_are_no_files(archive, tmp_path, mode, done):
-    with pytest.raises(DataError, match=rf"photos\.zip are not files of their own and cannot be {done}: use --copy"):
+    with pytest.raises(DataError, match=rf"photos\.zip are not separate files and cannot be {done}: use --copy"):
         write_folders(tmp_path / "out", *make_table(archive, *NAMES), mode)
     assert not (tmp_path / "out").exists()
 

@@ -297,7 +297,7 @@ def test_what_the_disk_does_not_keep_never_gets_the_final_name(tmp_path: Path, m
         return real(descriptor, bytes(content).replace(FEATURES.tobytes()[:8], b"\0" * 8), offset)
 
     monkeypatch.setattr(os, "pwrite", pwrite)
-    with pytest.raises(HeadclustError, match="returns other bytes than it was given"):
+    with pytest.raises(HeadclustError, match="returns other bytes than were written"):
         write_features(tmp_path / "a.h5", FEATURES, **EXAMPLE)
     assert list(tmp_path.iterdir()) == []
 

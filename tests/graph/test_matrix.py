@@ -198,7 +198,7 @@ def test_large_parts_by_hand(sizes, n_clusters, smallest, expected):
 def test_more_large_parts_than_clusters_are_a_warning(n_clusters, warned, capfd):
     # A single cluster holds all parts, as it should.
     large_parts(blocks(20, 20, 20)[0], n_clusters, smallest=0.1)
-    assert ("the neighbor graph falls into 3 parts, more than the 2 clusters" in capfd.readouterr().err) == warned
+    assert ("graph has 3 connected components, more than the 2 clusters" in capfd.readouterr().err) == warned
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 6), st.floats(0, 1))

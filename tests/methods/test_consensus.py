@@ -439,7 +439,7 @@ def test_groups_that_nothing_joins(capfd):
     assert "warning" not in capfd.readouterr().err
     groups = fit(points, 3).assignments.reshape(5, 30)
     assert (groups == groups[:, :1]).all()
-    assert "the neighbor graph falls into 5 parts, more than the 3 clusters" in capfd.readouterr().err
+    assert "the neighbor graph has 5 connected components, more than the 3 clusters" in capfd.readouterr().err
 
 
 def test_a_few_strays_take_no_cluster_from_the_rest():

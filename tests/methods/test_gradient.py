@@ -111,7 +111,7 @@ def test_views_that_are_not_there_are_told(space, viewed, capsys):
     assert capsys.readouterr().err == ""
     five = Stage(objective="imc-swav", head="batchnorm", n_clusters=4, n_heads=2, **{**SMALL, "length": 1})
     gradient.fit((two,), (five,), 0)
-    assert "hold 2 augmented of the 5 views of a sample that imc-swav wants" in capsys.readouterr().err
+    assert "hold 2 of the 5 augmented views per sample that imc-swav uses" in capsys.readouterr().err
 
 
 def test_several_spaces_for_objectives_that_take_one(space, viewed, capsys):

@@ -28,7 +28,7 @@ def test_of_more_clusters_than_wanted_the_largest_are_kept(capfd):
     sizes = [80, 60, 40, 20]
     groups = [np.random.default_rng(p).normal(size=(n, 6)) * 0.2 + 9 * np.eye(6)[p] for p, n in enumerate(sizes)]
     result = fit(np.concatenate(groups), 2)
-    assert "finds 4 clusters where 2 were expected" in capfd.readouterr().err
+    assert "finds 4 clusters instead of 2" in capfd.readouterr().err
     assert result.model.n_clusters == 2
     assert result.assignments[:80].tolist() == [0] * 80
     assert result.assignments[80:140].tolist() == [1] * 60
@@ -39,7 +39,7 @@ def test_of_fewer_clusters_than_wanted_some_stay_empty(capfd):
     result = fit(features, 7)
     assert result.model.n_clusters == 7
     assert accuracy(result.assignments, labels) > 0.95
-    assert "where 7 were expected" in capfd.readouterr().err
+    assert "instead of 7" in capfd.readouterr().err
 
 
 def test_nothing_dense_enough_is_one_line():

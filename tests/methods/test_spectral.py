@@ -112,7 +112,7 @@ def test_parts_of_the_graph_are_found_as_they_are():
 def test_more_parts_than_clusters_are_said(capfd):
     points = np.concatenate([np.random.default_rng(p).normal(size=(30, 8)) * 0.1 + 9 * np.eye(8)[p] for p in range(5)])
     result = fit(points, 3)
-    assert "the neighbor graph falls into 5 parts, more than the 3 clusters" in capfd.readouterr().err
+    assert "the neighbor graph has 5 connected components, more than the 3 clusters" in capfd.readouterr().err
     groups = result.assignments.reshape(5, 30)
     assert (groups == groups[:, :1]).all()
 

@@ -296,5 +296,5 @@ def test_transforms_that_do_not_fit_the_heads_make_no_model(features, dims, widt
 def test_as_many_transforms_as_the_heads_take_spaces(features):
     heads = TaskHeads(feature_dims=(3, 3, 3), n_clusters=5, n_heads=2, seed=0)
     transforms = tuple(fit_transform(features, "pca", n_components=3) for _ in range(2))
-    with pytest.raises(FileFormatError, match="2 transforms, and heads of 3 spaces"):
+    with pytest.raises(FileFormatError, match="2 transforms, but heads of 3 spaces"):
         ClusterModel.from_tensors(ClusterModel(transforms, heads, (0,), 1.0).tensors())

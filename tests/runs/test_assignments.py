@@ -73,8 +73,8 @@ HEADER = "sample_id,cluster,confidence\n"
         (HEADER + "a,0,1.5\n", FileFormatError, "'1.5', expected 0 to 1"),
         (HEADER + "a,0,x\n", FileFormatError, "line 2: "),
         (HEADER + '"a,0,0.5\n', FileFormatError, "line "),
-        (HEADER + "b,0,0.5\na,0,0.5\na,1,0.5\n", FileFormatError, "sample 'a' comes twice"),
-        (HEADER + "\x1b[2J,0,0.5\n" * 2, FileFormatError, "comes twice, expected one row a sample"),
+        (HEADER + "b,0,0.5\na,0,0.5\na,1,0.5\n", FileFormatError, "sample 'a' occurs twice"),
+        (HEADER + "\x1b[2J,0,0.5\n" * 2, FileFormatError, "occurs twice, expected one row per sample"),
     ],
 )
 def test_files_that_are_none(tmp_path, text, error, told):

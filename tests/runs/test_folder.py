@@ -218,7 +218,7 @@ def test_someone_else_is_faster(tmp_path, monkeypatch):
         move(staging, path, overwrite=overwrite)
 
     monkeypatch.setattr(folder, "_move_into_place", late)
-    with pytest.raises(ConflictError, match="was made by someone else meanwhile"):
+    with pytest.raises(ConflictError, match="was created by another process meanwhile"):
         write(tmp_path / "run")
     assert names(tmp_path) == ["run"]
     assert names(tmp_path / "run") == ["precious.txt"]

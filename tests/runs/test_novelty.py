@@ -121,5 +121,5 @@ def test_it_comes_back_from_tensors(blobs):
 )
 def test_tensors_of_something_else(blobs, change, dims, n_samples):
     tensors = {**keep([features(blobs.features)], 0).tensors(), **change}
-    with pytest.raises(FileFormatError, match="the kept samples"):
+    with pytest.raises(FileFormatError, match="the stored samples"):
         Seen.from_tensors(tensors, dims, n_samples)

@@ -219,7 +219,7 @@ def test_the_table(hard_file, test_file):
     assert " of 4" in lines[2]
     assert "[" in lines[4]
     assert "[" not in lines[2]
-    assert "How far the clusters agree" in result.stdout
+    assert "Agreement of the clusters" in result.stdout
     assert "1 of 4: kmeans, seed 0: " in result.stderr
 
 

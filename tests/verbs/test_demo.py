@@ -69,4 +69,4 @@ def test_features_of_another_version_are_made_anew(tmp_path, small, monkeypatch,
     monkeypatch.setattr(demo, "embed", embed_if_overwritten)
     assert len(verbs.demo(tmp_path)) == 4
     assert overwritten == [False, True, False, True]
-    assert "made with another version. Made anew for the demo." in capsys.readouterr().err
+    assert "made with another version. Made again for the demo." in capsys.readouterr().err

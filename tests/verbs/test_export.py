@@ -85,7 +85,7 @@ def test_predicted_images_whose_features_lie_beside(run, write, photos):
 
 @pytest.mark.parametrize("predicted", ["nothing", "../assignments", "", "/etc/passwd"])
 def test_predicted_files_that_are_none(run, predicted):
-    with pytest.raises(DataError, match="has nothing predicted: make it with headclust predict"):
+    with pytest.raises(DataError, match="has no predictions: make some with headclust predict"):
         verbs.export(run, to="csv", predicted=predicted)
     (run / "predicted").mkdir()
     shutil.copy(run / "assignments.csv", run / "predicted/photos-all.csv")

@@ -59,7 +59,7 @@ def test_a_run_without_kept_samples_predicts_all_the_same(fit, blob_file, test_f
     (run / "seen.safetensors").unlink()
     assert list(rows(verbs.predict(run, features=[test_file]))[0]) == ["sample_id", "cluster", "confidence"]
     told = capsys.readouterr().err
-    assert "keeps none of its samples" in told
+    assert "stores no fitted samples" in told
     assert "60 images: least sure is t" in told
 
 

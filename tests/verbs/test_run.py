@@ -315,7 +315,7 @@ def test_files_of_the_users_in_the_run_stay(photos, calls):
     made = run(photos)
     (made.run / "names.csv").write_text("cluster,name\n")
     before = tree(made.run)
-    with pytest.raises(ConflictError, match=r"also holds names\.csv, which is not of the run"):
+    with pytest.raises(ConflictError, match=r"also holds names\.csv, which is not part of the run"):
         run(photos, clusters=3, overwrite=True)
     assert tree(made.run) == before
 

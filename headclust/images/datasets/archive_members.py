@@ -53,11 +53,11 @@ def checked_name(archive: Path, name: str) -> str:
 
 
 def resolve_members(members: Iterable[M], take: Callable[[M], T]) -> tuple[dict[str, T], set[str], int]:
-    """Files and folders as after unpacking: of several members with the same name the last counts, whatever its kind.
+    """Files and folders as after unpacking: of several members with the same name the last counts, of any kind.
 
     Args:
         members: Members in the order of the archive.
-        take: Function of a file's member; called when the member is reached.
+        take: Function of a file member; called in the order of the archive, while the member can be read.
 
     Returns:
         The result of `take` per file (for a hard link, that of its target); the folders; the number of other members.

@@ -78,8 +78,8 @@ def read_records(root: Path, form: BinaryFormat, split: str) -> Records:
 
     Raises:
         DataError: The files are missing, or this is the pickled version.
-        FileFormatError: A file is no whole number of records, is too large, or holds a label out of range; or the
-            archive is damaged.
+        FileFormatError: A file does not hold a whole number of records, is too large, or has a label out of range; or
+            the archive is damaged.
     """
     place = _find(root, form)
     names = form.files[split]

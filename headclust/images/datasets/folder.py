@@ -30,7 +30,7 @@ def open_folder(path: str, split: str | None) -> ImageSet:
     **Images** are files with one of `image_file.EXTENSIONS`, in any case. Other files, and pipes and devices that are
     named like images, are left out and counted in a line on stderr. Names that start with a dot and `__MACOSX` are
     ignored. Links are followed; a folder with several paths is read once, which also ends loops. The order is by code
-    point of the path, whatever the locale or the file system.
+    point of the path, independent of the locale and the file system.
 
     **Splits.** A folder that holds nothing but `train/`, `test/`, `val/`, `valid/` or `validation/` has splits, and
     `split` must name one.

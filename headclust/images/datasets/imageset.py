@@ -1,4 +1,4 @@
-"""ImageSet: the images of a source, whatever its kind."""
+"""ImageSet: the images of any kind of source."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ImageSet:
         return len(self.sample_ids)
 
     def subset(self, limit: int, seed: int) -> ImageSet:
-        """`limit` random images, drawn independently of labels, in their original order; all if there are not more.
+        """`limit` random images, drawn without labels, in their original order; all if there are at most `limit`.
 
         Args:
             limit: Number of images, at least 1.
@@ -123,7 +123,7 @@ def check_split(dataset: str, split: str | None, splits: Sequence[str]) -> str:
     """`split`, or the first of `splits` when it is None.
 
     Raises:
-        SettingError: It is none of them.
+        SettingError: `split` is none of them.
     """
     if split is None:
         return splits[0]

@@ -21,7 +21,7 @@ class Reopened:
     Attributes:
         images: The images of the source; None if it cannot be opened.
         rows: Row of each sample in `images`, -1 if it is missing, int64 (n_samples,).
-        problem: Why the source cannot be opened, in one line; empty if it can.
+        problem: Reason why the source cannot be opened, in one line; empty if it can.
     """
 
     images: ImageSet | None

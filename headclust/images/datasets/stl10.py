@@ -108,7 +108,7 @@ def _find(root: Path) -> Path:
 def _labels(path: Path, n: int) -> np.ndarray:
     file = Container.of(path)
     if file.size != n:
-        raise FileFormatError(f"{path} holds {file.size} labels, and there are {n} images.")
+        raise FileFormatError(f"{path} holds {file.size} labels, but there are {n} images.")
     labels = np.frombuffer(file.read(0, n), np.uint8).astype(np.int64) - 1
     wrong = np.flatnonzero((labels < 0) | (labels >= len(STL10_CLASSES)))
     if len(wrong):

@@ -95,7 +95,7 @@ class TarReader:
 
 @contextmanager
 def open_tar(path: Path, *, max_unpacked: int = MAX_UNPACKED) -> Iterator[tuple[TarReader, bool]]:
-    """A reader of a tar file, and whether the file is compressed (gzip, bzip2 or xz, whatever its name).
+    """A reader of a tar file, and True if the file is compressed (gzip, bzip2 or xz, with any name).
 
     Args:
         path: The file.

@@ -54,7 +54,7 @@ def open_webdataset(path: str, split: str | None) -> ImageSet:
     image's extension, its label the whole number in `.cls`; other files are ignored. Samples without an image are left
     out and counted in a line on stderr. Sample ids are SHARD/KEY, where SHARD is the shard's name without `.tar`.
     Without any `.cls` there are no labels. Class names are read from `classnames.txt` or `classes.txt`, one per line,
-    beside the shards or one folder up; without such a file they are the numbers.
+    beside the shards or one folder up; without such a file the numbers are the names.
 
     Args:
         path: A `.tar` file; a folder of them, or a folder that holds nothing but `train/`, `test/`, ... with them; or,

@@ -45,7 +45,7 @@ class ZipMember(NamedTuple):
         size: Uncompressed size, in bytes.
         crc: CRC-32 of the content.
         method: Number of the compression method.
-        encrypted: Whether it is encrypted.
+        encrypted: True if it is encrypted.
         target: Always empty: a zip file has no hard links.
     """
 

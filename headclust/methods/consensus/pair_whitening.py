@@ -38,12 +38,12 @@ def scatter(differences: Iterable[Tensor]) -> Tensor:
 def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: float) -> FeatureTransform:
     """`transform` followed by the inverse square root of the covariance within pairs, then by unit length.
 
-    Afterwards the samples of a pair differ equally in all directions: those in which pairs differ much (pose, light,
-    background) no longer dominate distances, and distances between samples that do not belong together stand out.
+    Afterwards the samples of a pair differ equally in all directions: directions in which pairs differ much (pose,
+    light, background) no longer dominate the distances, and samples that do not belong together are further apart.
     Pairs may be views of an image, or neighbors.
 
-    The idea of relevant component analysis (Bar-Hillel et al., "Learning a Mahalanobis Metric from Equivalence
-    Constraints", JMLR 2005, https://www.jmlr.org/papers/v6/bar-hillel05a.html) and of within-class covariance
+    This is relevant component analysis (Bar-Hillel et al., "Learning a Mahalanobis Metric from Equivalence
+    Constraints", JMLR 2005, https://www.jmlr.org/papers/v6/bar-hillel05a.html) or within-class covariance
     normalization (Hatch, Kajarekar and Stolcke, Interspeech 2006).
 
     Args:
@@ -54,7 +54,7 @@ def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: flo
     """
     assert transform.matrix is not None
     dim = len(within)
-    # Mean variance per direction, which shrinkage keeps.
+    # Mean variance per direction; shrinkage does not change it.
     level = within.trace() / dim
     if not level > 0:  # all pairs are copies of each other: nothing to whiten
         return replace(transform, unit=True)
@@ -72,10 +72,10 @@ def space_transform(
 ) -> FeatureTransform:
     """Principal components of unit rows, whitened within pairs if the stage asks for it, then unit length.
 
-    Pairs are an image and its cached views, where there are any, or else a sample and its neighbors.
+    Pairs are an image and its cached views; if there are no views, a sample and its neighbors.
 
     Args:
-        space: The samples, and their views where there are any.
+        space: The samples, and their views if there are any.
         stage: Its settings.
         rows: The rows that are fitted.
         device: Where to compute.

@@ -1,4 +1,4 @@
-"""Partitions of the samples by cuts of several neighbor graphs: the starts of the default's heads."""
+"""Partitions of the samples by cuts of several neighbor graphs, from which the default's heads start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headclust.methods.kmeans import restarts
 from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
 
 GRAPH_SIZES = (1.0, 1.5, 2.25)  # neighbors in the graphs that are cut, as multiples of n_neighbors
-# Of the edge weights, and steps of the random walk: those of the method spectral, whose page gives the reasons.
+# Temperature of the edge weights, and steps of the random walk, as in spectral: docs/methods/spectral.md.
 _TEMPERATURE = 0.1
 _DIFFUSION = 6
 _SMALLEST_PART = 0.1
@@ -50,16 +50,16 @@ class Partitions:
         n_components: Principal components of the unit features.
         n_neighbors: Nearest neighbors per sample in the smallest graph, at most half of the samples of an even cluster;
             the largest graph has 2.25 times as many.
-        whiten: Whiten within pairs, so that directions in which samples that belong together differ count less: an
-            image and its cached views, where the feature file has any, or else neighbors.
-        views: Use cached views for the whitening, where there are any.
-        shrinkage: Weight of the identity in the covariance within pairs and in that within clusters, from which heads
-            are made, in (0, 1]. With few pairs the first is larger: their dimensions over their number.
+        whiten: Whiten within pairs, so that directions in which samples that belong together differ count less. Pairs
+            are an image and its cached views; without views, a sample and its neighbors.
+        views: Use cached views for the whitening, if there are any.
+        shrinkage: Weight of the identity, in (0, 1], in the covariance within pairs and in that within clusters. With
+            few pairs the weight in the first is larger: number of dimensions over number of pairs.
         partitions: The partitions that heads start from: graph (cuts of neighbor graphs), or kmeans.
         fewest_vectors: Smallest number of eigenvectors per cluster that a cut uses; each head draws its own number ...
         most_vectors: ... up to this one.
         vectors_at_most: Largest number of eigenvectors, for any number of clusters.
-        tries: Restarts of k-means per partition, of which the one with the lowest inertia is taken.
+        tries: Restarts of k-means per partition; the one with the lowest inertia is used.
         guard: Undo the refinement of a head that lowers its neighbor information: TEMI favors clusters of equal size,
             which can split large ones.
         choose_by: The heads that are used: consensus (all, with the mean of their probabilities), or neighbors (the one
@@ -96,7 +96,7 @@ class Partitions:
 
 
 def neighbors_within_cluster(n_neighbors: int, n_samples: int, n_clusters: int) -> int:
-    """`n_neighbors`, at most half of an even cluster, so that most neighbors of a sample can share its cluster."""
+    """`n_neighbors`, but at most half of an even cluster, so that the neighbors of a sample can be in its cluster."""
     return max(1, min(n_neighbors, n_samples // (2 * n_clusters), n_samples - 1))
 
 
@@ -105,13 +105,13 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
 
     Args:
         rows: Unit rows (n_samples, dim).
-        graph: Their neighbors, as many as the largest graph that is cut has.
+        graph: Their neighbors, at least as many as in the largest graph that is cut.
         stage: Its settings.
         k: Neighbors in the smallest graph that is cut.
         seed: The fit's seed; head h draws from its own streams of it.
 
     Returns:
-        Clusters, int64 (heads, n_kept), and the samples that are kept, int64 (n_kept,).
+        Clusters, int64 (heads, n_kept), and the rows that are partitioned, int64 (n_kept,).
     """
     advice = "Lower --clusters, or try --set partitions=kmeans."
     samples = large_parts(_affinity(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)

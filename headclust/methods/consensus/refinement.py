@@ -3,7 +3,7 @@
 Five steps; docs/default.md has the gain of each:
 
 1. Each feature space is whitened within pairs (`pair_whitening`); several spaces are concatenated.
-2. Cuts of several neighbor graphs, each with another number of eigenvectors, give partitions (`partitions`).
+2. Cuts of several neighbor graphs, with different numbers of eigenvectors, give partitions (`partitions`).
 3. A linear head is fitted to each partition, in closed form.
 4. TEMI refines the heads together. Heads whose neighbor information it lowers are restored.
 5. Clusters of all heads get common ids, and the mean of the probabilities is the prediction.
@@ -78,14 +78,13 @@ def fit(
 
     Args:
         spaces: Feature spaces of the same samples: one or several.
-        stages: The partitions, n_clusters resolved, and the stage that refines the heads, which a length of 0 leaves
-            out.
+        stages: The partitions, n_clusters resolved, and the stage that refines the heads, omitted if its length is 0.
         seed: The fit's seed.
         device: Where to compute; the CPU by default. Eigenvectors and k-means are computed on the CPU.
 
     Raises:
         SettingError: A number of clusters that is not possible.
-        DataError: A single sample, or samples that are all alike.
+        DataError: A single sample, or samples that are all the same.
     """
     first, refinement = stages
     check_fit(spaces, stages, at_least=2)

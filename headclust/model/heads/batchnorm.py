@@ -110,8 +110,8 @@ class BatchNormHeads(nn.Module):
     def _logits(self, rows: Tensor) -> Tensor:
         """Logits of one view (batch, feature_dim): (heads, batch, clusters)."""
         heads, hidden, dim = self.hidden_weight.shape
-        # First layer, (heads * hidden, batch): the input is shared, so all heads are one matrix product. Samples are
-        # the last axis until the end, as batch statistics are computed along it.
+        # First layer, (heads * hidden, batch): the input is shared, so all heads are one matrix product. Samples are on
+        # the last axis, because batch statistics are computed along it.
         values = torch.addmm(self.hidden_bias.view(-1, 1), self.hidden_weight.view(heads * hidden, dim), rows.T)
         values = self._norm_relu(values.view(heads, hidden, -1), "hidden")
         # Second layer, (heads, second, batch), and the logits, (heads, clusters, batch).

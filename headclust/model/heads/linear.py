@@ -1,4 +1,4 @@
-"""Linear heads, as SCAN uses on frozen features."""
+"""Linear heads, as SCAN trains on frozen features."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LinearHeads(nn.Module):
             shrinkage: Share of the identity, in (0, 1].
         """
         device, n_heads, (n_samples, dim) = rows.device, len(assignments), rows.shape
-        # On the CPU: some devices have no float64, and sums there are repeatable.
+        # On the CPU, where sums are repeatable; some devices have no float64.
         rows, assignments = rows.cpu(), assignments.cpu()
         heads = cls(feature_dims=(dim,), n_clusters=n_clusters, n_heads=n_heads)
         # Total scatter sum_i (x_i - mean)(x_i - mean)', (dim, dim), the same for all partitions.

@@ -16,7 +16,7 @@ class HeadEnsemble(nn.Module):
     """Heads as in DINO and TEMI: Linear, GELU, Linear, L2-normalize, weight-normalized Linear without bias.
 
     A logit is g_c cos(z, v_c): the direction v_c of a prototype and its trainable length g_c are separate parameters.
-    Head h is initialized from its own stream of `seed`, so the first 4 of 50 heads start as those of a 4-head ensemble.
+    Head h is initialized from its own stream of `seed`, so the first 4 of 50 heads start like an ensemble of 4.
 
     Author code: https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (model_builders).
 

@@ -1,4 +1,4 @@
-"""Heads of methods that cluster samples but not the feature space: a vote of the nearest fitted samples."""
+"""Heads of methods that only partition the fitted samples: a vote of the nearest fitted samples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NeighborHeads(nn.Module):
         features: Their features, (1, n_fitted, dim), float16 or wider. All heads share them, so their heads axis has
             length one.
         n_clusters: Number of clusters per head.
-        n_votes: Number of fitted samples that vote; all of them if there are fewer.
+        n_votes: Number of fitted samples that vote; all if there are fewer.
         temperature: Half the squared distance at which a vote's weight falls to 1/e; a large one makes all votes
             equal.
     """
@@ -101,7 +101,7 @@ class NeighborHeads(nn.Module):
         for left in range(0, self.features.shape[1], _COLUMNS):
             fitted = self.features[0, left : left + _COLUMNS].float()
             block = torch.addmm(-fitted.square().sum(1) / 2, rows, fitted.T)
-            # The best of this block beside the best so far: the best overall are among them.
+            # The nearest in this block, joined with the nearest so far; the nearest overall are among them.
             best, columns = block.topk(min(n_votes, len(fitted)), dim=1)
             nearness, voters = torch.cat((nearness, best), 1), torch.cat((voters, columns + left), 1)
             nearness, order = nearness.topk(min(n_votes, nearness.shape[1]), dim=1)

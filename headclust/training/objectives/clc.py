@@ -38,8 +38,8 @@ class Clc(nn.Module):
     negatives of the sample's own cluster are the hard ones. docs/methods/clc.md derives why this leads to clusters.
 
     Paper: Ding et al., "Contrastive Representation Disentanglement for Clustering" (first version: "CLC: Cluster
-    Assignment via Contrastive Representation Learning"), 2023 (https://arxiv.org/abs/2306.05439). There is no code of
-    the authors.
+    Assignment via Contrastive Representation Learning"), 2023 (https://arxiv.org/abs/2306.05439). The authors
+    published no code.
 
     Deviations: the abstract states a categorical part under an equipartition constraint, an instance part, one
     contrastive loss over both, and larger weights on harder negatives. Everything else is our reconstruction; we had

@@ -33,7 +33,7 @@ _RANGES = {
 
 
 class ImcSwav(nn.Module):
-    """The IMC-SwAV objective for all heads at once, each with a projection and prototypes of its own.
+    """The IMC-SwAV objective for all heads at once, each with its own projection and prototypes.
 
     For a view v of the batch, u_v the cosines between its projected features and the prototypes, and y_v the head's
     logits:
@@ -45,7 +45,7 @@ class ImcSwav(nn.Module):
         loss     = swapped + mean over all j and i of H(Y_j | U_i) - balance H(Y_j)
                    + logit_weight mean over samples and views of sum_c max(|y_c| - logit_bound, 0)
 
-    The projection and the prototypes learn from `swapped` alone, the heads from the rest alone.
+    The projection and the prototypes learn from `swapped` alone, the heads from the other terms alone.
 
     Paper: Ntelemis, Jin and Thomas, "Information Maximization Clustering via Multi-View Self-Labelling", 2021
     (https://arxiv.org/abs/2103.07368). Author code: https://github.com/foiv0s/imc-swav-pub (model.py, costs.py).
@@ -63,7 +63,7 @@ class ImcSwav(nn.Module):
         seed: The fit's seed; projection and prototypes of head h are drawn from their own stream of it.
         n_augmented: Augmented views per sample, in addition to the plain one.
         n_partners: Neighbors per sample that are used as further views of it; not in the authors' code.
-        n_codes: The first so many views get Sinkhorn codes, which the other views predict.
+        n_codes: Number of views, from the first, that get Sinkhorn codes; the other views predict these.
         n_prototypes: Prototypes per head.
         projection_dim: Dimension of the projected features, which are compared with prototypes.
         code_temperature: Entropy weight of the Sinkhorn codes: the smaller, the nearer to one-hot.
@@ -235,8 +235,8 @@ def weighted_information(logits: Tensor, log_u: Tensor, *, balance: float) -> Te
     joints = torch.bmm(clusters, prototypes) / batch
     # (heads, views j, views i, clusters * prototypes).
     joints = joints.view(heads, views, n_clusters, -1, n_prototypes).transpose(2, 3).flatten(3)
-    # H(Y_j, U_i), mean over pairs of views, (heads,). The clamp gives empty cells no part in the entropy or its
-    # gradient, where 0 log 0 would be NaN.
+    # H(Y_j, U_i), mean over pairs of views, (heads,). With the clamp, empty cells add nothing to the entropy and
+    # its gradient; 0 log 0 would be NaN.
     joint_entropy = entropy(joints.clamp_min(torch.finfo(joints.dtype).tiny).log()).mean((1, 2))
     # H(Y | U) = H(Y, U) - H(U).
     return joint_entropy - marginal_entropy(log_u).mean(0) - balance * marginal_entropy(log_y).mean(0)

@@ -103,7 +103,7 @@ class Temi(nn.Module):
                 self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.marginal_momentum)
             # w, (heads or 1, batch): the same for (x, x') and (x', x).
             weights = self.weights(q)
-            # log m, (heads, clusters), the same for all samples: broadcast over the batch axis below.
+            # log m, (heads, clusters), broadcast over the batch axis below.
             log_marginal = self.marginal.clamp_min(torch.finfo(torch.float32).tiny).log()
         # pmi in both directions, (2, heads, batch): log sum_c exp(beta (log p + log q) - log m). flip(0) pairs each
         # student view with the teacher of the other one.

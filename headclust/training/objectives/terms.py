@@ -16,8 +16,8 @@ def log_probs(logits: Tensor, temperature: float) -> Tensor:
 def batch_mean(values: Tensor, *, dims: tuple[int, ...]) -> Tensor:
     """Mean over the axes that hold samples.
 
-    Every sum over the batch that a nonlinear function is applied to (marginals, entropies, Sinkhorn) is computed here
-    or in `log_batch_mean`: the two places to change if several processes are to share a batch.
+    Every mean over the batch that enters a nonlinear function (marginals, entropies, Sinkhorn) is computed here or in
+    `log_batch_mean`: the two functions to change if several processes share a batch.
     """
     return values.mean(dim=dims)
 
@@ -46,7 +46,7 @@ def entropy(log_p: Tensor) -> Tensor:
 
     A log of minus infinity counts as probability zero, with a gradient of zero.
     """
-    # The clamp replaces 0 * -inf, which is NaN, by 0 * (the least float).
+    # The clamp replaces 0 * -inf, which is NaN, by 0 * (the lowest float).
     return -(log_p.exp() * log_p.clamp_min(torch.finfo(log_p.dtype).min)).sum(-1)
 
 
@@ -108,7 +108,7 @@ class RunningMean:
         self._count += 1
 
     def take(self) -> Tensor:
-        """The mean of the values added since the last call, shape (heads,); zeros if there were none. Starts anew."""
+        """The mean of the values added since the last call, shape (heads,), or zeros without values; then reset."""
         mean = self._total / max(1, self._count)
         self._total, self._count = torch.zeros_like(self._total), 0
         return mean

@@ -27,22 +27,22 @@ class Turtle(nn.Module):
 
         loss = sum over spaces of mean over the batch of CE(tau, softmax(w_s x_s)) - gamma H(mean over the batch of p_s)
 
-    The classifiers are constants here: gradients flow through the labels alone. They are buffers, and their own
-    gradient is computed in closed form: (softmax(w_s x_s) - tau) x_s, averaged over the batch.
+    The classifiers are constants in the loss: gradients flow through the labels alone. They are buffers, and the
+    gradient for fitting them is computed in closed form: (softmax(w_s x_s) - tau) x_s, averaged over the batch.
 
     Paper: Gadetsky, Jiang, Brbic, "Let Go of Your Labels with Unsupervised Transfer", ICML 2024
     (https://arxiv.org/abs/2406.07236). Author code: https://github.com/mlbio-epfl/turtle (run_turtle.py).
 
     Deviations: entropies are computed from logs, where the gradient of the author code is NaN once a cluster's mean
-    probability underflows in float32. Each head's classifiers are drawn from a stream of their own. In evaluation mode
-    classifiers stay as the last training step left them.
+    probability underflows in float32. Each head's classifiers are drawn from their own stream. In evaluation mode
+    classifiers do not change.
 
     Args:
         n_heads: Number of heads.
         n_clusters: Number of clusters per head.
         feature_dims: Dimension of the features, one per space.
         seed: The fit's seed; head h draws its inner classifiers from its own stream of it.
-        gamma: Weight of the entropy of the clusters' shares, which keeps all clusters in use.
+        gamma: Weight of the entropy of the clusters' shares, so that all clusters are used.
         inner_steps: Steps of Adam that fit the inner classifiers in each training step.
         inner_lr: Learning rate of the inner steps.
         warm_start: Start from the inner classifiers of the previous step; otherwise they are drawn again.

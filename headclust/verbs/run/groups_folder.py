@@ -1,4 +1,4 @@
-"""The folder that `run` makes everything in: chosen, made, and recognized by the source it records."""
+"""The output folder of `run`: its name, its creation, and the mark that records the source of the images."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ def groups_folder(images: ImageSet, output: Path | None) -> Path:
 
     Args:
         images: The images.
-        output: The folder; when None `NAME-groups` with the name of the data, or with -2, -3 ... where something else
-            is there.
+        output: The folder. When None, `NAME-groups` with the name of the data, or with -2, -3 ... if that is in use.
 
     Raises:
-        ConflictError: `output` is in use for something else, or lies among the images.
+        ConflictError: `output` is in use for something else, or lies in the image folder.
         HeadclustError: The folder cannot be read.
     """
     folder = output or _free_folder(images)
@@ -60,7 +59,7 @@ def mark_folder(images: ImageSet, folder: Path) -> None:
 
 @contextmanager
 def marked_folder(images: ImageSet, folder: Path) -> Iterator[None]:
-    """Mark a folder for the work in the context; if that fails and leaves nothing, remove the mark too.
+    """Mark a folder for the work in the context; if that fails without any result, remove the mark again.
 
     Raises:
         HeadclustError: It cannot be made.
@@ -79,7 +78,7 @@ def marked_folder(images: ImageSet, folder: Path) -> Iterator[None]:
 
 
 def _check_apart(images: ImageSet, folder: Path) -> None:
-    """Raise if the folder lies among the images: its files would be taken for images the next time."""
+    """Raise if the folder lies in the image folder: its files would be listed as images the next time."""
     named = images.source if images.source.startswith("/") else images.source.partition(":")[2]  # NAME:FOLDER
     source, place = Path(named), folder.resolve()
     if source.is_absolute() and source.is_dir() and place.is_relative_to(source):
@@ -96,7 +95,7 @@ def _free_folder(images: ImageSet) -> Path:
 
 
 def free_folder(images: ImageSet, path: Path) -> Path:
-    """`path`, or the first of `path-2`, `path-3` ... that is free or holds groups of these images."""
+    """`path`, or the first of `path-2`, `path-3` ... that does not exist or holds groups of these images."""
     return next(folder for folder in numbered(path) if not folder.exists() or _owner(folder) == _identity(images))
 
 
@@ -105,7 +104,7 @@ def _identity(images: ImageSet) -> dict[str, str]:
 
 
 def _owner(folder: Path) -> dict[str, str]:
-    """The source and split recorded in the mark of a folder; empty where there is no mark."""
+    """The source and split recorded in the mark of a folder; empty without a mark."""
     try:
         mark = json.loads((folder / GROUPS_MARK).read_bytes())
     except (OSError, ValueError):

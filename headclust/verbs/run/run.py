@@ -1,11 +1,11 @@
-"""From a folder of images to groups and a report, in one folder that can be continued.
+"""From a folder of images to groups and a report, in one folder; an interrupted run resumes.
 
 FOLDER-groups/
   headclust.json   records the source of the images
   features.h5      the features of the images, and of their views
-  left-out.csv     sample_id,reason of the images that cannot be read, where there are any
+  left-out.csv     sample_id,reason of the images that cannot be read, if there are any
   run/             the run folder, with assignments.csv
-  report.html      the page to look at
+  report.html      the report
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Groups:
         report: The report.
         n_samples: Images that were grouped.
         n_left_out: Images that cannot be read.
-        left_out: The list of these images; None where there are none.
+        left_out: The list of these images; None if there are none.
     """
 
     folder: Path
@@ -70,22 +70,22 @@ def run(
     offline: bool = False,
     overwrite: bool = False,
 ) -> Groups:
-    """Embed images, fit a method and make a report; finished steps with the same settings are not repeated.
+    """Embed images, fit a method and make a report. Finished steps with the same settings are not repeated.
 
     Args:
-        data: Where the images are, as `headclust.images.datasets.open_source` takes it: mostly a folder.
+        data: Source of the images, usually a folder, as for `headclust.images.datasets.open_source`.
         clusters: Number of clusters; the number of class subfolders when None.
-        split: The split, where a source has several.
-        output: The folder for everything; `NAME-groups` with the name of the data, and -2, -3 ... where that holds
-            something else, when None.
-        model: A backbone's name. When None, the one used before in that folder, or the better of the packaged ones that
-            is installed.
+        split: The split, if the source has several.
+        output: The folder for all results. When None, `NAME-groups` with the name of the data, or with -2, -3 ... if
+            that holds something else.
+        model: A backbone's name. When None, the one used before in that folder, or the best of the packaged ones that
+            are installed.
         weights: A file with the model's weights.
-        views: Augmented views to embed per image. When None, as many as before in that folder, or two, but none for
-            more than 20,000 images.
+        views: Augmented views to embed per image. When None, the same number as before in that folder; in a new folder
+            two, or none for more than 20,000 images.
         method: A name in METHODS, or "default".
         seed: Seed of the fit.
-        on_error: At an unreadable image "skip" it and list it, or "fail".
+        on_error: "skip" leaves out unreadable images and lists them, "fail" stops at the first.
         device: Where to compute; the best available when None.
         offline: Never download weights or data.
         overwrite: Replace results that were made with other settings.
@@ -118,7 +118,7 @@ def run(
 
 @contextmanager
 def _resumable() -> Iterator[None]:
-    """Log after Ctrl-C that nothing finished is lost, as embedding does itself."""
+    """Log after Ctrl-C that the same command resumes; embedding logs this itself."""
     try:
         yield
     except KeyboardInterrupt:
@@ -127,7 +127,7 @@ def _resumable() -> Iterator[None]:
 
 
 def _check(images: ImageSet, recipe: Recipe, seed: int, device: str | None) -> None:
-    """Raise for what is known to be impossible before an image is opened."""
+    """Raise for settings that are known to be impossible before an image is opened."""
     resolve_device(device)
     if seed < 0:
         raise SettingError(f"seed {seed}: expected 0 or more.")

