@@ -143,7 +143,7 @@ def test_it_is_refused_where_the_number_of_clusters_would_come_from_labels(blob_
         ({"settings": "abc"}, "settings is 'abc': expected a mapping"),
         ({"settings": ["a"]}, "settings is"),
         ({"settings": {1: 1}}, "a name in settings is 1: expected a text"),
-        ({"settings": {"n_clusters": 5}}, "n_clusters is 4, and 5 in settings: say it once"),
+        ({"settings": {"n_clusters": 5}}, "n_clusters is 4, and 5 in settings: give it once"),
         ({"n_heads": 2, "settings": {"n_heads": 3}}, "n_heads is 2, and 3 in settings"),
         ({"method": "consensus", "settings": {"n_neighbors": 120}}, "n_neighbors is 120, of 120 samples"),
     ],

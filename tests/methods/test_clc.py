@@ -37,7 +37,7 @@ def test_there_is_no_authors_preset_and_it_says_why():
     assert list(PRESETS["clc"]) == ["ours"]
     with pytest.raises(SettingError) as caught:
         Recipe.of("clc", "authors")
-    assert str(caught.value) == ("clc has no preset 'authors', as there is no code of its authors to follow: use ours.")
+    assert str(caught.value) == ("clc has no preset 'authors', as its authors published no code: use ours.")
 
 
 def test_it_says_that_it_is_a_reconstruction():

@@ -9,7 +9,7 @@ from conftest import make_blobs, short
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
 from headclust.graph.neighbors import nearest_neighbors
-from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
+from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS, Recipe
 from headclust.methods.consensus.pair_whitening import scatter, space_transform, whiten_within
 from headclust.methods.consensus.partitions import Partitions, find_partitions
 from headclust.methods.settings import change_settings, list_settings
@@ -200,10 +200,10 @@ def test_the_number_of_threads_changes_next_to_nothing(hard):
 
 
 def test_labels_absent_or_shuffled_change_nothing(hard):
-    recipe = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK})
+    recipe = Recipe.of("consensus").changed({"n_clusters": 4, **QUICK})
     shuffled = np.random.default_rng(0).permutation(hard.labels)
     trials = [
-        fit_and_score([Features.from_array(hard.features, labels=labels)], "consensus", recipe, 0)
+        fit_and_score([Features.from_array(hard.features, labels=labels)], recipe, 0)
         for labels in (hard.labels, shuffled, None)
     ]
     assert_same(trials[0].result, trials[1].result)

@@ -50,4 +50,4 @@ def test_a_missing_library_is_one_line(blobs, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(SettingError) as caught:
         fit(blobs.features)
-    assert str(caught.value) == f'leiden needs {library}, which is not here: pip install "headclust[graph]".'
+    assert str(caught.value) == f'leiden needs {library}, which is not installed: pip install "headclust[graph]".'

@@ -158,12 +158,12 @@ def test_self_labelling_makes_heads_surer_and_as_good(with_views, blobs):
 def test_heads_that_are_sure_of_nothing_stay_as_they_were(blobs, capsys, preset):
     recipe = make_recipe(preset=preset, lr=1e-6)
     result = METHODS["scan"]((Features.from_array(blobs.features),), recipe, 0)
-    assert "the chosen head was sure of no sample" in capsys.readouterr().err
+    assert "the chosen head was confident of no sample" in capsys.readouterr().err
     assert set(confident_shares(result)) == {0.0}
     before = fit_gradient((Features.from_array(blobs.features),), recipe[:1], 0)
     for name, tensor in before.model.heads.state_dict().items():
         assert torch.equal(tensor, result.model.heads.state_dict()[name])
-    assert "sure of no sample" not in capsys.readouterr().err
+    assert "confident of no sample" not in capsys.readouterr().err
 
 
 def test_training_ends_when_the_confident_share_has_levelled_off(blobs):

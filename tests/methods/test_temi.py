@@ -7,7 +7,7 @@ import torch
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.graph.neighbors import nearest_neighbors
-from headclust.methods import METHODS, PRESETS, kmeans
+from headclust.methods import METHODS, PRESETS, Recipe, kmeans
 from headclust.methods.settings import change_settings
 from headclust.model import fit_transform
 from headclust.runs.scored_fit import fit_and_score
@@ -123,7 +123,7 @@ def test_a_wmi_head_trains_as_it_would_alone_and_a_temi_head_does_not(fit, blobs
 def test_more_clusters_than_classes(quick, blobs, n_clusters):
     changes = {"n_clusters": n_clusters, "beta": 1.0, **quick, "length": 200, "n_neighbors": 5}
     features = Features.from_array(blobs.features, labels=blobs.labels)
-    report = fit_and_score((features,), "temi", change_settings(PRESETS["temi"]["ours"], changes), 0).report
+    report = fit_and_score((features,), Recipe.of("temi").changed(changes), 0).report
     assert report["clusters_used"] > 4
     # Every cluster counts as its majority class where classes are fewer; one to one, most clusters are left over.
     assert report["accuracy_majority"] > 0.95
