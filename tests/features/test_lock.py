@@ -138,9 +138,10 @@ def test_of_several_takers_of_a_dead_lock_one_wins(tmp_path: Path) -> None:
     ]
     try:
         assert [taker.stdout.readline() for taker in takers] == ["ready\n"] * 3
+        dead = _dead()
         for turn in range(20):
             folder = tmp_path / str(turn)
-            _write(folder, _dead())
+            _write(folder, dead)
             _tell(takers, str(folder))
             assert sorted(taker.stdout.readline() for taker in takers) == ["got it\n", "refused\n", "refused\n"]
             _tell(takers, "go on")
