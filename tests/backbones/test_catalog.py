@@ -42,6 +42,12 @@ def test_the_authors_names_are_there():
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_a_forward_pass_is_as_wide_as_is_recorded(name):
+    assert untrained_backbone(name, device="meta").feature_dim == CATALOG[name].dim
+
+
+@pytest.mark.slow  # half a gigabyte of random numbers, and a batch on the CPU
+@pytest.mark.parametrize("name", SMALL)
 def test_a_forward_pass_is_finite(name, monkeypatch):
     # The trial of a model just made is this same pass, once more.
     monkeypatch.setattr("headclust.backbones.backbone.freeze_model", lambda name, model, size: CATALOG[name].dim)

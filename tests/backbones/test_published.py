@@ -64,7 +64,7 @@ def msn(encoder: dict) -> dict:
 def moco(encoder: dict) -> dict:
     mlp = {"0": "weight", "1": "norm", "3": "weight", "4": "norm", "6": "weight", "7": "norm"}
     head = under("head.", tensors(projector(mlp), thin=True))
-    other = {key: torch.full_like(value, torch.nan) for key, value in encoder.items()}
+    other = {key: torch.tensor(torch.nan).expand(value.shape) for key, value in encoder.items()}
     predictor = tensors(projector({key: mlp[key] for key in ("0", "1", "3", "4")}), thin=True)
     state = under("base_encoder.", other | head) | under("momentum_encoder.", encoder | head)
     return {"epoch": 300, "arch": "vit_small", "state_dict": under("module.", state | under("predictor.", predictor))}

@@ -245,7 +245,7 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(run, tmp_path):
 
 
 def test_a_dry_run_needs_no_weights(run):
-    code, out, _ = run("embed", "--model", "dino_vits16", "--limit", 2, "--dry-run", "--offline")
+    code, out, _ = run("embed", "--model", "dino_vits16", "--limit", 2, "--dry-run", "--offline", "--image-size", 32)
     assert code == 0
     assert "to be downloaded from Hugging Face hub timm/vit_small_patch16_224.dino" in out
     code, out, _ = run("embed", "--model", "timm:resnet18", "--limit", 2, "--dry-run", "--image-size", 32)
@@ -548,14 +548,10 @@ def test_interrupted(shell, write, blobs, tmp_path):
     assert set(tree(tmp_path)) == {"features/x.h5"}
 
 
-def test_more_than_memory_holds(shell, blob_file, tmp_path):
+def test_more_than_memory_holds(refused, blob_file):
     # Once a traceback.
-    process = shell("fit", blob_file, *TEMI, "--set", "hidden_dim=1000000000000", "-o", "run")
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert err.startswith(b"headclust: error: not enough memory: ")
-    assert err.count(b"\n") == 1
-    assert not (tmp_path / "run").exists()
+    err = refused("fit", blob_file, *TEMI, "--set", "hidden_dim=1000000000000", "-o", "run")
+    assert err.startswith("headclust: error: not enough memory: ")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -40,12 +37,14 @@ def test_links_copies_and_moves(run, tmp_path, option, n_links):
     assert len(list((tmp_path / "photos").iterdir())) == (0 if option == "--move" else 120)
 
 
-def test_refused_in_one_line(run, tmp_path):
+def test_refused_in_one_line(run, tmp_path, monkeypatch, capsys):
     def refused(*arguments):
-        command = [sys.executable, "-m", "headclust.cli", "export", *map(str, arguments)]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (told.returncode, told.stdout, len(told.stderr.splitlines())) == (2, "", 1)
-        return told.stderr
+        monkeypatch.setattr("sys.argv", ["headclust", "export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert (exited.value.code, out, len(err.splitlines())) == (2, "", 1)
+        return err
 
     assert "give only one of them" in refused(run, "--to", "folders", "--copy", "--move")
     assert "not a run folder" in refused(tmp_path / "photos", "--to", "csv")

@@ -210,7 +210,7 @@ def _wait_for(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -
     while not condition():
         assert process.poll() is None, "the process ended too early"
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(0.002)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ def embed():
     return EmbedImages(**SMALL).fit(["any.png"])
 
 
-@pytest.fixture
-def paths(tmp_path):
-    """Twelve pictures: stripes across, stripes down and noise in turns."""
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """Twelve pictures, stripes across, stripes down and noise in turns, the same for all tests: not to be changed."""
+    folder = tmp_path_factory.mktemp("photos")
     generator = np.random.default_rng(0)
     made = []
     for number in range(12):
@@ -33,20 +34,19 @@ def paths(tmp_path):
         else:
             where = slice(number % 5, None, 8)
             pixels[(where, slice(None)) if number % 3 else (slice(None), where)] += 200
-        made.append(tmp_path / "photos" / f"{number:02d}.png")
-        made[-1].parent.mkdir(exist_ok=True)
+        made.append(folder / f"{number:02d}.png")
         Image.fromarray(pixels.astype(np.uint8)).save(made[-1])
     return made
 
 
-@pytest.fixture
-def rows(paths, tmp_path):
+@pytest.fixture(scope="module")
+def rows(paths, tmp_path_factory):
     """What `headclust embed` makes of them."""
     file = verbs.embed(
         MODEL,
-        str(tmp_path / "photos"),
+        str(paths[0].parent),
         image_size=64,
-        output=tmp_path / "photos.h5",
+        output=tmp_path_factory.mktemp("features") / "photos.h5",
         settings=EmbedSettings(batch_size=8, device="cpu"),
     )
     return load_features(file).all().numpy()
@@ -119,12 +119,12 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(embed, paths, tmp_p
     assert str(caught.value).isprintable()
 
 
-def test_a_truncated_image_is_refused_however_it_comes(embed, paths):
-    whole = paths[2].read_bytes()
-    paths[2].write_bytes(whole[: len(whole) // 2])
+def test_a_truncated_image_is_refused_however_it_comes(embed, paths, tmp_path):
+    whole, torn = paths[2].read_bytes(), tmp_path / "02.png"
+    torn.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"image 2, .*02\.png: cannot be decoded"):
-        embed.transform(paths)
-    with Image.open(paths[2]) as image, pytest.raises(ValueError, match=r"X\[0\]: cannot be decoded"):
+        embed.transform([*paths[:2], torn, *paths[3:]])
+    with Image.open(torn) as image, pytest.raises(ValueError, match=r"X\[0\]: cannot be decoded"):
         embed.transform([image])
 
 
