@@ -38,7 +38,7 @@ lint: $(DEV_STAMP) ## check style
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 
-format: $(DEV_STAMP) ## mend style
+format: $(DEV_STAMP) ## fix style
 	"$(BIN)/ruff" check --fix .
 	"$(BIN)/ruff" format .
 

@@ -1,16 +1,16 @@
 """The default against k-means, its peers and itself without each of its parts, over nine pairs of data and backbone.
 
 Command:  python benchmarks/default.py [--root FOLDER] [--data-root FOLDER] [-o FOLDER] ...
-          --dry-run says what it would take; --only, --datasets, --backbones and --shard 1/3 make a part;
+          --dry-run prints the expected cost; --only, --datasets, --backbones and --shard 1/3 make a part;
           --curve measures ACC against seconds, --calibration accuracy against confidence, instead of the table.
 Setting:  the features of the study offline (benchmarks/table.py): digits, Fashion-MNIST and CIFAR-10, of the train
-          split up to 20,000 images, the test split to score; three packaged backbones at 128 px. Who is fitted, with
-          how many seeds: benchmarks/study/contest.py. Labels only score. Killed, it goes on where it was, and fits
-          that benchmarks/table.py made below the same root are taken over.
+          split up to 20,000 images, the test split to score; three packaged backbones at 128 px. Methods and numbers
+          of seeds: benchmarks/study/contest.py. Labels only score. A killed run resumes, and fits that
+          benchmarks/table.py made below the same root are reused.
 Figure:   mean and standard deviation of ACC over seeds; the default's gain over the stronger k-means and its distance
           to the best peer, paired by seed, with 95 % intervals; its ablations; clusters used; seconds. The oracle, the
           best head by test labels, is a column of its own. With --curve ACC against seconds on one pair, to be run on
-          a machine that does nothing else; with --calibration the expected calibration error, one fit a data set.
+          a machine that does nothing else; with --calibration the expected calibration error, one fit per data set.
 Result:   see docs/default.md.
 """
 
@@ -24,17 +24,17 @@ from pathlib import Path
 
 from script import answer, expectation, folders, names, numbers
 from study import pictures, runner
-from study.budgets import budget_plan, budget_section, draw_budgets, measure
 from study.calibration import calibrate, calibration_section, draw_calibration, expected_error
-from study.contest import ENTRANTS, Contest, as_json, contest_plan
+from study.contest import ENTRANTS, as_json, contest, contest_plan
 from study.contest_tables import contest_sections
 from study.places import Places
 from study.plan import Cell, shard
 from study.render import in_markdown
 from study.results import read_results
 from study.sections import Section
+from study.time_to_quality import curve_plan, curve_section, draw_curves, measure
 
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import DataError, SettingError
 from headclust.filenames import file_name
 from headclust.progress import note
@@ -43,7 +43,7 @@ CURVE_DATASET = "cifar10"  # unless --datasets names one
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes or shows the comparison; returns the exit code."""
+    """Make or show the comparison; return the exit code."""
     return answer("default", parser(), run, arguments)
 
 
@@ -53,15 +53,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", type=names, default=(), help=f"of {', '.join(ENTRANTS)} only these")
     made.add_argument("--backbones", type=names, default=(), help="only these, separated by commas")
     made.add_argument("--datasets", type=names, default=(), help="only these")
-    made.add_argument("--seeds", type=int, help="so many for each on every backbone [each one's own number]")
+    made.add_argument("--seeds", type=int, help="number for each on every backbone [each entrant's own]")
     made.add_argument("--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results")
     made.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/ and fashion-mnist/")
     made.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
     made.add_argument("--device", help="cpu, cuda, cuda:N or mps [the best there is]")
     made.add_argument("--shard", metavar="I/N", help="make only part I of N; several may run at once")
     made.add_argument("--retry", action="store_true", help="try again what has failed before")
-    made.add_argument("--dry-run", action="store_true", help="say what it would take, and write nothing")
-    made.add_argument("--only-render", action="store_true", help="show what there is; fit nothing")
+    made.add_argument("--dry-run", action="store_true", help="print the expected cost, and write nothing")
+    made.add_argument("--only-render", action="store_true", help="show the results so far; fit nothing")
     made.add_argument("-o", "--output", type=Path, help="folder for Markdown, JSON and pictures [Markdown on stdout]")
     instead = made.add_mutually_exclusive_group()
     instead.add_argument("--curve", action="store_true", help=f"ACC against seconds, on one pair [{CURVE_DATASET}]")
@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """What the options ask for."""
+    """Make and show the table, the curve or the calibration; return the exit code."""
     places = Places(options.root, options.data_root, folders(options.data), offline=True)
     if options.curve or options.calibration:
         check_instead(options)
@@ -84,11 +84,11 @@ def run(options: argparse.Namespace) -> int:
         return curve(options, places)
     if options.calibration:
         return calibration(options, places)
-    return contest(options, places)
+    return table(options, places)
 
 
 def check_instead(options: argparse.Namespace) -> None:
-    """Refuses what only the table has."""
+    """Raise if an option of the table is given with --curve or --calibration."""
     given = {"--only": options.only, "--shard": options.shard, "--seeds": options.seeds is not None}
     given |= {"--retry": options.retry, "--only-render": options.only_render}
     for name, is_given in given.items():
@@ -96,8 +96,8 @@ def check_instead(options: argparse.Namespace) -> None:
             raise SettingError(f"{name} is for the table: leave it out with --curve and --calibration.")
 
 
-def contest(options: argparse.Namespace, places: Places) -> int:
-    """Makes and shows the table."""
+def table(options: argparse.Namespace, places: Places) -> int:
+    """Make and show the table; return the exit code."""
     cells = contest_plan(
         entrants=options.only, backbones=options.backbones, datasets=options.datasets, seeds=options.seeds
     )
@@ -113,50 +113,50 @@ def contest(options: argparse.Namespace, places: Places) -> int:
         if options.shard:
             note("a part shows no table: show all with --only-render when the others are done.")
             return 1 if unfinished else 0
-    wanted = {cell.id for cell in part}
-    lines = [line for line in read_results(places.results) if line["id"] in wanted]
+    ids = {cell.id for cell in part}
+    lines = [line for line in read_results(places.results) if line["id"] in ids]
     if not lines:
         raise DataError(f"{places.results} holds none of these fits: make them without --only-render.")
-    found = Contest(lines)
-    show("default", contest_sections(found), as_json(found), options.output)
+    results = contest(lines)
+    show("default", contest_sections(results), as_json(results), options.output)
     return 1 if unfinished else 0
 
 
 def curve(options: argparse.Namespace, places: Places) -> int:
-    """Measures and shows ACC against seconds."""
+    """Measure and show ACC against seconds; return the exit code."""
     (place,) = defaults(options.backbones[:1], options.datasets[:1] or (CURVE_DATASET,))
     if len(options.datasets) > 1 or len(options.backbones) > 1:
         raise SettingError("a curve is of one pair: name one data set and one backbone.")
-    cells = budget_plan(place)
+    cells = curve_plan(place)
     if options.dry_run:
         print(expectation(cells, places, options.device))
         return 0
     name = file_name(f"curve-{place.fit.dataset.name}-{place.fit.backbone}")
     lines = measure(cells, places, places.root / f"{name}.jsonl", device=options.device)
     failed = sum(line["status"] == "failed" for line in lines)
-    show(name, [budget_section(lines)], list(lines), options.output)
+    show(name, [curve_section(lines)], list(lines), options.output)
     if options.output is not None:
         title = f"{place.fit.dataset.name}, {place.fit.backbone}"
-        print(draw_budgets(lines, title, options.output / f"{name}.svg"))
+        print(draw_curves(lines, title, options.output / f"{name}.svg"))
     return 1 if failed else 0
 
 
 def calibration(options: argparse.Namespace, places: Places) -> int:
-    """Fits the default and shows whether its confidence says how often it is right."""
+    """Fit the default and show its accuracy against its confidence; return the exit code."""
     if len(options.backbones) > 1:
         raise SettingError("calibration is shown on one backbone: name one.")
     cells = defaults(options.backbones, options.datasets)
     if options.dry_run:
         print(expectation(cells, places, options.device))
         return 0
-    found = {cell.fit.dataset.name: calibrate(cell, places, device=options.device) for cell in cells}
+    tables = {cell.fit.dataset.name: calibrate(cell, places, device=options.device) for cell in cells}
     content = {
-        name: {"expected_calibration_error": expected_error(these), "bins": [vars(one) for one in these]}
-        for name, these in found.items()
+        name: {"expected_calibration_error": expected_error(bins), "bins": bins.to_dict("records")}
+        for name, bins in tables.items()
     }
-    show("calibration", [calibration_section(found)], content, options.output)
+    show("calibration", [calibration_section(tables)], content, options.output)
     if options.output is not None:
-        print(draw_calibration(found, options.output / "calibration.svg"))
+        print(draw_calibration(tables, options.output / "calibration.svg"))
     return 0
 
 
@@ -177,7 +177,7 @@ def show(name: str, sections: Sequence[Section], content: object, output: Path |
         (output / f"{name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n"),
     ):
         with write_errors(path):
-            write_whole(path, written.encode())
+            write_atomically(path, written.encode())
         print(path)
 
 

@@ -1,19 +1,19 @@
-"""Claim: embedding is at least as fast as the loop everyone writes with timm.
+"""Claim: embedding is at least as fast as a plain timm loop.
 
-`ratio_to_timm_loop` is the loop's time over ours, at 32 px and at about 500 px; above 1 we are faster. The loop is
-`DataLoader(ImageFolder, timm's transform, batch 64, 2 workers)` and the eager float32 model in inference mode, with the
-same number of threads. Both read the same JPEGs; our time includes starting the decoding processes and finishing the
-feature file, theirs the start of its workers; neither includes imports or loading the model. Every measurement has a
-process of its own, which warms up on two batches first: how memory is kept in one must not help the other. Interleaved,
-the median of `--rounds` each.
+`ratio_to_timm_loop` is the time of the loop divided by that of headclust, at 32 px and at about 500 px; above 1,
+headclust is faster. The loop is `DataLoader(ImageFolder, timm's transform, batch 64, 2 workers)` and the eager float32
+model in inference mode, with the same number of threads. Both read the same JPEGs. The time of headclust includes the
+start of the decoding processes and writing the feature file, that of the loop the start of its workers; neither has
+imports or loading the model. Every measurement has its own process, so that memory which one side keeps cannot help the
+other, and starts with two batches as a warm-up. Measurements are interleaved; the figure is the median of `--rounds`.
 
 command:   python benchmarks/embed_throughput.py --json --cifar CIFAR/train --rounds 3
 machine:   2 CPU cores of a virtual machine, no accelerator
 versions:  printed under "versions"
 n:         2,000 JPEGs of 32 px (CIFAR-10), 500 JPEGs of 500 x 400 px (crops of scikit-learn's two photos); 3 rounds
 result:    3.8 (3.7 to 4.4) at 32 px, 2.9 (2.9 to 3.3) at 500 px; torch 2.14.1, timm 1.0.31. Much of it is
-           `headclust.device.kept_memory`, and how much hangs on what the machine takes for fresh memory: with both
-           in one process, where the loop finds memory that we left, 1.8 and 1.5
+           `headclust.device.reuse_memory`, and depends on the cost of new memory on the machine: with both in one
+           process, where the loop reuses memory that headclust has kept, 1.8 and 1.5
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from headclust.backbones import Backbone, load_backbone
+from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.features import load_features
 from headclust.images.datasets import open_source
@@ -51,8 +52,8 @@ SIDES = ("ours", "timm_loop")
 
 
 def main() -> None:
-    """Measures both, prints the ratios."""
-    arguments = parsed()
+    """Measure both and print the ratios."""
+    arguments = parse_arguments()
     if arguments.side:
         measure(arguments.side, *arguments.paths, load_backbone(arguments.model))
         return
@@ -79,16 +80,16 @@ def main() -> None:
         print(f"{name:>4} px: {result['ratio']:.2f} times the timm loop ({result['spread'][0]}-{result['spread'][1]})")
 
 
-def parsed() -> argparse.Namespace:
-    """The command line."""
+def parse_arguments() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--cifar", type=Path, help="CIFAR-10's train folder; without it, small crops of photos")
+    parser.add_argument("--cifar", type=Path, help="train folder of CIFAR-10 [crops of photos]")
     parser.add_argument("--model", default="efficientnet_lite0")
-    parser.add_argument("--small", type=int, default=2000, help="how many images of 32 px")
-    parser.add_argument("--large", type=int, default=500, help="how many images of about 500 px")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--side", choices=SIDES, help="measure one side alone, as each round does; wants `paths`")
+    parser.add_argument("--small", type=int, default=2000, help="number of images of 32 px")
+    parser.add_argument("--large", type=int, default=500, help="number of images of about 500 px")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements per side")
+    parser.add_argument("--side", choices=SIDES, help="measure one side alone, as each round does; needs `paths`")
     parser.add_argument(
         "paths", nargs="*", type=Path, help="with --side: the images, and an .npy file for the features"
     )
@@ -96,7 +97,7 @@ def parsed() -> argparse.Namespace:
 
 
 def copy_some(source: Path, target: Path, n: int) -> None:
-    """`n` images of a class folder tree, drawn with a fixed seed."""
+    """Copy `n` images of a tree of class folders, drawn with a fixed seed."""
     images = open_source(str(source), None).subset(n, seed=0)
     for name in images.sample_ids:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def copy_some(source: Path, target: Path, n: int) -> None:
 
 
 def crops(target: Path, n: int, size: tuple[int, int]) -> None:
-    """`n` JPEGs of (width, height), cut from scikit-learn's two photos; a folder a photo."""
+    """Write `n` JPEGs of (width, height), crops of scikit-learn's two photos, to one folder per photo."""
     rng = np.random.default_rng(0)
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
     for i in range(n):
@@ -116,7 +117,7 @@ def crops(target: Path, n: int, size: tuple[int, int]) -> None:
 
 
 def compare(images: Path, model: str, rounds: int) -> dict[str, Any]:
-    """Medians of both over interleaved rounds."""
+    """Medians of both sides over interleaved rounds, and the largest difference of their features."""
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     largest = 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -125,21 +126,21 @@ def compare(images: Path, model: str, rounds: int) -> dict[str, Any]:
             for side in SIDES:
                 command = [sys.executable, __file__, "--model", model, "--side", side, images, features[side]]
                 seconds[side].append(float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
-            found, wanted = (np.load(features[side]) for side in SIDES)
-            largest = max(largest, float(np.abs(found - wanted).max()))
-    ratios = [loop / own for own, loop in zip(*seconds.values(), strict=True)]
-    own, loop = (statistics.median(values) for values in seconds.values())
+            ours, loop = (np.load(features[side]) for side in SIDES)
+            largest = max(largest, float(np.abs(ours - loop).max()))
+    ratios = [slow / fast for fast, slow in zip(*seconds.values(), strict=True)]
+    medians = {side: statistics.median(values) for side, values in seconds.items()}
     return {
-        "ratio": round(loop / own, 3),
+        "ratio": round(medians["timm_loop"] / medians["ours"], 3),
         "spread": [round(min(ratios), 3), round(max(ratios), 3)],
-        "n": len(wanted),
+        "n": len(loop),
         "seconds": {side: [round(value, 2) for value in values] for side, values in seconds.items()},
         "largest_difference": largest,
     }
 
 
 def measure(side: str, images: Path, target: Path, backbone: Backbone) -> None:
-    """Prints the seconds of one side, after a warm-up, and keeps its features."""
+    """Print the seconds of one side, after a warm-up, and save its features."""
     run = {"ours": embed, "timm_loop": timm_loop}[side]
     run(images, backbone, limit=2 * BATCH)
     start = time.perf_counter()
@@ -149,15 +150,15 @@ def measure(side: str, images: Path, target: Path, backbone: Backbone) -> None:
 
 
 def embed(images: Path, backbone: Backbone, limit: int = 10**9) -> NDArray[np.float32]:
-    """Ours: from a folder to a finished feature file, and its rows."""
+    """The features of a folder by headclust: written to a feature file, which is read."""
     with tempfile.TemporaryDirectory() as folder:
         source = open_source(str(images), None).subset(limit, seed=0)
-        path = embed_images(source, backbone, Path(folder, "features.h5"), batch_size=BATCH)
+        path = embed_images(source, backbone, Path(folder, "features.h5"), EmbedSettings(batch_size=BATCH))
         return load_features(path).all().numpy()
 
 
 def timm_loop(images: Path, backbone: Backbone, limit: int = 10**9) -> NDArray[np.float32]:
-    """Theirs: from a folder to an array."""
+    """The features of a folder by a plain timm loop."""
     transform = create_transform(**resolve_model_data_config(backbone.model), is_training=False)
     loader = DataLoader(ImageFolder(images, transform), batch_size=BATCH, num_workers=2)
     features = []

@@ -1,14 +1,14 @@
-"""How much of the machine's matrix-product speed the training of TEMI heads reaches.
+"""The speed of training TEMI heads, as a share of the speed of matrix products on the same machine.
 
 Command:  python benchmarks/fit_throughput.py --json
 Setting:  preset `authors` of temi, 50 heads, 20,000 x 1,280 float32 random features, 10 clusters, batch 1,024.
-Figure:   `fraction_of_matmul` = (operations of a step, from the layer shapes) / (seconds of a step), over the best of
-          five 4096^3 float32 products with the same threads in the same run. Operations: student forward, weight
-          gradients, the input gradients that are needed (not those of the features), teacher forward. Everything else
-          a step does (activations, losses, AdamW, the teacher's update, sampling) counts as time, not as operations.
-          A step's seconds are the difference of a longer and a shorter training over the difference in steps, so that
-          setting up is not counted; median of --repeats, with the lowest and highest.
-Expected: 0.5 or more; products alone would be 1.
+Figure:   `fraction_of_matmul`: operations per second of a step, divided by that of the best of five 4096^3 float32
+          products with the same threads in the same run. The operations follow from the shapes of the layers: student
+          forward, weight gradients, the input gradients that are needed (not those of the features), teacher forward.
+          Everything else in a step (activations, losses, AdamW, the teacher's update, sampling) takes time, but counts
+          no operations. The seconds of a step are the difference of a longer and a shorter training, divided by the
+          difference in steps, so that the setup is not counted. Median of --repeats, with the lowest and highest.
+Expected: 0.5 or more; matrix products alone would be 1.
 Result:   0.79 (0.77 to 0.83), torch 2.14.1; see docs/benchmarks.md.
 """
 
@@ -22,22 +22,24 @@ from dataclasses import replace
 
 import torch
 
-from headclust.graph.neighbors import NeighborGraph
-from headclust.methods import PRESETS
-from headclust.training.train import Stage, train_stage
+from headclust.methods import Recipe
+from headclust.training.sampling import Samples
+from headclust.training.stages import Stage
+from headclust.training.train import train_stage
 
 
 def operations(stage: Stage, feature_dim: int) -> int:
     """Floating-point operations of the matrix products in one step."""
     rows = 2 * stage.batch_size
-    first = feature_dim * stage.hidden_dim
-    later = stage.hidden_dim * stage.bottleneck_dim + stage.bottleneck_dim * stage.n_clusters
+    hidden_dim, bottleneck_dim = stage.head_settings["hidden_dim"], stage.head_settings["bottleneck_dim"]
+    first = feature_dim * hidden_dim
+    later = hidden_dim * bottleneck_dim + bottleneck_dim * stage.n_clusters
     forward, weight_gradients, teacher = first + later, first + later, first + later
     return 2 * rows * stage.n_heads * (forward + weight_gradients + later + teacher)
 
 
 def matmul_speed() -> float:
-    """Operations a second of the best of five 4096^3 float32 products."""
+    """Operations per second of the best of five 4096^3 float32 products."""
     a, b = torch.randn(4096, 4096), torch.randn(4096, 4096)
     times = []
     for _ in range(5):
@@ -47,39 +49,37 @@ def matmul_speed() -> float:
     return 2 * 4096**3 / min(times)
 
 
-def step_seconds(stage: Stage, features: torch.Tensor, graph: NeighborGraph, *, short: int, long: int) -> float:
-    """Seconds of one training step, setting up taken out."""
+def step_seconds(stage: Stage, samples: Samples, *, short: int, long: int) -> float:
+    """Seconds per training step, without the setup."""
     times = []
     for length in (short, long):
         start = time.perf_counter()
-        train_stage(replace(stage, length=length), features, graph.indices, seed=0)
+        train_stage(replace(stage, length=length), samples, seed=0)
         times.append(time.perf_counter() - start)
     return (times[1] - times[0]) / (long - short)
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one object and nothing else")
+    parser.add_argument("--json", action="store_true", help="print the JSON object in one line")
     parser.add_argument("--heads", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
 
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(20_000, 1280, generator=generator)
-    # Which neighbors a sample has does not change the time of a step; random ones are at hand at once.
+    # Random neighbors need no search, and the time of a step does not depend on them.
     neighbors = torch.randint(20_000, (20_000, 50), generator=generator, dtype=torch.int32)
-    graph = NeighborGraph(neighbors, torch.zeros(20_000, 50))
-    (authors,) = PRESETS["temi"]["authors"]
-    stage = replace(authors, n_heads=options.heads, n_clusters=10, unit="steps", warmup=0, freeze_last_layer=0)
+    samples = Samples((features,), neighbors)
+    changes = {"n_heads": options.heads, "n_clusters": 10, "unit": "steps", "warmup": 0, "freeze_last_layer": 0}
+    (stage,) = Recipe.of("temi", "authors", changes).stages
 
     fractions, seconds, speeds = [], [], []
     for _ in range(options.repeats):
-        speed = matmul_speed()
-        second = step_seconds(stage, features, graph, short=2, long=8)
-        speeds.append(speed)
-        seconds.append(second)
-        fractions.append(operations(stage, features.shape[1]) / second / speed)
+        speeds.append(matmul_speed())
+        seconds.append(step_seconds(stage, samples, short=2, long=8))
+        fractions.append(operations(stage, features.shape[1]) / seconds[-1] / speeds[-1])
     result = {
         "fraction_of_matmul": statistics.median(fractions),
         "range": [min(fractions), max(fractions)],

@@ -1,13 +1,13 @@
-"""How well images of classes that were held out of a fit are told from images of the fitted ones.
+"""Scores of novelty: how well each tells images of classes that were held out of a fit from images of fitted classes.
 
 Command:  python benchmarks/novelty.py FEATURES_FOLDER --model efficientnet_lite0 --json
 Setting:  FEATURES_FOLDER/DATA-{train,test}/MODEL.h5 of cifar10, fashion-mnist and digits. The default is fitted to at
-          most 3,000 training images of 7 of the 10 classes, drawn by --draws seeds; at most 3,000 test images of all 10
-          are scored. `across`: fitted to all classes of CIFAR-10; the new images are those of the other data sets.
-          Labels choose the classes and measure; no score sees one.
-Figure:   `auroc`, of the score against "held out": 0.5 is chance. `false`, the share of test images of the fitted
-          classes above what 99 % of the fitted images stay below; `found`, the same of held-out ones.
-Expected: the best mean `auroc` of what is tried with a `false` of 0.01 to 0.02, as the level promises.
+          most 3,000 training images of 7 of the 10 classes, in --draws random draws; at most 3,000 test images of all
+          10 are scored. Then it is fitted to all classes of CIFAR-10, and the new images are those of another data set.
+          Labels choose the classes and are used to measure; no score depends on them.
+Figure:   `auroc`, of the score against "held out": 0.5 is chance. `false`: share of test images of the fitted classes
+          whose score is above the 99 % quantile of the fitted images. `detected`: the same share of held-out images.
+Expected: the best mean `auroc` of the scores that are compared, and `false` at 0.01 to 0.02, about the level.
 Result:   see docs/novelty.md.
 """
 
@@ -25,25 +25,27 @@ from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
+from torch import Tensor
 
 from headclust.features import Features, load_features
-from headclust.methods import configure, find_preset
+from headclust.methods import Recipe
 from headclust.runs.novelty import keep, measure
 from headclust.runs.scored_fit import ScoredFit, fit_and_score
 
 DATA = ("cifar10", "fashion-mnist", "digits")
 _ROWS, _HELD_OUT, _CLASSES = 3_000, 3, 10
-Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of the new images, of the fitted ones
+Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of the new images, of the fitted images
+Row = dict[str, tuple[float, float, float]]  # (auroc, false, detected) by score
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path)
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--method", default="default")
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print a line of JSON a data set")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per data set and score")
     options = parser.parse_args()
     files = {
         (data, split): load_features(options.features / f"{data}-{split}" / f"{options.model}.h5")
@@ -59,27 +61,27 @@ def main() -> None:
         show(f"cifar10, then {data}", [row], as_json=options.json)
 
 
-def held_out(train: Features, test: Features, method: str, draw: int) -> dict[str, tuple[float, float, float]]:
-    """One draw of held-out classes: (auroc, false, found) by score."""
+def held_out(train: Features, test: Features, method: str, draw: int) -> Row:
+    """Figures of one draw of held-out classes."""
     held = np.random.default_rng(draw).choice(_CLASSES, _HELD_OUT, replace=False)
     fitted = part(train, [label for label in range(_CLASSES) if label not in held], draw)
-    asked = part(test, range(_CLASSES), draw)
-    return compared(fitted, asked, np.isin(labels_of(asked), held), method, _CLASSES - _HELD_OUT)
+    scored = part(test, range(_CLASSES), draw)
+    return compare(fitted, scored, np.isin(labels_of(scored), held), method, _CLASSES - _HELD_OUT)
 
 
-def across(fitted: Features, known: Features, new: Features, method: str) -> dict[str, tuple[float, float, float]]:
-    """Images of another data set: (auroc, false, found) by score."""
-    parts = [part(one, range(_CLASSES), 0) for one in (known, new)]
-    asked = Features.from_array(np.vstack([one.all().numpy() for one in parts]))
-    is_new = np.repeat([False, True], [one.n_samples for one in parts])
-    return compared(fitted, asked, is_new, method, _CLASSES)
+def across(fitted: Features, same: Features, new: Features, method: str) -> Row:
+    """Figures of images of another data set, against test images of the same one."""
+    parts = [part(features, range(_CLASSES), 0) for features in (same, new)]
+    scored = Features.from_array(np.vstack([features.all().numpy() for features in parts]))
+    is_new = np.repeat([False, True], [features.n_samples for features in parts])
+    return compare(fitted, scored, is_new, method, _CLASSES)
 
 
 def part(features: Features, classes: range | list[int], seed: int) -> Features:
-    """At most 3,000 rows of some classes, at random."""
+    """At most 3,000 rows of some classes, drawn at random."""
     labels = labels_of(features)
-    there = np.flatnonzero(np.isin(labels, list(classes)))
-    rows = np.sort(np.random.default_rng(seed).permutation(there)[:_ROWS])
+    candidates = np.flatnonzero(np.isin(labels, list(classes)))
+    rows = np.sort(np.random.default_rng(seed).permutation(candidates)[:_ROWS])
     return Features.from_array(features.rows(rows).numpy(), labels=labels[rows])
 
 
@@ -89,85 +91,87 @@ def labels_of(features: Features) -> NDArray[np.int64]:
     return features.labels
 
 
-def compared(
-    fitted: Features, asked: Features, is_new: NDArray[np.bool_], method: str, n_clusters: int
-) -> dict[str, tuple[float, float, float]]:
-    """(auroc, false, found) of every score that is tried."""
-    name, recipe = find_preset(method, "ours")
-    trial = fit_and_score([fitted], name, configure(recipe, {"n_clusters": n_clusters}), 0, tests=[asked])
-    rows = {}
-    for score, (new, own) in scores(fitted, asked, trial):
+def compare(fitted: Features, scored: Features, is_new: NDArray[np.bool_], method: str, n_clusters: int) -> Row:
+    """Figures of every score."""
+    recipe = Recipe.of(method).changed({"n_clusters": n_clusters})
+    fit = fit_and_score([fitted], recipe, 0, tests=[scored])
+    row = {}
+    for name, (new, own) in scores(fitted, scored, fit):
         above = new > np.quantile(own, 0.99)
-        rows[score] = (float(roc_auc_score(is_new, new)), float(above[~is_new].mean()), float(above[is_new].mean()))
-    return rows
+        row[name] = (float(roc_auc_score(is_new, new)), float(above[~is_new].mean()), float(above[is_new].mean()))
+    return row
 
 
-def scores(fitted: Features, asked: Features, trial: ScoredFit) -> Iterator[tuple[str, Scores]]:
-    """What is tried, by name; every score is higher the less an image is like the fitted ones."""
+def scores(fitted: Features, scored: Features, fit: ScoredFit) -> Iterator[tuple[str, Scores]]:
+    """The scores by name; every score is higher for images that are less like the fitted ones."""
     seen = keep([fitted], 0)
-    yield "novelty", (measure(seen, [asked]), measure(seen, [fitted], fitted=True))
-    assert trial.test is not None
-    yield "1 - confidence", (-trial.test.confidence, -trial.result.confidence)
-    rows, new = F.normalize(fitted.all()), F.normalize(asked.all())
-    yield "3 nearest, as embedded", nearest(rows, new)
-    transform = trial.result.model.transforms[0]
-    heads = nearest(*(F.normalize(transform(one.all())) for one in (fitted, asked)))
-    yield "3 nearest, as heads see it", heads
-    yield "the two before, summed", summed(nearest(rows, new), heads)
+    yield "novelty", (measure(seen, [scored]), measure(seen, [fitted], fitted=True))
+    assert fit.test is not None
+    yield "1 - confidence", (-fit.test.confidence, -fit.result.confidence)
+    rows, new = F.normalize(fitted.all()), F.normalize(scored.all())
+    backbone = nearest(rows, new)
+    yield "3 nearest, backbone features", backbone
+    transform = fit.result.model.transforms[0]
+    transformed = nearest(*(F.normalize(transform(features.all())) for features in (fitted, scored)))
+    yield "3 nearest, transformed features", transformed
+    yield "sum of the two above", add(backbone, transformed)
     factor = LocalOutlierFactor(n_neighbors=10, novelty=True).fit(rows.numpy())
-    yield "local outlier factor, 10", (-factor.score_samples(new.numpy()), -factor.negative_outlier_factor_)
-    yield "Mahalanobis to the nearest cluster", both(mahalanobis(rows, trial.result.assignments), new, rows)
+    yield "local outlier factor, 10 neighbors", (-factor.score_samples(new.numpy()), -factor.negative_outlier_factor_)
+    yield "Mahalanobis to the nearest cluster", both(mahalanobis(rows, fit.result.assignments), new, rows)
     for n_components in (32, 128):
-        yield f"residual of {n_components} components", both(residual(rows, n_components), new, rows)
+        yield f"residual outside {n_components} principal components", both(residual(rows, n_components), new, rows)
 
 
-def both(score: Callable[[torch.Tensor], torch.Tensor], new: torch.Tensor, fitted: torch.Tensor) -> Scores:
-    """A score of the new rows and of the fitted ones it was made from."""
+def both(score: Callable[[Tensor], Tensor], new: Tensor, fitted: Tensor) -> Scores:
+    """A score of the new rows, and of the fitted rows that it was made from."""
     return score(new).numpy(), score(fitted).numpy()
 
 
-def nearest(rows: torch.Tensor, new: torch.Tensor) -> Scores:
+def nearest(rows: Tensor, new: Tensor) -> Scores:
     """Mean distance to the 3 nearest fitted rows, of unit length, without the row itself."""
     own = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
-    found = (torch.cdist(new, rows), own)
-    return tuple(one.topk(3, 1, largest=False).values.mean(1).numpy() for one in found)  # type: ignore[return-value]
+    distances = (torch.cdist(new, rows), own)
+    return tuple(block.topk(3, 1, largest=False).values.mean(1).numpy() for block in distances)  # type: ignore[return-value]
 
 
-def summed(one: Scores, other: Scores) -> Scores:
-    """Two scores together, each over its mean among the fitted images."""
-    return tuple(a / one[1].mean() + b / other[1].mean() for a, b in zip(one, other, strict=True))  # type: ignore[return-value]
+def add(first: Scores, second: Scores) -> Scores:
+    """The sum of two scores, each divided by its mean over the fitted images."""
+    return tuple(a / first[1].mean() + b / second[1].mean() for a, b in zip(first, second, strict=True))  # type: ignore[return-value]
 
 
-def mahalanobis(rows: torch.Tensor, clusters: NDArray[np.int64]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Distance to the nearest cluster's mean under the covariance they share, shrunk by Ledoit and Wolf."""
+def mahalanobis(rows: Tensor, clusters: NDArray[np.int64]) -> Callable[[Tensor], Tensor]:
+    """Distance to the nearest cluster mean under a covariance shared by the clusters, with Ledoit-Wolf shrinkage."""
     names, numbers = np.unique(clusters, return_inverse=True)
+    # Cluster means, (clusters, dim), and the covariance of rows less their cluster's mean, (dim, dim).
     means = torch.stack([rows[torch.from_numpy(clusters == name)].mean(0) for name in names])
     covariance, _ = ledoit_wolf((rows - means[numbers]).double().numpy(), assume_centered=True)
+    # With S^-1 = L L', the Mahalanobis distance of x and y is |x L - y L|.
     root = torch.linalg.cholesky(torch.linalg.inv(torch.from_numpy(covariance))).float()
-    return lambda some: torch.cdist(some @ root, means @ root).min(1).values
+    return lambda points: torch.cdist(points @ root, means @ root).min(1).values
 
 
-def residual(rows: torch.Tensor, n_components: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Length of what is left outside of the leading principal components."""
+def residual(rows: Tensor, n_components: int) -> Callable[[Tensor], Tensor]:
+    """Length of the part of a row outside the leading principal components."""
     mean = rows.mean(0)
+    # Principal directions, (n_components, dim); the projection x V' V is taken out of the centered row.
     leading = torch.linalg.svd(rows - mean, full_matrices=False).Vh[:n_components]
-    return lambda some: ((some - mean) - (some - mean) @ leading.T @ leading).norm(dim=1)
+    return lambda points: ((points - mean) - (points - mean) @ leading.T @ leading).norm(dim=1)
 
 
-def show(name: str, rows: list[dict[str, tuple[float, float, float]]], *, as_json: bool) -> None:
-    """Means over draws, and the standard deviation of the AUROC where there are several."""
+def show(name: str, rows: list[Row], *, as_json: bool) -> None:
+    """Print the means over draws, and the standard deviation of the AUROC if there are several draws."""
     for score in rows[0]:
         values = np.array([row[score] for row in rows])
         mean, spread = values.mean(0), values[:, 0].std(ddof=1) if len(rows) > 1 else None
-        told = {
+        line = {
             "data": name,
             "score": score,
             "auroc": round(float(mean[0]), 3),
             "sd": None if spread is None else round(float(spread), 3),
             "false": round(float(mean[1]), 3),
-            "found": round(float(mean[2]), 3),
+            "detected": round(float(mean[2]), 3),
         }
-        print(json.dumps(told) if as_json else "  ".join(map(str, told.values())), flush=True)
+        print(json.dumps(line) if as_json else "  ".join(map(str, line.values())), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How often a sample's nearest neighbors are of its own class, by the number of neighbors.
+"""The share of a sample's nearest neighbors that have its label, by the number of neighbors.
 
 Command:  python benchmarks/purity.py FEATURES.h5 ... --json
-Setting:  exact cosine neighbors of labelled features. Labels measure; nothing is chosen by them at run time.
+Setting:  exact cosine neighbors of labeled features. Labels are used for this measurement, never by a fit.
 Figure:   mean share of neighbors with the sample's label, in percent, for the first 5, 10, 25, 50.
-Expected: falling with the number of neighbors.
+Expected: lower with more neighbors.
 Result:   see docs/benchmarks.md.
 """
 
@@ -18,11 +18,11 @@ from headclust.scoring.probes import neighbor_purity
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, nargs="+")
     parser.add_argument("--neighbors", default="5,10,25,50")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON a file")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per file")
     options = parser.parse_args()
     for path in options.features:
         features = load_features(path)

@@ -1,12 +1,11 @@
-"""What features of several backbones say together: the default and k-means on each file alone and on all at once.
+"""Features of several backbones together: the default and k-means on each feature file alone and on all at once.
 
 Command:  python benchmarks/spaces.py FEATURES_FOLDER --json
 Setting:  FEATURES_FOLDER/DATA-{train,test}/MODEL.h5 of cifar10, fashion-mnist and digits, and of --models; fitted on
-          train with seeds 0 to --seeds less 1, scored on test. TURTLE's figures are
-          on its own page.
-Figure:   ACC in percent, mean and standard deviation over seeds, and the median of the seconds of a fit.
-Expected: on average all together above the best alone, for the default by a few points: backbones err differently, and
-          TURTLE gained by two of them on all three data sets.
+          train with seeds 0 to --seeds less 1, scored on test. The figures of TURTLE are on its own page.
+Figure:   ACC in percent, mean and standard deviation over seeds, and the median of the seconds per fit.
+Expected: on average all together are above the best one alone, for the default by a few points: backbones make
+          different errors, and two backbones were better than one for TURTLE on all three data sets.
 Result:   see docs/default.md.
 """
 
@@ -21,7 +20,7 @@ from script import names
 
 from headclust.device import resolve_device
 from headclust.features import Features, load_features
-from headclust.methods import find_preset
+from headclust.methods import Recipe
 from headclust.runs.scored_fit import fit_and_score
 
 DATA = ("cifar10", "digits", "fashion-mnist")
@@ -30,14 +29,14 @@ METHODS = ("default", "kmeans")
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path)
     parser.add_argument("--models", type=names, default=MODELS)
     parser.add_argument("--datasets", type=names, default=DATA)
     parser.add_argument("--methods", type=names, default=METHODS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print a line of JSON a method and set of files")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per method and set of files")
     options = parser.parse_args()
     for data in options.datasets:
         files = {
@@ -46,17 +45,17 @@ def main() -> None:
         }
         for chosen in (*((model,) for model in files), tuple(files)):
             for method in options.methods:
-                told = measured([files[model] for model in chosen], method, options.seeds)
-                line = {"data": data, "models": " + ".join(chosen), "method": method, **told}
+                scores = measure([files[model] for model in chosen], method, options.seeds)
+                line = {"data": data, "models": " + ".join(chosen), "method": method, **scores}
                 print(json.dumps(line) if options.json else "  ".join(map(str, line.values())), flush=True)
 
 
-def measured(files: list[list[Features]], method: str, seeds: int) -> dict[str, float | None]:
-    """ACC on test over seeds."""
-    name, recipe = find_preset(method, "ours")
+def measure(files: list[list[Features]], method: str, seeds: int) -> dict[str, float | None]:
+    """ACC on test over seeds, and the seconds per fit."""
+    recipe = Recipe.of(method)
     fitted, tests = [pair[0] for pair in files], [pair[1] for pair in files]
     reports = [
-        fit_and_score(fitted, name, recipe, seed, device=resolve_device(), tests=tests).report for seed in range(seeds)
+        fit_and_score(fitted, recipe, seed, device=resolve_device(), tests=tests).report for seed in range(seeds)
     ]
     scores = [100 * report["eval"]["accuracy"] for report in reports]
     return {

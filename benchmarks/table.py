@@ -23,7 +23,7 @@ from study.plan import Cell, plan, shard
 from study.presets import STUDIES, Study, find_study
 from study.results import merge, read_results
 
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import DataError, SettingError
 from headclust.progress import note
 
@@ -153,7 +153,7 @@ def write(cells: Sequence[Cell], places: Places, formats: Sequence[str], output:
         else:
             paths = [output / f"table.{SUFFIXES[name]}"]
             with write_errors(paths[0]):
-                write_whole(paths[0], render.FORMATS[name](results).encode())
+                write_atomically(paths[0], render.FORMATS[name](results).encode())
         for path in paths:
             print(path)
 

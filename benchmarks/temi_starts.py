@@ -1,14 +1,14 @@
-"""Why TEMI falls behind k-means where it does: is its loss higher at the classes, or does training not get there?
+"""The reason why TEMI is below k-means on some data: a higher loss at the classes, or training that stops before.
 
 Command:  python benchmarks/temi_starts.py FEATURES_FOLDER --model efficientnet_lite0 --json
 Setting:  FEATURES_FOLDER/DATA-train/MODEL.h5 of cifar10, fashion-mnist and digits; the preset `ours` of TEMI, and of
-          PMI, whose loss has no weights that depend on how much the heads of an ensemble agree. The heads start as the
-          recipe has it (random), or have learned k-means' clusters or the classes themselves before; then they are
-          trained as the recipe has it. Seed 0. Labels are a start here, to learn what the loss thinks of them.
+          PMI, whose loss has no weights that depend on the agreement of the heads. The heads start at random, as in the
+          recipe, or from k-means' clusters, or from the classes, which they have learned by cross-entropy; then they
+          are trained with the recipe. Seed 0. Labels are a start here, to measure the loss at the classes.
 Figure:   ACC in percent of the fitted rows before and after training, mean over heads and (after) from the lowest to
-          the highest, and the loss over the last tenth of the steps, mean over heads.
-Expected: on Fashion-MNIST heads that know the classes leave them, and end at no higher loss than those that began at
-          random: what is lost there is lost to the objective. On the digits they stay.
+          the highest head, and the loss over the last tenth of the steps, mean over heads.
+Expected: on Fashion-MNIST heads that start from the classes leave them, and end at no higher loss than heads that start
+          at random: there the objective is the cause. On the digits they stay.
 Result:   see docs/methods/temi.md.
 """
 
@@ -29,10 +29,10 @@ from torch import Tensor
 from headclust.device import resolve_device
 from headclust.features import Features, load_features
 from headclust.graph.neighbors import neighbor_list
-from headclust.methods import find_preset
+from headclust.methods import Recipe
 from headclust.model import ClusterModel, FeatureTransform, fit_transform
 from headclust.model.heads import HEADS
-from headclust.runs.scored_fit import fit_and_score, with_clusters
+from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring import metrics
 from headclust.training.sampling import Samples
 from headclust.training.stages import Stage
@@ -40,39 +40,42 @@ from headclust.training.train import train_stage
 
 DATA = ("fashion-mnist", "cifar10", "digits")
 METHODS = ("temi", "pmi")
-_STEPS, _BATCH, _LR, _TEMPERATURE = 500, 256, 3e-3, 0.1  # of learning a partition; the rate and batch are the recipe's
+_STEPS, _BATCH, _LR, _TEMPERATURE = (
+    500,
+    256,
+    3e-3,
+    0.1,
+)  # to learn a partition; learning rate and batch size as in the recipe
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path)
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--datasets", type=names, default=DATA)
-    parser.add_argument("--json", action="store_true", help="print a line of JSON a fit")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per fit")
     options = parser.parse_args()
     for data in options.datasets:
         features = load_features(options.features / f"{data}-train" / f"{options.model}.h5")
         for method in METHODS:
-            for told in compared(features, method):
-                line = {"data": data, "method": method, **told}
+            for figures in compare(features, method):
+                line = {"data": data, "method": method, **figures}
                 print(json.dumps(line) if options.json else "  ".join(map(str, line.values())), flush=True)
 
 
-def compared(features: Features, method: str) -> Iterator[dict[str, Any]]:
-    """One line a start."""
+def compare(features: Features, method: str) -> Iterator[dict[str, Any]]:
+    """Figures of each start of the heads."""
     device = resolve_device()
-    _, recipe = find_preset(method, "ours")
-    (stage,) = with_clusters(recipe, features)
-    plain = features.all().to(device)
-    rows = fit_transform(plain, stage.transform, n_components=stage.n_components)(plain)
-    listed = neighbor_list(features, stage.n_neighbors, stage.neighbor_list, device=device)
-    samples = Samples((rows,), neighbors=listed.to(device))
+    (stage,) = Recipe.of(method).for_features(features).stages
+    original = features.all().to(device)
+    rows = fit_transform(original, stage.transform, n_components=stage.n_components)(original)
+    neighbors = neighbor_list(features, stage.n_neighbors, stage.neighbor_list, device=device)
+    samples = Samples((rows,), neighbors=neighbors.to(device))
     assert features.labels is not None
-    name, kmeans = find_preset("kmeans", "ours")
-    clusters = fit_and_score([features], name, kmeans, 0, device=device).result.assignments
-    for start, known in (("random", None), ("k-means", clusters), ("classes", features.labels)):
-        heads = None if known is None else learned(stage, rows, torch.from_numpy(known).to(device))
+    clusters = fit_and_score([features], Recipe.of("kmeans"), 0, device=device).result.assignments
+    for start, partition in (("random", None), ("k-means", clusters), ("classes", features.labels)):
+        heads = None if partition is None else learn(stage, rows, torch.from_numpy(partition).to(device))
         before = None if heads is None else accuracies(heads, rows, features)
         trained = train_stage(stage, samples, seed=0, start=heads)
         after = accuracies(trained.heads, rows, features)
@@ -86,8 +89,8 @@ def compared(features: Features, method: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def learned(stage: Stage, rows: Tensor, partition: Tensor) -> Any:
-    """The recipe's heads after learning a partition, by cross-entropy."""
+def learn(stage: Stage, rows: Tensor, partition: Tensor) -> Any:
+    """The heads of the recipe, trained to predict a partition by cross-entropy."""
     heads = HEADS[stage.head](
         feature_dims=(rows.shape[1],),
         n_clusters=stage.n_clusters,
@@ -110,8 +113,8 @@ def learned(stage: Stage, rows: Tensor, partition: Tensor) -> Any:
 def accuracies(heads: Any, rows: Tensor, features: Features) -> list[float]:
     """ACC of each head in percent."""
     assert features.labels is not None
-    said = ClusterModel((FeatureTransform(),), heads, (0,), _TEMPERATURE).assign(rows).by_head
-    return [100 * metrics.accuracy(one, features.labels) for one in said]
+    by_head = ClusterModel((FeatureTransform(),), heads, (0,), _TEMPERATURE).assign(rows).by_head
+    return [100 * metrics.accuracy(assignments, features.labels) for assignments in by_head]
 
 
 if __name__ == "__main__":

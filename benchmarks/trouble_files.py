@@ -1,4 +1,4 @@
-"""A folder with every kind of trouble that image folders are known for, and what should become of each entry."""
+"""A folder with every known kind of trouble in image folders, and the expected result for each entry."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ _ORIENTATION = 0x0112
 class Kind(NamedTuple):
     """A kind of trouble.
 
-    `name` is the entry's path, with `{}` for a number; `make` makes it of a photo; `expected` is ROW, TWIN (exactly the
-    row of a plain PNG of the photo: only the way it is stored differs), IGNORED, or words of the reason it is skipped.
+    Attributes:
+        name: Path of the entry, with `{}` for a number.
+        make: Writes the entry, from a photo.
+        expected: ROW; TWIN, the same row as a plain PNG of the photo, as only the storage format differs; IGNORED; or a
+            part of the reason why it is skipped.
     """
 
     name: str
@@ -33,7 +36,7 @@ class Kind(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What an entry is, what should become of it, and the plain PNG whose row it should have."""
+    """Kind and expected result of an entry, and the plain PNG whose row it should have."""
 
     kind: str
     expected: str
@@ -41,10 +44,10 @@ class Entry(NamedTuple):
 
 
 def fill(folder: Path, n_entries: int, each: int) -> dict[str, Entry]:
-    """Makes `each` entries of each kind, their plain twins, and plain JPEGs up to `n_entries`; a fixed outcome.
+    """Write `each` entries of each kind, their plain PNGs, and plain JPEGs up to `n_entries`; always the same files.
 
     Returns:
-        Entries by their path below the folder, as `os.fsdecode` gives it.
+        Entries by their path below the folder, as `os.fsdecode` returns it.
     """
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
     entries: dict[str, Entry] = {}
@@ -63,7 +66,7 @@ def fill(folder: Path, n_entries: int, each: int) -> dict[str, Entry]:
 
 
 def plain(folder: Path, name: str, photo: Image.Image, entries: dict[str, Entry]) -> str:
-    """Saves a photo without any trouble; returns its name."""
+    """Save a photo without any trouble; return its name."""
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     photo.save(folder / name)
     entries[name] = Entry("a plain image", ROW)
@@ -71,7 +74,7 @@ def plain(folder: Path, name: str, photo: Image.Image, entries: dict[str, Entry]
 
 
 def crop(photos: list[Image.Image], seed: int) -> Image.Image:
-    """A square of one of scikit-learn's two photos."""
+    """A square crop of one of scikit-learn's two photos."""
     photo = photos[seed % 2]
     rng = np.random.default_rng(seed)
     left, top = (int(rng.integers(0, whole - SIDE)) for whole in photo.size)
@@ -86,17 +89,17 @@ def encoded(photo: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Path, Image.Image], None]:
-    """Makes a photo of another color mode or with other options, in a format that need not be the name's."""
+    """A function that writes a photo in a color mode and a format, which need not be that of the file name."""
     return lambda path, photo: path.write_bytes(encoded(photo.convert(mode), kind, **options)) and None
 
 
 def content(data: bytes) -> Callable[[Path, Image.Image], None]:
-    """Makes a file of these bytes."""
+    """A function that writes a file of these bytes."""
     return lambda path, _: path.write_bytes(data) and None
 
 
 def part(kind: str, share: float) -> Callable[[Path, Image.Image], None]:
-    """Makes a file that is cut short."""
+    """A function that writes the first part of a file."""
 
     def make(path: Path, photo: Image.Image) -> None:
         data = encoded(photo, kind)
@@ -111,14 +114,14 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG that says it has this size, and holds hardly anything."""
+    """A PNG whose header gives this size, with hardly any pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" * 100)), chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def rgb48(path: Path, photo: Image.Image) -> None:
-    """A PNG with 16 bits a channel, which Pillow reads but does not write."""
+    """Write a PNG with 16 bits per channel, which Pillow reads but does not write."""
     pixels = np.asarray(photo).astype(">u2") * 257
     lines = b"".join(b"\0" + line.tobytes() for line in pixels)
     header = struct.pack(">IIBBBBB", *photo.size, 16, 2, 0, 0, 0)
@@ -127,21 +130,21 @@ def rgb48(path: Path, photo: Image.Image) -> None:
 
 
 def turned(path: Path, photo: Image.Image) -> None:
-    """Stored lying on its side, with an EXIF orientation that says so."""
+    """Write a photo that is rotated by 90 degrees, with the EXIF orientation that undoes it."""
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     photo.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
 
 
 def flipped_bit(path: Path, photo: Image.Image) -> None:
-    """A PNG whose pixels do not match their checksum."""
+    """Write a PNG whose pixels do not match their checksum."""
     data = bytearray(encoded(photo, "PNG"))
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(bytes(data))
 
 
 def frames(kind: str, **options: Any) -> Callable[[Path, Image.Image], None]:
-    """Makes an animation (or several pages) that begins with the photo and goes on with others."""
+    """A function that writes an animation or several pages, with the photo first."""
 
     def make(path: Path, photo: Image.Image) -> None:
         others = [Image.new("RGB", photo.size, color) for color in ("red", "blue")]
@@ -151,36 +154,36 @@ def frames(kind: str, **options: Any) -> Callable[[Path, Image.Image], None]:
 
 
 def text_bomb(path: Path, photo: Image.Image) -> None:
-    """A PNG with a comment that grows a thousandfold when it is unpacked."""
+    """Write a PNG with a comment that is a thousand times larger when unpacked."""
     note = PngImagePlugin.PngInfo()
     note.add_text("comment", "x" * 80_000_000, zip=True)
     photo.save(path, pnginfo=note)
 
 
 def palette_with_hole(path: Path, photo: Image.Image) -> None:
-    """A palette image with a transparent color."""
+    """Write a palette image with a transparent color."""
     photo.quantize(64).save(path, transparency=3)
 
 
 def gray16(path: Path, photo: Image.Image) -> None:
-    """A 16-bit gray PNG."""
+    """Write a 16-bit gray PNG."""
     Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257).save(path)
 
 
 def numbers(dtype: type[np.generic], low: float, high: float) -> Callable[[Path, Image.Image], None]:
-    """Makes a TIFF of numbers that are no colors."""
+    """A function that writes a TIFF of numbers that are not colors."""
     return lambda path, _: Image.fromarray(np.linspace(low, high, SIDE * SIDE).reshape(SIDE, SIDE).astype(dtype)).save(
         path
     )
 
 
 def sized(width: int, height: int) -> Callable[[Path, Image.Image], None]:
-    """Makes an image of this size."""
+    """A function that writes an image of this size."""
     return lambda path, photo: photo.resize((width, height)).save(path)
 
 
 def link(target: str, *, folder: bool = False) -> Callable[[Path, Image.Image], None]:
-    """Makes a link; where `target` is empty, to a copy of the photo kept under a hidden name."""
+    """A function that makes a link to `target`, or, if that is empty, to a copy of the photo with a hidden name."""
 
     def make(path: Path, photo: Image.Image) -> None:
         if not target:
@@ -191,7 +194,7 @@ def link(target: str, *, folder: bool = False) -> Callable[[Path, Image.Image], 
 
 
 def sparse(path: Path, _: Image.Image) -> None:
-    """A file of 10 GB that takes no space."""
+    """Write a file of 10 GB that takes no space on disk."""
     with path.open("wb") as file:
         file.truncate(10_000_000_000)
 
@@ -228,7 +231,7 @@ KINDS = {
     "lying on its side, by EXIF": Kind("stored/side{}.png", turned, TWIN),
     "damaged EXIF": Kind("stored/exif{}.png", saved("PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), TWIN),
     "opaque RGBA": Kind("stored/rgba{}.png", saved("PNG", "RGBA"), TWIN),
-    "16 bits a channel": Kind("stored/rgb48{}.png", rgb48, TWIN),
+    "16 bits per channel": Kind("stored/rgb48{}.png", rgb48, TWIN),
     "BMP": Kind("stored/bmp{}.bmp", saved("BMP"), TWIN),
     "lossless WEBP": Kind("stored/webp{}.webp", saved("WEBP", lossless=True), TWIN),
     "LZW TIFF": Kind("stored/lzw{}.tiff", saved("TIFF", compression="tiff_lzw"), TWIN),

@@ -1,9 +1,10 @@
-"""Claim: whatever lies in a folder, `headclust embed --on-error skip` gives every readable image its row.
+"""Claim: whatever a folder contains, `headclust embed --on-error skip` writes a row for every readable image.
 
-Makes a folder of 1,000 entries: plain photos, and 5 of each kind of trouble of `trouble_files.py`. Embeds it with
-`--on-error skip`, and holds the outcome of every entry against what is expected of its kind: a row (where only the way
-the pixels are stored differs, exactly the row of a plain PNG of them), a place among the skipped files with the right
-reason, or no mention, because it is no image by name or no file. Prints one entry of each kind and what became of it.
+The script writes a folder of 1,000 entries: plain photos, and 5 of each kind of trouble of `trouble_files.py`. It then
+embeds the folder with `--on-error skip`, and compares the result of every entry with that expected of its kind: a row
+(if only the storage format of the pixels differs, the same row as a plain PNG of them), a place in the list of skipped
+files with the right reason, or no mention, if the entry is not named as an image or is not a file. It prints one entry
+per kind with its result.
 
 command:   python benchmarks/troubles.py
 machine:   2 CPU cores, no accelerator
@@ -26,9 +27,9 @@ from headclust.features import Features, load_features
 
 
 def main() -> None:
-    """Makes the folder, embeds it, compares; exit code 1 where something else was expected."""
+    """Write the folder, embed it, compare; exit with code 1 if a result is not the expected one."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--entries", type=int, default=1000)
+    parser.add_argument("--entries", type=int, default=1000, help="least number of entries")
     parser.add_argument("--each", type=int, default=5, help="entries of each kind of trouble")
     parser.add_argument("--model", default="efficientnet_lite0")
     arguments = parser.parse_args()
@@ -50,27 +51,27 @@ def main() -> None:
 
 
 def differences(features: Features, entries: dict[str, Entry]) -> list[str]:
-    """Entries whose outcome is not the expected one, a line each."""
+    """Entries whose result is not the expected one, one line per entry."""
     rows = {sample_id: row for row, sample_id in enumerate(features.sample_ids)}
     reasons, values, wrong = dict(features.skipped), features.all().numpy(), []
     for name, entry in entries.items():
-        found = ROW if name in rows else reasons.get(name, IGNORED)
-        if entry.twin and found == ROW and np.array_equal(values[rows[name]], values[rows[entry.twin]]):
-            found = TWIN
-        if found != entry.expected and (found in (ROW, TWIN, IGNORED) or entry.expected not in found.lower()):
-            wrong.append(f"{name!r} ({entry.kind}): wanted {entry.expected!r}, found {found!r}")
-    return wrong + [f"{name!r} was listed, and nobody made it" for name in {*rows, *reasons} - entries.keys()]
+        result = ROW if name in rows else reasons.get(name, IGNORED)
+        if entry.twin and result == ROW and np.array_equal(values[rows[name]], values[rows[entry.twin]]):
+            result = TWIN
+        if result != entry.expected and (result in (ROW, TWIN, IGNORED) or entry.expected not in result.lower()):
+            wrong.append(f"{name!r} ({entry.kind}): expected {entry.expected!r}, found {result!r}")
+    return wrong + [f"{name!r} is listed, but was not written" for name in {*rows, *reasons} - entries.keys()]
 
 
 def table(features: Features, entries: dict[str, Entry]) -> str:
-    """One entry of each kind and what became of it, as a Markdown table."""
-    reasons, lines, told = dict(features.skipped), ["| kind | file | outcome |", "|---|---|---|"], set()
+    """One entry per kind and its result, as a Markdown table."""
+    reasons, lines, kinds = dict(features.skipped), ["| kind | file | result |", "|---|---|---|"], set()
     for name, entry in entries.items():
-        if entry.kind not in told:
-            told.add(entry.kind)
+        if entry.kind not in kinds:
+            kinds.add(entry.kind)
             shown = ascii(name)[1:-1]
-            outcome = f"skipped: {reasons[name]}" if name in reasons else entry.expected
-            lines.append(f"| {entry.kind} | `{shown if len(shown) < 60 else shown[:57] + '...'}` | {outcome} |")
+            result = f"skipped: {reasons[name]}" if name in reasons else entry.expected
+            lines.append(f"| {entry.kind} | `{shown if len(shown) < 60 else shown[:57] + '...'}` | {result} |")
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
-"""Device and dtype policy, in one place.
+"""Device, precision, memory and cores.
 
-The CPU computes in float32; on CUDA and MPS backbones run under autocast to float16. CUDA and MPS are chosen when
-present. The code is written device-agnostic, but only the CPU path has been run by this project so far: how fast
-autocast is there, and how far it moves features, has not been measured.
+The CPU computes in float32; on CUDA and MPS, backbones run under autocast to float16. CUDA, then MPS, are preferred if
+present. The code is device-agnostic, but this project has run the CPU path only: the speed of autocast, and its effect
+on features, have not been measured.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _AUTOCAST = "float16 autocast"
 
 _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
-# glibc's mallopt, and what its thresholds grow to by themselves in a process that uses large blocks.
+# Parameters of glibc's mallopt, and the values its own thresholds grow to in a process that uses large blocks.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _OWN_MMAP_THRESHOLD, _OWN_MMAP_MAX = 1 << 25, 65_536
 
 
 def resolve_device(name: str | None = None) -> torch.device:
-    """The device to compute on: `name`, or the best one present.
+    """The device to compute on: `name`, or the best device present.
 
     Args:
-        name: "cpu", "cuda", "cuda:1", "mps", or None to choose CUDA, then MPS, then the CPU.
+        name: "cpu", "cuda", "cuda:1", "mps", or None for CUDA, then MPS, then the CPU.
 
     Raises:
         SettingError: The name is not a device, or the device is not present.
@@ -45,38 +45,38 @@ def resolve_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise SettingError(f"unknown device {name!r}: wanted cpu, cuda, cuda:N or mps.") from None
+        raise SettingError(f"unknown device {name!r}: expected cpu, cuda, cuda:N or mps.") from None
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present.get(device.type, False):
-        raise SettingError(f"device {name!r} is not present on this machine: leave --device out, or say --device cpu.")
+        raise SettingError(f"device {name!r} is not present on this machine: leave --device out, or use --device cpu.")
     return device
 
 
 def description(device: torch.device) -> dict[str, str | int]:
-    """What a result's last bits depend on besides versions: the device and the number of threads."""
+    """The device and the number of threads, on which the last bits of a result depend (as on versions)."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"device": name, "threads": torch.get_num_threads()}
 
 
 def resolve_precision(device: torch.device, precision: str = "auto") -> str:
-    """What a backbone computes in there: "float32", or "float16 autocast" (weights and results stay float32).
+    """The precision of a backbone on a device: "float32", or "float16 autocast" (weights and features stay float32).
 
     Args:
-        device: Where it runs.
+        device: Device of the backbone.
         precision: "float32", or "auto" for autocast on CUDA and MPS.
 
     Raises:
-        SettingError: This is no precision.
+        SettingError: `precision` is neither.
     """
     if precision not in PRECISIONS:
-        raise SettingError(f"precision {precision!r}: wanted {' or '.join(PRECISIONS)}.")
+        raise SettingError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}.")
     return _AUTOCAST if precision == "auto" and device.type in ("cuda", "mps") else "float32"
 
 
 def available_memory() -> int:
-    """Bytes of memory that a new process could have without swapping, in this container if it is one.
+    """Bytes of memory that a new process can use without swapping, within the limits of its container.
 
-    All there are where the system does not say.
+    If the system does not report free memory, all memory counts as free.
     """
     try:
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
@@ -87,7 +87,7 @@ def available_memory() -> int:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, in this container if it is one; at least 1."""
+    """Number of cores that this process may use, within the limits of its container; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for name, period_name in (("cpu.max", ""), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         quota, period = (*_numbers(name), *_numbers(period_name), -1, -1)[:2]
@@ -97,7 +97,7 @@ def usable_cores() -> int:
 
 
 def _container_memory() -> Iterator[int]:
-    """Bytes left of each limit a container has (cgroup version 2, 1). What it only caches of files counts as free."""
+    """Bytes left of each memory limit of the container (cgroup version 2, then 1); its page cache counts as free."""
     for limit, used, folder in (
         ("memory.max", "memory.current", ""),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/"),
@@ -105,12 +105,12 @@ def _container_memory() -> Iterator[int]:
         numbers = [*_numbers(limit), *_numbers(used)]
         if len(numbers) == 2:
             lines = _text(f"{folder}memory.stat").splitlines()
-            cached = [int(line.split()[1]) for line in lines if line.startswith("inactive_file ")]
-            yield numbers[0] - numbers[1] + sum(cached)
+            page_cache = [int(line.split()[1]) for line in lines if line.startswith("inactive_file ")]
+            yield numbers[0] - numbers[1] + sum(page_cache)
 
 
 def _numbers(name: str) -> list[int]:
-    """The numbers in a file of the container's control group; none where it sets no limit, or there is no such file."""
+    """The numbers in a file of the container's cgroup; empty if it sets no limit or does not exist."""
     words = _text(name).split()
     return [int(word) for word in words] if all(word.lstrip("-").isdecimal() for word in words) else []
 
@@ -126,8 +126,8 @@ def autocast(device: torch.device, resolved: str) -> AbstractContextManager[obje
     """The context to run a backbone in.
 
     Args:
-        device: Where it runs.
-        resolved: What `resolve_precision` said.
+        device: Device of the backbone.
+        resolved: Result of `resolve_precision`.
     """
     return torch.autocast(device.type, torch.float16) if resolved == _AUTOCAST else nullcontext()
 
@@ -138,33 +138,33 @@ def forward(
     device: torch.device,
     precision: str,
 ) -> Callable[[NDArray[np.uint8]], torch.Tensor]:
-    """A backbone on a device: from pixels (batch, height, width, 3) to features (batch, feature_dim), float32, CPU.
+    """A function from uint8 pixels (batch, height, width, 3) to features (batch, feature_dim), float32 on the CPU.
 
     Args:
-        model: It is moved to the device.
-        normalize: Makes its input of uint8 pixels there.
-        device: Where it runs.
-        precision: What `resolve_precision` said.
+        model: The backbone; it is moved to the device.
+        normalize: Function from uint8 pixels to the input of the model, on the device.
+        device: Device of the backbone.
+        precision: Result of `resolve_precision`.
     """
-    # Convolutions on the CPU take about 60 % of the time in this memory order; transformers do not mind.
+    # In this memory order, convolutions on the CPU take about 60 % of the time; transformers take the same time.
     model = model.to(device).to(memory_format=torch.channels_last)
 
     def features(pixels: NDArray[np.uint8]) -> torch.Tensor:
         with torch.inference_mode(), autocast(device, precision):
             batch = normalize(torch.from_numpy(pixels).to(device))
-            found: torch.Tensor = model(batch.contiguous(memory_format=torch.channels_last))
-            return found.float().cpu()
+            output: torch.Tensor = model(batch.contiguous(memory_format=torch.channels_last))
+            return output.float().cpu()
 
     return features
 
 
 @contextmanager
-def kept_memory(device: torch.device) -> Iterator[None]:
-    """On the CPU with glibc, has the process keep the memory of one batch for the next; gives it back at the end.
+def reuse_memory(device: torch.device) -> Iterator[None]:
+    """On the CPU with glibc, reuse the memory of one batch for the next; return it to the system at the end.
 
-    glibc returns every large block to the system, which fills it with zeros when it is asked for again: with a
-    convolutional network that took as long as the computing. Afterwards the thresholds stand where glibc's own growth
-    ends, whatever they were before. Where the user has set any in the environment, memory is left alone.
+    glibc returns every large block to the system, which fills it with zeros at the next allocation: for a convolutional
+    network that took as long as the computation. At the end, the thresholds are set to the limit of glibc's own growth,
+    whatever they were before. If the environment sets any of them, nothing is changed.
     """
     libc = ctypes.CDLL(None)
     if device.type != "cpu" or not hasattr(libc, "mallopt") or _is_malloc_set():
@@ -182,5 +182,5 @@ def kept_memory(device: torch.device) -> Iterator[None]:
 
 
 def _is_malloc_set() -> bool:
-    """Whether the user has told glibc how to keep memory."""
+    """True if the environment configures the allocator of glibc."""
     return "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "") or any(n.startswith("MALLOC_") for n in os.environ)

@@ -1,4 +1,4 @@
-"""Writing so that it lasts: space taken up front, failures in one line, folders synced."""
+"""Durable writing: space allocated before, files written atomically, folders synced, errors in one line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from headclust.progress import printable
 
 _CHUNK = 1 << 24
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_TEMPORARY = (".headclust-", ".tmp")  # how a name to write under starts and ends
+_TEMPORARY = (".headclust-", ".tmp")  # start and end of temporary names
 
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError while writing `path` (or beside it) into the one line a user can act on.
+    """Convert an OSError while writing `path` (or beside it) to a one-line HeadclustError.
 
     Raises:
         HeadclustError: The disk is full, read-only or failing, or the folder cannot be written.
@@ -34,7 +34,7 @@ def write_errors(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in `folder` last: a rename is atomic without this, but not durable."""
+    """Sync the names in `folder` to disk; without this, a rename is atomic but not durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -47,19 +47,22 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
-def made_whole(path: Path, *, publish: Callable[[Path, Path], None] = _replace, lasting: bool = True) -> Iterator[Path]:
-    """An empty file of another name beside `path`, to write to; what it holds in the end gets the name `path`.
+def atomic_file(
+    path: Path, *, publish: Callable[[Path, Path], None] = _replace, lasting: bool = True
+) -> Iterator[Path]:
+    """An empty temporary file beside `path` to write to; at the end it is renamed to `path`.
 
-    The other name is nobody's: it is made up, short whatever `path` is called, and taken only where nothing has it.
-    Whatever goes wrong, it is gone again; only a killed process leaves it, and no other one writes to it.
+    The temporary name is random, short whatever the name of `path`, and exclusively created. After an error the file is
+    removed; it remains only if the process is killed, and no other process writes to it.
 
     Args:
-        path: What to make; its folder is there.
-        publish: Gives the file of the first path the name of the second one; replaces what is there by default.
+        path: The file to write; its folder exists.
+        publish: Function that gives the file at the first path the name of the second; by default it replaces an
+            existing file.
         lasting: Sync the file and its folder.
 
     Raises:
-        OSError: The disk does not take it.
+        OSError: The file cannot be written.
     """
     start, end = _TEMPORARY
     temporary = path.parent / f"{start}{secrets.token_hex(8)}{end}"
@@ -75,52 +78,52 @@ def made_whole(path: Path, *, publish: Callable[[Path, Path], None] = _replace, 
         if lasting:
             sync_folder(path.parent)
     finally:
-        with suppress(OSError):  # what went wrong is told already
+        with suppress(OSError):  # the first error matters more
             temporary.unlink(missing_ok=True)
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether `path` has a name that `made_whole` makes up: what a killed process left, or one writes just now."""
+    """True if `path` has a temporary name of `atomic_file`: of a killed process, or of a process that is writing."""
     start, end = _TEMPORARY
     return path.name.startswith(start) and path.name.endswith(end)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a small file so that it is either whole or absent."""
-    with made_whole(path) as temporary:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a small file such that it is either complete or absent."""
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
 
 
-def check_space(folder: Path, wanted: int) -> None:
-    """Refuses to start what cannot end: `wanted` bytes must be free where `folder` is.
+def check_space(folder: Path, needed: int) -> None:
+    """Raise unless `needed` bytes are free on the disk of `folder`.
 
     Raises:
-        OSError: ENOSPC, saying how much is missing.
+        OSError: ENOSPC, with the bytes that are needed and free.
     """
     free = shutil.disk_usage(folder).free
-    if free < wanted:
-        text = f"{os.strerror(errno.ENOSPC)} ({wanted / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free)"
+    if free < needed:
+        text = f"{os.strerror(errno.ENOSPC)} ({needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free)"
         raise OSError(errno.ENOSPC, text)
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Takes `size` bytes of disk for an open file and makes it exactly that long; what it held stays.
+    """Allocate disk space for an open file and set its length to exactly `size` bytes; its content stays.
 
     Raises:
-        OSError: The disk does not have them.
+        OSError: The disk is full.
     """
     held = os.fstat(descriptor).st_size
     if held > size:
         os.ftruncate(descriptor, size)
     elif hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
-    else:  # macOS: writing zeros is the only way to be sure of the space
+    else:  # macOS: only writing zeros reserves the space
         for offset in range(held, size, _CHUNK):
             write_at(descriptor, bytes(min(_CHUNK, size - offset)), offset)
 
 
 def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
-    """Writes all of `content` at `offset`; the system may take it in pieces."""
+    """Write all of `content` at `offset`, in several calls if the system writes only a part."""
     view = memoryview(content)
     while view:
         written = os.pwrite(descriptor, view, offset)

@@ -1,4 +1,4 @@
-"""What can go wrong in a way a user can mend: one line each, no traceback."""
+"""Errors that a user can fix, each with a one-line message, and the checks of settings that raise them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ABOVE_ZERO, BELOW_ONE = math.nextafter(0, 1), math.nextafter(1, 0)  # as ends of
 
 
 class HeadclustError(Exception):
-    """A failure the caller can act on, told in one line: the thing, what was found, what was wanted, the next step."""
+    """An error with a one-line message: the thing, what was found, what was expected, the next step."""
 
     exit_code = 2
 
@@ -26,27 +26,27 @@ class DataError(HeadclustError):
 
 
 class FileFormatError(HeadclustError):
-    """A file that is not what its name says: truncated, foreign, changed since it was written."""
+    """A file that does not have its format: truncated, foreign, or changed since it was written."""
 
 
 class ConflictError(HeadclustError):
-    """Something is in the way: an existing result, an unfinished one with another plan, a second writer."""
+    """An existing result, an unfinished result with another plan, or a second writer is in the way."""
 
 
 class BusyError(ConflictError):
-    """Another process is making the same thing: it will be there later."""
+    """Another process is writing the same result: retry later."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], *, how: str = "") -> SettingError:
-    """The error for a name that is not in a registry, with the nearest names it holds.
+def unknown(kind: str, name: str, names: Iterable[str], *, how: str = "") -> SettingError:
+    """The error for a name that is not in a registry, with the most similar names of the registry.
 
     Args:
-        kind: What was looked up, as a user would call it: "model", "method", "setting".
-        name: What was asked for.
-        known: The names that exist.
+        kind: Kind of the name, in the user's words: "model", "method", "setting".
+        name: The unknown name.
+        names: The names that exist.
         how: The next step, for example a command that lists the names.
     """
-    choices = sorted(known)
+    choices = sorted(names)
     near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
     hint = (
         f"did you mean {', '.join(near)}?"
@@ -57,7 +57,7 @@ def unknown(kind: str, name: str, known: Iterable[str], *, how: str = "") -> Set
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without a file's path, in one line of at most 200 characters; else its type."""
+    """The message of an error, without a file's path, in one line of at most 200 characters; else its type."""
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__
 
 

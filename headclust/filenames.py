@@ -1,4 +1,4 @@
-"""Names: as file names anywhere, and as they are written into files."""
+"""Names that are valid file names, numbered paths, and names as written into files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def file_name(text: str) -> str:
-    """`text` with everything but letters, digits and `._=+@` turned into "-", so that it can name a file anywhere."""
-    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")  # what is not UTF-8 stays apart
+    """`text` as a name that is valid on every file system: all but letters, digits and `._=+@` becomes "-"."""
+    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")  # bytes that are not UTF-8: \xe9
     return re.sub(r"[^\w.=+@-]+", "-", text).strip("-.") or "unnamed"
 
 
-def as_written(name: str) -> str:
-    """`name` with the surrogates that stand for no byte (U+DC80-U+DCFF do) as the bytes UTF-8 would have for them."""
+def storable_name(name: str) -> str:
+    """`name` with surrogates that represent no byte (U+DC80-U+DCFF do) replaced by the bytes of their UTF-8 code."""
     if _NO_BYTE.search(name):
         return name.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
     return name

@@ -1,4 +1,4 @@
-"""Progress bars and log lines, always on stderr; bars only where a person is watching."""
+"""Progress bars and log lines, on stderr; bars only on a terminal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _busy: ContextVar[bool] = ContextVar("a bar is shown", default=False)
 
 
 def note(line: str) -> None:
-    """One line for the person at the terminal (or in the log), on stderr; nothing where that is closed."""
+    """Print one line on stderr; do nothing if stderr is closed."""
     if _is_open():
         sys.stderr.write(printable(line) + "\n")
 
 
 def _is_open() -> bool:
-    """Whether there is a stderr: None stands for one that was closed before Python started."""
+    """True if stderr can be written; it is None if it was closed before Python started."""
     return sys.stderr is not None and not sys.stderr.closed
 
 
@@ -31,8 +31,8 @@ def bar(description: str, total: int, *, start: int = 0) -> Iterator[Callable[[i
     """A progress bar over `total` items, `start` of them already done.
 
     Yields:
-        A function that takes the number of items just finished. It does nothing when stderr is not a terminal, or
-        within another bar: that one tells of the whole.
+        A function that takes the number of items just finished. It does nothing if stderr is not a terminal, or inside
+        another bar, which shows the progress of the whole.
     """
     if _busy.get() or not (_is_open() and sys.stderr.isatty()):
         yield lambda _: None

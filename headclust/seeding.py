@@ -1,24 +1,24 @@
-"""Random streams. Nothing in headclust touches a global generator."""
+"""Random streams. headclust never uses a global generator."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-# What a stream is for, the first number after the seed: no two purposes share one.
+# Purpose of a stream, the first number after the seed; every purpose has its own.
 HEAD_STREAM, BATCH_STREAM, RESTART_STREAM, VIEW_STREAM, OBJECTIVE_STREAM, SEEN_STREAM = 1, 2, 3, 4, 5, 6
 
 
 def stream_seed(seed: int, *stream: int) -> int:
-    """A 63-bit seed for one of many independent streams of `seed`.
+    """A 63-bit seed of one of many independent streams of `seed`.
 
     Args:
         seed: The user's seed, >= 0.
-        *stream: What the stream is for, as numbers: (purpose, head) and the like. The same path gives the same seed.
+        *stream: Path of the stream as numbers, for example (purpose, head). The same path gives the same seed.
     """
     return int(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def torch_generator(seed: int, *stream: int) -> torch.Generator:
-    """A CPU generator for one stream of `seed`; drawing on the CPU gives every device the same numbers."""
+    """A CPU generator for one stream of `seed`; drawing on the CPU gives the same numbers for every device."""
     return torch.Generator().manual_seed(stream_seed(seed, *stream))

@@ -13,9 +13,9 @@ from headclust.device import (
     autocast,
     available_memory,
     description,
-    kept_memory,
     resolve_device,
     resolve_precision,
+    reuse_memory,
     usable_cores,
 )
 from headclust.errors import SettingError
@@ -31,12 +31,12 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "wanted"),
+    ("cuda", "mps", "expected"),
     [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
 )
-def test_the_best_device_there_is(machine, cuda, mps, wanted):
+def test_the_best_device_there_is(machine, cuda, mps, expected):
     machine(cuda=cuda, mps=mps)
-    assert resolve_device() == torch.device(wanted)
+    assert resolve_device() == torch.device(expected)
 
 
 def test_a_device_by_name(machine):
@@ -63,7 +63,7 @@ def test_description_of_the_cpu():
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "wanted"),
+    ("device", "precision", "expected"),
     [
         ("cpu", "auto", "float32"),
         ("cpu", "float32", "float32"),
@@ -73,12 +73,12 @@ def test_description_of_the_cpu():
         ("mps", "float32", "float32"),
     ],
 )
-def test_precision_goes_with_the_device(device, precision, wanted):
-    assert resolve_precision(torch.device(device), precision) == wanted
+def test_precision_goes_with_the_device(device, precision, expected):
+    assert resolve_precision(torch.device(device), precision) == expected
 
 
 def test_a_precision_that_is_none():
-    with pytest.raises(SettingError, match="precision 'bfloat16': wanted auto or float32"):
+    with pytest.raises(SettingError, match="precision 'bfloat16': expected auto or float32"):
         resolve_precision(torch.device("cpu"), "bfloat16")
 
 
@@ -108,10 +108,10 @@ def test_memory_is_kept_from_batch_to_batch_and_given_back():
 
 
 def keep_memory():
-    with kept_memory(torch.device("cuda")):
+    with reuse_memory(torch.device("cuda")):
         usual, usual_of_larger = _faults(), _faults(megabytes=320)
     before = _resident()
-    with kept_memory(torch.device("cpu")):
+    with reuse_memory(torch.device("cpu")):
         _faults(20)  # a few blocks go by until one is left that fits
         assert _faults() < usual / 2
     assert _resident() < before + (40 << 20) / 2
@@ -129,11 +129,11 @@ def test_memory_is_left_alone_where_the_user_has_settled_it(monkeypatch, name, v
     for other in list(os.environ):
         if other.startswith("MALLOC_") or other == "GLIBC_TUNABLES":
             monkeypatch.delenv(other)
-    with kept_memory(torch.device("cpu")):
+    with reuse_memory(torch.device("cpu")):
         assert called
     called.clear()
     monkeypatch.setenv(name, value)
-    with kept_memory(torch.device("cpu")):
+    with reuse_memory(torch.device("cpu")):
         pass
     assert called == []
 
@@ -191,9 +191,9 @@ def test_a_containers_limit_of_memory_counts(system, names):
 def test_a_containers_share_of_the_cores_counts(system, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert usable_cores() == 8
-    for said, wanted in (("max 100000\n", 8), ("350000 100000\n", 3), ("20000 100000\n", 1), ("1600000 100000\n", 8)):
+    for said, expected in (("max 100000\n", 8), ("350000 100000\n", 3), ("20000 100000\n", 1), ("1600000 100000\n", 8)):
         system(cpu_D_max=said)
-        assert usable_cores() == wanted
+        assert usable_cores() == expected
     system(cpu_D_max="max 100000\n", cpu__cpu_D_cfs_quota_us="-1\n", cpu__cpu_D_cfs_period_us="100000\n")
     assert usable_cores() == 8
     system(cpu__cpu_D_cfs_quota_us="200000\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headclust import disk
-from headclust.disk import is_temporary, made_whole, write_whole
+from headclust.disk import atomic_file, is_temporary, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -15,19 +15,19 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     for content in (b"one", b"the other", b""):
-        write_whole(tmp_path / "a", content)
+        write_atomically(tmp_path / "a", content)
         assert (tmp_path / "a").read_bytes() == content
         assert names(tmp_path) == ["a"]
 
 
 def test_who_may_read_it_is_as_for_any_file(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a", b"")
+    write_atomically(tmp_path / "a", b"")
     (tmp_path / "b").touch()
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
 
 
 def test_a_name_as_long_as_the_disk_takes(tmp_path: Path) -> None:
-    write_whole(tmp_path / ("y" * 255), b"x")
+    write_atomically(tmp_path / ("y" * 255), b"x")
     assert names(tmp_path) == ["y" * 255]
 
 
@@ -38,7 +38,7 @@ def test_files_called_like_a_temporary_one_are_the_users(tmp_path: Path) -> None
     (tmp_path / f".{os.getpid()}.tmp").hardlink_to(tmp_path / "a.tmp")
     before = names(tmp_path)
     for name in ("a", "b"):
-        write_whole(tmp_path / name, b"new")
+        write_atomically(tmp_path / name, b"new")
     assert names(tmp_path) == sorted([*before, "a", "b"])
     assert (tmp_path / "a.tmp").read_text() == "precious"
     assert (tmp_path / "b.tmp").is_symlink()
@@ -57,13 +57,13 @@ def test_not_even_the_very_name_is_written_through(tmp_path: Path, monkeypatch: 
         taken.symlink_to(mine if kind == "link" else "nowhere")
     before = names(tmp_path)
     with pytest.raises(FileExistsError):
-        write_whole(tmp_path / "a", b"new")
+        write_atomically(tmp_path / "a", b"new")
     assert names(tmp_path) == before
     assert mine.read_text() == "precious"
 
 
 def test_no_two_names_are_the_same(tmp_path: Path) -> None:
-    with made_whole(tmp_path / "a") as one, made_whole(tmp_path / "a") as other:
+    with atomic_file(tmp_path / "a") as one, atomic_file(tmp_path / "a") as other:
         assert one != other
         assert is_temporary(one)
         assert is_temporary(other)
@@ -84,7 +84,7 @@ def test_what_goes_wrong_leaves_nothing(
         raise error
 
     def make() -> None:
-        with made_whole(tmp_path / "a", publish=fails if step == "publish" else disk._replace) as temporary:
+        with atomic_file(tmp_path / "a", publish=fails if step == "publish" else disk._replace) as temporary:
             temporary.write_text("new")
             if step == "write":
                 fails()
@@ -106,8 +106,8 @@ def test_file_and_folder_are_synced_when_it_shall_last(tmp_path: Path, monkeypat
         fsync(descriptor)
 
     monkeypatch.setattr(disk.os, "fsync", seen)
-    with made_whole(tmp_path / "a", lasting=False):
+    with atomic_file(tmp_path / "a", lasting=False):
         pass
     assert synced == []
-    write_whole(tmp_path / "a", b"x")
+    write_atomically(tmp_path / "a", b"x")
     assert synced == ["file", "folder"]

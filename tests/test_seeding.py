@@ -30,8 +30,8 @@ def test_the_numbers_stay_the_same_from_version_to_version():
 
 
 def test_a_generator_draws_its_stream():
-    wanted = torch.Generator().manual_seed(stream_seed(3, 1))
-    assert torch.equal(torch.rand(5, generator=torch_generator(3, 1)), torch.rand(5, generator=wanted))
+    expected = torch.Generator().manual_seed(stream_seed(3, 1))
+    assert torch.equal(torch.rand(5, generator=torch_generator(3, 1)), torch.rand(5, generator=expected))
 
 
 def test_global_generators_are_left_alone():

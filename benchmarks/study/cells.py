@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,15 +79,20 @@ def code_of(cell: Cell) -> str:
     return code_digest(_modules(cell))
 
 
-def _modules(cell: Cell) -> list[str]:
+def _modules(cell: Cell) -> tuple[str, ...]:
     """The modules in which the code of a cell begins; of the registries it uses what its recipe chooses."""
     if cell.kind == "probes":
-        return [probe.__module__]
-    stages = preset_of(cell).changed(cell.settings).stages
-    chosen = [fit_and_score, METHODS[cell.method], *map(type, stages)]
+        return (probe.__module__,)
+    return _modules_of_fit(cell.method, cell.preset, tuple(sorted(cell.settings.items())))
+
+
+@cache
+def _modules_of_fit(method: str, preset: str, settings: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
+    stages = Recipe.of(method, preset).changed(dict(settings)).stages
+    chosen = [fit_and_score, METHODS[method], *map(type, stages)]
     for stage in stages:
         chosen += [OBJECTIVES[stage.objective], HEADS[stage.head]] if isinstance(stage, Stage) else []
-    return [part.__module__ for part in chosen]
+    return tuple(part.__module__ for part in chosen)
 
 
 def _versions(cell: Cell) -> dict[str, str]:

@@ -1,12 +1,12 @@
-"""The default against everything else: who takes part, and how their results compare. Labels only score."""
+"""The default against everything else: the entrants, and the comparison of their results. Labels only score."""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
 
 from headclust.errors import SettingError, unknown
 from headclust.methods import DEFAULT_METHOD
@@ -14,63 +14,47 @@ from headclust.scoring.statistics import Gain, Spread, gain, paired, spread
 from study.plan import Cell, plan
 from study.presets import Row, find_study
 from study.published import SCORES
-from study.summary import Line, by_seed, contender_of, current, details_of, spreads_of
-from study.tables import Contender
+from study.summary import CONTENDER, Line, by_seed, current, frame, settings_text, spread_of
 
 MARGIN = 0.01  # how far below the best peer the default may be: one point
 Place = tuple[str, str]  # data set and backbone
+NUMBERS = (*SCORES, "clusters_used", "seconds", "neighbor_seconds", *(f"oracle_head_{name}" for name in SCORES))
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """Who is compared.
+class Entrant(NamedTuple):
+    """One method of the comparison."""
 
-    Attributes:
-        key: What a user says.
-        row: The method, its changed settings and its seeds, on the first backbone and on the others.
-        part: In what it takes part. Both k-means are baselines; peers are what the default has to hold against, and
-            k-means itself is among them; the others are only shown. An ablation is the default without one of its
-            parts, or with another.
-    """
-
-    key: str
-    row: Row
+    key: str  # its name on the command line
+    row: Row  # the method, its changed settings and its seeds, on the first backbone and on the others
+    # Both k-means are baselines; peers are what the default has to hold against, and k-means itself is among them;
+    # others are only shown. An ablation is the default with one part removed or replaced.
     part: Literal["default", "baseline", "peer", "other", "ablation"]
 
 
-# k-means where the default works: unit rows, their nuisance directions whitened. Of 10 restarts the lowest inertia is
-# taken; a linear head says its clusters, as the default's own heads do, and nothing refines it.
+# k-means in the default's space: unit rows, within-pair whitening. Of 10 restarts the lowest inertia is taken; a linear
+# head predicts its clusters, as the default's own heads do, and nothing refines it.
 _OWN_KMEANS = {"n_heads": 1, "tries": 10, "partitions": "kmeans", "temi.length": 0}
-_ABLATIONS: tuple[tuple[str, Any], ...] = (
-    ("whiten", False),
-    ("views", False),
-    ("partitions", "kmeans"),
-    ("temi.length", 0),
-    ("guard", False),
-    ("choose_by", "neighbors"),
-)
+_ABLATIONS = ("whiten=false", "views=false", "partitions=kmeans", "temi.length=0", "guard=false", "choose_by=neighbors")
+_VALUES = {"false": False, "0": 0}
 
 
-def _default(settings: Mapping[str, Any], *, seeds: int = 5, seeds_elsewhere: int = 5) -> Row:
-    return Row(DEFAULT_METHOD, "ours", settings=settings, seeds=seeds, seeds_elsewhere=seeds_elsewhere)
-
-
-def _ablation(name: str, value: Any) -> Entrant:
-    said = f"{value:g}" if isinstance(value, float) else str(value).lower()
-    return Entrant(f"{name}={said}", _default({name: value}, seeds=3, seeds_elsewhere=0), "ablation")
+def _ablation(key: str) -> Entrant:
+    name, _, value = key.partition("=")
+    settings = {name: _VALUES.get(value, value)}
+    return Entrant(key, Row(DEFAULT_METHOD, "ours", settings, seeds=3, seeds_elsewhere=0), "ablation")
 
 
 _ALL = (
-    Entrant("default", _default({}), "default"),
+    Entrant("default", Row(DEFAULT_METHOD, "ours", seeds=5, seeds_elsewhere=5), "default"),
     Entrant("kmeans", Row("kmeans", "ours", seeds=5, seeds_elsewhere=5), "baseline"),
-    Entrant("own-kmeans", _default(_OWN_KMEANS), "baseline"),
+    Entrant("own-kmeans", Row(DEFAULT_METHOD, "ours", _OWN_KMEANS, seeds=5, seeds_elsewhere=5), "baseline"),
     *(Entrant(name, Row(name, "ours", seeds=3), "peer") for name in ("spectral", "temi", "turtle")),
     *(Entrant(name, Row(name, "ours", seeds=3), "other") for name in ("scan", "imc-swav", "clc")),
-    *(_ablation(name, value) for name, value in _ABLATIONS),
+    *map(_ablation, _ABLATIONS),
 )
 ENTRANTS: dict[str, Entrant] = {entrant.key: entrant for entrant in _ALL}
-_PEERS = ("kmeans", *(entrant.key for entrant in _ALL if entrant.part == "peer"))
-_BASELINES = tuple(entrant.key for entrant in _ALL if entrant.part == "baseline")
+PEERS = ("kmeans", *(entrant.key for entrant in _ALL if entrant.part == "peer"))
+BASELINES = tuple(entrant.key for entrant in _ALL if entrant.part == "baseline")
 
 
 def contest_plan(
@@ -80,13 +64,13 @@ def contest_plan(
     datasets: Sequence[str] = (),
     seeds: int | None = None,
 ) -> tuple[Cell, ...]:
-    """The fits of the contest, on the features of the study `offline`, under the names that study's own cells have.
+    """The fits of the contest, on the features of the study `offline` and with the ids of that study's own cells.
 
     Args:
         entrants: Only these, keys in ENTRANTS.
         backbones: Only these.
         datasets: Only these.
-        seeds: So many for every entrant, instead of each one's own number.
+        seeds: Number of seeds for every entrant, instead of its own.
 
     Raises:
         SettingError: A name is unknown or given twice, or nothing is left.
@@ -95,174 +79,108 @@ def contest_plan(
         if key not in ENTRANTS:
             raise unknown("entrant", key, ENTRANTS)
         if entrants.count(key) > 1:
-            raise SettingError(f"{key} is named twice: wanted each name once.")
+            raise SettingError(f"{key} is named twice: expected each name once.")
     rows = tuple(entrant.row for entrant in _ALL if not entrants or entrant.key in entrants)
     study = replace(find_study("offline"), rows=rows, curves={})
     cells = plan(study, backbones=backbones, datasets=datasets, seeds=seeds)
     return tuple(cell for cell in cells if cell.kind == "fit")
 
 
-@dataclass(frozen=True)
-class Result:
-    """What an entrant did at a place.
+class Contest(NamedTuple):
+    """The results of a contest in full precision: shares from 0 to 1, seconds.
 
     Attributes:
-        scores: By metric, over its seeds.
-        details: `clusters_used`, `seconds`, `oracle_head_METRIC` and so on, as in `tables.Row`.
-        accuracies: ACC of each fit, by all that has to be the same for two fits to be a pair.
-    """
-
-    scores: Mapping[str, Spread]
-    details: Mapping[str, Spread]
-    accuracies: Mapping[tuple[Any, ...], float]
-
-    @property
-    def accuracy(self) -> float:
-        """Mean over seeds."""
-        return self.scores["accuracy"].mean
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How the default does at a place; fields are None where there is nothing to compare with.
-
-    Attributes:
-        stronger: Which of the two k-means has the higher ACC.
-        gain: Over that one, paired by seed.
-        peer: The best of k-means, spectral, TEMI and TURTLE.
-        over_peer: The difference to it, paired by the seeds both have.
-        peers: How many of those four there are.
-        holds: Whether that difference is at worst one point, or its 95 % interval holds zero.
-    """
-
-    stronger: str | None
-    gain: Gain | None
-    peer: str | None
-    over_peer: Gain | None
-    peers: int
-    holds: bool | None
-
-
-@dataclass(frozen=True)
-class Average:
-    """An entrant over all places where the default is; every place counts once, by its mean over seeds.
-
-    Attributes:
-        key: The entrant, or "stronger k-means": at each place the better of the two.
-        accuracy: Mean over the places.
-        gain: Of the default over it, its interval over the places.
-        ahead: Places at which the default is ahead.
-    """
-
-    key: str
-    accuracy: float
-    gain: Gain | None
-    ahead: int
-
-
-class Contest:
-    """The results of a contest.
-
-    Args:
-        lines: Of a results file; fits that are no entrant's are passed over.
-
-    Attributes:
-        results: By place, then by entrant's key, in the order of ENTRANTS.
+        rows: One per place and entrant: Spreads over its seeds by the names NUMBERS, those that are known; and
+            `default_over_it`, the Gain of the default over it in ACC, paired by seed.
+        verdicts: One per place. `stronger`: the k-means, of the two, with the higher ACC; `gain`: over that one.
+            `peer`: the best of k-means, spectral, TEMI and TURTLE; `over_peer`: the difference to it; `peers`: number
+            of those four that have a result. `holds`: True if that difference is at worst one point, or its 95 %
+            interval contains zero. None without anything to compare with.
+        averages: One per entrant with a result at all places of the default, and "stronger k-means", at each place the
+            better of the two. Every place counts once, by its mean over seeds. `accuracy`; `gain`: of the default over
+            it, the interval over the places; `ahead`: places at which the default is ahead.
         failures: Id and error of the fits that failed.
     """
 
-    def __init__(self, lines: Iterable[Line]) -> None:
-        keys = {_contender(entrant.row): entrant.key for entrant in _ALL}
-        found: dict[Place, dict[str, list[Line]]] = defaultdict(lambda: defaultdict(list))
-        self.failures: list[tuple[str, str]] = []
-        for line in lines:
-            key = keys.get(contender_of(line)) if line.get("kind") == "fit" else None
-            if key and line["status"] == "done" and "accuracy" in (line.get("scores") or {}):
-                found[str(line.get("dataset")), str(line.get("backbone"))][key].append(line)
-            elif key and line["status"] == "failed":
-                self.failures.append((line["id"], str(line.get("error"))))
-        self.results = {
-            place: {key: _result(found[place][key]) for key in ENTRANTS if key in found[place]}
-            for place in sorted(found)
-        }
-
-    def over(self, place: Place, key: str, whose: str = "default") -> Gain | None:
-        """How much more ACC the default (or `whose`) has than an entrant, paired by seed."""
-        here = self.results[place]
-        if whose not in here or key not in here:
-            return None
-        return gain(paired(here[whose].accuracies, here[key].accuracies))
-
-    def verdict(self, place: Place) -> Verdict:
-        """How the default does at a place."""
-        stronger, peer = self._best(place, _BASELINES), self._best(place, _PEERS)
-        over_peer = self.over(place, peer) if peer else None
-        return Verdict(
-            stronger=stronger,
-            gain=self.over(place, stronger) if stronger else None,
-            peer=peer,
-            over_peer=over_peer,
-            peers=sum(key in self.results[place] for key in _PEERS),
-            holds=_holds(over_peer) if over_peer else None,
-        )
-
-    def averages(self) -> list[Average]:
-        """Of the default, the stronger k-means, and every entrant that has a result wherever the default has one."""
-        places = [place for place, here in self.results.items() if "default" in here]
-        rivals: dict[str, list[str | None]] = {"default": ["default"] * len(places)}
-        rivals["stronger k-means"] = [self._best(place, _BASELINES) for place in places]
-        rivals |= {entrant.key: [entrant.key] * len(places) for entrant in _ALL[1:] if entrant.part != "ablation"}
-        found = []
-        for name, keys in rivals.items():
-            pairs = [(place, key) for place, key in zip(places, keys, strict=True) if key in self.results[place]]
-            if not pairs or len(pairs) < len(places):
-                continue
-            mean = spread([self.results[place][key].accuracy for place, key in pairs if key])
-            gains = [one.mean for place, key in pairs if key and (one := self.over(place, key))]
-            assert mean is not None
-            over = gain(gains) if name != "default" and len(gains) == len(places) else None
-            found.append(Average(name, mean.mean, over, sum(one > 0 for one in gains)))
-        return found
-
-    def _best(self, place: Place, keys: Iterable[str]) -> str | None:
-        here = self.results[place]
-        return max((key for key in keys if key in here), key=lambda key: here[key].accuracy, default=None)
+    rows: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]
+    averages: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
 
 
-def as_json(contest: Contest) -> dict[str, Any]:
-    """All of it in full precision: shares from 0 to 1, seconds."""
-    rows = []
-    for (dataset, backbone), here in contest.results.items():
-        for key, result in here.items():
-            row: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "entrant": key}
-            row |= {"part": ENTRANTS[key].part, "settings": dict(ENTRANTS[key].row.settings)}
-            wanted = ("clusters_used", "seconds", "neighbor_seconds", *(f"oracle_head_{name}" for name in SCORES))
-            told = {**result.scores, **{name: result.details[name] for name in wanted if name in result.details}}
-            row |= {name: vars(one) for name, one in told.items()}
-            over = contest.over((dataset, backbone), key) if key != "default" else None
-            rows.append({**row, "default_over_it": vars(over) if over else None})
-    verdicts = [
-        {"dataset": dataset, "backbone": backbone, **_plain(vars(contest.verdict((dataset, backbone))))}
-        for dataset, backbone in contest.results
-    ]
-    averages = [_plain(vars(one)) for one in contest.averages()]
-    failures = [{"id": name, "error": error} for name, error in contest.failures]
-    return {"rows": rows, "verdicts": verdicts, "averages": averages, "failures": failures}
+def contest(lines: Iterable[Line]) -> Contest:
+    """The results of a contest, from the lines of a results file; fits of no entrant are ignored."""
+    keys = {(row.method, row.preset, settings_text(row.settings)): key for key, row, _ in _ALL}
+    cells = frame(lines)
+    contenders = cells[CONTENDER].itertuples(index=False, name=None)
+    cells["entrant"] = pd.Series(map(keys.get, contenders), index=cells.index, dtype=object)
+    cells = cells[(cells["kind"] == "fit") & (cells["role"] != "ablation") & cells["entrant"].notna()]
+    scored = cells[(cells["status"] == "done") & cells["accuracy"].notna()]
+    results = Contest([], [], [], cells.loc[cells["status"] == "failed", ["id", "error"]].to_dict("records"))  # type: ignore[arg-type]
+    for (dataset, backbone), place in scored.groupby(["dataset", "backbone"]):
+        where = {"dataset": dataset, "backbone": backbone}
+        fits = {str(key): current(group) for key, group in place.groupby("entrant")}
+        accuracies = {key: by_seed(fits[key], "accuracy") for key in ENTRANTS if key in fits}
+        rows: dict[str, dict[str, Any]] = {}
+        for key, values in accuracies.items():
+            row = {**where, "entrant": key, "part": ENTRANTS[key].part, "settings": dict(ENTRANTS[key].row.settings)}
+            row |= {name: part for name in NUMBERS if (part := spread_of(fits[key], name))}
+            over = gain(paired(accuracies.get("default", {}), values)) if key != "default" else None
+            rows[key] = {**row, "default_over_it": over}
+        results.rows.extend(rows.values())
+        results.verdicts.append(where | _verdict(rows))
+    results.averages.extend(_averages(results))
+    return results
 
 
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: vars(value) if isinstance(value, Gain) else value for name, value in fields.items()}
+def by_place(results: Contest) -> dict[Place, dict[str, dict[str, Any]]]:
+    """The rows by place and entrant."""
+    places: dict[Place, dict[str, dict[str, Any]]] = {}
+    for row in results.rows:
+        places.setdefault((row["dataset"], row["backbone"]), {})[row["entrant"]] = row
+    return places
 
 
-def _contender(row: Row) -> Contender:
-    return Contender(row.method, row.preset, json.dumps(dict(row.settings), sort_keys=True) if row.settings else "")
-
-
-def _result(lines: Sequence[Line]) -> Result:
-    lines = current(lines)
-    return Result(spreads_of(lines), details_of(lines), by_seed(lines, "accuracy"))
+def _verdict(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    stronger, peer = (
+        max((key for key in keys if key in rows), key=lambda key: rows[key]["accuracy"].mean, default=None)
+        for keys in (BASELINES, PEERS)
+    )
+    over_peer = rows[peer]["default_over_it"] if peer else None
+    return {
+        "stronger": stronger,
+        "gain": rows[stronger]["default_over_it"] if stronger else None,
+        "peer": peer,
+        "over_peer": over_peer,
+        "peers": sum(key in rows for key in PEERS),
+        "holds": _holds(over_peer) if over_peer else None,
+    }
 
 
 def _holds(over: Gain) -> bool:
-    apart = over.low is None or over.high is None or not over.low <= 0 <= over.high
-    return over.mean >= -MARGIN or not apart
+    contains_zero = over.low is not None and over.high is not None and over.low <= 0 <= over.high
+    return over.mean >= -MARGIN or contains_zero
+
+
+def _averages(results: Contest) -> Iterator[dict[str, Any]]:
+    places: list[dict[str, Any]] = [
+        {**rows, "stronger k-means": rows.get(verdict["stronger"])}
+        for rows, verdict in zip(by_place(results).values(), results.verdicts, strict=True)
+        if "default" in rows
+    ]
+    for key in ("default", "stronger k-means", *(entrant.key for entrant in _ALL[1:] if entrant.part != "ablation")):
+        rows = [row for rows in places if (row := rows.get(key))]
+        mean = spread([row["accuracy"].mean for row in rows])
+        if mean and len(rows) == len(places):
+            gains = [row["default_over_it"].mean for row in rows if row["default_over_it"]]
+            over = gain(gains) if len(gains) == len(places) else None
+            ahead = sum(difference > 0 for difference in gains)
+            yield {"key": key, "accuracy": mean.mean, "gain": over, "ahead": ahead}
+
+
+def as_json(results: Contest) -> dict[str, list[dict[str, Any]]]:
+    """The results with plain objects instead of Spread and Gain."""
+    return {
+        name: [{k: vars(v) if isinstance(v, Spread | Gain) else v for k, v in record.items()} for record in records]
+        for name, records in results._asdict().items()
+    }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
-from headclust.scoring.statistics import Gain, gain, spread
-from study.contest import ENTRANTS, Contest, Place
-from study.sections import NONE, Section, gain_text, interval_text, percent_text, spread_text
+from headclust.scoring.statistics import Gain, Spread, gain, spread
+from study.contest import ENTRANTS, Contest, by_place
+from study.sections import NONE, Section, gain_cells, number_text, percent_text, spread_text
 
-_TITLES = {"kmeans": "k-means", "own-kmeans": "k-means, own space"}
-_MEAN = "mean"
+_TITLES = {key: key for key in ENTRANTS} | {"kmeans": "k-means", "own-kmeans": "k-means, own space"}
 _SCORES = (
     "ACC in percent on the test split, mean ± standard deviation over seeds; fitted on the train split. Labels score; "
     "they choose nothing, except in the column oracle: the best head of the default by test labels, which nobody has "
@@ -35,171 +34,120 @@ _SECONDS = (
 )
 
 
-def contest_sections(contest: Contest) -> list[Section]:
-    """The tables of a contest; those with nothing in them are left out."""
-    found = [_scores(contest), _duels(contest), _averages(contest), _ablations(contest), _seconds(contest)]
-    found.append(Section("Fits that failed", ("cell", "error"), tuple(contest.failures)))
-    return [section for section in found if section.rows]
+def contest_sections(results: Contest) -> list[Section]:
+    """The tables of a contest, without empty ones."""
+    failures = [(record["id"], record["error"]) for record in results.failures]
+    tables = [_scores(results), _duels(results), _averages(results), _ablations(results), _seconds(results)]
+    return [table for table in (*tables, Section("Fits that failed", ("cell", "error"), failures)) if table.rows]
 
 
-def _shown(contest: Contest) -> list[str]:
+def _shown(results: Contest) -> list[str]:
     """Entrants with results, without ablations."""
-    here = {key for results in contest.results.values() for key in results}
-    return [key for key, entrant in ENTRANTS.items() if key in here and entrant.part != "ablation"]
+    keys = {row["entrant"] for row in results.rows if row["part"] != "ablation"}
+    return [key for key in ENTRANTS if key in keys]
 
 
-def _scores(contest: Contest) -> Section:
-    keys = _shown(contest)
-    rows = [
-        (
-            *place,
-            *(spread_text(here[key].scores["accuracy"]) if key in here else NONE for key in keys),
-            spread_text(here["default"].details.get("oracle_head_accuracy")) if "default" in here else NONE,
-        )
-        for place, here in contest.results.items()
-        if set(keys) & set(here)
-    ]
-    means = [_mean(contest, lambda place, key=key: _accuracy(contest, place, key)) for key in keys]  # type: ignore[misc]
-    means.append(_mean(contest, lambda place: _oracle(contest, place)))
+def _mean(parts: Iterable[Spread | Gain | None]) -> float | None:
+    """The mean of means; None if any is missing."""
+    parts = list(parts)
+    over_all = spread([part.mean for part in parts if part])
+    return over_all.mean if over_all and None not in parts else None
+
+
+def _scores(results: Contest) -> Section:
+    keys = _shown(results)
+    columns = [*((key, "accuracy") for key in keys), ("default", "oracle_head_accuracy")]
+    parts = {place: [rows.get(key, {}).get(name) for key, name in columns] for place, rows in by_place(results).items()}
+    rows = [(*place, *map(spread_text, spreads)) for place, spreads in parts.items() if any(spreads)]
     if len(rows) > 1:
-        rows.append((_MEAN, f"{len(rows)} pairs", *means))
-    columns = ("data set", "backbone", *(f">{_TITLES.get(key, key)}" for key in keys), ">oracle")
-    return Section("ACC", columns, tuple(rows), (_SCORES, _seeds(contest, keys), _OWN))
+        means = [percent_text(_mean(spreads)) for spreads in zip(*parts.values(), strict=True)]
+        rows.append(("mean", f"{len(rows)} pairs", *means))
+    titles = ("data set", "backbone", *(f">{_TITLES[key]}" for key in keys), ">oracle")
+    seeds = {key: [row["accuracy"].n for row in results.rows if row["entrant"] == key] for key in keys}
+    ranges = (f"{_TITLES[key]} {' to '.join(map(str, sorted({min(n), max(n)})))}" for key, n in seeds.items())
+    return Section("ACC", titles, rows, (_SCORES, f"Seeds: {', '.join(ranges)}.", _OWN))
 
 
-def _accuracy(contest: Contest, place: Place, key: str) -> float | None:
-    result = contest.results[place].get(key)
-    return result.accuracy if result else None
-
-
-def _oracle(contest: Contest, place: Place) -> float | None:
-    result = contest.results[place].get("default")
-    found = result.details.get("oracle_head_accuracy") if result else None
-    return found.mean if found else None
-
-
-def _mean(contest: Contest, value: Callable[[Place], float | None]) -> str:
-    """The mean over all places; nothing where one is missing."""
-    values = [value(place) for place in contest.results]
-    known = [one for one in values if one is not None]
-    found = spread(known)
-    return percent_text(found.mean) if found and len(known) == len(values) else NONE
-
-
-def _seeds(contest: Contest, keys: Sequence[str]) -> str:
-    told = []
-    for key in keys:
-        numbers = [here[key].scores["accuracy"].n for here in contest.results.values() if key in here]
-        few, many = min(numbers), max(numbers)
-        told.append(f"{_TITLES.get(key, key)} {few if few == many else f'{few} to {many}'}")
-    return f"Seeds: {', '.join(told)}."
-
-
-def _duels(contest: Contest) -> Section:
-    places = [place for place, here in contest.results.items() if "default" in here]
-    rows: list[tuple[str, ...]] = []
-    for place in places:
-        said, mine = contest.verdict(place), contest.results[place]["default"]
-        used, seconds = mine.details.get("clusters_used"), mine.details.get("seconds")
-        deviation = mine.scores["accuracy"].sd
-        rows.append(
+def _duels(results: Contest) -> Section:
+    places = [
+        (verdict, rows)
+        for verdict, rows in zip(results.verdicts, by_place(results).values(), strict=True)
+        if "default" in rows
+    ]
+    texts: list[Sequence[str]] = []
+    gains = []
+    for verdict, rows in places:
+        over = [rows.get(key, {}).get("default_over_it") for key in ("kmeans", "own-kmeans")]
+        gains.append([*over, verdict["gain"], verdict["over_peer"]])
+        used, seconds = (_mean([rows["default"].get(name)]) for name in ("clusters_used", "seconds"))
+        texts.append(
             (
-                *place,
-                *_both(contest.over(place, "kmeans")),
-                *_both(contest.over(place, "own-kmeans")),
-                *_both(said.gain),
-                f"{_TITLES.get(said.peer, said.peer)} (of {said.peers})" if said.peer else NONE,
-                *_both(said.over_peer),
-                NONE if said.holds is None else "yes" if said.holds else "no",
-                percent_text(deviation),
-                f"{used.mean:.4g}" if used else NONE,
-                f"{seconds.mean:.0f}" if seconds else NONE,
+                *(verdict["dataset"], verdict["backbone"], *gain_cells(*gains[-1][:3])),
+                f"{_TITLES[verdict['peer']]} (of {verdict['peers']})" if verdict["peer"] else NONE,
+                *(*gain_cells(verdict["over_peer"]), {None: NONE, True: "yes", False: "no"}[verdict["holds"]]),
+                *(percent_text(rows["default"]["accuracy"].sd), number_text(used, ".4g"), number_text(seconds, ".0f")),
             )
         )
     if len(places) > 1:
-        verdicts = [contest.verdict(place) for place in places]
-        kept = [one.holds for one in verdicts if one.holds is not None]
-        averages = [
-            _over_places([contest.over(place, "kmeans") for place in places]),
-            _over_places([contest.over(place, "own-kmeans") for place in places]),
-            _over_places([one.gain for one in verdicts]),
-        ]
-        over_peer = _both(_over_places([one.over_peer for one in verdicts]))
-        gains = [text for one in averages for text in _both(one)]
-        counted = f"{sum(kept)} of {len(kept)}" if kept else NONE
-        rows.append((_MEAN, f"{len(places)} pairs", *gains, NONE, *over_peer, counted, NONE, NONE, NONE))
+        *baselines, over_peer = map(_over_places, zip(*gains, strict=True))
+        holds = [verdict["holds"] for verdict, _ in places if verdict["holds"] is not None]
+        count = f"{sum(holds)} of {len(holds)}" if holds else NONE
+        cells = (*gain_cells(*baselines), NONE, *gain_cells(over_peer), count, NONE, NONE, NONE)
+        texts.append(("mean", f"{len(places)} pairs", *cells))
     columns = ("data set", "backbone", ">over k-means", ">95 %", ">over own space", ">95 %", ">over the stronger")
     more = (">95 %", "best peer", ">over it", ">95 %", "holds", ">sd", ">clusters", ">seconds")
-    return Section("The default, pair by pair", (*columns, *more), tuple(rows), (_PAIRED, _HOLDS))
+    return Section("The default, pair by pair", (*columns, *more), texts, (_PAIRED, _HOLDS))
 
 
 def _over_places(gains: Sequence[Gain | None]) -> Gain | None:
-    known = [one.mean for one in gains if one]
-    return gain(known) if len(known) == len(gains) else None
+    """The mean over places with its interval; None if any place lacks a gain."""
+    return None if None in gains else gain([part.mean for part in gains if part])
 
 
-def _both(found: Gain | None) -> tuple[str, str]:
-    return gain_text(found), interval_text(found)
-
-
-def _averages(contest: Contest) -> Section:
-    averages = contest.averages()
-    n_places = sum("default" in here for here in contest.results.values())
+def _averages(results: Contest) -> Section:
+    n_places = sum(row["entrant"] == "default" for row in results.rows)
     rows = [
         (
-            _TITLES.get(one.key, one.key),
-            percent_text(one.accuracy),
-            *_both(one.gain),
-            f"{one.ahead} of {n_places}" if one.gain else NONE,
+            *(_TITLES.get(row["key"], row["key"]), percent_text(row["accuracy"]), *gain_cells(row["gain"])),
+            f"{row['ahead']} of {n_places}" if row["gain"] else NONE,
         )
-        for one in averages
+        for row in results.averages
     ]
     columns = ("method", ">mean ACC", ">default over it", ">95 %", ">default ahead")
-    return Section(f"On average over {n_places} pairs", columns, tuple(rows if n_places > 1 else ()))
+    return Section(f"On average over {n_places} pairs", columns, rows if n_places > 1 else ())
 
 
-def _ablations(contest: Contest) -> Section:
-    keys = [key for key, entrant in ENTRANTS.items() if entrant.part in ("default", "ablation")]
-    places = [
-        place
-        for place, here in contest.results.items()
-        if any(key in here and ENTRANTS[key].part == "ablation" for key in keys)
-    ]
-    rows = []
-    for key in keys:
-        if not any(key in contest.results[place] for place in places):
+def _ablations(results: Contest) -> Section:
+    ablations = [key for key, entrant in ENTRANTS.items() if entrant.part == "ablation"]
+    places = {place: rows for place, rows in by_place(results).items() if set(ablations) & set(rows)}
+    texts = []
+    for key in ("default", *ablations):
+        rows = [place.get(key, {}) for place in places.values()]
+        if not any(rows):
             continue
-        cells: list[str] = []
-        for place in places:
-            result = contest.results[place].get(key)
-            cells.append(spread_text(result.scores["accuracy"]) if result else NONE)
-            if key == "default":
-                cells += [NONE]
-                continue
-            over = contest.over(place, "default", whose=key)
-            cells.append(f"{gain_text(over)} ({interval_text(over)})" if over else NONE)
-        mean = _over_places([contest.over(place, "default", whose=key) for place in places])
-        taken = [one for place in places if key in contest.results[place] for one in [_taken(contest, place, key)]]
-        seconds = spread([one for one in taken if one is not None])
-        rows.append(
-            (key, *cells, gain_text(mean) if key != "default" else NONE, f"{seconds.mean:.0f}" if seconds else NONE)
-        )
+        changes = [_reverse(row.get("default_over_it")) for row in rows]
+        cells = [
+            text
+            for row, change, (mean, interval) in zip(rows, changes, map(gain_cells, changes), strict=True)
+            for text in (spread_text(row.get("accuracy")), f"{mean} ({interval})" if change else NONE)
+        ]
+        seconds = _mean(row["seconds"] for row in rows if row.get("seconds"))
+        texts.append((key, *cells, gain_cells(_over_places(changes))[0], number_text(seconds, ".0f")))
     columns = [column for dataset, backbone in places for column in (f">{dataset}, {backbone}", ">change (95 %)")]
     note = "Change: ACC minus that of the default with the same seed, in points. One setting is changed at a time."
-    return Section("Ablations", ("setting", *columns, ">mean change", ">seconds"), tuple(rows), (note,))
+    return Section("Ablations", ("setting", *columns, ">mean change", ">seconds"), texts, (note,))
 
 
-def _taken(contest: Contest, place: Place, key: str) -> float | None:
-    seconds = contest.results[place][key].details.get("seconds")
-    return seconds.mean if seconds else None
+def _reverse(over: Gain | None) -> Gain | None:
+    """The gain of an entrant over the default; None for the default itself."""
+    return over and Gain(0 - over.mean, over.high and 0 - over.high, over.low and 0 - over.low, over.n)
 
 
-def _seconds(contest: Contest) -> Section:
-    keys = _shown(contest)
+def _seconds(results: Contest) -> Section:
+    keys = _shown(results)
     rows = []
-    for place, here in contest.results.items():
-        taken = [_taken(contest, place, key) if key in here else None for key in keys]
-        if any(taken):
-            rows.append((*place, *(NONE if one is None else f"{one:.1f}" for one in taken)))
-    columns = ("data set", "backbone", *(f">{_TITLES.get(key, key)}" for key in keys))
-    return Section("Seconds", columns, tuple(rows), (_SECONDS,))
+    for place, entrants in by_place(results).items():
+        seconds = [_mean([entrants.get(key, {}).get("seconds")]) for key in keys]
+        if any(seconds):
+            rows.append((*place, *map(number_text, seconds)))
+    return Section("Seconds", ("data set", "backbone", *(f">{_TITLES[key]}" for key in keys)), rows, (_SECONDS,))

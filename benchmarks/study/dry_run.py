@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from headclust.backbones import list_backbones
-from headclust.backbones.catalog import entry_of
+from headclust.backbones.catalog import find_entry
 from headclust.device import resolve_device
 from headclust.errors import HeadclustError
 from headclust.features import load_features
@@ -105,7 +105,7 @@ def _expected_file(spec: FeatureSpec, places: Places) -> Expected:
     missing = "; ".join(f"data: NOT at hand ({path})" for path in places.missing(spec.dataset))
     data = missing or f"data: {spec.dataset.name} at hand"
     weights = _weights().get(spec.backbone, f"{spec.backbone}, from its library's own source")
-    dim = entry_of(spec.backbone).dim  # 0 of models that are not in the catalog
+    dim = find_entry(spec.backbone).dim  # 0 of models that are not in the catalog
     size = 4 * spec.n_samples * (1 + spec.views) * dim or None
     return Expected(spec.file, "to do", f"{data}; weights: {weights}", size)
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout, UnixFileLock
 
 from headclust.backbones import load_backbone, untrained_backbone
 from headclust.disk import write_errors
+from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import BusyError, ConflictError, DataError, HeadclustError
 from headclust.features import Features, load_features
@@ -43,6 +44,10 @@ class Places:
         """The feature file."""
         return self.root / spec.file
 
+    def claim_file(self, name: str) -> Path:
+        """The file that a process locks while it makes something of this name."""
+        return self.root / "claims" / f"{file_name(name)}.lock"
+
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:
         """Lock a file while this process makes something, then delete it; raise BusyError if another process has it.
@@ -50,8 +55,8 @@ class Places:
         The system frees the lock of a process that dies. Another process may have opened the file before it was
         deleted, so a process that has a claim first checks if the thing was made meanwhile.
         """
-        path = self.root / "claims" / f"{file_name(name)}.lock"
-        lock = FileLock(path, timeout=0)
+        path = self.claim_file(name)
+        lock = UnixFileLock(path, timeout=0, fallback_to_soft=False)  # as the lock of a feature file
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -61,8 +66,11 @@ class Places:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
-            lock.release()
+            # A lost disk must not hide the error that ends the block.
+            with suppress(OSError):
+                path.unlink()
+            with suppress(OSError):
+                lock.release()
 
     def images(self, dataset: DataSet) -> Path | None:
         """The folder a data set is read from, existing or not; None for one that comes with a library."""
@@ -89,9 +97,11 @@ def make_features(spec: FeatureSpec, places: Places, *, device: str | None = Non
     if path.is_file():
         check_made(load_features(path), spec)
         return path
+    # Without the data another process, which has them, may be making the file: then the claim says so.
     for missing in places.missing(spec.dataset):
-        step = "name its place with --data-root FOLDER or --data NAME=PATH"
-        raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
+        if not places.claim_file(spec.file).exists():
+            step = "name its place with --data-root FOLDER or --data NAME=PATH"
+            raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
     with places.claim(spec.file):  # the file has a lock of its own, but only once the model is loaded
         return path if path.is_file() else _embed(spec, places, path, device)
 
@@ -109,7 +119,7 @@ def _embed(spec: FeatureSpec, places: Places, path: Path, device: str | None) ->
     backbone = load_backbone(
         spec.backbone, image_size=size, offline=places.offline, preset=preset, dataset=images.dataset
     )
-    return embed_images(images, backbone, path, n_views=spec.views, device=device, seed=_SEED)
+    return embed_images(images, backbone, path, EmbedSettings(n_views=spec.views, device=device, seed=_SEED))
 
 
 def check_made(features: Features, spec: FeatureSpec) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from headclust.backbones.catalog import entry_of
+from headclust.backbones.catalog import find_entry
 from headclust.errors import SettingError, unknown
 from headclust.filenames import file_name
 from headclust.methods import METHODS, PRESETS, Recipe
@@ -129,7 +129,7 @@ def shard(cells: Sequence[Cell], number: int, of: int) -> tuple[Cell, ...]:
 
 def _check(backbones: Sequence[str], datasets: Sequence[str], methods: Sequence[str], presets: Sequence[str]) -> None:
     for backbone in backbones:
-        entry_of(backbone)
+        find_entry(backbone)
     recipes = {preset for by_name in PRESETS.values() for preset in by_name}
     choices = (("data set", datasets, DATASETS), ("method", methods, METHODS), ("preset of a method", presets, recipes))
     for kind, names, existing in choices:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 TRUST: dict[str, str] = {
     "R": "printed in the authors' own repository: README, log or issue tracker",
@@ -21,47 +21,34 @@ SCORES = ("accuracy", "nmi", "ami", "ari")
 _FILE = Path(__file__).with_name("published.csv")
 
 
-@dataclass(frozen=True)
-class Published:
-    """One published result.
+class Published(NamedTuple):
+    """One published result; numbers are in percent, only those that were printed."""
 
-    Attributes:
-        method: Name in METHODS of the method it is nearest to.
-        dataset: Data set, by our name for it.
-        backbone: Name in our catalog of the frozen network; empty where it was another one, or is not known.
-        network: The network in words, as the source has it.
-        scores: By name in METRICS, in percent; only what was printed.
-        spreads: Standard deviations of them, in percent points; only what was printed.
-        note: What else the source says of it.
-        source: Where it was seen.
-        trust: A key of TRUST.
-    """
-
-    method: str
-    dataset: str
-    backbone: str
-    network: str
-    scores: Mapping[str, float]
-    spreads: Mapping[str, float] = field(default_factory=dict)
-    note: str = ""
-    source: str = ""
-    trust: str = ""
+    method: str  # name in METHODS of the method it is nearest to
+    dataset: str  # our name for it
+    backbone: str  # name in our catalog of the frozen network; empty for any other or unknown network
+    network: str  # in words, as the source has it
+    scores: Mapping[str, float]  # by metric
+    spreads: Mapping[str, float]  # standard deviations by metric
+    note: str
+    source: str
+    trust: str  # key of TRUST
 
 
 def published() -> list[Published]:
-    """Every published result there is a record of, in the file's order."""
+    """All published results, in the file's order."""
     with _FILE.open(encoding="utf-8", newline="") as file:
         return [_read(row) for row in csv.DictReader(file)]
 
 
 def published_for(pairs: Iterable[tuple[str, str]]) -> list[Published]:
     """The published results of these (method, data set) pairs, in the file's order."""
-    wanted = set(pairs)
-    return [one for one in published() if (one.method, one.dataset) in wanted]
+    chosen = set(pairs)
+    return [result for result in published() if (result.method, result.dataset) in chosen]
 
 
 def _read(row: Mapping[str, str]) -> Published:
-    words = {name: row[name] for name in ("method", "dataset", "backbone", "network", "note", "source", "trust")}
+    texts = {name: row[name] for name in Published._fields if name in row}
     scores = {name: float(row[name]) for name in SCORES if row[name]}
     spreads = {name: float(row[f"{name}_sd"]) for name in SCORES if row.get(f"{name}_sd")}
-    return Published(scores=scores, spreads=spreads, **words)
+    return Published(scores=scores, spreads=spreads, **texts)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from headclust.disk import sync_folder, write_errors, write_whole
+from headclust.disk import sync_folder, write_atomically, write_errors
 from headclust.errors import DataError, FileFormatError, one_line
 from headclust.progress import note, printable
 from study.schema import FORMAT, check_line
@@ -187,4 +187,4 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a small file so that it is either whole or absent, making its folder."""
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_atomically(path, content)

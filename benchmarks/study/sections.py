@@ -1,18 +1,20 @@
-"""A summary in words and rounded numbers: the tables a person reads, whatever they are written in."""
+"""A summary in words and rounded numbers: the tables for readers, in any format."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from headclust.scoring.statistics import Gain, Spread
 from study.published import SCORES, TRUST, Published
-from study.tables import Average, Contender, Point, Row, Summary, Unit
+from study.summary import UNIT, Summary
 
-TITLES = {"accuracy": "ACC", "nmi": "NMI", "ami": "AMI", "ari": "ARI"}
 NONE = "-"
+Row = Mapping[str, Any]
 _SCORING = (
     "ACC, NMI, AMI and ARI: percent on the evaluation split, mean ± standard deviation over seeds. Labels score; they "
     "choose nothing, except in a column that says oracle."
@@ -26,7 +28,7 @@ _STALE = (
     "Seeds that are counted and not there failed, or are left out: they are of other features, or another number of "
     "clusters, than the newest fit of their row."
 )
-_AVERAGES = (
+_ON_AVERAGES = (
     "Every pair of data set and backbone counts once, by its mean over seeds, and ± is over the pairs. Gains are those "
     "over k-means ours alone; a pair that has only another k-means has none here. The interval is "
     "Student's t over the pairs' gains; it takes pairs for independent, which like backbones on one data set are not."
@@ -45,246 +47,182 @@ _PROBES = (
 )
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table with its title and what has to be said below it.
-
-    Attributes:
-        title: Heading.
-        columns: Titles; one that starts with ">" is a column of numbers.
-        rows: Cells, a text each.
-        notes: Sentences.
-    """
+class Section(NamedTuple):
+    """A table of texts with its title, and notes below it."""
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
+    columns: Sequence[str]  # those that start with ">" are of numbers
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
 
 
-def sections(summary: Summary) -> list[Section]:
-    """The tables of a summary; those with nothing in them are left out."""
-    datasets = dict.fromkeys(row.unit.dataset for row in summary.rows)
-    tables = [_results(name, [row for row in summary.rows if row.unit.dataset == name]) for name in datasets]
-    # What holds for all of these tables is said below the last.
-    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
-    tables = [replace(table, notes=notes if table is tables[-1] else ()) for table in tables]
-    found = [_features(summary.rows), *tables]
-    found += [_averages(summary.averages), _points(summary.points), _published(summary.published)]
-    failures = tuple((name, error) for name, error in summary.failures)
-    found.append(Section("Cells that failed", ("cell", "error"), failures))
-    found.append(Section("Made with", ("versions, device and threads",), tuple((one,) for one in summary.made_with)))
-    return [section for section in found if section.rows]
-
-
-def changes(contender: Contender) -> str:
-    """The settings that differ from the preset's, in words; empty without any."""
-    if not contender.settings:
-        return ""
-    return ", ".join(f"{name} {_plain(value)}" for name, value in json.loads(contender.settings).items())
-
-
-def recipe(contender: Contender) -> str:
-    """A contender's preset and changed settings, in words."""
-    return ", ".join(part for part in (contender.preset, changes(contender)) if part)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _features(rows: Sequence[Row]) -> Section:
-    columns = (
-        "data set",
-        "backbone",
-        "fitted on",
-        "scored on",
-        "feature point",
-        ">px",
-        "text",
-        "labels of the classes",
-    )
-    units: dict[Unit, Row] = {}
-    for row in sorted(rows, key=lambda row: not row.seeds):  # a failed fit may know nothing of the features
-        units.setdefault(row.unit, row)
-    return Section(
-        "Features",
-        (*columns, ">kNN", ">linear", ">purity"),
-        tuple(_feature_cells(units[unit]) for unit in sorted(units)),
-        (_PROBES, _CLASSES),
-    )
-
-
-def _feature_cells(row: Row) -> tuple[str, ...]:
-    unit, facts = row.unit, row.facts
-    text = facts.get("text_supervised")
-    backbone = f"{unit.backbone}, {unit.preprocessing}" if unit.preprocessing else unit.backbone
-    return (
-        unit.dataset,
-        backbone,
-        _split(unit.fit_split, facts.get("fit_samples")),
-        _split(unit.eval_split, facts.get("eval_samples")),
-        str(facts.get("feature_point") or NONE),
-        str(facts.get("resolution") or NONE),
-        NONE if text is None else "yes" if text else "no",
-        str(facts.get("trained_on_classes") or NONE),
-        *(percent_text(facts.get(name)) for name in ("knn_accuracy", "linear_accuracy", "neighbor_purity")),
-    )
-
-
-def _split(name: str, samples: Any) -> str:
-    return f"{name or NONE}, {samples:,}" if isinstance(samples, int) else name or NONE
-
-
-def _results(dataset: str, rows: Sequence[Row]) -> Section:
-    cells: dict[str, Callable[[Row], str]] = {
-        "backbone": lambda row: row.unit.backbone,
-        "method": lambda row: row.contender.method,
-        "preset": lambda row: recipe(row.contender),
-        ">seeds": _seeds,
-        **{f">{TITLES[name]}": lambda row, name=name: spread_text(row.scores.get(name)) for name in SCORES},  # type: ignore[misc]
-        ">over k-means": lambda row: gain_text(row.gains.get("accuracy")),
-        ">95 %": lambda row: interval_text(row.gains.get("accuracy")),
-        ">clusters": _clusters,
-        ">seconds": lambda row: f"{row.details['seconds'].mean:.1f}" if "seconds" in row.details else NONE,
-        ">steps": _steps,
-        "head": lambda row: row.head_choice or NONE,
-        ">oracle ACC": lambda row: spread_text(row.details.get("oracle_accuracy")),
-        "published ACC": lambda row: _published_cell(row.published),
-    }
-    columns = [name for name, cell in cells.items() if name not in _OPTIONAL or any(cell(row) != NONE for row in rows)]
-    weak = sorted({row.baseline for row in rows if row.baseline and row.baseline != "kmeans ours"})
-    notes = [
-        _SCORING,
-        _GAIN,
-        *(f"Some gains are over {name}: k-means ours has no such seed." for name in weak),
-        _SECONDS,
-    ]
-    if any(row.stale for row in rows):
-        notes.append(_STALE)
-    if ">oracle ACC" in columns:
-        notes.append(_ORACLE)
-    return Section(
-        dataset, tuple(columns), tuple(tuple(cells[name](row) for name in columns) for row in rows), tuple(notes)
-    )
-
-
-def _seeds(row: Row) -> str:
-    missing = row.failed + row.stale
-    return f"{len(row.seeds)} of {len(row.seeds) + missing}" if missing else str(len(row.seeds))
-
-
-_OPTIONAL = (">steps", ">oracle ACC", "published ACC")
-
-
-def _clusters(row: Row) -> str:
-    used = row.details.get("clusters_used")
-    if used is None:
-        return NONE
-    return f"{used.mean:.4g} of {row.n_clusters}" if row.n_clusters else f"{used.mean:.4g}"
-
-
-def _steps(row: Row) -> str:
-    reached, planned = row.details.get("steps_reached"), row.details.get("steps_planned")
-    if reached is None:
-        return NONE
-    capped = planned is not None and (row.capped or reached.mean < planned.mean)
-    return f"{reached.mean:,.0f} of {planned.mean:,.0f}" if capped and planned else f"{reached.mean:,.0f}"
-
-
-def _published_cell(published: Iterable[Published]) -> str:
-    told = [f"{one.scores['accuracy']:g} [{one.trust}]" for one in published if "accuracy" in one.scores]
-    return ", ".join(told) or NONE
-
-
-def _averages(averages: Sequence[Average]) -> Section:
-    scores = tuple(f">{TITLES[name]}" for name in SCORES)
-    rows = [
-        (
-            one.scope,
-            one.contender.method,
-            recipe(one.contender),
-            str(one.n),
-            *(spread_text(one.scores.get(name)) for name in SCORES),
-            gain_text(one.gains.get("accuracy")),
-            interval_text(one.gains.get("accuracy")),
-            f"{one.ahead} of {one.paired}" if one.paired else NONE,
-        )
-        for one in averages
-    ]
-    columns = ("average over", "method", "preset", ">pairs", *scores, ">over k-means", ">95 %", ">ahead")
-    return Section("Averages over data sets and backbones", columns, tuple(rows), (_AVERAGES,))
-
-
-def _points(points: Sequence[Point]) -> Section:
-    rows = [
-        (
-            point.unit.dataset,
-            point.unit.backbone,
-            point.contender.method,
-            recipe(point.contender),
-            point.curve,
-            f"{point.value:g}",
-            str(max((one.n for one in point.scores.values()), default=0)),
-            *(spread_text(point.scores.get(name)) for name in SCORES),
-        )
-        for point in points
-    ]
-    columns = ("data set", "backbone", "method", "preset", "setting", ">value", ">seeds")
-    return Section("Ablations", (*columns, *(f">{TITLES[name]}" for name in SCORES)), tuple(rows))
-
-
-def _published(published: Sequence[Published]) -> Section:
-    rows = [
-        (
-            one.dataset,
-            one.method,
-            one.network,
-            *(_printed(one, name) for name in SCORES),
-            one.note or NONE,
-            one.source,
-            one.trust,
-        )
-        for one in published
-    ]
-    marks = "; ".join(f"{mark}: {meaning}" for mark, meaning in TRUST.items())
-    return Section(
-        "Published by others",
-        ("data set", "method", "network", *(f">{TITLES[name]}" for name in SCORES), "what", "source", "trust"),
-        tuple(sorted(rows)),
-        (f"None of these is ours, nor made on these features. In percent, as printed. Trust: {marks}.",),
-    )
-
-
-def _printed(one: Published, name: str) -> str:
-    if name not in one.scores:
-        return NONE
-    return f"{one.scores[name]:g} ± {one.spreads[name]:g}" if name in one.spreads else f"{one.scores[name]:g}"
-
-
-def spread_text(found: Spread | None) -> str:
-    """A mean in percent, ± its standard deviation where there is one."""
-    if found is None:
-        return NONE
-    return percent_text(found.mean) if found.sd is None else f"{percent_text(found.mean)} ± {percent_text(found.sd)}"
-
-
-def gain_text(found: Gain | None) -> str:
-    """A mean difference in points, with its sign."""
-    return NONE if found is None else f"{_points_of(found.mean)}"
-
-
-def interval_text(found: Gain | None) -> str:
-    """Its interval; nothing for a single pair."""
-    if found is None or found.low is None or found.high is None:
-        return NONE
-    return f"{_points_of(found.low)} to {_points_of(found.high)}"
-
-
-def _points_of(share: float) -> str:
-    return f"{100 * share:+.1f}"
+def number_text(value: float | None, form: str = ".1f") -> str:
+    """A number as text; a dash for None."""
+    return NONE if value is None else format(value, form)
 
 
 def percent_text(share: float | None) -> str:
     """A share in percent."""
     return NONE if share is None else f"{100 * share:.1f}"
+
+
+def spread_text(part: Spread | None) -> str:
+    """A mean in percent, ± its standard deviation if there is one."""
+    return _joined(part.mean, part.sd) if part else NONE
+
+
+def gain_cells(*gains: Gain | None) -> list[str]:
+    """Two cells per gain, in points: its mean and its interval."""
+    parts = [(part.mean, part.low, part.high) if part else (None, None, None) for part in gains]
+    return [text for mean, low, high in parts for text in (_points(mean), _interval(low, high))]
+
+
+def recipe(contender: Row) -> str:
+    """A contender's preset and changed settings, in words."""
+    changes = json.loads(contender["settings"] or "{}").items()
+    texts = (f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in changes)
+    return ", ".join(text for text in (contender["preset"], *texts) if text)
+
+
+def _joined(mean: float | None, sd: float | None) -> str:
+    return " ± ".join(percent_text(share) for share in (mean, sd) if share is not None) or NONE
+
+
+def _points(difference: float | None) -> str:
+    return NONE if difference is None else f"{100 * difference:+.1f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return NONE if low is None or high is None else f"{_points(low)} to {_points(high)}"
+
+
+def _split(row: Row, split: str) -> str:
+    name, samples = row[f"{split}_split"] or NONE, row[f"{split}_samples"]
+    return name if samples is None else f"{name}, {samples:,}"
+
+
+def _seeds(row: Row) -> str:
+    ended, missing = len(row["seeds"]), row.get("failed", 0) + row.get("stale", 0)
+    return f"{ended} of {ended + missing}" if missing else str(ended)
+
+
+def _clusters(row: Row) -> str:
+    used = number_text(row["clusters_used"], ".4g")
+    return f"{used} of {row['n_clusters']}" if used != NONE and row["n_clusters"] else used
+
+
+def _steps(row: Row) -> str:
+    reached, planned = row["steps_reached"], row["steps_planned"]
+    is_short = reached is not None and planned and (row["capped"] or reached < planned)
+    return f"{reached:,.0f} of {planned:,.0f}" if is_short else number_text(reached, ",.0f")
+
+
+def _published_accuracies(row: Row) -> str:
+    results = [result for result in row["published"] if "accuracy" in result.scores]
+    return ", ".join(f"{result.scores['accuracy']:g} [{result.trust}]" for result in results) or NONE
+
+
+def _printed(result: Published, name: str) -> str:
+    numbers = (part[name] for part in (result.scores, result.spreads) if name in part)
+    return " ± ".join(f"{number:g}" for number in numbers) or NONE
+
+
+_CELLS: dict[str, Callable[[Row], str]] = {
+    "data set": itemgetter("dataset"),
+    "backbone": itemgetter("backbone"),
+    "fitted on": lambda row: _split(row, "fit"),
+    "scored on": lambda row: _split(row, "eval"),
+    "feature point": lambda row: row["feature_point"] or NONE,
+    ">px": lambda row: str(row["resolution"] or NONE),
+    "text": lambda row: {None: NONE, True: "yes", False: "no"}[row["text_supervised"]],
+    "labels of the classes": itemgetter("trained_on_classes"),
+    ">kNN": lambda row: percent_text(row["knn_accuracy"]),
+    ">linear": lambda row: percent_text(row["linear_accuracy"]),
+    ">purity": lambda row: percent_text(row["neighbor_purity"]),
+    "average over": itemgetter("scope"),
+    "method": itemgetter("method"),
+    "preset": recipe,
+    "setting": itemgetter("setting"),
+    ">value": lambda row: f"{row['value']:g}",
+    ">seeds": _seeds,
+    ">pairs": lambda row: str(row["pairs"]),
+    ">ACC": lambda row: _joined(row["accuracy"], row["accuracy_sd"]),
+    ">NMI": lambda row: _joined(row["nmi"], row["nmi_sd"]),
+    ">AMI": lambda row: _joined(row["ami"], row["ami_sd"]),
+    ">ARI": lambda row: _joined(row["ari"], row["ari_sd"]),
+    ">over k-means": lambda row: _points(row["accuracy_gain"]),
+    ">95 %": lambda row: _interval(row["accuracy_gain_low"], row["accuracy_gain_high"]),
+    ">ahead": lambda row: f"{row['ahead']} of {row['paired']}" if row["paired"] else NONE,
+    ">clusters": _clusters,
+    ">seconds": lambda row: number_text(row["seconds"]),
+    ">steps": _steps,
+    "head": lambda row: row["head_choice"] or NONE,
+    ">oracle ACC": lambda row: _joined(row["oracle_accuracy"], row["oracle_accuracy_sd"]),
+    "published ACC": _published_accuracies,
+}
+_METRICS = (">ACC", ">NMI", ">AMI", ">ARI")
+_ON_FEATURES = tuple(_CELLS)[:11]
+_RESULTS = (
+    *("backbone", "method", "preset", ">seeds", *_METRICS, ">over k-means", ">95 %", ">clusters", ">seconds", ">steps"),
+    *("head", ">oracle ACC", "published ACC"),
+)
+_OPTIONAL = (">steps", ">oracle ACC", "published ACC")
+_AVERAGES = ("average over", "method", "preset", ">pairs", *_METRICS, ">over k-means", ">95 %", ">ahead")
+_POINTS = ("data set", "backbone", "method", "preset", "setting", ">value", ">seeds", *_METRICS)
+
+
+def sections(summary: Summary) -> list[Section]:
+    """The tables of a summary, without empty ones."""
+    rows = summary.rows
+    results = [_section(str(name), group, _RESULTS) for name, group in rows.groupby("dataset")]
+    if results:  # notes on all of these tables are printed below the last
+        results[-1] = results[-1]._replace(notes=_notes(rows, results))
+    # One row per unit, of a fit that ended if there is one: others may know nothing of the features.
+    units = rows.sort_values("seeds", key=lambda seeds: seeds.map(len) == 0, kind="stable").drop_duplicates(UNIT)
+    units = units.sort_values(UNIT)
+    units["backbone"] = [
+        ", ".join(filter(None, names)) for names in zip(units["backbone"], units["preprocessing"], strict=True)
+    ]
+    tables = [
+        _section("Features", units, _ON_FEATURES, (_PROBES, _CLASSES)),
+        *results,
+        _section("Averages over data sets and backbones", summary.averages, _AVERAGES, (_ON_AVERAGES,)),
+        _section("Ablations", summary.points, _POINTS),
+        _published(summary.published),
+        Section("Cells that failed", ("cell", "error"), summary.failures),
+        Section("Made with", ("versions, device and threads",), [(text,) for text in summary.made_with]),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _section(title: str, table: pd.DataFrame, columns: Sequence[str], notes: Sequence[str] = ()) -> Section:
+    records: list[Any] = table.to_dict("records")
+    texts = {column: [_CELLS[column](row) for row in records] for column in columns}
+    texts = {column: text for column, text in texts.items() if column not in _OPTIONAL or set(text) != {NONE}}
+    return Section(title, list(texts), list(zip(*texts.values(), strict=True)), notes)
+
+
+def _notes(rows: pd.DataFrame, results: Sequence[Section]) -> list[str]:
+    weaker = sorted(set(rows["baseline"]) - {"", "kmeans ours"})
+    notes = [
+        _SCORING,
+        _GAIN,
+        *(f"Some gains are over {name}: k-means ours has no such seed." for name in weaker),
+        _SECONDS,
+    ]
+    notes += [_STALE] if rows["stale"].any() else []
+    return notes + ([_ORACLE] if any(">oracle ACC" in table.columns for table in results) else [])
+
+
+def _published(results: Sequence[Published]) -> Section:
+    columns = ("data set", "method", "network", *_METRICS, "what", "source", "trust")
+    rows = [
+        (
+            *(result.dataset, result.method, result.network, *(_printed(result, name) for name in SCORES)),
+            *(result.note or NONE, result.source, result.trust),
+        )
+        for result in results
+    ]
+    marks = "; ".join(f"{mark}: {meaning}" for mark, meaning in TRUST.items())
+    note = f"None of these is ours, nor made on these features. In percent, as printed. Trust: {marks}."
+    return Section("Published by others", columns, sorted(rows), (note,))

@@ -17,13 +17,13 @@ def test_bins_are_those_of_scikit_learn():
     confidence, correct = drawn()
     accuracy, mean = calibration_curve(correct, confidence, n_bins=10, strategy="quantile")
     found = bins(confidence, correct)
-    assert [one.n for one in found] == [100] * 10
-    np.testing.assert_allclose([one.accuracy for one in found], accuracy, atol=0.011)  # edges are shared out otherwise
-    np.testing.assert_allclose([one.confidence for one in found], mean, atol=0.003)
+    assert found["n"].tolist() == [100] * 10
+    np.testing.assert_allclose(found["accuracy"], accuracy, atol=0.011)  # edges are shared out otherwise
+    np.testing.assert_allclose(found["confidence"], mean, atol=0.003)
 
 
 def test_few_samples_make_few_bins():
-    assert [one.n for one in bins(*drawn(4))] == [1, 1, 1, 1]
+    assert bins(*drawn(4))["n"].tolist() == [1, 1, 1, 1]
 
 
 def test_the_expected_error():
@@ -49,9 +49,9 @@ def test_what_is_right_is_what_accuracy_counts():
 def test_a_fit_is_made_once(places, cells, monkeypatch):
     cell = cells[-1]
     found = calibrate(cell, places)
-    assert sum(one.n for one in found) == 40
+    assert found["n"].sum() == 40
     monkeypatch.setattr("study.calibration.fit_and_score", None)
-    assert calibrate(cell, places) == found
+    assert calibrate(cell, places).equals(found)
     (kept,) = (places.root / "calibration").iterdir()
     kept.write_bytes(b"x")
     with pytest.raises(FileFormatError, match=r"\.npz is damaged: .*: delete it"):

@@ -4,12 +4,12 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from study.contest import ENTRANTS, Contest, as_json, contest_plan
+from study.contest import ENTRANTS, as_json, by_place, contest, contest_plan
 from study.plan import plan
 from study.presets import find_study
 
 from headclust.errors import SettingError
-from headclust.methods import DEFAULT_METHOD, configure, find_preset
+from headclust.methods import DEFAULT_METHOD, Recipe
 
 from .lines import failed_line, fit_line
 
@@ -45,8 +45,7 @@ def lines():
 
 def test_every_entrant_has_a_recipe_and_seeds():
     for entrant in ENTRANTS.values():
-        _, recipe = find_preset(entrant.row.method, entrant.row.preset)
-        configure(recipe, entrant.row.settings)
+        Recipe.of(entrant.row.method, entrant.row.preset).changed(entrant.row.settings)
         assert entrant.row.preset == "ours"
     changed = [json.dumps([one.row.method, dict(one.row.settings)], sort_keys=True) for one in ENTRANTS.values()]
     assert len(set(changed)) == len(ENTRANTS)
@@ -99,31 +98,39 @@ def test_a_part_of_the_plan():
             contest_plan(**given)
 
 
+def over(lines, key, dataset="digits"):
+    """The default's gain over an entrant at a place."""
+    return by_place(contest(lines))[dataset, LITE0][key]["default_over_it"]
+
+
 def test_gains_are_paired_by_seed(lines):
-    found = Contest(lines).over(("digits", LITE0), "kmeans")
+    gain = over(lines, "kmeans")
     differences = np.array([0.20, 0.21, 0.19])
     low, high = stats.t.interval(0.95, 2, loc=differences.mean(), scale=stats.sem(differences))
-    assert (found.mean, found.low, found.high, found.n) == pytest.approx((0.2, low, high, 3))
-    alone = Contest(lines).over(("digits", LITE0), "spectral")
+    assert (gain.mean, gain.low, gain.high, gain.n) == pytest.approx((0.2, low, high, 3))
+    alone = over(lines, "spectral")
     assert (alone.mean, alone.low, alone.n) == (pytest.approx(-0.1), None, 1)  # seed 0 against seed 0
-    assert Contest(lines).over(("cifar10", LITE0), "spectral") is None
+    assert "spectral" not in by_place(contest(lines))["cifar10", LITE0]
+    assert over(lines, "default") is None
 
 
 def test_other_features_are_no_pair(lines):
     other = {"fit": {"path": "a", "sha256": "9"}, "eval": {"path": "b", "sha256": "1"}}
-    contest = Contest([*of("kmeans", [0.9], features=other, dataset="stl10"), *of("default", [0.9], dataset="stl10")])
-    assert contest.over(("stl10", LITE0), "kmeans") is None
+    lines = [*of("kmeans", [0.9], features=other, dataset="stl10"), *of("default", [0.9], dataset="stl10")]
+    assert over(lines, "kmeans", dataset="stl10") is None
 
 
 def test_verdicts(lines):
-    contest = Contest(lines)
-    said = contest.verdict(("digits", LITE0))
-    assert (said.stronger, said.peer, said.peers) == ("own-kmeans", "spectral", 3)  # turtle failed, scan is no peer
-    assert said.gain.mean == pytest.approx(0.14)
-    assert said.holds is False  # ten points below one seed of spectral, which has no interval
-    cifar = contest.verdict(("cifar10", LITE0))
-    assert (cifar.stronger, cifar.peer, cifar.peers, cifar.holds) == ("kmeans", "kmeans", 1, True)
-    assert contest.failures == [("efficientnet_lite0/digits/turtle/ours/s0", "the loss stopped being finite.")]
+    results = contest(lines)
+    cifar, digits = results.verdicts
+    assert (digits["dataset"], digits["backbone"]) == ("digits", LITE0)
+    # turtle failed, scan is no peer
+    assert (digits["stronger"], digits["peer"], digits["peers"]) == ("own-kmeans", "spectral", 3)
+    assert digits["gain"].mean == pytest.approx(0.14)
+    assert digits["holds"] is False  # ten points below one seed of spectral, which has no interval
+    assert [cifar[name] for name in ("stronger", "peer", "peers", "holds")] == ["kmeans", "kmeans", 1, True]
+    failure = {"id": "efficientnet_lite0/digits/turtle/ours/s0", "error": "the loss stopped being finite."}
+    assert results.failures == [failure]
 
 
 @pytest.mark.parametrize(
@@ -135,25 +142,25 @@ def test_verdicts(lines):
     ],
 )
 def test_within_a_point_or_not_distinguishable(peer, holds):
-    contest = Contest([*of("default", [0.5, 0.5, 0.5]), *of("spectral", peer)])
-    assert contest.verdict(("digits", LITE0)).holds is holds
+    (verdict,) = contest([*of("default", [0.5, 0.5, 0.5]), *of("spectral", peer)]).verdicts
+    assert verdict["holds"] is holds
 
 
 def test_averages_are_over_all_places_of_the_default(lines):
-    found = {one.key: one for one in Contest(lines).averages()}
-    assert set(found) == {"default", "stronger k-means", "kmeans"}  # the others lack a place
-    assert found["default"].accuracy == pytest.approx((0.82 + 0.5) / 2)
-    assert found["stronger k-means"].accuracy == pytest.approx((0.68 + 0.46) / 2)
-    assert found["stronger k-means"].gain.mean == pytest.approx((0.14 + 0.04) / 2)
-    assert found["kmeans"].gain.mean == pytest.approx((0.2 + 0.04) / 2)
-    assert found["kmeans"].ahead == 2
+    averages = {row["key"]: row for row in contest(lines).averages}
+    assert set(averages) == {"default", "stronger k-means", "kmeans"}  # the others lack a place
+    assert averages["default"]["accuracy"] == pytest.approx((0.82 + 0.5) / 2)
+    assert averages["stronger k-means"]["accuracy"] == pytest.approx((0.68 + 0.46) / 2)
+    assert averages["stronger k-means"]["gain"].mean == pytest.approx((0.14 + 0.04) / 2)
+    assert averages["kmeans"]["gain"].mean == pytest.approx((0.2 + 0.04) / 2)
+    assert averages["kmeans"]["ahead"] == 2
 
 
 def test_the_order_of_lines_means_nothing(lines):
-    wanted = as_json(Contest(lines))
-    assert as_json(Contest(lines[::-1])) == wanted
-    assert json.loads(json.dumps(wanted, allow_nan=False)) == wanted
-    rows = {(row["dataset"], row["entrant"]): row for row in wanted["rows"]}
+    expected = as_json(contest(lines))
+    assert as_json(contest(lines[::-1])) == expected
+    assert json.loads(json.dumps(expected, allow_nan=False)) == expected
+    rows = {(row["dataset"], row["entrant"]): row for row in expected["rows"]}
     assert rows["digits", "default"]["oracle_head_accuracy"]["mean"] == pytest.approx(0.9)
     assert rows["digits", "default"]["default_over_it"] is None
     assert rows["digits", "whiten=false"]["settings"] == {"whiten": False}
@@ -167,7 +174,7 @@ def test_the_default_is_the_default():
     assert not ENTRANTS["default"].row.settings
     ablations = [dict(one.row.settings) for one in ENTRANTS.values() if one.part == "ablation"]
     own = [one for settings in ablations for one in settings.items()]
-    _, recipe = find_preset(DEFAULT_METHOD, "ours")
+    recipe = Recipe.of()
     # Each is a change.
-    assert all(configure(recipe, dict([change])) != recipe for change in own)
+    assert all(recipe.changed(dict([change])).stages != recipe.stages for change in own)
     assert all(one != other for one, other in itertools.combinations(own, 2))

@@ -1,4 +1,4 @@
-from study.contest import Contest
+from study.contest import contest
 from study.contest_tables import contest_sections
 
 from .test_contest import LITE0, lines, of
@@ -13,7 +13,7 @@ def cells(section):
 
 
 def test_the_tables(lines):
-    scores, duels, averages, ablations, _, failures = contest_sections(Contest(lines))
+    scores, duels, averages, ablations, _, failures = contest_sections(contest(lines))
     place = ("digits", LITE0)
     assert cells(scores)[place][">default"] == "82.0 ± 2.0"
     assert cells(scores)[place][">oracle"] == "90.0 ± 0.0"
@@ -33,11 +33,11 @@ def test_the_tables(lines):
 
 
 def test_every_row_has_every_column(lines):
-    for section in contest_sections(Contest(lines)):
+    for section in contest_sections(contest(lines)):
         assert {len(row) for row in section.rows} == {len(section.columns)}, section.title
 
 
 def test_what_there_is_not_is_left_out():
-    titles = [section.title for section in contest_sections(Contest(of("kmeans", [0.5])))]
+    titles = [section.title for section in contest_sections(contest(of("kmeans", [0.5])))]
     assert titles == ["ACC", "Seconds"]
-    assert contest_sections(Contest([])) == []
+    assert contest_sections(contest([])) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from study import budgets, contest
+from study import contest, time_to_quality
 from study.calibration import bins
 
 from .conftest import TINY, write_place
@@ -19,7 +19,7 @@ QUICK = ["--only", "kmeans,own-kmeans,temi.length=0", "--seeds", "2"]
 def script(monkeypatch, tmp_path):
     """script(*options) -> exit code, below a root that has features."""
     monkeypatch.setattr(contest, "find_study", lambda name: replace(TINY, name=name))
-    monkeypatch.setattr(budgets, "BUDGETS", (("kmeans", "ours", "n_heads", (1, 2)),))
+    monkeypatch.setattr(time_to_quality, "CURVES", (("kmeans", "ours", "n_heads", (1, 2)),))
     import default
 
     points = bins(np.linspace(0, 1, 40, dtype=np.float32), np.arange(40) % 2 > 0)

@@ -76,22 +76,22 @@ def marks(axes):
 
 
 def test_marks_lie_where_the_summary_says(lines):
-    rows = [row for row in summarize(lines).rows if row.scores]
+    rows = summarize(lines).rows
     (axes,) = pictures.gains(summarize(lines)).axes
     labels = [text.get_text().strip() for text in axes.get_yticklabels()]
     assert labels == ["b2", "temi", "efficientnet_lite0", "temi", "temi (authors, max_seconds 120)"]
-    gained = {(row.unit.backbone, row.contender.preset): row.gains["accuracy"] for row in rows if row.gains}
+    gained = rows[rows["accuracy_gain"].notna()].set_index(["backbone", "preset"])
     order = [("b2", "ours"), ("efficientnet_lite0", "ours"), ("efficientnet_lite0", "authors")]
-    wanted = sorted((100 * gained[who].mean, place) for who, place in zip(order, (1, 3, 4), strict=True))
-    assert np.array(marks(axes)) == pytest.approx(np.array(wanted))
+    expected = sorted(zip(100 * gained.loc[order, "accuracy_gain"], (1, 3, 4), strict=True))
+    assert np.array(marks(axes)) == pytest.approx(np.array(expected))
     bars = axes.lines[2].get_xydata()
-    only = gained["efficientnet_lite0", "ours"]
-    assert bars[:2] == pytest.approx(np.array([[100 * only.low, 3], [100 * only.high, 3]]))
+    low, high = gained.loc[("efficientnet_lite0", "ours"), ["accuracy_gain_low", "accuracy_gain_high"]]
+    assert bars[:2] == pytest.approx(np.array([[100 * low, 3], [100 * high, 3]]))
     assert len(bars) == 3
-    scores = sorted(100 * row.scores["accuracy"].mean for row in rows)
-    (seconds,) = pictures.against_seconds(summarize(lines)).axes
+    scores = sorted(100 * rows["accuracy"].dropna())
+    (seconds,) = pictures.PICTURES["seconds"](summarize(lines)).axes
     assert np.array(marks(seconds)) == pytest.approx(np.array([(12.5, score) for score in scores]))
-    (knn,) = pictures.against_knn(summarize(lines)).axes
+    (knn,) = pictures.PICTURES["knn"](summarize(lines)).axes
     assert np.array(marks(knn)) == pytest.approx(np.array([(90, score) for score in scores]))
     heads, beta = pictures.ablations(summarize(lines)).axes
     assert heads.lines[0].get_xydata() == pytest.approx(np.array([[1, 51], [4, 54], [16, 66]]))
@@ -109,9 +109,9 @@ def test_the_users_own_style_changes_nothing(lines, tmp_path):
     import matplotlib as mpl
 
     lines = [line for line in lines if line["method"] == "temi" and line["role"] == "ablation"]
-    wanted = draw(lines, tmp_path / "a", assignments_below=tmp_path)[0].read_bytes()
+    expected = draw(lines, tmp_path / "a", assignments_below=tmp_path)[0].read_bytes()
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
-        assert draw(lines, tmp_path / "b", assignments_below=tmp_path)[0].read_bytes() == wanted
+        assert draw(lines, tmp_path / "b", assignments_below=tmp_path)[0].read_bytes() == expected
         assert mpl.rcParams["font.size"] == 30
 
 

@@ -183,7 +183,7 @@ def test_a_full_disk_ends_the_run_and_is_no_failure_of_the_fit(cells, places, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("study.results.write_whole", full)
+        patch.setattr("study.results.write_atomically", full)
         with pytest.raises(HeadclustError, match=r"cannot write .*No space left on device") as error:
             make(cells, places)
     assert "\n" not in str(error.value)

@@ -1,6 +1,6 @@
-"""Frozen image models: the names there are, and loading one.
+"""Frozen image models: the list of names, and loading a model by name.
 
-Importing this loads neither torch nor a model library; listing the names does not either.
+Importing this package, or listing the names, loads neither torch nor a model library.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import Any
 
 from headclust.backbones.backbone import Backbone, Preprocessing
-from headclust.backbones.catalog import CATALOG, entry_of
+from headclust.backbones.catalog import CATALOG, find_entry
 from headclust.backbones.entry import Entry
 from headclust.backbones.memory import check_memory
-from headclust.backbones.smoke_pass import refuse_lost_border
-from headclust.backbones.temi_paper import PRESET, Reproduction, as_the_authors_did
+from headclust.backbones.smoke_pass import check_patch_multiple
+from headclust.backbones.temi_paper import PRESET, Reproduction, reproduce
 from headclust.errors import SettingError, unknown
 
 __all__ = [
@@ -44,28 +44,28 @@ def load_backbone(
 ) -> Backbone:
     """A frozen model by name, in eval mode, with its preprocessing and a record of its weights.
 
-    Naming a model whose weights are not on this machine is asking for their download.
+    Weights that are not on this machine are downloaded.
 
     Args:
         name: A name of the catalog, or `timm:NAME`, or `open_clip:ARCH/PRETRAINED`, as those libraries write them.
-        weights: A file (.safetensors, or .pth/.pt of tensors) to use instead; every tensor has to fit. For a published
+        weights: A file (.safetensors, or .pth/.pt of tensors) to use instead; all its tensors must fit. For a published
             checkpoint it is the published file.
-        image_size: Input height and width in pixels, instead of the model's own.
-        offline: Forbids downloading, as HF_HUB_OFFLINE=1 does.
+        image_size: Input height and width in pixels, instead of the model's default.
+        offline: Forbid downloads, like HF_HUB_OFFLINE=1.
         preset: One of `PRESETS`: preprocessing and feature points of a paper, instead of the model's own.
         dataset: Name of the data set, which a preset may depend on.
 
     Raises:
-        SettingError: The name is unknown, the weights are not at hand or too large for this machine's memory, or the
-            size or the preset is not possible.
-        FileFormatError: The weights' file is missing, unreadable, not just tensors, or does not fit the model.
+        SettingError: The name is unknown, the weights are unavailable or too large for this machine's memory, or the
+            size or the preset is not allowed.
+        FileFormatError: The file of weights is missing, unreadable, holds more than tensors, or does not fit the model.
     """
-    entry, reproduction = _asked_for(name, image_size, preset, dataset)
+    entry, reproduction = _resolve(name, image_size, preset, dataset)
     check_memory(name, 4 * entry.parameters)
-    if image_size is not None:  # one that is not possible is told before anything is downloaded
+    if image_size is not None:  # raises for an impossible size before anything is downloaded
         untrained_backbone(name, image_size=image_size, device="meta")
     backbone: Backbone = _loader(entry).load(entry, weights=weights, image_size=image_size, offline=offline)
-    return reproduction.marked(backbone) if reproduction else backbone
+    return reproduction.annotate(backbone) if reproduction else backbone
 
 
 def untrained_backbone(
@@ -76,30 +76,31 @@ def untrained_backbone(
     dataset: str | None = None,
     device: str = "cpu",
 ) -> Backbone:
-    """The same model and preprocessing without weights: to know its shapes and cost before anything is downloaded.
+    """The same model and preprocessing with random weights, for its shapes and cost before anything is downloaded.
 
     Args:
-        name: As `load_backbone` takes it.
-        image_size: As `load_backbone`.
-        preset: As `load_backbone`.
-        dataset: As `load_backbone`.
-        device: Where the model is made. "meta" takes no memory; a model that cannot be made there is made on the CPU.
+        name: As for `load_backbone`.
+        image_size: As for `load_backbone`.
+        preset: As for `load_backbone`.
+        dataset: As for `load_backbone`.
+        device: Device to create the model on. "meta" needs no memory; a model that cannot be created there is created
+            on the CPU.
 
     Raises:
-        SettingError: The name is unknown, or the size or the preset is not possible.
+        SettingError: The name is unknown, or the size or the preset is not allowed.
     """
-    entry, reproduction = _asked_for(name, image_size, preset, dataset)
+    entry, reproduction = _resolve(name, image_size, preset, dataset)
     loader = _loader(entry)
     try:
         backbone: Backbone = loader.untrained(entry, image_size=image_size, device=device)
     except SettingError as error:
-        # A step that torch cannot do without numbers. No model of timm 1.0.31 has one; others may.
+        # An operation that torch does not support on the meta device. No model of timm 1.0.31 has one; others may.
         if device != "meta" or "meta" not in str(error).lower():
             raise
         backbone = loader.untrained(entry, image_size=image_size, device="cpu")
     if image_size is not None:
-        refuse_lost_border(name, backbone.model, image_size)
-    return reproduction.marked(backbone) if reproduction else backbone
+        check_patch_multiple(name, backbone.model, image_size)
+    return reproduction.annotate(backbone) if reproduction else backbone
 
 
 def list_backbones(
@@ -110,14 +111,14 @@ def list_backbones(
     imagenet_labels: bool | None = None,
     max_parameters: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The catalog, one dict a model, without touching the network.
+    """The catalog, one dict per model. The network is not used.
 
     Args:
         pattern: Only names that match, with `*` and `?`.
-        at_hand: Only models whose weights are on this machine, or only those whose are not.
-        text_supervised: Only models that captions took part in training, or only others.
-        imagenet_labels: Only models trained on ImageNet's labels, or only others.
-        max_parameters: Only models of at most so many parameters.
+        at_hand: True for models whose weights are on this machine, False for the others, None for all.
+        text_supervised: True for models trained with captions, False for the others, None for all.
+        imagenet_labels: True for models trained on ImageNet's labels, False for the others, None for all.
+        max_parameters: Largest number of parameters.
 
     Returns:
         Dicts with `name`, `dim`, `input_size` (pixels), `parameters` (without a classifier), `source`, `license`,
@@ -142,31 +143,30 @@ def list_backbones(
         if pattern is None or fnmatchcase(entry.name, pattern)
     ]
     exact = {"weights_at_hand": at_hand, "text_supervised": text_supervised, "imagenet_labels": imagenet_labels}
-    wanted = {key: value for key, value in exact.items() if value is not None}
     return [
         row
         for row in rows
-        if all(row[key] == value for key, value in wanted.items())
+        if all(value is None or row[key] == value for key, value in exact.items())
         and (max_parameters is None or row["parameters"] <= max_parameters)
     ]
 
 
-def _asked_for(
+def _resolve(
     name: str, image_size: int | None, preset: str | None, dataset: str | None
 ) -> tuple[Entry, Reproduction | None]:
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
-        raise SettingError(f"image size {image_size}: wanted 1 to {MAX_IMAGE_SIZE} pixels.")
-    entry = entry_of(name)
+        raise SettingError(f"image size {image_size}: expected 1 to {MAX_IMAGE_SIZE} pixels.")
+    entry = find_entry(name)
     if preset is None:
         return entry, None
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
-    reproduction = as_the_authors_did(entry, dataset, image_size)
+    reproduction = reproduce(entry, dataset, image_size)
     return reproduction.entry, reproduction
 
 
 def _loader(entry: Entry) -> ModuleType:
-    """The module that loads an entry: each has `load` and `untrained`."""
+    """The module that loads an entry; each has the functions `load` and `untrained`."""
     if entry.loader == "timm":
         from headclust.backbones import timm_models
 

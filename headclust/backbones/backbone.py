@@ -1,4 +1,4 @@
-"""What a loader gives back: a frozen model, and how images have to be prepared for it."""
+"""A frozen model with its preprocessing: the result of every loader."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from headclust.backbones.smoke_pass import frozen_dim
+from headclust.backbones.smoke_pass import freeze_model
 from headclust.errors import DataError
 
 if TYPE_CHECKING:
     import torch
 
-# Libraries scale the shorter side and crop afterwards: a 1 x 10,000 image would pass through gigabytes.
+# Libraries scale the shorter side before they crop: a 1 x 10,000 image would take gigabytes.
 MAX_ASPECT = 200
-# The origin of weights that are only initialized.
+# Recorded origin of random weights.
 UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """A library's own evaluation transform, cut in two where bytes become floats.
+    """A library's evaluation transform in two parts: geometry on bytes, then normalization to floats.
 
-    `normalize(torch.from_numpy(pixels(image))[None])` is the library's transform, bit for bit; between the two, images
-    are bytes, a quarter of the memory to hand from worker to model.
+    `normalize(torch.from_numpy(pixels(image))[None])` is the library's transform, bit for bit. Bytes take a quarter of
+    the memory of floats on the way from worker to model.
 
     Attributes:
-        size: (height, width) of what the model sees.
-        record: Plain JSON: `library`, `config` (whose settings), `input_size`, `own_size` (what the position embeddings
-            that were learned are for: where it differs, they were resampled; without such, what the model takes unless
-            told), `resize`, `crop`, `interpolation`, `mean`, `std`, `steps` (the geometric steps, as the library prints
-            them). A preset adds its name and what it does.
-        geometry: The steps before floats, PIL to PIL.
+        size: (height, width) of the model's input.
+        record: Plain JSON: `library`, `config` (name of the settings), `input_size`, `own_size` (the size that learned
+            position embeddings are for, which are resampled if it differs; without such embeddings, the model's default
+            size), `resize`, `crop`, `interpolation`, `mean`, `std`, `steps` (the geometric steps, as printed by the
+            library). A preset adds its name and its deviations.
+        geometry: The steps before the conversion to floats, PIL image to PIL image.
     """
 
     size: tuple[int, int]
@@ -43,14 +43,14 @@ class Preprocessing:
     geometry: Callable[[Image.Image], Image.Image] = field(repr=False)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """Resized and cropped: uint8 (height, width, 3). Safe to call from several threads.
+        """The image resized and cropped, uint8 (height, width, 3). Thread-safe.
 
         Args:
             image: An RGB image.
 
         Raises:
-            DataError: One side is more than `MAX_ASPECT` times the other, or would shrink to nothing; or nothing is cut
-                off and the image is not square.
+            DataError: A side is more than `MAX_ASPECT` times the other, or would shrink to nothing; or the image is not
+                square and the preprocessing crops nothing.
         """
         if max(image.size) > MAX_ASPECT * min(image.size):
             raise DataError(f"{image.width} x {image.height} pixels: one side is over {MAX_ASPECT} times the other")
@@ -59,18 +59,18 @@ class Preprocessing:
         except ValueError as error:
             raise DataError(f"{image.width} x {image.height} pixels cannot be resized: {error}") from None
         if pixels.shape != (*self.size, 3):
-            (height, width), wanted = pixels.shape[:2], f"{self.size[1]} x {self.size[0]}"
+            height, width = pixels.shape[:2]
             raise DataError(
-                f"{image.width} x {image.height} pixels become {width} x {height}, wanted {wanted}: "
-                "this preprocessing crops nothing and takes square images"
+                f"{image.width} x {image.height} pixels become {width} x {height}, expected {self.size[1]} x "
+                f"{self.size[0]}: this preprocessing crops nothing and takes square images"
             )
         return pixels
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the model takes: float32 (batch, 3, height, width), in channels-last memory order.
+        """The model's input, float32 (batch, 3, height, width), in channels-last memory order.
 
         Args:
-            pixels: uint8 (batch, height, width, 3), on any device, where the result is too.
+            pixels: uint8 (batch, height, width, 3), on any device; the result is on the same device.
         """
         import torch
 
@@ -86,13 +86,13 @@ class Backbone:
     """A frozen image model.
 
     Attributes:
-        name: As asked for.
+        name: The name given by the user.
         model: In eval mode, without gradients: float32 (batch, 3, height, width) to (batch, feature_dim).
-        feature_dim: Width of the features.
-        preprocessing: How images become the model's input.
-        weights_origin: Where the weights came from, and what `weights_sha256` was taken over.
-        weights_sha256: SHA-256 of the weights' file, in hex; empty without weights.
-        feature_point: Where in the model the features are taken, in words.
+        feature_dim: Dimension of the features.
+        preprocessing: Conversion of images to the model's input.
+        weights_origin: Origin of the weights, and what `weights_sha256` is computed of.
+        weights_sha256: SHA-256 of the file of weights, in hex; empty without weights.
+        feature_point: The layer whose output is the features, in words.
     """
 
     name: str
@@ -105,14 +105,14 @@ class Backbone:
 
 
 def split_transform(transform: Any, library: str, config: str, settings: dict[str, Any]) -> Preprocessing:
-    """A library's evaluation transform as a Preprocessing.
+    """The `Preprocessing` of a library's evaluation transform.
 
     Args:
         transform: torchvision Compose of geometric steps, ToTensor, Normalize.
-        library: "timm 1.0.20", for the record.
-        config: Whose settings these are, for the record.
-        settings: What the transform was made from: `size` and `own_size` as (height, width), `crop`,
-            `interpolation`, `mean`, `std`.
+        library: Name and version for the record, for example "timm 1.0.20".
+        config: Name of the settings, for the record.
+        settings: Settings of the transform: `size` and `own_size` as (height, width), `crop`, `interpolation`, `mean`,
+            `std`.
     """
     from torchvision.transforms import Compose, Normalize, ToTensor
 
@@ -138,26 +138,26 @@ def split_transform(transform: Any, library: str, config: str, settings: dict[st
     return Preprocessing((height, width), record, Compose(steps[:cut]))
 
 
-def frozen(
+def freeze_backbone(
     name: str, model: torch.nn.Module, preprocessing: Preprocessing, *, feature_point: str, origin: str, sha256: str
 ) -> Backbone:
-    """Freezes a model in place and tries it once: a backbone.
+    """The backbone of a model, which is frozen in place and run once.
 
     Args:
-        name: What the user called it.
+        name: The name given by the user.
         model: Takes float32 (batch, 3, height, width).
-        preprocessing: Gives that.
-        feature_point: Where in the model the features are taken.
-        origin: Where the weights came from; without a hash, `UNTRAINED`.
-        sha256: SHA-256 of the weights' file, in hex, or nothing.
+        preprocessing: Conversion of images to this input.
+        feature_point: The layer whose output is the features, in words.
+        origin: Origin of the weights; `UNTRAINED` for random weights.
+        sha256: SHA-256 of the file of weights, in hex; empty without a file.
 
     Raises:
-        SettingError: The model does not take this size, or does not give one vector an image.
+        SettingError: The model does not accept this input size, or does not return one vector per image.
     """
     return Backbone(
         name=name,
         model=model,
-        feature_dim=frozen_dim(name, model, preprocessing.size),
+        feature_dim=freeze_model(name, model, preprocessing.size),
         preprocessing=preprocessing,
         weights_origin=f"{origin} (sha256 of the file)" if sha256 else origin,
         weights_sha256=sha256,
@@ -167,9 +167,9 @@ def frozen(
 
 @contextmanager
 def initialized_on(device: str) -> Iterator[None]:
-    """Models made inside lie on a device ("meta": no memory, no numbers) and start from the same numbers every time.
+    """Create models inside on a device ("meta": no memory, no values), with the same random weights every time.
 
-    Libraries draw them from the global generator, so that is put back afterwards.
+    Libraries draw weights from the global generator, whose state is restored at the end.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The names there are. Plain data: reading it loads no library."""
+"""The catalog of backbones by name. Plain data: importing it loads no model library."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from headclust.errors import unknown
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in (*PACKAGED, *AUTHORS, *TODAY)}
 
 
-def entry_of(name: str) -> Entry:
-    """A name of the catalog, or any model of timm or open_clip, of which nothing more is known here.
+def find_entry(name: str) -> Entry:
+    """The entry of a catalog name, or an entry without facts for any other model of timm or open_clip.
 
     Raises:
-        SettingError: The name is neither.
+        SettingError: The name is unknown.
     """
     library, colon, key = name.partition(":")
     if colon and library == "timm":

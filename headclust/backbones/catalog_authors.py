@@ -1,7 +1,7 @@
-"""The backbones of the TEMI authors' code, by its names and with the weights it takes.
+"""The backbones of the TEMI authors' code, with its names and its weights.
 
-https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (model_builders/model_builders.py; `clip_ViT-B/32`: README.md).
-How images are prepared is each model's own: what the authors did instead is the preset of `temi_paper.py`.
+https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (model_builders/model_builders.py; `clip_ViT-B/32`: README.md). The
+preprocessing is that of each model's own authors; the TEMI authors' preprocessing is the preset of `temi_paper.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _dino(name: str, key: str, dim: int, parameters: int) -> Entry:
 
 
 def _supervised(name: str, key: str, feature_point: str, dim: int, parameters: int) -> Entry:
-    # With timm's own settings: the AugReg ViTs were trained with mean = std = 0.5.
+    # With timm's preprocessing: the AugReg ViTs were trained with mean = std = 0.5.
     return Entry(
         name,
         "timm",
@@ -67,7 +67,7 @@ def _convnext(name: str, digest: str, resize: int, dim: int, parameters: int) ->
 
 
 def _msn(name: str, file: str, size: str, dim: int, parameters: int) -> Entry:
-    # The target encoder of training in several processes ("module."), without its projection head (module.fc.*).
+    # The target encoder, from distributed training ("module."), without its projection head (module.fc.*).
     return Entry(
         name,
         "published",
@@ -83,8 +83,8 @@ def _msn(name: str, file: str, size: str, dim: int, parameters: int) -> Entry:
 
 
 def _moco(name: str, file: str, size: str, dim: int, parameters: int) -> Entry:
-    # The momentum encoder, as the TEMI code takes it; MoCo's own linear evaluation takes the other one. Both sizes have
-    # 12 heads (vits.py of MoCo v3), where timm's small ViT has 6: the tensors fit either.
+    # The momentum encoder, as in the TEMI code; MoCo's own linear evaluation uses the base encoder. Both sizes have 12
+    # heads (vits.py of MoCo v3), although timm's small ViT has 6; the tensors fit both.
     other = ("module.base_encoder.", "module.momentum_encoder.head.", "module.predictor.")
     return Entry(
         name,
@@ -104,7 +104,8 @@ def _moco(name: str, file: str, size: str, dim: int, parameters: int) -> Entry:
 
 
 def _clip(name: str, key: str, hub: str, dim: int, parameters: int) -> Entry:
-    # OpenAI's addresses carry their files' SHA-256, but open_clip takes converted files, of which none is published.
+    # OpenAI's URLs contain the SHA-256 of their files, but open_clip uses converted files, whose SHA-256 is
+    # unpublished.
     return Entry(
         name,
         "open_clip",

@@ -1,7 +1,7 @@
-"""Backbones beside the TEMI authors': packaged ones, which need no download, and what came after the paper.
+"""Other backbones than the TEMI authors': packaged models, which need no download, and models newer than the paper.
 
-Where timm's settings are not what a model's authors evaluate with, the authors' are given, with the address of their
-code. Of models that share an embedding with text the features are that embedding, as of CLIP's.
+If timm's preprocessing differs from that of a model's authors, the authors' is used, with the URL of their code. The
+features of image-text models are the projected embedding, as for CLIP.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from headclust.backbones.entry import CLIP_MEAN, CLIP_STD, CLS, HALF, POOLED, PROJECTED, Entry, Evaluation, cropped
 
-# timm has DINOv2 at 518 px, the size of its last training steps, and DINOv3 at 256 px. Their authors' kNN and linear
-# evaluations are at 224 px, from 256; for DINOv2 that is also a fifth of the tokens.
+# timm uses DINOv2 at 518 px, the size of its last training steps, and DINOv3 at 256 px. Their authors' kNN and linear
+# evaluations resize to 256 px and crop 224 px; for DINOv2 that is also a fifth of the tokens.
 _DINOV2 = cropped("https://github.com/facebookresearch/dinov2/blob/main/dinov2/data/transforms.py", 256, "bicubic")
 _DINOV3 = cropped("https://github.com/facebookresearch/dinov3/blob/main/dinov3/data/transforms.py", 256, "bicubic")
 
@@ -45,7 +45,8 @@ def _timm(name: str, key: str, dim: int, parameters: int, size: int = 224, **mor
 
 
 def _dinov2(size: str, key: str, dim: int, parameters: int) -> Entry:
-    # hub/backbones.py of facebookresearch/dinov2. Those with registers have no offset and are smoothed, as timm does.
+    # hub/backbones.py of facebookresearch/dinov2. Models with registers resample without an offset and with
+    # antialiasing, as timm does.
     offset = 0.0 if size.endswith("_reg") else 0.1
     key = f"vit_{key}_dinov2.lvd142m"
     return _timm(
@@ -60,9 +61,9 @@ def _dinov2(size: str, key: str, dim: int, parameters: int) -> Entry:
 
 
 def _dinov3(size: str, key: str, dim: int, parameters: int) -> Entry:
-    # The authors' files, but for the largest model's, have biases of queries and values, all of them zero by timm's
-    # account. "qkvb" holds them; timm's plain variant would drop whatever they are without a word. timm's default is
-    # the mean of all patch tokens; the authors evaluate with the CLS token.
+    # The authors' files, except for the largest model, have biases of queries and values, all zero according to timm.
+    # The variant "qkvb" loads them; timm's other variant would drop them silently. timm's default is the mean of all
+    # patch tokens; the authors evaluate with the CLS token.
     return _timm(
         f"dinov3_{size}",
         f"vit_{key}.lvd1689m",
@@ -101,7 +102,7 @@ def _siglip2(name: str, key: str, size: int, dim: int, parameters: int) -> Entry
 
 
 def _eva02(name: str, key: str, dim: int, parameters: int) -> Entry:
-    # Trained without captions, but to give back the features of EVA-CLIP, which was trained with them.
+    # Trained without captions, but to reproduce the features of EVA-CLIP, which was trained with them.
     return _timm(f"eva02_{name}", key, dim, parameters, feature_point=_MEAN_TOKEN, text_supervised=True, license="MIT")
 
 

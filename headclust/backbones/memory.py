@@ -1,28 +1,28 @@
-"""Whether a model fits into memory, asked before its weights are read or downloaded."""
+"""Check that a model fits into memory, before its weights are read or downloaded."""
 
 from __future__ import annotations
 
 from headclust.errors import SettingError
 
-# Most memory that loading was found to take, in sizes of the weights: the file's tensors beside the model's own.
+# Largest measured memory of loading, as a multiple of the weights: the tensors of the file and those of the model.
 PEAK = 2.0
 
 
 def check_memory(name: str, weight_bytes: int) -> None:
-    """Refuses a model that this machine has not the memory to load.
+    """Raise if this machine has too little memory to load a model.
 
     Args:
-        name: What the user called it.
-        weight_bytes: Size of its weights in float32; 0 where that is not known, which passes.
+        name: The name given by the user.
+        weight_bytes: Size of its weights in float32; 0 if unknown, which passes.
 
     Raises:
-        SettingError: Loading takes more than is free.
+        SettingError: Loading needs more memory than is free.
     """
     from headclust.device import available_memory
 
-    wanted, free = PEAK * weight_bytes, available_memory()
-    if wanted > free:
+    needed, free = PEAK * weight_bytes, available_memory()
+    if needed > free:
         raise SettingError(
-            f"model {name!r} takes {wanted / 1e9:.1f} GB of memory to load, and {free / 1e9:.1f} GB are free: "
+            f"model {name!r} takes {needed / 1e9:.1f} GB of memory to load, and {free / 1e9:.1f} GB are free: "
             "choose a smaller model (headclust models) or a larger machine."
         )

@@ -1,4 +1,4 @@
-"""Image towers of any open_clip model. https://github.com/mlfoundations/open_clip"""
+"""Image encoders of any open_clip model. https://github.com/mlfoundations/open_clip"""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from headclust.backbones.backbone import (
     UNTRAINED,
     Backbone,
     Preprocessing,
-    frozen,
+    freeze_backbone,
     initialized_on,
     split_transform,
 )
 from headclust.backbones.entry import PROJECTED, Entry
-from headclust.backbones.evaluation import prepared_as
+from headclust.backbones.evaluation import build_preprocessing
 from headclust.backbones.weights import (
     OPEN_CLIP_FILES,
-    difference,
+    describe_difference,
     file_sha256,
     hub_file,
     read_state_dict,
@@ -32,7 +32,7 @@ from headclust.backbones.weights import (
 )
 from headclust.errors import FileFormatError, SettingError, one_line, unknown
 
-# What its model classes and checkpoint conversions raise on sizes, tensors and packages that do not fit them.
+# Errors of its model classes and checkpoint conversions on sizes, tensors or packages that do not fit.
 _MISFIT = (
     RuntimeError,
     ValueError,
@@ -47,7 +47,7 @@ _MISFIT = (
 
 
 class ImageTower(torch.nn.Module):
-    """The image half of a model: its projected, un-normalized embedding, as `encode_image` gives it."""
+    """The image encoder of a model; its output is the projected, unnormalized embedding of `encode_image`."""
 
     def __init__(self, visual: Any) -> None:
         super().__init__()
@@ -56,35 +56,35 @@ class ImageTower(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Float32 (batch, dim) from float32 (batch, 3, height, width)."""
         out: torch.Tensor | tuple[torch.Tensor, ...] = self.visual(images)
-        return out[0] if isinstance(out, tuple) else out  # CoCa's towers give their tokens as well
+        return out[0] if isinstance(out, tuple) else out  # CoCa's encoders return their tokens too
 
 
 def load(entry: Entry, *, weights: Path | None, image_size: int | None, offline: bool) -> Backbone:
-    """The image tower of ARCH/PRETRAINED; its preprocessing is open_clip's for these weights, or the entry's.
+    """The image encoder of ARCH/PRETRAINED, with open_clip's preprocessing for these weights, or the entry's.
 
-    QuickGELU is used where the pretrained tag says so, which `open_clip.create_model` only warns about.
+    QuickGELU is used if the pretrained tag requires it; `open_clip.create_model` alone would only warn.
 
     Args:
-        entry: Its `key` is open_clip's names of the architecture and of its weights.
-        weights: A whole checkpoint (image and text) to use instead of the download; all its tensors must fit.
-        image_size: Another input size that the model takes; open_clip resamples position embeddings.
-        offline: Forbids downloading.
+        entry: Its `key` is open_clip's names of the architecture and of the weights.
+        weights: A complete checkpoint (image and text) to use instead of the download; all its tensors must fit.
+        image_size: Another input size that the model accepts; open_clip resamples position embeddings.
+        offline: Forbid downloads.
 
     Raises:
-        SettingError: The name is unknown, the weights are not at hand, or the text half needs a package.
-        FileFormatError: The weights do not fit the model; the first differing tensors are named.
+        SettingError: The name is unknown, the weights are unavailable, or the text encoder needs a package.
+        FileFormatError: The weights do not fit the model; the message names the first differing tensors.
     """
     architecture, tag, config = _pretrained_config(entry)
     path, origin = (weights, f"file {weights.name}") if weights else _fetch(entry.name, config, offline=offline)
     model = _build(entry.name, architecture, config, path, image_size)
-    return _ready(entry, model, architecture, tag, image_size, origin, file_sha256(path))
+    return _to_backbone(entry, model, architecture, tag, image_size, origin, file_sha256(path))
 
 
 def untrained(entry: Entry, *, image_size: int | None, device: str) -> Backbone:
-    """The same model without weights.
+    """The same model with random weights.
 
     Raises:
-        SettingError: The name is unknown, the text half needs a package that is missing, or the size does not fit.
+        SettingError: The name is unknown, the text encoder needs a package, or the model does not accept the size.
     """
     architecture, tag, config = _pretrained_config(entry)
     try:
@@ -93,16 +93,16 @@ def untrained(entry: Entry, *, image_size: int | None, device: str) -> Backbone:
     except _MISFIT as error:
         size = f" for {image_size} px" if image_size else ""
         raise SettingError(f"model {entry.name!r} cannot be built{size}: {one_line(error)}") from None
-    return _ready(entry, model, architecture, tag, image_size, UNTRAINED, "")
+    return _to_backbone(entry, model, architecture, tag, image_size, UNTRAINED, "")
 
 
-def _ready(
+def _to_backbone(
     entry: Entry, model: Any, architecture: str, tag: str, image_size: int | None, origin: str, sha256: str
 ) -> Backbone:
     preprocessing = _preprocessing(entry, model, architecture, tag, image_size)
     tower = ImageTower(model.visual)
     point = entry.feature_point or PROJECTED
-    return frozen(entry.name, tower, preprocessing, feature_point=point, origin=origin, sha256=sha256)
+    return freeze_backbone(entry.name, tower, preprocessing, feature_point=point, origin=origin, sha256=sha256)
 
 
 def _arguments(config: dict[str, Any], image_size: int | None) -> dict[str, Any]:
@@ -116,17 +116,17 @@ def _arguments(config: dict[str, Any], image_size: int | None) -> dict[str, Any]
 
 def _build(name: str, architecture: str, config: dict[str, Any], path: Path, image_size: int | None) -> Any:
     arguments = _arguments(config, image_size)
-    read_state_dict(path)  # refuses what open_clip would meet with a traceback
+    read_state_dict(path)  # raises a one-line error for files on which open_clip fails with a traceback
     try:
         return open_clip.create_model(architecture, pretrained=str(path), weights_only=True, **arguments)
     except _MISFIT as error:
         problem = one_line(error)
     try:
         with _quiet():
-            misfits = difference(
+            misfits = describe_difference(
                 read_state_dict(path), open_clip.create_model(architecture, pretrained_text=False).state_dict()
             )
-    except _MISFIT as error:  # a text half that needs a package or a download of its own
+    except _MISFIT as error:  # a text encoder that needs a package or another download
         raise SettingError(f"model {name!r} cannot be built: {one_line(error)}") from None
     raise FileFormatError(f"weights {path} do not fit model {name!r}: {misfits or problem}.")
 
@@ -135,7 +135,7 @@ def _preprocessing(entry: Entry, model: Any, architecture: str, tag: str, image_
     config = PreprocessCfg(**model.visual.preprocess_cfg)
     own_size = _pair(open_clip.get_model_config(architecture)["vision_cfg"]["image_size"])
     if entry.evaluation is not None:
-        return prepared_as(entry.evaluation, image_size=image_size, own_size=own_size)
+        return build_preprocessing(entry.evaluation, image_size=image_size, own_size=own_size)
     settings = {
         "size": _pair(config.size),
         "own_size": own_size,
@@ -155,15 +155,15 @@ def _pretrained_config(entry: Entry) -> tuple[str, str, dict[str, Any]]:
         SettingError: open_clip does not know the pair.
     """
     architecture, _, tag = entry.key.rpartition("/")
-    architecture = architecture.replace("/", "-")  # OpenAI's way of writing it: ViT-B/32
+    architecture = architecture.replace("/", "-")  # as OpenAI writes it: ViT-B/32
     if open_clip.get_model_config(architecture) is None or not open_clip.is_pretrained_cfg(architecture, tag):
-        known = [f"open_clip:{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
-        raise unknown("model", entry.name, known, how="open_clip.list_pretrained() names them all.")
+        names = [f"open_clip:{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
+        raise unknown("model", entry.name, names, how="open_clip.list_pretrained() names them all.")
     return architecture, tag, dict(open_clip.get_pretrained_cfg(architecture, tag))
 
 
 def _fetch(name: str, config: dict[str, Any], *, offline: bool) -> tuple[Path, str]:
-    """The weights open_clip would use, as a file, and where they are from."""
+    """The file of weights that open_clip uses, and its origin."""
     if config.get("hf_hub"):
         repo, _, filename = config["hf_hub"].rpartition("/")  # "owner/name/" or "owner/name/file"
         files = (f"{filename.rpartition('.')[0]}.safetensors", filename) if filename else OPEN_CLIP_FILES
@@ -178,7 +178,7 @@ def _pair(size: int | Sequence[int]) -> tuple[int, int]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without log lines: open_clip warns that a model built only to look at has no weights."""
+    """Disable log lines: open_clip warns that a model has no weights, even if only its shapes are needed."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

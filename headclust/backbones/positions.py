@@ -1,4 +1,4 @@
-"""Position embeddings of a ViT for another number of patches, as a model's authors resample them."""
+"""Resampling of a ViT's position embeddings to another number of patches, as in the code of DINOv2's authors."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import torch
 import torch.nn.functional as F
 
 
-def resampled(positions: torch.Tensor, side: int, offset: float) -> torch.Tensor:
-    """Position embeddings, the first of them the class token's, for `side` x `side` patches.
+def resample_positions(positions: torch.Tensor, side: int, offset: float) -> torch.Tensor:
+    """Position embeddings for `side` x `side` patches; the first embedding is that of the class token.
 
-    https://github.com/facebookresearch/dinov2 (models/vision_transformer.py, `interpolate_pos_encoding`): the scale is
-    (side + offset) / the old side, and the operator works with that scale, not with that of the two sides.
+    https://github.com/facebookresearch/dinov2 (models/vision_transformer.py, `interpolate_pos_encoding`): the scale of
+    the interpolation is (side + offset) / old side, instead of side / old side.
 
     Args:
-        positions: (1, 1 + patches, dim), of a square. What is no such thing comes back as it is.
-        side: Patches along a side.
-        offset: What is added to the side.
+        positions: (1, 1 + patches, dim) for a square of patches. Other shapes are returned unchanged.
+        side: Number of patches along a side.
+        offset: Number added to the side for the scale.
     """
     if positions.ndim != 3 or positions.shape[1] < 2:
         return positions
     old = math.isqrt(positions.shape[1] - 1)
     if old == side or positions.shape[1] != 1 + old * old:
         return positions
+    # (1, old * old, dim) -> image (1, dim, old, old) -> bicubic, scale (side + offset) / old -> (1, side * side, dim).
     grid = positions[:, 1:].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)
     grid = F.interpolate(grid, scale_factor=(side + offset) / old, mode="bicubic", antialias=False)
     return torch.cat((positions[:, :1], grid.flatten(2).transpose(1, 2).to(positions.dtype)), dim=1)

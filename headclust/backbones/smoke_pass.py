@@ -1,4 +1,4 @@
-"""A model tried once before it is used: how wide its features are, and whether it sees the whole image."""
+"""A trial run of a model before use: the dimension of its features, and whether it uses the whole image."""
 
 from __future__ import annotations
 
@@ -11,66 +11,66 @@ if TYPE_CHECKING:
     import torch
 
 
-def frozen_dim(name: str, model: torch.nn.Module, size: tuple[int, int]) -> int:
-    """Freezes a model in place (eval mode, no gradients) and tries it once: the width of its features.
+def freeze_model(name: str, model: torch.nn.Module, size: tuple[int, int]) -> int:
+    """Freeze a model in place (eval mode, no gradients), run it once, and return the dimension of its features.
 
     Args:
-        name: What the user called it, for the error.
+        name: The name given by the user, for the error.
         model: Takes float32 (batch, 3, height, width).
         size: (height, width).
 
     Raises:
-        SettingError: The model does not take this size, or does not give one vector an image.
+        SettingError: The model does not accept this size, or does not return one vector per image.
     """
     import torch
 
     model.eval().requires_grad_(False)
     try:
-        out = _tried(model, size)
+        out = _run_once(model, size)
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SettingError(f"model {name!r} does not take images of {size[0]} x {size[1]} px: {reason}") from None
     if not isinstance(out, torch.Tensor) or out.ndim != 2:
-        found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise SettingError(f"model {name!r} gives {found} an image: wanted one vector.")
+        output = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise SettingError(f"model {name!r} returns {output} for an image: expected one vector.")
     return int(out.shape[1])
 
 
-def refuse_lost_border(name: str, model: torch.nn.Module, size: int) -> None:
-    """Refuses a size at which a layer leaves out what is right and below of its last whole patch.
+def check_patch_multiple(name: str, model: torch.nn.Module, size: int) -> None:
+    """Raise if a layer ignores the right and lower border of an image because the size is no multiple of its patch.
 
     Args:
-        name: What the user called the model.
-        model: One that takes this size.
+        name: The name given by the user.
+        model: A model that accepts this size.
         size: Height and width of the image, in pixels.
 
     Raises:
-        SettingError: There is such a layer; the nearest sizes without one are named.
+        SettingError: There is such a layer; the message names the nearest sizes without one.
     """
     patches: list[int] = []
     lost: list[int] = []
 
-    def look(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    def record(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         side, tile = inputs[0].shape[-1], _first(layer.kernel_size)
-        # Layers before this one have scaled by a power of two, or hardly more where they lost a border themselves.
+        # Earlier layers scale by a power of two, or by slightly more if they lose a border themselves.
         patches.append(tile * 2 ** round(math.log2(size / side)))
         lost.extend([side % tile] if side % tile else [])
 
-    hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if _cuts_tiles(layer)]
-    _tried(model, (size, size))
+    hooks = [layer.register_forward_pre_hook(record) for layer in model.modules() if _cuts_tiles(layer)]
+    _run_once(model, (size, size))
     for hook in hooks:
         hook.remove()
     if lost:
         patch = max(patches)
         near = [str(near) for near in (size // patch * patch, size // patch * patch + patch) if near]
         raise SettingError(
-            f"model {name!r} sees images in squares of {patch} px, and at {size} px would not see the right and lower "
-            f"border: wanted a multiple, such as {' or '.join(near)} px."
+            f"model {name!r} divides images into squares of {patch} px, and at {size} px would ignore the right and "
+            f"lower border: expected a multiple, such as {' or '.join(near)} px."
         )
 
 
 def _cuts_tiles(layer: Any) -> bool:
-    """Whether a layer cuts its input into squares side by side, and drops those that are not whole."""
+    """True if a layer divides its input into adjacent squares and drops incomplete ones."""
     import torch
 
     if not isinstance(layer, (torch.nn.Conv2d, torch.nn.AvgPool2d, torch.nn.MaxPool2d)):
@@ -80,11 +80,11 @@ def _cuts_tiles(layer: Any) -> bool:
 
 
 def _first(value: Any) -> Any:
-    """Of a pair, or what stands for a pair."""
+    """The first of a pair, or the number that stands for both."""
     return value if isinstance(value, int) else value[0]
 
 
-def _tried(model: torch.nn.Module, size: tuple[int, int]) -> Any:
+def _run_once(model: torch.nn.Module, size: tuple[int, int]) -> Any:
     import torch
 
     device = next((tensor.device for tensor in model.parameters()), None)

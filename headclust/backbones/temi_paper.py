@@ -1,7 +1,7 @@
-"""The preset "temi-paper": what the TEMI authors' code did in stage 1, so that the paper's rows can be repeated.
+"""The preset "temi-paper": stage 1 of the TEMI authors' code, to reproduce the paper's results.
 
-It differs from each model's own way in how images are prepared and, for some models, in what is computed. All of it is
-named in the record of the preprocessing. https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (model_builders.py,
+It differs from each model's default in the preprocessing and, for some models, in the architecture. All deviations are
+recorded with the preprocessing. https://github.com/HHU-MMBS/TEMI-official-BMVC2023 (model_builders.py,
 loaders/imagenet.py).
 """
 
@@ -20,14 +20,14 @@ PRESET = "temi-paper"
 _SMALL_IMAGES = ("cifar10", "cifar100", "cifar20", "stl10")
 _NAMES = tuple(entry.name for entry in AUTHORS)
 
-# Each is a deviation from what the model's own authors do, and recorded under its name.
+# Recorded names of the deviations from the models' own authors.
 _IMAGENET_STATISTICS = "augreg-with-imagenet-mean-std"
 _SIX_HEADS = "mocov3-vit-small-with-6-heads"
 _BEFORE_NORM = "convnext-before-the-last-norm"
 
-# The authors' steps: Resize(224, bicubic) alone; for all of ImageNet Resize(256) and CenterCrop(224), bilinearly, as
-# torchvision does unless told; for parts of it Resize((256, 256)) when an image is read, bilinearly again, and then as
-# for the small images. CLIP's own transform takes the place of what follows the squash.
+# The authors' steps: Resize(224, bicubic) alone; for all of ImageNet Resize(256) and CenterCrop(224), bilinear, the
+# default of torchvision; for subsets of ImageNet Resize((256, 256)), bilinear, when an image is read, and then as for
+# the small images. For CLIP, its own transform replaces all steps after this first resize.
 _GEOMETRIES = {
     "resize-224-without-crop": Evaluation(PRESET, 224, 224, "bicubic", IMAGENET_MEAN, IMAGENET_STD, crop=False),
     "resize-256-crop-224-bilinear": Evaluation(PRESET, 224, 256, "bilinear", IMAGENET_MEAN, IMAGENET_STD),
@@ -41,36 +41,36 @@ _GEOMETRIES = {
 
 @dataclass(frozen=True)
 class Reproduction:
-    """An entry as the authors' code treats it.
+    """An entry with the architecture and preprocessing of the TEMI authors' code.
 
     Attributes:
-        entry: With their architecture and preprocessing.
-        geometry: Name of how images are scaled and cropped.
-        deviations: Names of what else is not as the model's own authors have it.
+        entry: The changed entry.
+        geometry: Name of the resizing and cropping.
+        deviations: Names of the other deviations from the model's own authors.
     """
 
     entry: Entry
     geometry: str
     deviations: tuple[str, ...]
 
-    def marked(self, backbone: Backbone) -> Backbone:
-        """The backbone with all this in the record of its preprocessing."""
-        said = {"preset": PRESET, "geometry": self.geometry, "deviations": list(self.deviations)}
+    def annotate(self, backbone: Backbone) -> Backbone:
+        """The backbone with preset, geometry and deviations added to the record of its preprocessing."""
+        details = {"preset": PRESET, "geometry": self.geometry, "deviations": list(self.deviations)}
         preprocessing = backbone.preprocessing
-        return replace(backbone, preprocessing=replace(preprocessing, record={**preprocessing.record, **said}))
+        return replace(backbone, preprocessing=replace(preprocessing, record={**preprocessing.record, **details}))
 
 
-def as_the_authors_did(entry: Entry, dataset: str | None, image_size: int | None) -> Reproduction:
-    """What becomes of a backbone under the preset.
+def reproduce(entry: Entry, dataset: str | None, image_size: int | None) -> Reproduction:
+    """A backbone under the preset.
 
     Args:
         entry: One of the authors' backbones.
-        dataset: cifar10, cifar100, cifar20, stl10, imagenet, or imagenet-N for N of its classes, of which the authors
-            had 50, 100 and 200.
-        image_size: Has to be left open: the preset says 224.
+        dataset: cifar10, cifar100, cifar20, stl10, imagenet, or imagenet-N for N of its classes (the authors used 50,
+            100 and 200).
+        image_size: Must be None: the preset fixes 224.
 
     Raises:
-        SettingError: The authors had no such backbone or data set, or the size is given.
+        SettingError: The authors did not use this backbone or data set, or the size is given.
     """
     if image_size is not None:
         raise SettingError(f"preset {PRESET!r} fixes the image size at 224 px: leave out the size, or the preset.")
@@ -91,14 +91,14 @@ def as_the_authors_did(entry: Entry, dataset: str | None, image_size: int | None
 
 
 def _geometry(dataset: str | None, *, is_clip: bool) -> str:
-    known = (*_SMALL_IMAGES, "imagenet", "imagenet-N")
+    datasets = (*_SMALL_IMAGES, "imagenet", "imagenet-N")
     dataset = "imagenet" if dataset == "imagenet-1000" else dataset
     if dataset is None:
-        raise SettingError(f"preset {PRESET!r} depends on the data set: name one of {', '.join(known)}.")
+        raise SettingError(f"preset {PRESET!r} depends on the data set: name one of {', '.join(datasets)}.")
     if re.fullmatch(r"imagenet-\d+", dataset):
         return "squash-256-then-clip" if is_clip else "squash-256-then-resize-224"
-    if dataset not in known[:-1]:
-        raise unknown(f"data set of preset {PRESET!r}", dataset, known)
+    if dataset not in datasets[:-1]:
+        raise unknown(f"data set of preset {PRESET!r}", dataset, datasets)
     if is_clip:
         return "clip"
     return "resize-256-crop-224-bilinear" if dataset == "imagenet" else "resize-224-without-crop"

@@ -98,7 +98,7 @@ def _estimate_rows(weights: str, estimate: Estimate) -> list[list[str]]:
 
 
 def _weights_place(model: str, weights: Path | None) -> str:
-    """Where the weights of a model would come from, in words."""
+    """Origin of the weights of a model, in words."""
     from headclust import verbs
 
     if weights:

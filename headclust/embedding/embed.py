@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from headclust import progress
-from headclust.device import forward, kept_memory
+from headclust.device import forward, reuse_memory
 from headclust.embedding.parts import Task, decoder, finished_message, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings, describe_unreadable
 from headclust.errors import DataError
@@ -67,7 +67,7 @@ def _embed_blocks(images: ImageSet, backbone: Backbone, task: Task, staging: Sta
     shape = pixel_shape(backbone, layout.block_rows, layout.n_views)
     try:
         with (
-            kept_memory(task.device),
+            reuse_memory(task.device),
             progress.bar("embedding", total, start=done) as advance,
             closing(
                 decoded_batches(decoder(images, backbone, task.views), blocks, shape, timeout=settings.timeout)

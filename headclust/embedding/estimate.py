@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from headclust.device import available_memory, forward, kept_memory
+from headclust.device import available_memory, forward, reuse_memory
 from headclust.embedding.parts import Pixels, Task, decoder, finished_message, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
-from headclust.features.preflight import check_begun, check_place, free_bytes, is_made, staged_bytes
-from headclust.images.decoding import AHEAD, decoded_batches, n_workers, took_too_long
+from headclust.features.preflight import check_output_folder, check_unfinished, free_bytes, is_up_to_date, staged_bytes
+from headclust.images.decoding import AHEAD, decoded_batches, n_workers, timeout_reason
 
 if TYPE_CHECKING:
     from headclust.backbones import Backbone
@@ -33,7 +33,7 @@ _FILE_EXTRA = 4_096
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a dry run reports: counts are exact, seconds and memory are estimates.
+    """Result of a dry run: counts are exact, seconds and memory are estimates.
 
     Attributes:
         path: The feature file to make.
@@ -103,7 +103,7 @@ def estimate(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSe
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
     image = np.zeros(pixel_shape(backbone, 1, 0)[1:], np.uint8)
     pixels = layout.block_rows * image.nbytes * ((AHEAD + 1) * (1 + layout.n_views) + 4)
-    with kept_memory(task.device):
+    with reuse_memory(task.device):
         fit = weights + pixels <= memory
         sample = _reading(images, backbone, task, settings.timeout) if fit else _Sample()
         activations = 2 * _largest_layer(backbone.model, lambda: model(image)) * layout.block_rows
@@ -158,14 +158,14 @@ def _problems(
     path, overwrite = estimate.path, settings.overwrite
     plan = json.loads(json.dumps(task.plan))  # as it is read back
     try:
-        if is_made(path, plan, overwrite=overwrite):
+        if is_up_to_date(path, plan, overwrite=overwrite):
             yield finished_message(images, path, settings)
             return
     except HeadclustError as error:
         yield str(error)
     checks: tuple[Callable[[], None], ...] = (
-        lambda: check_begun(path, plan, overwrite=overwrite),
-        lambda: check_place(path),
+        lambda: check_unfinished(path, plan, overwrite=overwrite),
+        lambda: check_output_folder(path),
         lambda: settings.check_unreadable(images.sample_ids, sample.bad),
     )
     for check in checks:
@@ -203,7 +203,7 @@ def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -
                 break
     seconds = (time.perf_counter() - start) / done
     # Images over the limit of this estimate, but not over the user's, are slow and not bad.
-    slow = [row for row, reason in bad.items() if limit < timeout and reason == took_too_long(limit)]
+    slow = [row for row, reason in bad.items() if limit < timeout and reason == timeout_reason(limit)]
     return _Sample(done, {row: bad[row] for row in bad if row not in slow}, len(slow), seconds)
 
 

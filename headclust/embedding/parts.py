@@ -79,7 +79,7 @@ def make_task(images: ImageSet, backbone: Backbone, settings: EmbedSettings) -> 
 
 
 def decoder(images: ImageSet, backbone: Backbone, views: Views) -> Callable[[int, Pixels], None]:
-    """A function that decodes a row once, into uint8 (1 + n_views, height, width, 3): the image, then its views."""
+    """A function that decodes each row once, into uint8 (1 + n_views, height, width, 3): the image, then its views."""
     Image.init()  # before workers are forked, so that none has to load the readers of rarer formats
 
     def decode(row: int, out: Pixels) -> None:

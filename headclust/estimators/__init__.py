@@ -1,4 +1,4 @@
-"""headclust as scikit-learn has it: `HeadClustering` on features, `EmbedImages` in front of it on paths."""
+"""scikit-learn estimators: `HeadClustering` on features, and `EmbedImages` from paths to features."""
 
 from __future__ import annotations
 

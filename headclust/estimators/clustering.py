@@ -23,21 +23,17 @@ from headclust.estimators.summary import summary
 from headclust.estimators.validation import InputError, check_kind, check_whole, value_errors
 from headclust.features import Features
 from headclust.methods import Recipe
-from headclust.model import ClusterModel
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import warnings_of
 
-_PROBABILITIES = 1 << 25  # at most in one block, over all heads
-_ROWS = 8_192
-
 
 class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Clusters features of images by light heads; what `headclust fit` does, with the same numbers.
+    """Cluster features of images with light heads, with the same numbers as `headclust fit`.
 
     X is an array (n_samples, n_features), a data frame or a CPU tensor of numbers; or a feature file, as its path or as
-    loaded by `headclust.load_features`. Labels, given as y or inside a feature file, are never looked at. Cached views
-    in a feature file are used as the method uses them.
+    loaded by `headclust.load_features`. Labels, given as y or inside a feature file, are never used. Cached views in
+    a feature file are used as the method uses them.
 
     Args:
         n_clusters: Number of clusters.
@@ -46,14 +42,15 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         n_heads: Number of heads (restarts of k-means); the preset's when None.
         settings: Other settings by name, as `headclust settings METHOD` lists them.
         random_state: Seed, 0 or more: the same as `--seed`. A RandomState draws one. None takes one from the system,
-            another one each fit; `seed_` says which.
-        device: Where to fit; the best there is when None.
+            another one per fit; `seed_` is its value.
+        device: Where to fit; the best available when None.
 
     Attributes:
         labels_: Clusters of the fitted samples, int64 (n_samples,).
         confidence_: Their probability, float32 (n_samples,).
-        head_labels_: Clusters by every head, int64 (n_heads, n_samples). Heads have names for clusters of their own,
-            but for those that speak together.
+        head_labels_: Clusters by each head, int64 (n_heads, n_samples). Heads have cluster ids of their own, except
+            those
+            that are used together.
         model_: The fitted `headclust.ClusterModel`, on the CPU.
         report_: Sizes, entropy, agreement of heads and seconds, as metrics.json has them.
         history_: Records of the training. There is no n_iter_: stages and heads count in units of their own.
@@ -82,7 +79,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         self.device = device
 
     def fit(self, X: Any, y: Any = None) -> HeadClustering:
-        """Fits the heads; returns the estimator.
+        """Fit the heads; return the estimator.
 
         Args:
             X: Features, at least as many as clusters.
@@ -93,7 +90,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         """
         for name in ("method", "preset"):
             check_kind(name, getattr(self, name), str, "a name, see headclust.METHODS and headclust.PRESETS")
-        check_kind("device", self.device, (str, type(None)), "a name, or None for the best there is")
+        check_kind("device", self.device, (str, type(None)), "a name, or None for the best available")
         seed, space = self._seed(), self._space(X, reset=True)
         about = f"n_samples={space.n_samples}, n_features={space.feature_dim}"
         with value_errors(about):
@@ -114,38 +111,39 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         return self.model_.assign(self._space(X, reset=False).all()).clusters
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Cluster probabilities, float32 (n_samples, n_clusters): of the heads that speak, on average."""
+        """Cluster probabilities, float32 (n_samples, n_clusters): the mean over the heads that are used."""
         check_is_fitted(self)
-        return _probabilities(self.model_, self._space(X, reset=False).all())
+        return self.model_.mean_probs(self._space(X, reset=False).all()).numpy()
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """The same as `predict_proba`: a column a cluster, as other clusterers give distances."""
+        """The same as `predict_proba`: one column per cluster, where other clusterers give distances."""
         return self.predict_proba(X)
 
     def _space(self, X: Any, *, reset: bool) -> Features:
-        """X as features without labels, after a look whether they can be used, and go with those that were fitted."""
+        """X as features without labels, checked on their own and against the fitted ones (unless `reset`)."""
         if not isinstance(X, str | os.PathLike | Features):
-            with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, and is refused
+            with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is an error
                 return Features.from_array(validate_data(self, _as_numpy(X), reset=reset, dtype=np.float32))
         with value_errors():
             space = X if isinstance(X, Features) else load_spaces([Path(X)])[0]
             own = fingerprint(space)
-            # What an array is of cannot be compared. The rows are looked at anyway:
-            # another program may have written the file.
+            # The origin of an array is unknown, so it is compared with nothing. Rows are checked in any case: another
+            # program
+            # may have written the file.
             check_alike([own if reset or not (self._fitted_on["path"] and own["path"]) else self._fitted_on], [space])
         if reset:
             self.n_features_in_ = space.feature_dim
             self.__dict__.pop("feature_names_in_", None)
         elif space.feature_dim != self.n_features_in_:
-            found = f"X has {space.feature_dim} features, but {type(self).__name__}"
-            raise InputError(f"{found} is expecting {self.n_features_in_} features as input.")
+            subject = f"X has {space.feature_dim} features, but {type(self).__name__}"
+            raise InputError(f"{subject} is expecting {self.n_features_in_} features as input.")
         return replace(space, labels=None, class_names=())
 
     def _given(self) -> dict[str, Any]:
         """Settings that differ from the preset's.
 
         Raises:
-            InputError: A parameter is of the wrong kind, or is said twice and differently.
+            InputError: A parameter is of the wrong kind, or is given twice with different values.
         """
         check_kind("settings", self.settings, (Mapping, type(None)), "a mapping from names to values, or None")
         given = dict(self.settings or {})
@@ -156,14 +154,14 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
             own["n_heads"] = check_whole("n_heads", self.n_heads)
         for name, value in own.items():
             if given.get(name, value) != value:
-                raise InputError(f"{name} is {value!r}, and {given[name]!r} in settings: say it once.")
+                raise InputError(f"{name} is {value!r}, and {given[name]!r} in settings: give it once.")
         return {**given, **own}
 
     def _seed(self) -> int:
         if isinstance(self.random_state, np.random.RandomState):
             return int(self.random_state.randint(2**31 - 1))
         if self.random_state is None:
-            return int(np.random.SeedSequence().generate_state(1)[0])  # the global generator is nobody's
+            return int(np.random.SeedSequence().generate_state(1)[0])  # NumPy's global generator is not touched
         return check_whole("random_state", self.random_state, least=0)
 
     def _repr_html_inner(self) -> str:
@@ -180,18 +178,10 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
 
 
 def _as_numpy(X: Any) -> Any:
-    """A tensor as an array; everything else as it is. Types that NumPy lacks become float32."""
+    """A tensor as an array, with types that NumPy lacks as float32; everything else unchanged."""
     if not isinstance(X, torch.Tensor):
         return X
     if X.layout is not torch.strided:
         raise InputError("X is a sparse tensor: expected a dense one, X.to_dense().")
     X = X.detach().cpu()
     return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-
-
-def _probabilities(model: ClusterModel, rows: torch.Tensor) -> NDArray[np.float32]:
-    """(n_samples, clusters) for `rows` (n_samples, feature_dim), never holding those of all heads at once."""
-    n_rows = max(1, min(_ROWS, _PROBABILITIES // (model.n_heads * model.n_clusters)))
-    used = list(model.used_heads)
-    blocks = [model.probs(block)[used].mean(0) for block in torch.split(rows, n_rows)]
-    return torch.cat(blocks).numpy()

@@ -1,4 +1,4 @@
-"""Images by cluster, to look at in a notebook: thumbnails in the page, and never more than it can bear."""
+"""Images by cluster for a notebook: thumbnails in the page, of limited number."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from headclust.images.datasets import ImageSet
 from headclust.images.image_file import decode
 from headclust.progress import printable
 
-_MOST = 1_000  # images in one page, of about 3 kB each
+_MOST = 1_000  # images per page, of about 3 kB each
 _NAME = 80  # characters of a name
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Images to show, by cluster; `_repr_html_` is what a notebook shows, `str` what a console does.
+    """Images to show, by cluster: `_repr_html_` for a notebook, `str` for a console.
 
     Attributes:
         clusters: (cluster, its size, the paths to show), the largest first.
@@ -62,38 +62,40 @@ def gallery(
     n_images: int = 8,
     n_clusters: int = 20,
 ) -> Gallery:
-    """The first images of each cluster, or the surest ones; thumbnails are made when a notebook shows it.
+    """The first images of each cluster, or the most confident ones; thumbnails are made when a notebook shows them.
 
     Args:
-        paths: The images, one a label.
+        paths: The images, one per label.
         labels: Their clusters, whole numbers; images with a negative one belong to none.
-        confidence: How sure each is; the surest of a cluster are shown first.
-        n_images: Images a cluster, at most.
-        n_clusters: Clusters, the largest first, at most. Together at most a thousand images.
+        confidence: Confidence per image; the most confident of a cluster are shown first.
+        n_images: Largest number of images per cluster.
+        n_clusters: Largest number of clusters, the largest first; n_images * n_clusters is at most 1,000.
 
     Raises:
         ValueError: The lengths differ, or a number is not possible.
     """
     names = [os.fsdecode(path) for path in paths]
-    found = np.asarray(labels)
-    sure = np.zeros(len(names)) if confidence is None else np.asarray(confidence, dtype=float)
-    if found.shape != (len(names),) or found.dtype.kind not in "iu" or sure.shape != found.shape:
-        told = f"{len(names)} paths, labels {found.dtype} of shape {found.shape}, confidence of shape {sure.shape}"
-        raise InputError(f"{told}: expected a whole number, and where given a confidence, for each path.")
+    clusters = np.asarray(labels)
+    confidences = np.zeros(len(names)) if confidence is None else np.asarray(confidence, dtype=float)
+    if clusters.shape != (len(names),) or clusters.dtype.kind not in "iu" or confidences.shape != clusters.shape:
+        shapes = f"labels {clusters.dtype} of shape {clusters.shape}, confidence of shape {confidences.shape}"
+        raise InputError(
+            f"{len(names)} paths, {shapes}: expected a whole number, and where given a confidence, for each path."
+        )
     if n_images < 1 or n_clusters < 1 or n_images * n_clusters > _MOST:
         raise InputError(f"{n_clusters} clusters of {n_images} images: expected 1 to {_MOST} images in all.")
-    there, sizes = np.unique(found[found >= 0], return_counts=True)
+    ids, sizes = np.unique(clusters[clusters >= 0], return_counts=True)
     shown = []
-    for at in np.argsort(-sizes, kind="stable")[:n_clusters].tolist():
-        rows = np.flatnonzero(found == there[at])
-        best = rows[np.argsort(-sure[rows], kind="stable")[:n_images]]
-        shown.append((int(there[at]), int(sizes[at]), tuple(names[row] for row in best.tolist())))
-    return Gallery(tuple(shown), len(there))
+    for position in np.argsort(-sizes, kind="stable")[:n_clusters].tolist():
+        rows = np.flatnonzero(clusters == ids[position])
+        best = rows[np.argsort(-confidences[rows], kind="stable")[:n_images]]
+        shown.append((int(ids[position]), int(sizes[position]), tuple(names[row] for row in best.tolist())))
+    return Gallery(tuple(shown), len(ids))
 
 
 def _figures(paths: Sequence[str]) -> list[str]:
-    """An image with its name below it for each path; where it cannot be read, the reason."""
-    from headclust.report.images import Source, make_thumbnails  # loads all that makes a page
+    """HTML per path: the image with its name below it, or the reason why it cannot be read."""
+    from headclust.report.images import Source, make_thumbnails  # loads the libraries of the report
 
     images = ImageSet(
         "gallery", "all", "", tuple(paths), None, (), ((0, 0),) * len(paths), lambda row: decode(paths[row])

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from headclust.backbones import Backbone, load_backbone
 from headclust.choices import Precision
-from headclust.device import forward, kept_memory, resolve_device, resolve_precision
+from headclust.device import forward, resolve_device, resolve_precision, reuse_memory
 from headclust.embedding import EmbedSettings
 from headclust.embedding.parts import Pixels, pixel_shape
 from headclust.embedding.settings import describe_unreadable
@@ -30,10 +30,10 @@ from headclust.progress import bar
 
 
 class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Embeds images with a frozen backbone, a row an image, in order: what `headclust embed` does, the same numbers.
+    """Embed images with a frozen backbone, one row per image, in order, with the same numbers as `headclust embed`.
 
-    X is a list (array, series) of paths; or of images, each a PIL image or uint8 array (height, width[, 3]). There is
-    nothing to learn: `fit` only makes sure of the parameters, and `transform` works without it. Rows are kept in memory
+    X is a list (array, series) of paths; or of images, each a PIL image or uint8 array (height, width[, 3]). Nothing is
+    learned: `fit` only checks the parameters, and `transform` works without it. Rows are kept in memory
     and made anew each time; for large collections, or damaged ones, make a feature file with `headclust embed`, which
     can be interrupted and leaves out what cannot be read, and give that to `HeadClustering`.
 
@@ -41,10 +41,10 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         model: A backbone's name, `timm:NAME` or `open_clip:ARCH/PRETRAINED`.
         weights: A file with the model's weights.
         image_size: Input size in pixels, instead of the model's own.
-        batch_size: Images a batch; a row's last bits depend on it.
-        precision: What the model computes in: "auto" or "float32".
-        device: Where to compute; the best there is when None.
-        timeout: Seconds an image may take to be read.
+        batch_size: Images per batch; a row's last bits depend on it.
+        precision: Of the computation: "auto" or "float32".
+        device: Where to compute; the best available when None.
+        timeout: Seconds that reading an image may take.
         offline: Never download weights.
 
     Attributes:
@@ -73,7 +73,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.offline = offline
 
     def fit(self, X: Any, y: Any = None) -> EmbedImages:
-        """Makes sure of the parameters and of the kind of X; no image is opened. Returns the estimator.
+        """Check the parameters and the kind of X, without opening an image; return the estimator.
 
         Args:
             X: Paths or images.
@@ -98,7 +98,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             X: Paths or images.
 
         Raises:
-            ValueError: An image cannot be read, said with its path and the reason; or X or a parameter cannot be used.
+            ValueError: An image cannot be read (with its path and the reason), or X or a parameter cannot be used.
         """
         with value_errors():
             self._check()
@@ -117,9 +117,9 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         def pixels_of(row: int, out: Pixels) -> None:
             out[0] = backbone.preprocessing.pixels(read(row))
 
-        Image.init()  # here, so that no worker has to load the readers of rarer formats
+        Image.init()  # before workers are forked, so that none has to load the readers of rarer formats
         decoded = decoded_batches(pixels_of, blocks, pixel_shape(backbone, self.batch_size, 0), timeout=self.timeout)
-        with kept_memory(device), bar("embedding", len(names)) as advance, closing(decoded) as batches:
+        with reuse_memory(device), bar("embedding", len(names)) as advance, closing(decoded) as batches:
             for where, pixels, bad in batches:
                 if bad:
                     row = min(bad)
@@ -141,20 +141,20 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         resolve_device(self.device)
 
     def _backbone(self) -> Backbone:
-        """The model, loaded once; another one once a parameter has changed."""
-        asked = (self.model, self.weights, self.image_size, self.offline)
-        if getattr(self, "_loaded", (None, None))[0] != asked:
+        """The model, loaded once per set of parameters."""
+        parameters = (self.model, self.weights, self.image_size, self.offline)
+        if getattr(self, "_loaded", (None, None))[0] != parameters:
             weights = None if self.weights is None else Path(self.weights)
-            found = load_backbone(self.model, weights=weights, image_size=self.image_size, offline=self.offline)
-            fitted = getattr(self, "weights_sha256_", found.weights_sha256)
-            if found.weights_sha256 != fitted:
-                raise InputError(f"{self.model}: weights {found.weights_sha256}, fitted with {fitted}: fit again.")
-            self._loaded = asked, found
+            backbone = load_backbone(self.model, weights=weights, image_size=self.image_size, offline=self.offline)
+            fitted = getattr(self, "weights_sha256_", backbone.weights_sha256)
+            if backbone.weights_sha256 != fitted:
+                raise InputError(f"{self.model}: weights {backbone.weights_sha256}, fitted with {fitted}: fit again.")
+            self._loaded = parameters, backbone
         return self._loaded[1]
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {**super().__getstate__()}
-        state.pop("_loaded", None)  # hundreds of megabytes that are at hand by name
+        state.pop("_loaded", None)  # hundreds of megabytes, loaded again by name
         return state
 
     def __sklearn_tags__(self) -> Any:
@@ -168,14 +168,14 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
 
 def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
-    """What X holds: a name for each image, and what reads one of them.
+    """A name per image of X, and a function that reads the image of a row.
 
     Raises:
         DataError: It is neither a list of paths nor of images, or is empty.
     """
     if isinstance(X, str | bytes | os.PathLike | Image.Image | Mapping) or not isinstance(X, Iterable):
-        wanted = "a list of paths or images, for example sorted(Path(FOLDER).glob('*.jpg'))"
-        raise DataError(f"X is a {type(X).__name__}: expected {wanted}.")
+        example = "a list of paths or images, for example sorted(Path(FOLDER).glob('*.jpg'))"
+        raise DataError(f"X is a {type(X).__name__}: expected {example}.")
     column = getattr(X, "shape", ())[1:] == (1,)  # a column, as transformers of columns hand it over
     items = list(np.asarray(X)[:, 0] if column else X)
     if not items:
@@ -190,7 +190,7 @@ def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
 
 
 def _image(row: int, item: Any) -> Image.Image:
-    """An image that is in memory: the processes that prepare it have no files open."""
+    """An image in memory: worker processes have no files open."""
     if isinstance(item, Image.Image):
         try:
             item.load()
@@ -199,6 +199,6 @@ def _image(row: int, item: Any) -> Image.Image:
         return item
     pixels = np.asarray(item)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (3,)):
-        found = f"{type(item).__name__}" if pixels.ndim == 0 else f"{pixels.dtype} of shape {pixels.shape}"
-        raise DataError(f"X[{row}] is {found}: expected a path, a PIL image, or uint8 of shape (height, width[, 3]).")
+        kind = f"{type(item).__name__}" if pixels.ndim == 0 else f"{pixels.dtype} of shape {pixels.shape}"
+        raise DataError(f"X[{row}] is {kind}: expected a path, a PIL image, or uint8 of shape (height, width[, 3]).")
     return Image.fromarray(pixels)

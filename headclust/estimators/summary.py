@@ -21,12 +21,12 @@ STYLE = (
 
 
 def summary(labels: NDArray[np.int64], confidence: NDArray[np.float32], report: Mapping[str, Any]) -> str:
-    """HTML: a row a cluster with its size, share and mean confidence, the largest first, at most `ROWS`.
+    """HTML table of the clusters with size, share and mean confidence, the largest first, at most `ROWS` rows.
 
     Args:
         labels: Clusters, (n_samples,).
         confidence: Their probability, (n_samples,).
-        report: What metrics.json says of them.
+        report: The contents of metrics.json.
     """
     n_clusters = report["n_clusters"]
     sizes = np.bincount(labels, minlength=n_clusters)
@@ -42,7 +42,7 @@ def summary(labels: NDArray[np.int64], confidence: NDArray[np.float32], report: 
         rows.append(f"<tr><th scope='row'>{n_clusters - ROWS} more</th><td>{rest:,}</td><td></td><td></td></tr>")
     heads = "".join(f"<th scope='col'>{name}</th>" for name in ("cluster", "size", "share", "mean confidence"))
     agreement = report["agreement"]
-    told = "" if agreement is None else f", agreement of heads {agreement:.2f}"
-    caption = f"{len(labels):,} samples in {report['clusters_used']} of {n_clusters} clusters{told}"
+    heads_agreement = "" if agreement is None else f", agreement of heads {agreement:.2f}"
+    caption = f"{len(labels):,} samples in {report['clusters_used']} of {n_clusters} clusters{heads_agreement}"
     table = f"<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f"{STYLE}<div class='headclust'>{table}</div>"

@@ -1,4 +1,4 @@
-"""What scikit-learn's callers catch: bad input and bad settings are ValueErrors there."""
+"""Errors and checks as callers of scikit-learn expect them: bad input and bad settings are ValueErrors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from headclust.errors import DataError, FileFormatError, HeadclustError, Setting
 
 
 class InputError(HeadclustError, ValueError):
-    """Input or a parameter that cannot be used, for those who catch either kind."""
+    """Input or a parameter that cannot be used; both a HeadclustError and a ValueError."""
 
 
 @contextmanager
 def value_errors(about: str = "") -> Iterator[None]:
-    """Raises what can be mended about data and settings as `InputError`, with the same line.
+    """Raise errors about data and settings as `InputError`, with the same line.
 
     Args:
-        about: What is put behind the line, for example the shape of the input.
+        about: Text added to the line, for example the shape of the input.
     """
     try:
         yield
@@ -29,21 +29,21 @@ def value_errors(about: str = "") -> Iterator[None]:
         raise InputError(f"{error} ({about})" if about else str(error)) from error
 
 
-def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Refuses a parameter that is of none of these kinds.
+def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Raise if a parameter is of none of these kinds.
 
     Raises:
-        InputError: It is not.
+        InputError: It is of another kind than `expected`.
     """
     if not isinstance(value, kinds):
-        raise InputError(f"{name} is {value!r}: expected {wanted}.")
+        raise InputError(f"{name} is {value!r}: expected {expected}.")
 
 
 def check_whole(name: str, value: Any, *, least: int = 1) -> int:
-    """A parameter that has to be a whole number, as one.
+    """A parameter as a whole number.
 
     Raises:
-        InputError: It is not, or is below `least`.
+        InputError: It is no whole number, or is below `least`.
     """
     try:
         number = operator.index(value)

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from headclust.disk import is_temporary, sync_folder, write_errors, write_whole
+from headclust.disk import is_temporary, sync_folder, write_atomically, write_errors
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.export.table import Table
 from headclust.images.image_file import FORMATS
@@ -55,7 +55,7 @@ def write_files(path: Path, outputs: Outputs, *, overwrite: bool = False) -> Pat
             )
         for file, content in new.items():
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, content)
+            write_atomically(file, content)
         if new:
             sync_folder(path.parent)
     return path

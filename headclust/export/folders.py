@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headclust.disk import is_temporary, made_whole, sync_folder, write_errors, write_whole
+from headclust.disk import atomic_file, is_temporary, sync_folder, write_atomically, write_errors
 from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.export.images import FoundImages
 from headclust.export.table import Table
@@ -169,7 +169,7 @@ def _mark(target: Path, table: Table, images: FoundImages, mode: str) -> None:
     marker, shown = target / MARKER, printable(str(target))
     target.mkdir(parents=True, exist_ok=True)
     if all(is_temporary(path) for path in target.iterdir()):  # as left by a process killed while writing the marker
-        write_whole(marker, (json.dumps(expected, indent=2) + "\n").encode())
+        write_atomically(marker, (json.dumps(expected, indent=2) + "\n").encode())
     elif not os.path.lexists(marker):
         raise ConflictError(f"{shown} holds other files: choose another place with -o, or an empty folder.")
     elif _read_marker(marker) != expected:
@@ -224,7 +224,7 @@ def _copy(path: str, place: Path, *, lasting: bool = False) -> None:
     if os.path.lexists(place):
         _check_same(path, place)
         return
-    with made_whole(place, publish=_publish, lasting=lasting) as temporary:
+    with atomic_file(place, publish=_publish, lasting=lasting) as temporary:
         shutil.copyfile(path, temporary)
         shutil.copystat(path, temporary)
 
@@ -266,7 +266,7 @@ def _write_pixels(row: int, table: Table, images: FoundImages, place: Path) -> N
         image = images.read(row)
     except DataError as error:
         raise DataError(f"{printable(table.sample_ids[row])}: {error}: fix it, then run the command again.") from None
-    with made_whole(place, publish=_publish, lasting=False) as temporary:
+    with atomic_file(place, publish=_publish, lasting=False) as temporary:
         image.save(temporary, format="PNG")
 
 

@@ -1,7 +1,7 @@
-"""The feature file: one dataset split seen by one frozen backbone, as an HDF5 file that is either whole or absent.
+"""The feature file: features of one dataset split from one frozen backbone, an HDF5 file that is complete or absent.
 
-`load_features` reads one, `write_features` makes one from an array, `verify_features` checks that one still holds what
-was written, and `open_staging` lets `headclust.embedding` make one in a way that survives being killed. The format is
+`load_features` reads a feature file, `write_features` writes one from an array, `verify_features` compares one with its
+checksum, and `open_staging` lets `headclust.embedding` write one such that a killed run can resume. The format is
 described in docs/feature-file.md.
 """
 

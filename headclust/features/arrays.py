@@ -1,4 +1,4 @@
-"""Arrays and lists made elsewhere, read without trusting them."""
+"""Readers for arrays and lists of other programs, which are not trusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.lib.format import MAGIC_PREFIX
 from headclust.errors import DataError
 from headclust.progress import printable
 
-# What numpy raises over bytes that make no array: it reads the header as Python.
+# Errors of numpy on bytes that are no array: it reads the header as Python.
 _NPY_ERRORS = (
     ValueError,
     TypeError,
@@ -26,18 +26,18 @@ _NPY_ERRORS = (
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array in a .npy file, mapped rather than read; nothing is unpickled.
+    """The array in a .npy file, memory-mapped. Nothing is unpickled.
 
     Raises:
-        DataError: There is no such file, or it is not an array of numbers.
+        DataError: The file does not exist, or is not an array of numbers.
     """
     _check_file(path)
     name = printable(str(path))
     with path.open("rb") as file:
         start = file.read(len(MAGIC_PREFIX))
-    if start != MAGIC_PREFIX:  # numpy would open archives and offer to unpickle the rest
+    if start != MAGIC_PREFIX:  # numpy would open archives, and suggest unpickling for anything else
         raise DataError(
-            f"{name} is not in .npy format (it starts with {start!r}): wanted one array, as numpy.save has it."
+            f"{name} is not in .npy format (it starts with {start!r}): expected one array saved by numpy.save."
         )
     try:
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
@@ -48,10 +48,10 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file; bytes that are not UTF-8 survive as surrogate escapes.
+    """The lines of a text file; bytes that are not UTF-8 become surrogate escapes.
 
     Raises:
-        DataError: There is no such file.
+        DataError: The file does not exist.
     """
     _check_file(path)
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
@@ -59,17 +59,19 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Whole numbers from a .npy file or from a text file with one a line.
+    """Whole numbers from a .npy file, or from a text file with one number per line.
 
     Raises:
-        DataError: There is no such file, or it holds something else.
+        DataError: The file does not exist, or holds anything else.
     """
     if path.suffix == ".npy":
         return read_array(path)
     try:
         return np.array([int(line) for line in read_lines(path)], dtype=np.int64)
     except (ValueError, OverflowError) as error:
-        raise DataError(f"{printable(str(path))}: {error}: wanted a whole number a line, -1 for unknown.") from None
+        raise DataError(
+            f"{printable(str(path))}: {error}: expected one whole number per line, -1 for unknown."
+        ) from None
 
 
 def _check_file(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What rows, ids and labels must be before they are kept, and the one line that says so."""
+"""Validation of features, sample ids, labels and attributes before they are stored."""
 
 from __future__ import annotations
 
@@ -13,40 +13,44 @@ from headclust.errors import DataError
 from headclust.features.format import FEATURE_DTYPES, JSON_ATTRIBUTES, LABEL_DTYPE, OWN_ATTRIBUTES
 from headclust.progress import printable
 
-# Numbers that have to agree with what is in the file.
+# Attributes that must agree with the datasets in the file.
 _COUNTED = ("n_listed", "n_views")
 
 
 def feature_array(features: Any) -> NDArray[np.floating[Any]]:
-    """Features (n_samples, feature_dim) as they are stored: float16 and float32 are kept, other numbers become float32.
+    """Features (n_samples, feature_dim) as stored: float16 and float32 stay as they are, other numbers become float32.
 
     Raises:
-        DataError: This is not a matrix of numbers with at least one row and one column.
+        DataError: The input is not a matrix of numbers with at least one row and one column.
     """
     array = np.asarray(features)
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
-        found = f"{array.dtype} of shape {array.shape}"
-        raise DataError(f"features are {found}: wanted numbers of shape (n_samples, feature_dim), at least (1, 1).")
-    kept = array.dtype.name if array.dtype.name in FEATURE_DTYPES else "float32"
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused by name
-        stored: NDArray[np.floating[Any]] = np.ascontiguousarray(array.astype(FEATURE_DTYPES[kept], copy=False))
+        raise DataError(
+            f"features are {array.dtype} of shape {array.shape}: expected numbers of shape (n_samples, feature_dim), "
+            "at least (1, 1)."
+        )
+    dtype = array.dtype.name if array.dtype.name in FEATURE_DTYPES else "float32"
+    with np.errstate(over="ignore"):  # overflow gives infinity, which `check_finite` reports with its sample
+        stored: NDArray[np.floating[Any]] = np.ascontiguousarray(array.astype(FEATURE_DTYPES[dtype], copy=False))
     return stored
 
 
 def view_array(
     views: Any, features: NDArray[np.floating[Any]], sample_ids: Sequence[str]
 ) -> NDArray[np.floating[Any]] | None:
-    """Augmented views (n_views, n_samples, feature_dim) as they are stored beside `features`, or None without any.
+    """Augmented views (n_views, n_samples, feature_dim) in the dtype of `features`, or None if there are none.
 
     Raises:
-        DataError: They do not go with the features, or are not finite in their type.
+        DataError: The shape does not match the features, or a value is not finite in their dtype.
     """
     if views is None:
         return None
     array = np.asarray(views)
     if array.ndim != 3 or len(array) == 0 or array.shape[1:] != features.shape or array.dtype.kind not in "fiu":
-        found = f"{array.dtype} of shape {array.shape}"
-        raise DataError(f"views are {found}: wanted numbers of shape (n_views, {', '.join(map(str, features.shape))}).")
+        shape = ", ".join(map(str, features.shape))
+        raise DataError(
+            f"views are {array.dtype} of shape {array.shape}: expected numbers of shape (n_views, {shape})."
+        )
     with np.errstate(over="ignore"):
         stored: NDArray[np.floating[Any]] = np.ascontiguousarray(array.astype(features.dtype, copy=False))
     for number, view in enumerate(stored):
@@ -55,34 +59,36 @@ def view_array(
 
 
 def check_attributes(attributes: Mapping[str, Any]) -> None:
-    """Refuses attributes that a feature file cannot hold, or that it counts itself.
+    """Raise if a feature file cannot store an attribute, or sets it itself.
 
     Raises:
-        DataError: A name or a value is not possible.
+        DataError: A name or a value is not allowed.
     """
     for name, value in attributes.items():
         if not isinstance(name, str) or not name or "\0" in name:
-            raise DataError(f"attribute {name!r}: wanted a name.")
+            raise DataError(f"attribute {name!r}: expected a name.")
         if name in OWN_ATTRIBUTES or name in _COUNTED:
-            raise DataError(f"attribute {name!r} is what the file says of itself: leave it out.")
+            raise DataError(f"attribute {name!r} is set by the feature file itself: leave it out.")
         if name not in JSON_ATTRIBUTES and not isinstance(value, str):
             if not isinstance(value, int) or isinstance(value, bool):
-                raise DataError(f"attribute {name!r} is {type(value).__name__}: wanted text or a whole number.")
+                raise DataError(f"attribute {name!r} is {type(value).__name__}: expected text or a whole number.")
             if not -(2**63) <= value < 2**63:
-                raise DataError(f"attribute {name!r} is {value}: wanted a number of at most 64 bits.")
+                raise DataError(f"attribute {name!r} is {value}: expected a number of at most 64 bits.")
 
 
 def label_array(labels: Any) -> NDArray[np.int64] | None:
-    """Labels (n_samples,) as int64, or None where there are none.
+    """Labels (n_samples,) as int64, or None if there are none.
 
     Raises:
-        DataError: These are not whole numbers, one a row.
+        DataError: The input is not a vector of whole numbers.
     """
     if labels is None:
         return None
     array = np.asarray(labels)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise DataError(f"labels are {array.dtype} of shape {array.shape}: wanted whole numbers of shape (n_samples,).")
+        raise DataError(
+            f"labels are {array.dtype} of shape {array.shape}: expected whole numbers of shape (n_samples,)."
+        )
     return np.ascontiguousarray(array, dtype=LABEL_DTYPE)
 
 
@@ -92,34 +98,34 @@ def check_rows(
     labels: NDArray[np.int64] | None,
     class_names: Sequence[str],
 ) -> None:
-    """Refuses features, ids and labels that do not fit together.
+    """Raise if features, sample ids and labels do not belong together.
 
     Raises:
-        DataError: Lengths differ, an id appears twice, a label is out of range, a feature is not finite.
+        DataError: Lengths differ, an id appears twice, a label is out of range, or a feature is not finite.
     """
     for name, length in (("sample ids", len(sample_ids)), ("labels", len(features) if labels is None else len(labels))):
         if length != len(features):
-            raise DataError(f"{len(features)} rows of features but {length} {name}: wanted one a row.")
+            raise DataError(f"{len(features)} rows of features but {length} {name}: expected one per row.")
     check_sample_ids(sample_ids)
     check_labels(labels, class_names)
     check_finite(features, sample_ids)
 
 
 def check_sample_ids(sample_ids: Sequence[str]) -> None:
-    """Refuses an empty list and ids that stand for more than one row.
+    """Raise if the list is empty or an id appears twice.
 
     Raises:
-        DataError: There is no sample, or two have the same id.
+        DataError: There is no sample, or two samples have the same id.
     """
     if not sample_ids:
-        raise DataError("no samples: wanted at least one image or row.")
+        raise DataError("no samples: expected at least one image or row.")
     if len(set(sample_ids)) < len(sample_ids):
         twice = Counter(sample_ids).most_common(1)[0][0]
         raise DataError(f"sample id {printable(twice)!r} appears twice: every sample needs an id of its own.")
 
 
 def check_labels(labels: NDArray[np.int64] | None, class_names: Sequence[str]) -> None:
-    """Refuses labels below -1 (unknown), and where classes have names, labels without one.
+    """Raise if a label is below -1 (unknown), or has no name although `class_names` is not empty.
 
     Raises:
         DataError: A label is out of range.
@@ -128,12 +134,17 @@ def check_labels(labels: NDArray[np.int64] | None, class_names: Sequence[str]) -
         return
     low, high = int(labels.min()), int(labels.max())
     if low < -1 or (class_names and high >= len(class_names)):
-        wanted = f"-1 (unknown) to {len(class_names) - 1}" if class_names else "-1 (unknown) or more"
-        raise DataError(f"labels run from {low} to {high}: wanted {wanted}.")
+        expected = f"-1 (unknown) to {len(class_names) - 1}" if class_names else "-1 (unknown) or more"
+        raise DataError(f"labels run from {low} to {high}: expected {expected}.")
 
 
 def check_finite(features: NDArray[np.floating[Any]], sample_ids: Sequence[str], what: str = "its features") -> None:
-    """Refuses rows (n, feature_dim) that hold NaN or infinity, naming the first one's sample, and `what` they are.
+    """Raise if a row (n, feature_dim) holds NaN or infinity; the message names the first such sample.
+
+    Args:
+        features: Rows to check.
+        sample_ids: Names of the rows.
+        what: Name of the rows in the message.
 
     Raises:
         DataError: A row is not finite.

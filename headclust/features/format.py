@@ -1,4 +1,4 @@
-"""What the bytes of a feature file mean: names, text, attributes and the checksum. No file is opened here."""
+"""Encoding of names, text, attributes and the checksum of a feature file. This module opens no file."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ REQUIRED_ATTRIBUTES: dict[str, type] = {
 }
 # The only attributes that are not plain text or a whole number; they are stored as JSON text.
 JSON_ATTRIBUTES = frozenset({"augmentation_settings", "class_names", "preprocessing", "versions"})
-# What describes the file rather than how its rows were made.
+# Attributes that describe the file, not how its rows were made.
 OWN_ATTRIBUTES = frozenset({"format", "format_version", "sha256"})
 
-Stored = bytes | int  # an attribute as it lies in the file
+Stored = bytes | int  # an attribute as stored in the file
 _ESCAPE = re.compile("[\\\\\x00\ud800-\udfff]")
 _UNESCAPE = re.compile(r"\\(\\|u[0-9a-f]{4})")
 
 
 def escape(text: str) -> str:
-    r"""`text` without what a fixed-length UTF-8 string cannot hold, reversibly.
+    r"""`text` with the characters that a fixed-length UTF-8 string cannot hold escaped; `unescape` is the inverse.
 
-    A backslash becomes two; NUL and lone surrogates become `\u` and four hexadecimal digits. Python has U+DC80-U+DCFF
-    stand for the bytes 80-FF of a file name that is not UTF-8 (`os.fsdecode`), so the byte E9 reads `\udce9`.
+    A backslash becomes two; NUL and lone surrogates become `\u` and four hexadecimal digits. Python decodes the bytes
+    80-FF of a file name that is not UTF-8 to U+DC80-U+DCFF (`os.fsdecode`), so the byte E9 becomes `\udce9`.
     """
     return _ESCAPE.sub(lambda m: "\\\\" if m[0] == "\\" else f"\\u{ord(m[0]):04x}", text)
 
 
 def unescape(text: str) -> str:
-    """What `escape` was given.
+    """The inverse of `escape`.
 
     Raises:
-        ValueError: `escape` never makes such a text.
+        ValueError: `text` is no output of `escape`.
     """
     if "\\" not in text:
         return text
@@ -67,15 +67,15 @@ def encode_texts(texts: Iterable[str]) -> NDArray[np.bytes_]:
 
 
 def decode_texts(stored: NDArray[np.bytes_]) -> tuple[str, ...]:
-    """What `encode_texts` was given."""
+    """The inverse of `encode_texts`."""
     return tuple(unescape(text.decode()) for text in stored.tolist())
 
 
 def encode_attributes(attributes: Mapping[str, Any]) -> dict[str, Stored]:
-    """Attributes as they are stored: escaped UTF-8 text, a whole number, or JSON text for `JSON_ATTRIBUTES`.
+    """Attributes as stored: escaped UTF-8 text, a whole number, or JSON text for `JSON_ATTRIBUTES`.
 
     Raises:
-        TypeError: A value is none of these.
+        TypeError: A value is of another type.
     """
     return {name: _encode_attribute(name, attributes[name]) for name in sorted(attributes)}
 
@@ -87,14 +87,14 @@ def _encode_attribute(name: str, value: Any) -> Stored:
         return escape(value).encode()
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise TypeError(f"attribute {name} is {type(value).__name__}: wanted text or a whole number")
+    raise TypeError(f"attribute {name} is {type(value).__name__}: expected text or a whole number")
 
 
 def decode_attributes(stored: Mapping[str, Stored]) -> dict[str, Any]:
-    """What `encode_attributes` was given.
+    """The inverse of `encode_attributes`.
 
     Raises:
-        ValueError: The text is not UTF-8, not JSON or wrongly escaped.
+        ValueError: A text is not UTF-8, not JSON or wrongly escaped.
     """
     return {name: _decode_attribute(name, value) for name, value in stored.items()}
 
@@ -106,7 +106,7 @@ def _decode_attribute(name: str, value: Stored) -> Any:
 
 
 class ContentDigest:
-    """The sha256 over all attributes and data of a feature file, fed in the order of `DATASETS`.
+    """SHA-256 over all attributes and data of a feature file; datasets are added in the order of `DATASETS`.
 
     Attributes come first, sorted by name and without `sha256` itself: `NAME LENGTH`, a line feed, the stored bytes (a
     number in decimal), a line feed. Then each dataset: `/NAME DTYPE SHAPE` (as in `/features <f4 100x512`), a line
@@ -121,11 +121,11 @@ class ContentDigest:
             self._sha256.update(b"%s %d\n%s\n" % (name.encode(), len(text), text))
 
     def begin(self, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> None:
-        """Starts a dataset."""
+        """Start a dataset."""
         self._sha256.update(f"/{name} {dtype.str} {'x'.join(map(str, shape))}\n".encode())
 
     def update(self, rows: NDArray[Any]) -> None:
-        """Adds the dataset's next rows."""
+        """Add the next rows of the dataset."""
         self._sha256.update(np.ascontiguousarray(rows).data)
 
     def hexdigest(self) -> str:
@@ -136,12 +136,12 @@ class ContentDigest:
 def samples_sha256(
     sample_ids: Iterable[str], stamps: Iterable[tuple[int, int]], labels: NDArray[np.int64] | None
 ) -> str:
-    """One hash for the list of samples: each one's id, its file's size and modification time, and its label.
+    """SHA-256 over the list of samples: per sample its id, the size and modification time of its file, and its label.
 
-    It changes when an image is added, renamed, edited or relabeled, so it says whether a feature file is still current.
+    It changes if an image is added, renamed, edited or relabeled, and so shows whether a feature file is still current.
     """
     sha256 = hashlib.sha256()
-    known = labels.tolist() if labels is not None else None
+    values = labels.tolist() if labels is not None else None
     for row, (sample_id, stamp) in enumerate(zip(sample_ids, stamps, strict=True)):
-        sha256.update(json.dumps([sample_id, *stamp, known[row] if known else None]).encode() + b"\n")
+        sha256.update(json.dumps([sample_id, *stamp, values[row] if values else None]).encode() + b"\n")
     return sha256.hexdigest()

@@ -1,15 +1,21 @@
-"""One writer at a time: a lock file that says who holds it, taken over when that process is gone."""
+"""One writer per folder: a lock file that names the process that holds it.
+
+The lock is a system lock (flock) on `FOLDER/lock`, which the system releases when the process dies. The text of the
+file, JSON with host and process id, is for messages, and for machines whose network file system shares no system locks.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+
+from filelock import Timeout, UnixFileLock
 
 from headclust.disk import write_errors
 from headclust.errors import BusyError
@@ -20,131 +26,90 @@ _NAME = "lock"
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told apart from a later one with the same pid by when it started.
+    """The process that holds a lock.
 
     Args:
-        host: The machine's name.
-        pid: The process id there.
-        start: Clock ticks from boot to the process's start; 0 where the system does not say (no /proc).
+        host: Name of its machine.
+        pid: Its process id on that machine.
     """
 
     host: str
     pid: int
-    start: int
-
-    @staticmethod
-    def current() -> Owner:
-        """This process."""
-        return Owner(socket.gethostname(), os.getpid(), _start(os.getpid()) or 0)
-
-    def is_alive(self) -> bool:
-        """Whether the process still runs. One on another machine cannot be asked, so it counts as alive."""
-        if self.host != socket.gethostname():
-            return True
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass  # it runs, as another user
-        start = _start(self.pid)
-        return start is not None and start == self.start
-
-
-def _start(pid: int) -> int | None:
-    """A process's start time, None when it is gone (or dead and not yet reaped), 0 when there is no /proc to ask."""
-    if not Path("/proc/self/stat").exists():
-        return 0
-    try:
-        # The second field, the command in parentheses, may hold spaces and parentheses of its own.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
-    """Holds `folder/lock` for this process, making the folder; removes both at the end, the folder if it is empty.
+    """Hold `folder/lock` for this process. The folder is created; at the end it is removed if it is empty.
 
     Raises:
-        BusyError: A process that is alive, or on another machine, holds it.
-        HeadclustError: The folder cannot be made or written.
+        BusyError: Another process holds the lock. The lock file of another machine counts as held until it is deleted.
+        HeadclustError: The folder cannot be created or written, or its file system has no locks.
     """
-    owner = Owner.current()
+    owner = Owner(socket.gethostname(), os.getpid())
     with write_errors(folder):
-        while not _acquire(folder, owner):
-            pass  # its last writer removed the folder, or another machine was faster: look again
+        lock = _acquire(folder, owner)
     try:
         yield
     finally:
-        with suppress(OSError):  # a full or vanished disk must not hide the reason why we are leaving
-            _release(folder, owner)
+        _remove(folder, owner)
+        with suppress(OSError):  # a full or lost disk must not hide the error that ends the block
+            lock.release()
 
 
-@contextmanager
-def _guarded(folder: Path) -> Iterator[bool]:
-    """Lets the processes of this machine in one by one; False when the folder went away meanwhile.
-
-    Between judging a lock dead and replacing it, another process could do the same and remove our new one. The lock
-    file itself cannot prevent that; a system lock on the folder can, and the system lets go of it when a process dies.
-    """
-    try:
-        guard = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        yield folder.exists() and os.path.samestat(os.fstat(guard), folder.stat())
-    finally:
-        os.close(guard)
-
-
-def _acquire(folder: Path, owner: Owner) -> bool:
-    """Creates the lock file, in a dead process's place if need be. False: nothing was decided, try again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / _NAME
-    with _guarded(folder) as inside:
-        if not inside:
-            return False
-        holder = _read_owner(lock)
-        if holder is not None and holder.is_alive():
-            raise _conflict(folder, holder)
-        lock.unlink(missing_ok=True)
+def _acquire(folder: Path, owner: Owner) -> UnixFileLock:
+    path = folder / _NAME
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        holder = _read_owner(path)
+        if holder is not None and holder.host != owner.host:
+            raise _busy(folder, holder)
+        # Without flock a lock of another kind would outlive a killed process, so that is an error.
+        lock = UnixFileLock(
+            path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=partial(_sign, folder, owner)
+        )
         try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            return False
-        try:
-            os.write(descriptor, json.dumps(asdict(owner)).encode())
-            os.fsync(descriptor)
-        except OSError:  # the disk is full: leave things as they were
-            lock.unlink()
-            with suppress(OSError):
-                folder.rmdir()
-            raise
-        finally:
-            os.close(descriptor)
-        return True
+            lock.acquire()
+        except Timeout:
+            if path.exists():
+                raise _busy(folder, _read_owner(path)) from None
+        except FileNotFoundError:
+            continue  # the last holder has just removed the folder
+        except PermissionError:
+            if not path.exists():
+                raise
+            raise _busy(folder, _read_owner(path)) from None  # the lock of another user
+        else:
+            return lock
 
 
-def _release(folder: Path, owner: Owner) -> None:
-    with _guarded(folder) as inside:
-        if inside and _read_owner(folder / _NAME) == owner:
+def _sign(folder: Path, owner: Owner, descriptor: int) -> None:
+    """Write the owner into the locked file; if that fails, remove file and folder."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(asdict(owner)).encode())
+    except OSError:
+        _remove(folder, None)
+        raise
+
+
+def _remove(folder: Path, owner: Owner | None) -> None:
+    """Remove the lock file if it names `owner`, then the folder if it is empty. The caller holds the lock."""
+    with suppress(OSError):
+        if _read_owner(folder / _NAME) == owner:
             (folder / _NAME).unlink()
             folder.rmdir()
 
 
-def _read_owner(lock: Path) -> Owner | None:
-    """Who holds the lock; None when there is none, or its writer died before it said who it was."""
+def _read_owner(path: Path) -> Owner | None:
+    """The owner that a lock file names; None if there is no file or its text is incomplete."""
     try:
-        return Owner(**json.loads(lock.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        content = json.loads(path.read_bytes())
+        return Owner(str(content["host"]), int(content["pid"]))
+    except (FileNotFoundError, PermissionError, ValueError, TypeError, KeyError):
         return None
 
 
-def _conflict(folder: Path, holder: Owner) -> BusyError:
-    who = f"process {holder.pid} on {printable(holder.host)}"
+def _busy(folder: Path, holder: Owner | None) -> BusyError:
+    who = f"process {holder.pid} on {printable(holder.host)}" if holder else "another process"
     step = f"wait for it, or, if that process is gone, delete {printable(str(folder / _NAME))}"
     return BusyError(f"{printable(str(folder))} is being written by {who}: {step}.")

@@ -1,4 +1,4 @@
-"""The plan: every setting the rows depend on. Work begun with one is never continued with another."""
+"""The plan: every setting that the rows depend on. Staging with one plan is never resumed with another."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headclust.disk import is_temporary, write_errors, write_whole
+from headclust.disk import is_temporary, write_atomically, write_errors
 from headclust.errors import ConflictError, FileFormatError
 from headclust.features.format import OWN_ATTRIBUTES
 from headclust.features.reading import SIGNATURE, load_features
 from headclust.progress import printable
 
-_FILES = ("journal.jsonl", "data.bin", "plan.json")  # in the order to remove them: the plan goes last
-_WHAT = {"samples_sha256": "the samples (ids, file sizes, file times or labels)"}
+_FILES = ("journal.jsonl", "data.bin", "plan.json")  # in the order of removal: the plan last
+_DESCRIPTIONS = {"samples_sha256": "the samples (ids, file sizes, file times or labels)"}
 
 
-def settle_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
-    """Leaves the folder holding this plan, or refuses the one it holds.
+def store_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
+    """Write the plan into the staging folder, unless the folder holds the same plan already.
 
     Raises:
-        ConflictError: The folder holds work on another plan, and is not to be overwritten.
+        ConflictError: The folder holds work on another plan, and `overwrite` is False.
         HeadclustError: The folder cannot be written.
     """
     path = folder / "plan.json"
@@ -33,18 +33,18 @@ def settle_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
         if not difference:
             return
         if not overwrite:
-            step = "repeat those, delete the folder, or say --overwrite"
+            step = "repeat those, delete the folder, or use --overwrite"
             raise ConflictError(f"{printable(str(folder))} was begun with other settings ({difference}): {step}.")
     with write_errors(folder):
         discard(folder)
-        write_whole(path, json.dumps(plan, indent=1, sort_keys=True).encode())
+        write_atomically(path, json.dumps(plan, indent=1, sort_keys=True).encode())
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuses to write over what never was a feature file, whatever the user has said of overwriting.
+    """Raise if `path` exists and is no feature file, whether overwriting is allowed or not.
 
     Raises:
-        ConflictError: There is a folder, or a file of another kind.
+        ConflictError: `path` is a folder, or a file of another kind.
     """
     if not path.exists():
         return
@@ -57,10 +57,10 @@ def check_replaceable(path: Path) -> None:
 
 
 def is_finished(path: Path, plan: Mapping[str, Any]) -> bool:
-    """Whether `path` is what this plan makes; False when there is nothing yet.
+    """True if `path` is the feature file of this plan, False if it does not exist.
 
     Raises:
-        ConflictError: There is something else.
+        ConflictError: `path` is something else.
     """
     if not path.exists():
         return False
@@ -68,36 +68,37 @@ def is_finished(path: Path, plan: Mapping[str, Any]) -> bool:
     try:
         attributes = load_features(path).attributes
     except FileFormatError as error:
-        step = "move it away, or say --overwrite"
+        step = "move it away, or use --overwrite"
         raise ConflictError(f"{name} exists and cannot be read as a feature file: {step}.") from error
     difference = _difference({key: value for key, value in attributes.items() if key not in OWN_ATTRIBUTES}, plan)
     if difference:
         raise ConflictError(
-            f"{name} was made with other settings ({difference}): choose another -o, or say --overwrite."
+            f"{name} was made with other settings ({difference}): choose another -o, or use --overwrite."
         )
     return True
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
-    """The first item that differs, its old and its new value; empty when none does."""
+    """The first item that differs, with its old and its new value; empty if none differs."""
     for key in sorted(old.keys() | new.keys()):
         before, now = old.get(key), new.get(key)
         if before == now:
             continue
         if isinstance(before, dict) and isinstance(now, dict):
             return _difference(before, now, f"{prefix}{key}.")
-        return printable(f"{_WHAT.get(key, prefix + key)}: {_short(before)} there, {_short(now)} here")
+        name = _DESCRIPTIONS.get(key, prefix + key)
+        return printable(f"{name}: {_shortened(before)} there, {_shortened(now)} here")
     return ""
 
 
-def _short(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def discard(folder: Path) -> None:
-    """Removes what staging keeps in `folder`, but not the lock."""
-    for left in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
-        left.unlink(missing_ok=True)
+    """Remove the files of staging from `folder`, except the lock."""
+    for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
+        path.unlink(missing_ok=True)
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)

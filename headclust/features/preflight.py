@@ -1,4 +1,4 @@
-"""What is in the way of a feature file, found out before one is begun. Nothing is written."""
+"""Validation before a feature file is begun. Nothing is written."""
 
 from __future__ import annotations
 
@@ -11,82 +11,82 @@ from typing import Any
 
 from headclust.disk import write_errors
 from headclust.errors import ConflictError, FileFormatError
-from headclust.features.plan import check_replaceable, is_finished, settle_plan
+from headclust.features.plan import check_replaceable, is_finished, store_plan
 from headclust.features.reading import load_features
 from headclust.features.writing import staging_folder
 from headclust.progress import printable
 
 
-def is_made(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Whether `path` is what this plan makes, so that nothing is to be done.
+def is_up_to_date(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """True if `path` is the feature file of this plan already.
 
     Args:
         path: The feature file.
         plan: Everything its rows depend on. Without `weights_sha256` (an untrained model), weights are not compared.
-        overwrite: What is there may be replaced.
+        overwrite: Whether an existing feature file may be replaced; then the result is False.
 
     Raises:
-        HeadclustError: Something else is there, or it cannot be looked at.
+        HeadclustError: `path` is something else, or cannot be read.
     """
     with write_errors(path):
         check_replaceable(path)
         if overwrite or not path.exists():
             return False
         try:
-            there = load_features(path).attributes
-        except FileFormatError:  # is_finished says it better
-            there = {}
-        return is_finished(path, _comparable(plan, there))
+            attributes = load_features(path).attributes
+        except FileFormatError:  # is_finished raises with the better message
+            attributes = {}
+        return is_finished(path, _comparable(plan, attributes))
 
 
-def check_begun(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Refuses work begun with other settings; see `is_made` for the arguments.
+def check_unfinished(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Raise if unfinished work on `path` has other settings. Arguments as for `is_up_to_date`.
 
     Raises:
-        ConflictError: There is some.
+        ConflictError: The plan of the unfinished work differs.
     """
-    begun = staging_folder(path) / "plan.json"
-    if overwrite or not os.access(begun, os.R_OK):  # unlike is_file, no error in a folder that cannot be looked into
+    plan_path = staging_folder(path) / "plan.json"
+    if overwrite or not os.access(plan_path, os.R_OK):  # unlike is_file, no error if the folder cannot be searched
         return
     with write_errors(path):
         try:
-            there = dict(json.loads(begun.read_bytes()))
-        except (ValueError, TypeError):  # settle_plan says it better
-            there = {}
-        settle_plan(begun.parent, _comparable(plan, there), overwrite=False)  # where there is a plan, it writes none
+            old_plan = dict(json.loads(plan_path.read_bytes()))
+        except (ValueError, TypeError):  # store_plan raises with the better message
+            old_plan = {}
+        store_plan(plan_path.parent, _comparable(plan, old_plan), overwrite=False)  # never writes: a plan exists
 
 
-def _comparable(plan: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan, with the weights of what is there where its own are not known."""
+def _comparable(plan: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan, with the weights of `old` if its own are unknown."""
     if plan["weights_sha256"]:
         return dict(plan)
-    return {**plan, **{name: there[name] for name in ("weights_origin", "weights_sha256") if name in there}}
+    return {**plan, **{name: old[name] for name in ("weights_origin", "weights_sha256") if name in old}}
 
 
-def check_place(path: Path) -> None:
-    """Refuses a place for a feature file that is no folder, or cannot be written.
+def check_output_folder(path: Path) -> None:
+    """Raise if a feature file cannot be written at `path`.
 
     Raises:
-        ConflictError: It is the one or the other.
+        ConflictError: Its nearest existing parent is no folder, or is not writable.
     """
-    place = _existing(path)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        what = "cannot be written" if place.is_dir() else "is not a folder"
-        raise ConflictError(f"{printable(str(place))} {what}: choose another place for the output.")
+    parent = _existing_parent(path)
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        problem = "cannot be written" if parent.is_dir() else "is not a folder"
+        raise ConflictError(f"{printable(str(parent))} {problem}: choose another place for the output.")
 
 
 def staged_bytes(path: Path) -> int:
-    """Bytes of disk that unfinished work has taken already."""
+    """Bytes of disk that unfinished work on `path` occupies."""
     data = staging_folder(path) / "data.bin"
     return data.stat().st_blocks * 512 if os.access(data, os.R_OK) else 0
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes that are free on the disk where a feature file would be made."""
-    return shutil.disk_usage(_existing(path)).free
+    """Bytes that are free on the disk of `path`."""
+    return shutil.disk_usage(_existing_parent(path)).free
 
 
-def _existing(path: Path) -> Path:
-    """The folder that staging would be made in: of its parents the nearest that is there."""
-    folder = staging_folder(path)
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))
+def _existing_parent(path: Path) -> Path:
+    """The staging folder of `path`, or its nearest parent that exists."""
+    folder = staging_folder(path).absolute()
+    return next(parent for parent in (folder, *folder.parents) if os.access(parent, os.F_OK))

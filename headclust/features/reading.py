@@ -1,4 +1,4 @@
-"""Reading a feature file, which may be anything: it is checked for what it is before memory is spent on it."""
+"""Reading a feature file. It is not trusted: its structure is checked before anything large is read."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from headclust.progress import printable
 _SLAB_BYTES = 1 << 24
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NEXT_STEP = "make it again with headclust embed, or restore it from a copy"
-# What h5py, numpy and json raise over bytes that make no sense. HeadclustErrors are none of these.
+# Errors of h5py, numpy and json on malformed bytes. No HeadclustError is a subclass of these.
 _READ_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Rows of features and what belongs to them. Row i is `sample_ids[i]`.
+    """Features of samples, with their ids, labels and attributes. Row i belongs to `sample_ids[i]`.
 
     Args:
-        path: The file, or None for features made in memory.
+        path: The feature file; None for features in memory.
         sample_ids: n_samples unique names.
-        labels: int64 (n_samples,), -1 = unknown, or None. Only ever used to score.
+        labels: int64 (n_samples,), -1 = unknown; None without labels. Used for scores only.
         class_names: Names of the labels 0, 1, ...; may be empty.
         skipped: (sample id, reason) of the images that were left out.
-        attributes: Everything else the file says: dataset, backbone, preprocessing, versions ...
+        attributes: All other attributes of the file: dataset, backbone, preprocessing, versions, ...
         sha256: Checksum over all attributes and data.
-        feature_dim: Columns of a row.
-        n_views: Augmented views of each row; 0 without any.
+        feature_dim: Number of columns.
+        n_views: Augmented views per row; 0 if there are none.
     """
 
     path: Path | None
@@ -59,8 +59,7 @@ class Features:
     feature_dim: int
     _read: Callable[[int | None], NDArray[np.floating[Any]]] = field(repr=False)
     n_views: int = 0
-    # Read on first use and kept, because random rows are asked for by the million. What does not fit in memory can be
-    # streamed behind `rows` without its callers noticing.
+    # The array of each view, read on first use and held in memory, because training draws random rows by the million.
     _held: dict[int | None, NDArray[np.floating[Any]]] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
@@ -68,26 +67,26 @@ class Features:
         """Features in memory.
 
         Args:
-            array: (n_samples, feature_dim), copied; float16 and float32 are kept, other numbers become float32.
-            sample_ids: Names of the rows; "0", "1", ... unless given.
+            array: (n_samples, feature_dim), copied; float16 and float32 stay as they are, other numbers become float32.
+            sample_ids: Names of the rows; "0", "1", ... by default.
             labels: Whole numbers (n_samples,), -1 = unknown.
 
         Raises:
-            DataError: Shapes do not agree, a value is not finite, an id appears twice.
+            DataError: Shapes do not match, a value is not finite, or an id appears twice.
         """
         values = feature_array(array).copy()
         ids = tuple(map(str, range(len(values)))) if sample_ids is None else tuple(sample_ids)
-        known = label_array(labels)
-        check_rows(values, ids, known, ())
+        int_labels = label_array(labels)
+        check_rows(values, ids, int_labels, ())
         digest = ContentDigest({})
-        for name, data in (("features", values), ("sample_ids", encode_texts(ids)), ("labels", known)):
+        for name, data in (("features", values), ("sample_ids", encode_texts(ids)), ("labels", int_labels)):
             if data is not None:
                 digest.begin(name, data.dtype, data.shape)
                 digest.update(data)
         return Features(
             path=None,
             sample_ids=ids,
-            labels=known,
+            labels=int_labels,
             class_names=(),
             skipped=(),
             attributes={"dataset": "array", "backbone": "array", "class_names": [], "dtype": values.dtype.name},
@@ -102,38 +101,38 @@ class Features:
         return len(self.sample_ids)
 
     def rows(self, index: NDArray[Any] | torch.Tensor | Sequence[int] | slice, view: int | None = None) -> torch.Tensor:
-        """Some rows, copied: float32 (n, feature_dim), on the CPU, in the order asked for.
+        """The given rows, copied: float32 (n, feature_dim), on the CPU, in the order of `index`.
 
         Args:
             index: Row numbers, a boolean mask or a slice.
-            view: Which augmented view, 0 to n_views - 1; the plain image when None.
+            view: Number of an augmented view, 0 to n_views - 1; None for the features without augmentation.
 
         Raises:
-            DataError: There is no such view.
-            FileFormatError: The file was changed since it was opened.
+            DataError: The view does not exist.
+            FileFormatError: The file has changed since it was opened.
         """
         if view is not None and not 0 <= view < self.n_views:
-            there = f"0 to {self.n_views - 1}" if self.n_views else "none: make the features again with --views"
-            raise DataError(f"view {view}: the views there are {there}.")
+            step = f"expected 0 to {self.n_views - 1}" if self.n_views else "make the features again with --views"
+            raise DataError(f"view {view}: the features have {self.n_views} views: {step}.")
         if view not in self._held:
             self._held[view] = self._read(view)
-        where = index if isinstance(index, slice) else np.asarray(index)
-        return torch.from_numpy(self._held[view][where].astype(np.float32))
+        rows = index if isinstance(index, slice) else np.asarray(index)
+        return torch.from_numpy(self._held[view][rows].astype(np.float32))
 
     def all(self) -> torch.Tensor:
-        """Every row, copied: float32 (n_samples, feature_dim), on the CPU."""
+        """All rows, copied: float32 (n_samples, feature_dim), on the CPU."""
         return self.rows(slice(None))
 
 
 def load_features(path: Path | str) -> Features:
-    """The features in a file; its rows are read when they are first asked for.
+    """The features in a file. The rows are read on first use.
 
-    Structure, types, shapes and sizes are checked. The checksum is not, as that reads the whole file: `verify_features`
-    does.
+    Structure, types, shapes and sizes are checked; the checksum is not, because that needs the whole file (see
+    `verify_features`).
 
     Raises:
-        DataError: There is no such file.
-        FileFormatError: It is truncated, foreign, of another version, or contradicts itself.
+        DataError: The file does not exist.
+        FileFormatError: The file is truncated, foreign, of another version, or inconsistent.
     """
     path = Path(path)
     with _opened(path) as file:
@@ -156,12 +155,12 @@ def load_features(path: Path | str) -> Features:
 
 
 def verify_features(path: Path | str) -> list[str]:
-    """What does not hold about a feature file, one line each; nothing when it is as it was written.
+    """Problems of a feature file, one line each; an empty list if it is as it was written.
 
-    Reads the whole file, in bounded memory: structure, unique ids, finite values, checksum.
+    The whole file is read, in bounded memory: structure, unique ids, finite values, checksum.
 
     Raises:
-        DataError: There is no such file.
+        DataError: The file does not exist.
     """
     path, problems = Path(path), []
     name = printable(str(path))
@@ -172,10 +171,10 @@ def verify_features(path: Path | str) -> list[str]:
         except DataError as error:
             problems.append(f"{name}: {error}")
         with _opened(path) as file:
-            found, not_finite = _scan(file, features.sample_ids)
+            sha256, not_finite = _scan(file, features.sample_ids)
         problems += [f"{name}: {line}" for line in not_finite]
-        if found != features.sha256:
-            problems.append(f"{name}: its content has sha256 {found}, wanted {features.sha256}: {_NEXT_STEP}.")
+        if sha256 != features.sha256:
+            problems.append(f"{name}: its content has sha256 {sha256}, expected {features.sha256}: {_NEXT_STEP}.")
     except FileFormatError as error:
         problems.append(str(error))
     return problems
@@ -183,7 +182,7 @@ def verify_features(path: Path | str) -> list[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The HDF5 file, its structure checked. Whatever goes wrong with it is a FileFormatError, one line."""
+    """The open HDF5 file, its structure checked. Errors become a one-line FileFormatError."""
     name = printable(str(path))
     if not path.exists():
         raise DataError(f"{name}: no such file: make it with headclust embed or headclust import.")
@@ -200,36 +199,36 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _check_signature(path: Path) -> None:
-    if not path.is_file():  # a pipe would be waited for
-        raise DataError("this is not a file: wanted a feature file (HDF5).")
+    if not path.is_file():  # opening a pipe would block
+        raise DataError("this is not a file: expected a feature file (HDF5).")
     with path.open("rb") as file:
         start = file.read(len(SIGNATURE))
     if start != SIGNATURE:
-        raise DataError(f"this is not HDF5 (it starts with {start!r}): wanted a feature file, {_NEXT_STEP}.")
+        raise DataError(f"this is not HDF5 (it starts with {start!r}): expected a feature file, {_NEXT_STEP}.")
 
 
 def _read_array(path: Path, sha256: str, view: int | None) -> NDArray[np.floating[Any]]:
     with _opened(path) as file:
         if stored_attributes(file)["sha256"] != sha256.encode():
-            raise DataError("it was changed since it was opened: start again.")
+            raise DataError("it has changed since it was opened: start again.")
         array: NDArray[np.floating[Any]] = file["features"][:] if view is None else file["views"][view]
         return array
 
 
 def _scan(file: Any, sample_ids: Sequence[str]) -> tuple[str, list[str]]:
-    """The content's sha256, and a line for the first row that is not finite in each table of features."""
+    """SHA-256 of the content, and one line per dataset of features, for its first row that is not finite."""
     digest, problems = ContentDigest(stored_attributes(file)), []
     for name in filter(file.__contains__, DATASETS):
         table = file[name]
         digest.begin(name, table.dtype, table.shape)
         finite = True
-        for where in _slabs(table.shape, table.dtype.itemsize):
-            slab = table[where]
+        for index in _slabs(table.shape, table.dtype.itemsize):
+            slab = table[index]
             digest.update(slab)
             if finite and name in ("features", "views"):
                 try:
-                    what = "its features" if name == "features" else f"the features of its view {where[0]}"
-                    check_finite(slab, sample_ids[where[-1]], what)
+                    what = "its features" if name == "features" else f"the features of its view {index[0]}"
+                    check_finite(slab, sample_ids[index[-1]], what)
                 except DataError as error:
                     finite = False
                     problems.append(f"/{name}: {error}")
@@ -237,11 +236,11 @@ def _scan(file: Any, sample_ids: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _slabs(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[Any, ...]]:
-    """Index of one bounded piece after the other, in C order: of (rows), (rows, columns) or (views, rows, columns)."""
+    """Indices of slabs of bounded size, in C order, of (rows), (rows, columns) or (views, rows, columns)."""
     if len(shape) == 3:
         for view in range(shape[0]):
-            for where in _slabs(shape[1:], itemsize):
-                yield (view, *where)
+            for index in _slabs(shape[1:], itemsize):
+                yield (view, *index)
         return
     step = max(1, _SLAB_BYTES // (itemsize * (shape[1] if len(shape) == 2 else 1)))
     for start in range(0, shape[0], step):

@@ -1,8 +1,8 @@
-"""Making a feature file over hours, so that a kill costs at most one block of rows.
+"""Writing a feature file block by block, so that a killed run loses at most one block of rows.
 
-`NAME.h5.partial/` holds `lock`, `plan.json` (every setting the rows depend on), `data.bin` (block after block of
-rows) and `journal.jsonl` (a line a finished block). A block is written and synced before its line is, so a line that is
-there and whole vouches for its block, whatever happened to the machine in between.
+`NAME.h5.partial/` holds `lock`, `plan.json` (every setting that the rows depend on), `data.bin` (the blocks of rows)
+and `journal.jsonl` (one line per finished block). A block is written and synced before its line is, so a complete line
+proves that its block is complete, even after a power failure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headclust.errors import DataError
 from headclust.features.checks import check_labels
 from headclust.features.format import FEATURE_DTYPES
 from headclust.features.lock import writer_lock
-from headclust.features.plan import check_replaceable, discard, is_finished, settle_plan
+from headclust.features.plan import check_replaceable, discard, is_finished, store_plan
 from headclust.features.writing import Table, side_tables, staging_folder, write_file
 from headclust.progress import note, printable
 
@@ -34,14 +34,14 @@ _SPARE_BYTES = 1 << 20  # for the plan, the journal and HDF5's own structures
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows lie in `data.bin`.
+    """Shape of the rows in `data.bin`.
 
     Args:
-        n_listed: Rows, the unreadable ones included.
-        feature_dim: Columns.
+        n_listed: Number of rows, those of unreadable images included.
+        feature_dim: Number of columns.
         dtype: "float16" or "float32".
-        block_rows: Rows of a block; the last block may be shorter.
-        n_views: Augmented views of each row. A block holds its plain rows, then those of view 0, of view 1, ...
+        block_rows: Rows per block; the last block may be shorter.
+        n_views: Augmented views per row. A block holds its plain rows, then the rows of view 0, of view 1, ...
     """
 
     n_listed: int
@@ -57,12 +57,12 @@ class Layout:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row with its views."""
+        """Bytes per row, with its views."""
         return (1 + self.n_views) * self.feature_dim * FEATURE_DTYPES[self.dtype].itemsize
 
     @property
     def staging_bytes(self) -> int:
-        """Disk that is needed beside the finished file, journal and plan included."""
+        """Bytes of disk needed beside the finished file, journal and plan included."""
         return self.n_listed * self.row_bytes + _SPARE_BYTES
 
     def rows(self, block: int) -> range:
@@ -74,32 +74,32 @@ class Layout:
 def open_staging(
     path: Path, plan: Mapping[str, Any], layout: Layout, *, overwrite: bool = False
 ) -> Iterator[Staging | None]:
-    """The staging of `path`, new or taken up where it was left, locked for this process; None when `path` is finished.
+    """The staging of `path`, new or resumed, locked for this process; None if `path` is finished.
 
     Args:
-        path: The feature file to make.
-        plan: Everything the rows depend on; becomes the file's attributes (see `write_features` for the types).
+        path: The feature file to write.
+        plan: Everything the rows depend on; becomes the attributes of the file (types as in `write_features`).
         layout: Shape and blocks of the rows.
-        overwrite: Replace a finished file, and staging that had another plan.
+        overwrite: Replace a finished file, and staging with another plan.
 
     Raises:
-        ConflictError: A file or staging with another plan is in the way, another process is writing it, or `path` is
-            something else than a feature file.
-        HeadclustError: There is no space, or the folder cannot be written.
+        ConflictError: A file or staging with another plan exists, another process is writing, or `path` is no feature
+            file.
+        HeadclustError: The disk is full, or the folder cannot be written.
     """
-    plan = json.loads(json.dumps(plan))  # as it will be read back
+    plan = json.loads(json.dumps(plan))  # as it is after reading it back
     folder = staging_folder(path)
     with write_errors(path):
         check_replaceable(path)
     if not overwrite and not folder.exists() and is_finished(path, plan):
-        yield None  # without having written anything: the folder may be read-only by now
+        yield None  # nothing was written: the folder may be read-only
         return
     with writer_lock(folder):
-        if not overwrite and is_finished(path, plan):  # perhaps the process that held the lock has just finished it
+        if not overwrite and is_finished(path, plan):  # the last holder of the lock may have finished it
             discard(folder)
             yield None
             return
-        settle_plan(folder, plan, overwrite)
+        store_plan(folder, plan, overwrite)
         staging = Staging(path, plan, layout)
         try:
             staging.open()
@@ -112,10 +112,10 @@ def open_staging(
 
 @dataclass
 class Staging:
-    """Rows on their way to `path`: `append` a block at a time, then `finish`.
+    """Unfinished rows of `path`: call `append` once per block, then `finish`.
 
     Args:
-        path: The feature file to make.
+        path: The feature file to write.
         plan: Its attributes.
         layout: Shape and blocks of its rows.
     """
@@ -130,16 +130,15 @@ class Staging:
 
     @property
     def n_rows(self) -> int:
-        """Rows done so far, the bad ones included."""
+        """Rows finished so far, bad rows included."""
         return min(self.n_blocks * self.layout.block_rows, self.layout.n_listed)
 
     def open(self) -> None:
-        """Takes the disk space, then believes the journal as far as it holds."""
+        """Allocate the disk space, then count the blocks that the journal proves complete."""
         folder = staging_folder(self.path)
         size = self.layout.n_listed * self.layout.row_bytes
         with write_errors(self.path):
-            fresh = not (folder / "data.bin").exists()
-            if fresh:  # the rows lie here and, for a moment, in the finished file as well
+            if not (folder / "data.bin").exists():  # `finish` needs space for the rows twice: here and in the new file
                 check_space(folder, size + self.layout.staging_bytes)
             self._data = os.open(folder / "data.bin", os.O_RDWR | os.O_CREAT, 0o666)
             allocate(self._data, size)
@@ -148,25 +147,25 @@ class Staging:
             self._replay()
 
     def close(self) -> None:
-        """Lets go of the files."""
+        """Close the files."""
         for descriptor in (self._data, self._journal):
             if descriptor >= 0:
                 os.close(descriptor)
         self._data = self._journal = -1
 
     def append(self, values: NDArray[np.floating[Any]], bad: Mapping[int, str]) -> None:
-        """Keeps the next block for good.
+        """Write the next block durably.
 
         Args:
-            values: Its rows (1 + n_views, rows of the block, feature_dim), bad ones as anything.
-            bad: Row number in the whole and reason, of the images that could not be read.
+            values: Its rows (1 + n_views, rows of the block, feature_dim); bad rows may hold anything.
+            bad: Reason per row (numbered over all blocks) of the images that could not be read.
 
         Raises:
             HeadclustError: The block cannot be written.
         """
         rows = self.layout.rows(self.n_blocks)
-        wanted = (1 + self.layout.n_views, len(rows), self.layout.feature_dim)
-        assert values.shape == wanted, f"{values.shape} is not {wanted}"
+        shape = (1 + self.layout.n_views, len(rows), self.layout.feature_dim)
+        assert values.shape == shape, f"{values.shape} is not {shape}"
         assert values.dtype == FEATURE_DTYPES[self.layout.dtype], values.dtype
         content = values.tobytes()
         listed = [[row, bad[row]] for row in sorted(bad)]
@@ -180,32 +179,32 @@ class Staging:
         self.n_blocks += 1
 
     def finish(self, sample_ids: Sequence[str], labels: NDArray[np.int64] | None) -> Path:
-        """Writes the feature file without the bad rows, removes the staging, and returns the path.
+        """Write the feature file without the bad rows, remove the staging, and return the path.
 
         Args:
             sample_ids: Names of all listed rows.
             labels: Labels of all listed rows, or None.
 
         Raises:
-            DataError: Every image was bad.
+            DataError: No image could be read.
             HeadclustError: The file cannot be written; the staging stays.
         """
         assert self.n_blocks == self.layout.n_blocks
-        kept = [row for row in range(self.layout.n_listed) if row not in self.bad]
-        if not kept:
+        good = [row for row in range(self.layout.n_listed) if row not in self.bad]
+        if not good:
             discard(staging_folder(self.path))
             first = f"{printable(sample_ids[0])}: {printable(self.bad[0])}"
             raise DataError(f"none of {len(sample_ids)} images can be read (the first: {first}): check the source.")
         check_labels(labels, self.plan["class_names"])
         skipped = [(sample_ids[row], self.bad[row]) for row in sorted(self.bad)]
-        others = side_tables([sample_ids[row] for row in kept], None if labels is None else labels[kept], skipped)
-        write_file(self.path, [*self._feature_tables(len(kept)), *others], self.plan)
+        others = side_tables([sample_ids[row] for row in good], None if labels is None else labels[good], skipped)
+        write_file(self.path, [*self._feature_tables(len(good)), *others], self.plan)
         discard(staging_folder(self.path))
         return self.path
 
-    def _feature_tables(self, n_kept: int) -> list[Table]:
+    def _feature_tables(self, n_good: int) -> list[Table]:
         layout, dtype = self.layout, FEATURE_DTYPES[self.layout.dtype]
-        shape = (n_kept, layout.feature_dim)
+        shape = (n_good, layout.feature_dim)
         tables = [Table("features", dtype, shape, self._good_rows(0))]
         if layout.n_views:
             rows = chain.from_iterable(self._good_rows(1 + view) for view in range(layout.n_views))
@@ -213,7 +212,7 @@ class Staging:
         return tables
 
     def _good_rows(self, plane: int) -> Iterator[NDArray[np.floating[Any]]]:
-        """Block after block of the plain rows (plane 0) or of a view (1 + view), without the bad ones."""
+        """The blocks of the plain rows (plane 0) or of a view (plane 1 + view), without bad rows."""
         for block in range(self.layout.n_blocks):
             rows = self.layout.rows(block)
             size = len(rows) * self.layout.row_bytes // (1 + self.layout.n_views)
@@ -226,30 +225,30 @@ class Staging:
         return os.pread(self._data, len(rows) * self.layout.row_bytes, rows.start * self.layout.row_bytes)
 
     def _replay(self) -> None:
-        """Counts the blocks that are there as journaled; what comes after the first that is not is made again."""
+        """Count the blocks up to the first that is not as journaled; that block and later ones are made again."""
         valid = 0
         text = os.pread(self._journal, os.fstat(self._journal).st_size, 0)
         for line in text.splitlines(keepends=True):
-            bad = self._holds(line)
+            bad = self._bad_rows(line)
             if bad is None:
                 break
             self.bad.update(bad)
             self.n_blocks += 1
             valid += len(line)
         if valid < len(text):
-            if text.count(b"\n", valid):  # more than the line that was being written when the process died
-                note(f"{staging_folder(self.path)}: block {self.n_blocks} is damaged: going on from there.")
+            if text.count(b"\n", valid):  # more is lost than the line that the process was writing when it died
+                note(f"{staging_folder(self.path)}: block {self.n_blocks} is damaged: resuming from there.")
             os.ftruncate(self._journal, valid)
             os.fsync(self._journal)
 
-    def _holds(self, line: bytes) -> dict[int, str] | None:
-        """The bad rows of the next block, or None when its line is torn or its data is not what was journaled."""
+    def _bad_rows(self, line: bytes) -> dict[int, str] | None:
+        """The bad rows of the next block; None if its line is incomplete or its data differs from the checksum."""
         if self.n_blocks == self.layout.n_blocks or not line.endswith(b"\n"):
             return None
         try:
             entry = json.loads(line)
-            found = _block_sha256(self._read(self.n_blocks), entry["bad"])
-            if (entry["block"], entry["sha256"]) != (self.n_blocks, found):
+            sha256 = _block_sha256(self._read(self.n_blocks), entry["bad"])
+            if (entry["block"], entry["sha256"]) != (self.n_blocks, sha256):
                 return None
             return {int(row): str(reason) for row, reason in entry["bad"]}
         except (ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""Writing a feature file in one pass, so that its name only ever stands for a whole one."""
+"""Writing a feature file in one pass and renaming it at the end: a file with the final name is complete."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from headclust.features.plan import check_replaceable
 from headclust.features.reading import verify_features
 from headclust.progress import printable
 
-# Since version 1.8 of the library HDF5 checksums its own structures, and attributes may be longer than 64 kB (the class
-# names of a large data set are). Nothing newer is needed, so that old readers can read the file.
+# From version 1.8 on, HDF5 checksums its own structures and allows attributes longer than 64 kB (class names of a large
+# data set). Nothing newer is used, so that old readers can read the file.
 _LIBVER = ("v108", "v108")
 
 
 class Table(NamedTuple):
-    """A dataset to write. Its rows come in blocks, so that it need not be in memory at once.
+    """A dataset to write. Its rows come in blocks, so that it need not fit in memory.
 
-    Views (n_views, n_samples, feature_dim) come as rows too, all of one view before the next; no block has two.
+    Views (n_views, n_samples, feature_dim) come as rows too, view after view; a block holds rows of one view only.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Table(NamedTuple):
 
 
 def staging_folder(path: Path) -> Path:
-    """Where a feature file is made: `NAME.h5.partial/` beside it."""
+    """The folder in which a feature file is written: `NAME.h5.partial/` beside it."""
     if not path.name:
-        raise ConflictError(f"{printable(str(path))} has no name of its own: name the feature file to make.")
+        raise ConflictError(f"{printable(str(path))} has no file name: name the feature file to write.")
     return path.with_name(path.name + ".partial")
 
 
@@ -66,34 +66,34 @@ def write_features(
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Makes a feature file from an array made elsewhere; returns its path. The same input gives the same bytes.
+    """Write a feature file from an array and return its path. The same input gives the same bytes.
 
     Args:
-        path: The file to make, by custom `NAME.h5`.
-        features: (n_samples, feature_dim); float16 and float32 are kept, other numbers become float32.
-        sample_ids: A unique name a row.
+        path: The file to write, usually `NAME.h5`.
+        features: (n_samples, feature_dim); float16 and float32 stay as they are, other numbers become float32.
+        sample_ids: One unique name per row.
         labels: Whole numbers (n_samples,), -1 = unknown.
-        views: The same for augmented views, (n_views, n_samples, feature_dim); kept in the type of `features`.
-        dataset: Name of the data.
-        backbone: Name of what made the features.
+        views: Features of augmented views, (n_views, n_samples, feature_dim); stored in the dtype of `features`.
+        dataset: Name of the data set.
+        backbone: Name of the model that computed the features.
         class_names: Names of the labels 0, 1, ...
         skipped: (sample id, reason) of samples without a row.
         attributes: More to record, for example `split`, `source`, `preprocessing`: text or whole numbers of 64 bits.
-        overwrite: Replace an existing file.
+        overwrite: Replace an existing feature file.
 
     Raises:
-        DataError: Shapes do not agree, a value is not finite, an id appears twice, a label is out of range.
-        ConflictError: The file exists, is no feature file, or someone else is writing it.
+        DataError: Shapes do not match, a value is not finite, an id appears twice, or a label is out of range.
+        ConflictError: The file exists, is no feature file, or another process is writing it.
         HeadclustError: The file cannot be written.
     """
     path = Path(path)
     check_attributes(attributes or {})
-    values, ids, known = feature_array(features), tuple(sample_ids), label_array(labels)
-    check_rows(values, ids, known, class_names)
-    seen = view_array(views, values, ids)
-    described = {
+    values, ids, int_labels = feature_array(features), tuple(sample_ids), label_array(labels)
+    check_rows(values, ids, int_labels, class_names)
+    view_values = view_array(views, values, ids)
+    all_attributes = {
         **(attributes or {}),
-        **({} if seen is None else {"n_views": len(seen)}),
+        **({} if view_values is None else {"n_views": len(view_values)}),
         "dataset": dataset,
         "backbone": backbone,
         "class_names": list(class_names),
@@ -101,18 +101,18 @@ def write_features(
     }
     with writer_lock(staging_folder(path)):
         if path.exists() and not overwrite:
-            raise ConflictError(f"{printable(str(path))} exists: choose another name, or say --overwrite.")
+            raise ConflictError(f"{printable(str(path))} exists: choose another name, or use --overwrite.")
         check_replaceable(path)
         tables = [Table("features", values.dtype, values.shape, [values])]
-        if seen is not None:
-            tables.append(Table("views", seen.dtype, seen.shape, seen))
-        return write_file(path, [*tables, *side_tables(ids, known, skipped)], described)
+        if view_values is not None:
+            tables.append(Table("views", view_values.dtype, view_values.shape, view_values))
+        return write_file(path, [*tables, *side_tables(ids, int_labels, skipped)], all_attributes)
 
 
 def side_tables(
     sample_ids: Sequence[str], labels: NDArray[np.int64] | None, skipped: Sequence[tuple[str, str]]
 ) -> list[Table]:
-    """The datasets that go with the features."""
+    """The datasets beside the features: sample ids, labels, skipped images."""
     arrays: dict[str, NDArray[Any]] = {"sample_ids": encode_texts(sample_ids)}
     if labels is not None:
         arrays["labels"] = labels
@@ -122,23 +122,25 @@ def side_tables(
 
 
 def write_file(path: Path, tables: Iterable[Table], attributes: Mapping[str, Any]) -> Path:
-    """Writes, syncs, reads back and verifies the file under another name, then gives it its own.
+    """Write, sync and verify the file under a temporary name, then rename it; return its path.
 
-    The caller holds the lock, and gives the tables in the order of `DATASETS`.
+    The caller holds the lock, and passes the tables in the order of `DATASETS`.
 
     Raises:
-        HeadclustError: The file cannot be written, or does not read back as it was written.
+        HeadclustError: The file cannot be written, or reads back differently.
     """
-    described = {**attributes, "format": FORMAT, "format_version": FORMAT_VERSION}
+    all_attributes = {**attributes, "format": FORMAT, "format_version": FORMAT_VERSION}
     temporary = path.with_name(path.name + ".tmp")
     with write_errors(path):
         try:
             with temporary.open("wb+", buffering=0) as file:
-                _write_hdf5(file.fileno(), tables, encode_attributes(described))
+                _write_hdf5(file.fileno(), tables, encode_attributes(all_attributes))
                 os.fsync(file.fileno())
             problems = verify_features(temporary)
             if problems:
-                raise HeadclustError(f"{problems[0]} It was just written: the disk does not keep what it is given.")
+                raise HeadclustError(
+                    f"{problems[0]} It was just written: the disk returns other bytes than it was given."
+                )
             temporary.replace(path)
             sync_folder(path.parent)
         finally:
@@ -151,20 +153,20 @@ def _write_hdf5(descriptor: int, tables: Iterable[Table], attributes: dict[str, 
     try:
         with h5py.File(sink, "w", libver=_LIBVER) as file:
             for name, dtype, shape, blocks in tables:
-                # The time a dataset was made would make two equal files differ.
+                # A creation time would make files with equal content differ.
                 dataset = file.create_dataset(name, shape, dtype, track_times=False)
                 digest.begin(name, dataset.dtype, shape)
                 start = 0
                 for block in blocks:
                     view, row = divmod(start, shape[1]) if len(shape) == 3 else (None, start)
-                    where = slice(row, row + len(block))
-                    dataset[where if view is None else (view, where)] = block
+                    rows = slice(row, row + len(block))
+                    dataset[rows if view is None else (view, rows)] = block
                     digest.update(block)
                     start += len(block)
             for key, value in {**attributes, "sha256": digest.hexdigest().encode()}.items():
                 _write_attribute(file, key, value)
     except (OSError, RuntimeError):
-        sink.check()  # HDF5 stumbles over what it could not write; the first cause says more
+        sink.check()  # raises the first failed write, the cause of the error of HDF5
         raise
     sink.check()
 
@@ -176,17 +178,17 @@ def _write_attribute(file: Any, name: str, value: Stored) -> None:
 
 @dataclass
 class _Sink:
-    """The file HDF5 writes through.
+    """File object for HDF5 that hides failed writes.
 
-    HDF5 crashes the process when the disk fills up while it closes a file. So it is never told: the first failure is
-    kept and raised afterwards by `check`, and what was written by then is thrown away.
+    HDF5 crashes the process if a write fails during closing. So the first failure is stored and raised later by
+    `check`; the caller then deletes the file.
     """
 
     descriptor: int
     position: int = 0
     error: OSError | None = None
 
-    read = None  # h5py takes for a file object what has this name, and calls the ones below
+    read = None  # h5py recognizes file objects by this attribute, but calls the methods below
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self.position = offset if whence == os.SEEK_SET else os.fstat(self.descriptor).st_size + offset
@@ -204,9 +206,9 @@ class _Sink:
         return len(content)
 
     def readinto(self, content: memoryview) -> int:
-        found = os.pread(self.descriptor, len(content), self.position)
-        content[: len(found)] = found
-        return len(found)
+        data = os.pread(self.descriptor, len(content), self.position)
+        content[: len(data)] = data
+        return len(data)
 
     def truncate(self, size: int) -> None:
         try:
@@ -215,7 +217,7 @@ class _Sink:
             self.error = self.error or error
 
     def flush(self) -> None:
-        """Nothing is buffered here."""
+        """Do nothing: writes are not buffered."""
 
     def check(self) -> None:
         if self.error is not None:

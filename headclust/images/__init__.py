@@ -1,1 +1,1 @@
-"""Images: where they come from (`datasets`), how they are decoded (`decoding`) and varied (`augment`)."""
+"""Images: their sources (`datasets`), decoding in worker processes (`decoding`) and augmentation (`augment`)."""

@@ -1,7 +1,7 @@
-"""Augmented views of an image, each drawn from a stream of its own: (seed, row, view) gives the same one every time.
+"""Augmented views of an image, each drawn from its own random stream (seed, row, view), so that views are repeatable.
 
-Everything is drawn from a NumPy generator and done by Pillow, so no global generator is touched, and a view depends on
-neither the worker that makes it nor on what was made before.
+All random numbers come from a NumPy generator and Pillow does the operations, so no global generator is used. A view
+depends neither on the worker that draws it nor on earlier views.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _HORIZONTAL, _AFFINE = Image.Transpose.FLIP_LEFT_RIGHT, Image.Transform.AFFINE
 
 @dataclass(frozen=True)
 class Target:
-    """What the model takes.
+    """The input that a backbone needs.
 
     Args:
         size: (height, width).
-        resampling: The backbone's own interpolation.
-        mean: RGB color, 0 to 255, that the backbone's normalization turns to zero.
+        resampling: The backbone's interpolation.
+        mean: RGB color, 0 to 255, that the backbone's normalization maps to zero.
     """
 
     size: tuple[int, int]
@@ -45,25 +45,25 @@ class Target:
 
 
 class Augmentation(Protocol):
-    """A way to draw views; its fields are its settings, and are recorded with the features."""
+    """A distribution of views; its fields are its settings, which are recorded with the features."""
 
     def __call__(self, image: Image.Image, target: Target, generator: np.random.Generator) -> Image.Image:
-        """A view of an RGB image, of the target's size."""
+        """A random view of an RGB image, of the target's size."""
 
 
 @dataclass(frozen=True)
 class Standard:
-    """Crop, flip, color jitter and gray: SimCLR's (https://arxiv.org/abs/2002.05709) as SCAN takes them over.
+    """Crop, flip, color jitter and gray of SimCLR (https://arxiv.org/abs/2002.05709), as used by SCAN.
 
     Deviations: no blur (as in SCAN), and crops of at least a fifth of the image.
 
     Args:
-        scale: Share of the image's area a crop covers.
-        ratio: Width over height of a crop.
-        flip_probability: Of a horizontal flip.
-        jitter: How far brightness, contrast, saturation and hue go.
-        jitter_probability: Of the jitter.
-        gray_probability: Of gray.
+        scale: Range of a crop's area, as a share of the image's area.
+        ratio: Range of a crop's aspect ratio, width over height.
+        flip_probability: Probability of a horizontal flip.
+        jitter: Largest change of brightness, contrast, saturation and hue.
+        jitter_probability: Probability of the color jitter.
+        gray_probability: Probability of conversion to gray.
     """
 
     scale: tuple[float, float] = (0.2, 1.0)
@@ -74,7 +74,7 @@ class Standard:
     gray_probability: float = 0.2
 
     def __call__(self, image: Image.Image, target: Target, generator: np.random.Generator) -> Image.Image:
-        """A view of an RGB image, of the target's size."""
+        """A random view of an RGB image, of the target's size."""
         height, width = target.size
         box = random_crop(image.size, self.scale, self.ratio, generator)
         view = image.crop(box).resize((width, height), target.resampling)
@@ -103,20 +103,19 @@ class Standard:
 
 @dataclass(frozen=True)
 class Strong:
-    """SCAN's augmentation for self-labeling: flip, crop, some of the operations below, Cutout.
+    """SCAN's augmentation for self-labeling: flip, crop, random operations, Cutout.
 
-    Ranges from https://github.com/wvangansbeke/Unsupervised-Classification, data/augment.py; the shares of crop and
-    Cutout from its configs/selflabel/selflabel_imagenet_50.yml (224 of 256 px; at most 75 of 224 px), there being no
-    size of our own to say them in.
+    Ranges of the operations: https://github.com/wvangansbeke/Unsupervised-Classification, data/augment.py. Sizes of
+    crop and Cutout: its configs/selflabel/selflabel_imagenet_50.yml (224 of 256 px; at most 75 of 224 px).
 
-    Deviations: every image is cropped, where its CIFAR images are not, having the size of the crop already.
+    Deviation: every image is cropped. SCAN does not crop CIFAR images, which have the size of the crop already.
 
     Args:
-        crop: Side of the crop over the image's shorter side.
-        flip_probability: Of a horizontal flip.
-        n_operations: How many operations, drawn with replacement.
+        crop: Side of the crop, as a share of the image's shorter side.
+        flip_probability: Probability of a horizontal flip.
+        n_operations: Number of operations, drawn with replacement.
         operations: Names in `OPERATIONS`, each with its lowest and highest strength.
-        cutout: Largest side of the patch over the view's shorter side.
+        cutout: Largest side of the patch, as a share of the view's shorter side.
     """
 
     crop: float = 224 / 256
@@ -131,12 +130,12 @@ class Strong:
     cutout: float = 75 / 224
 
     def __call__(self, image: Image.Image, target: Target, generator: np.random.Generator) -> Image.Image:
-        """A view of an RGB image, of the target's size."""
+        """A random view of an RGB image, of the target's size."""
         height, width = target.size
         scale = min(image.width / width, image.height / height) * self.crop
         room = (image.width - scale * width, image.height - scale * height)
         left, top = generator.uniform(0, room[0]), generator.uniform(0, room[1])
-        # Rounding must not put the box outside.
+        # Rounding must not move the box outside the image.
         box = (left, top, min(image.width, left + scale * width), min(image.height, top + scale * height))
         view = image.resize((width, height), target.resampling, box=box)
         if generator.random() < self.flip_probability:
@@ -159,7 +158,7 @@ def _affine(view: Image.Image, *matrix: float) -> Image.Image:
     return view.transform(view.size, _AFFINE, matrix)
 
 
-# Black comes in from outside, as in the authors' code.
+# Pixels from outside the image are black, as in the authors' code.
 OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "identity": lambda view, _: view.copy(),
     "autocontrast": lambda view, _: ImageOps.autocontrast(view),
@@ -181,13 +180,13 @@ AUGMENTATIONS: dict[str, Augmentation] = {"standard": Standard(), "strong": Stro
 
 @dataclass(frozen=True)
 class Views:
-    """How many views an image gets, and of which kind.
+    """Number and kind of the views per image.
 
     Args:
-        n_views: How many; 0 for none.
+        n_views: Number of views per image; 0 for none.
         augmentation: A name in `AUGMENTATIONS`.
-        seed: What their streams come from, >= 0.
-        target: What the model takes.
+        seed: Seed of their random streams, >= 0.
+        target: The input that the backbone needs.
     """
 
     n_views: int
@@ -200,14 +199,14 @@ class Views:
 
         Args:
             image: An RGB image.
-            row: Its row in the listed images, so that it keeps its views whatever else is left out.
+            row: Its row in the list of images; its views depend on no other image.
             view: 0 to n_views - 1.
         """
         generator = np.random.default_rng(stream_seed(self.seed, VIEW_STREAM, row, view))
         return np.array(AUGMENTATIONS[self.augmentation](image, self.target, generator))
 
     def record(self) -> dict[str, Any]:
-        """What a feature file says of them; nothing without views."""
+        """Attributes of a feature file about its views; empty without views."""
         if not self.n_views:
             return {}
         settings = asdict(AUGMENTATIONS[self.augmentation])  # type: ignore[call-overload]
@@ -215,13 +214,13 @@ class Views:
 
 
 def plan_views(preprocessing: Any, n_views: int, augmentation: str, seed: int) -> Views:
-    """The views to make for a backbone.
+    """The `Views` for a backbone.
 
     Raises:
-        SettingError: A negative number of views, or no such augmentation.
+        SettingError: The number of views is negative, or the augmentation does not exist.
     """
     if n_views < 0:
-        raise SettingError(f"{n_views} views: wanted 0 or more.")
+        raise SettingError(f"{n_views} views: expected 0 or more.")
     if augmentation not in AUGMENTATIONS:
         raise unknown("augmentation", augmentation, AUGMENTATIONS)
     return Views(n_views, augmentation, seed, Target.of(preprocessing))
@@ -230,15 +229,15 @@ def plan_views(preprocessing: Any, n_views: int, augmentation: str, seed: int) -
 def random_crop(
     size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A box (left, top, right, bottom) inside an image, drawn as torchvision's RandomResizedCrop does.
+    """A random box (left, top, right, bottom) inside an image, drawn as by torchvision's RandomResizedCrop.
 
-    Ten attempts; then the largest box in the middle whose ratio is allowed.
+    After ten failed attempts: the largest centered box with an allowed ratio.
 
     Args:
         size: (width, height) of the image.
         scale: Lowest and highest share of its area.
-        ratio: Lowest and highest width over height; drawn evenly on a logarithmic scale.
-        generator: What is drawn from.
+        ratio: Lowest and highest width over height; drawn uniformly on a logarithmic scale.
+        generator: The random generator.
     """
     width, height = size
     for _ in range(10):
@@ -255,7 +254,7 @@ def random_crop(
 
 
 def shift_hue(image: Image.Image, shift: float) -> Image.Image:
-    """An RGB image with its hue turned by `shift` of the circle, -0.5 to 0.5."""
+    """An RGB image with its hue rotated by `shift` of the circle, -0.5 to 0.5."""
     hue, saturation, value = image.convert("HSV").split()
     turned = (np.asarray(hue).astype(np.int16) + int(shift * 255)).astype(np.uint8)
     return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")

@@ -1,4 +1,4 @@
-"""From an image file, or the bytes of one, to an RGB image, or to a one-line reason why not."""
+"""Decoding of an image file, or of its bytes, to an RGB image; errors are one-line reasons."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from PIL import Image, UnidentifiedImageError
 
 from headclust.errors import DataError, one_line
 
-# Decoders a stranger's file may reach. Pillow has more, and most security fixes were in the others. AVIF is here as
-# the web serves it beside WebP, and Pillow brings its decoder, which says how large an image is before it decodes.
+# Decoders that an untrusted file may reach. Pillow has more; most of its security fixes were in those. AVIF is common
+# on the web, and Pillow's decoder reports the size of an image before decoding it.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
 )
-# The size from which Pillow itself speaks of a decompression bomb.
+# The size above which Pillow warns of a decompression bomb.
 MAX_PIXELS = 1024**3 // 12
-# Some decoders take the whole file into memory first. An uncompressed image of MAX_PIXELS fits.
+# Some decoders read the whole file into memory first. An uncompressed image of MAX_PIXELS fits.
 MAX_BYTES = 2**30
 
-# What Pillow's decoders raise on malformed files: OSError (truncated, unreadable, unknown), SyntaxError (broken PNG and
-# TIFF structure), ValueError (impossible sizes, oversized text chunks), EOFError (missing frames), and from parsing
-# damaged headers the rest. RuntimeError is what AVIF frames that do not decode raise. DecompressionBombError is none of
-# these.
+# Errors of Pillow's decoders on malformed files: OSError (truncated, unreadable, unknown), SyntaxError (broken PNG and
+# TIFF structure), ValueError (impossible sizes, oversized text chunks), EOFError (missing frames), RuntimeError (AVIF
+# frames that do not decode), and the rest from damaged headers. DecompressionBombError is a subclass of none of these.
 _MALFORMED = (
     OSError,
     SyntaxError,
@@ -62,8 +61,8 @@ _EXIF_ORIENTATION = 0x0112
 def decode(source: str | bytes) -> Image.Image:
     """The image in a file, upright, as 8-bit RGB.
 
-    The first frame or page of files that hold several; turned as its EXIF orientation says; transparent parts shown on
-    white; 16-bit gray scaled to 8 bits; palettes, gray, CMYK and other colors converted by Pillow.
+    Of files with several frames or pages, the first; rotated by its EXIF orientation; transparent parts on white;
+    16-bit gray scaled to 8 bits; palettes, gray, CMYK and other color spaces converted by Pillow.
 
     Args:
         source: Path of a regular file in one of `FORMATS`, whatever its extension, or the bytes of such a file.
@@ -71,7 +70,7 @@ def decode(source: str | bytes) -> Image.Image:
     Raises:
         DataError: The reason in one line, without the path: truncated, empty, not an image, too many pixels, ...
     """
-    # Pillow warns of damage besides raising; what matters of it is in the reason.
+    # Pillow also warns of damage; the error message is enough.
     with _opened(source) as file, warnings.catch_warnings(action="ignore"):
         try:
             with Image.open(file, formats=FORMATS) as image:
@@ -80,9 +79,7 @@ def decode(source: str | bytes) -> Image.Image:
                 image.load()
                 return to_rgb(_upright(image))
         except UnidentifiedImageError:
-            raise DataError(
-                f"not an image in a format that is read here ({', '.join(FORMATS)}), or a damaged one"
-            ) from None
+            raise DataError(f"not an image in a supported format ({', '.join(FORMATS)}), or a damaged one") from None
         except Image.DecompressionBombError as error:
             raise DataError(f"too many pixels: {_named(error)}") from None
         except _MALFORMED as error:
@@ -90,7 +87,7 @@ def decode(source: str | bytes) -> Image.Image:
 
 
 def check_size(size: int) -> None:
-    """Refuses what is too large to be an image, before it is read.
+    """Raise if a file is too large to be read as an image.
 
     Raises:
         DataError: `size` is more than `MAX_BYTES`.
@@ -103,7 +100,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """`image` as 8-bit RGB, transparent parts on white.
 
     Raises:
-        DataError: Pixels without a defined range: 32-bit integers beyond 16 bits, floating point.
+        DataError: The pixels have no defined range: integers beyond 16 bits, floating point.
     """
     if image.mode.startswith("I"):
         return _from_16_bit(np.asarray(image), image.info.get("transparency"))
@@ -118,7 +115,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _from_16_bit(values: np.ndarray, transparent: object) -> Image.Image:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 0xFFFF:
-        raise DataError(f"integer pixels from {low} to {high}: wanted 0 to 65535")
+        raise DataError(f"integer pixels from {low} to {high}: expected 0 to 65535")
     gray = (values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF
     if isinstance(transparent, int):
         gray[values == transparent] = 255
@@ -126,7 +123,7 @@ def _from_16_bit(values: np.ndarray, transparent: object) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; as it is where EXIF is missing or damaged, like every viewer."""
+    """The image rotated by its EXIF orientation; unchanged if EXIF is missing or damaged, as in image viewers."""
     try:
         turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except _MALFORMED:
@@ -135,22 +132,22 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _opened(source: str | bytes) -> BinaryIO:
-    """The file to decode; refused unless it is a regular one of a possible size."""
+    """The open file to decode; raise unless it is a regular file of an allowed size."""
     if isinstance(source, bytes):
         _check_file(len(source))
         return BytesIO(source)
     try:
-        # Without waiting: a pipe that is called like an image would never be opened.
+        # Non-blocking: opening a pipe that is named like an image would wait forever.
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise DataError("no such file") from None
     except (OSError, ValueError) as error:
         raise DataError(f"cannot be opened: {_named(error)}") from None
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise DataError("not a regular file")
-        _check_file(found.st_size)
+        _check_file(status.st_size)
     except DataError:
         os.close(descriptor)
         raise

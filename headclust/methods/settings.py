@@ -59,7 +59,7 @@ def _prefix(stage: Any, position: int) -> str:
 
 
 def _settings_of(stage: Any, position: int) -> list[Setting]:
-    meanings = _meanings(type(stage))
+    meanings = _meanings(type(stage))  # type: ignore[arg-type]  # a class is hashable
     if not isinstance(stage, Stage):
         return [Setting(field.name, getattr(stage, field.name), meanings[field.name]) for field in fields(stage)]
     hidden = {"objective", *(f"{part}_settings" for part in PARTS), *stage.unused, *(INHERITED if position else ())}

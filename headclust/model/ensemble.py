@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from headclust.scoring import metrics
 
@@ -31,7 +30,7 @@ def alignment(assignments: NDArray[np.int64], reference: NDArray[np.int64], n_cl
     # (row, column) is counted as the number row * n_clusters + column.
     cells = np.bincount(assignments * n_clusters + reference, minlength=n_clusters**2)
     # Hungarian algorithm: the one-to-one matching of rows to columns with the largest sum.
-    _, names = linear_sum_assignment(cells.reshape(n_clusters, n_clusters), maximize=True)
+    _, names = metrics.match_clusters(cells.reshape(n_clusters, n_clusters))
     return np.asarray(names, dtype=np.int64)
 
 

@@ -6,7 +6,7 @@ Tensors only, no files.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -190,9 +190,7 @@ class ClusterModel:
             *spaces: One (n_samples, feature_dim) per space, on the model's device.
         """
         by_head, best = [], []
-        n_rows = max(1, min(_ROWS, _PROBABILITIES // (self.n_heads * self.n_clusters)))
-        for block in zip(*(torch.split(space, n_rows) for space in spaces), strict=True):
-            probs = self.probs(*block)
+        for probs in self._blocks(spaces):
             by_head.append(probs.argmax(-1))
             # Mean over the used heads, then the largest probability and its cluster, (n_rows,) each.
             best.append(probs[list(self.used_heads)].mean(0).max(-1))
@@ -201,6 +199,20 @@ class ClusterModel:
             confidence=torch.cat([block.values for block in best]).cpu().numpy(),
             by_head=torch.cat(by_head, dim=1).cpu().numpy(),
         )
+
+    def mean_probs(self, *spaces: Tensor) -> Tensor:
+        """Cluster probabilities, (n_samples, clusters): the mean over the used heads, in blocks as in `assign`.
+
+        Args:
+            *spaces: One (n_samples, feature_dim) per space, on the model's device.
+        """
+        return torch.cat([probs[list(self.used_heads)].mean(0) for probs in self._blocks(spaces)])
+
+    def _blocks(self, spaces: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Probabilities of every head for blocks of samples that fit into memory, (heads, n_rows, clusters) each."""
+        n_rows = max(1, min(_ROWS, _PROBABILITIES // (self.n_heads * self.n_clusters)))
+        for block in zip(*(torch.split(space, n_rows) for space in spaces), strict=True):
+            yield self.probs(*block)
 
     def alone(self, head: int) -> ClusterModel:
         """The model with a single one of its heads, on the CPU."""

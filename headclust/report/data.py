@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headclust import runs
 from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.features import Features
-from headclust.filenames import as_written
+from headclust.filenames import storable_name
 from headclust.model import ClusterModel
 from headclust.progress import printable
 from headclust.runs.assignments import read_assignments
@@ -138,7 +138,7 @@ def _assignments(
         return assigned.sample_ids, clusters, confidence
     ids = spaces[0].sample_ids
     row_of = {sample_id: row for row, sample_id in enumerate(assigned.sample_ids)}
-    rows = [row_of[key] for key in map(as_written, ids) if key in row_of]
+    rows = [row_of[key] for key in map(storable_name, ids) if key in row_of]
     if not len(rows) == len(ids) == len(assigned.sample_ids):
         raise FileFormatError(
             f"{name} holds {len(assigned.sample_ids)} samples, {len(rows)} of them among the {len(ids)} of the "

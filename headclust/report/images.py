@@ -15,7 +15,7 @@ from PIL import Image
 from headclust.errors import HeadclustError, one_line
 from headclust.features import samples_sha256
 from headclust.images.datasets import ImageSet
-from headclust.images.datasets.find_again import reopen
+from headclust.images.datasets.reopen import reopen
 from headclust.images.decoding import decoded_batches
 from headclust.progress import bar
 from headclust.report.data import ReportData

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import ConflictError
 from headclust.progress import printable
 
@@ -41,5 +41,5 @@ def write_page(path: Path, text: str) -> Path:
     check_place(path)
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
+        write_atomically(path, text.encode())
     return path

@@ -1,4 +1,4 @@
-"""Runs: one scored fit (`scored_fit`), the feature files it uses (`inputs`) and the folder it leaves (`folder`)."""
+"""A run: one scored fit (`scored_fit`), its feature files (`inputs`) and the folder it is written to (`folder`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that say which sample is in which cluster: a run's assignments.csv and what `predict` writes."""
+"""CSV files with the cluster of each sample: assignments.csv of a run, and the output of `predict`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.disk import made_whole, write_errors
+from headclust.disk import atomic_file, write_errors
 from headclust.errors import ConflictError, DataError, FileFormatError
-from headclust.filenames import as_written
+from headclust.filenames import storable_name
 from headclust.progress import printable
 
 _COLUMNS = ("sample_id", "cluster", "confidence")
-_HEADERS = (_COLUMNS, (*_COLUMNS, "novelty"))  # the fourth of samples that were compared with the fitted ones
+_HEADERS = (_COLUMNS, (*_COLUMNS, "novelty"))  # the fourth: distance to the fitted samples
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,31 @@ def write_assignments(
     confidence: NDArray[np.float32],
     novelty: NDArray[np.float32] | None = None,
 ) -> Path:
-    """Writes `sample_id,cluster,confidence` rows, under another name first; names that are not UTF-8 keep their bytes.
+    """Write rows `sample_id,cluster,confidence`, under another name first; names that are not UTF-8 keep their bytes.
 
-    With `novelty` that is a fourth column.
+    `novelty`, if given, is a fourth column.
 
     Raises:
-        ConflictError: Something else than such a file is there.
+        ConflictError: Something other than such a file is there.
         HeadclustError: The file cannot be written.
     """
     _check_replaceable(path)
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            made_whole(path) as temporary,
+            atomic_file(path) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             rows = csv.writer(file, lineterminator="\n")
             quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
             rows.writerow(_COLUMNS if novelty is None else _HEADERS[1])
-            shares = [one for one in (confidence, novelty) if one is not None]
-            texts = zip(*([f"{share:.6f}" for share in one.tolist()] for one in shares), strict=True)
+            shares = [values for values in (confidence, novelty) if values is not None]
+            texts = zip(*([f"{share:.6f}" for share in values.tolist()] for values in shares), strict=True)
             for name, cluster, rest in zip(sample_ids, clusters.tolist(), texts, strict=True):
-                # Before Python 3.13 a carriage return that ends no line is left bare, and readers stop at it.
+                # Before Python 3.13 the csv module does not quote a carriage return within a name, at which readers
+                # stop.
                 writer = quoted if "\r" in name else rows
-                writer.writerow((as_written(name), cluster, *rest))
+                writer.writerow((storable_name(name), cluster, *rest))
     return path
 
 
@@ -75,18 +76,18 @@ def _check_replaceable(path: Path) -> None:
     if path.is_file():
         with path.open("rb") as file:
             start = file.readline(100)
-    # Not an empty line: a file of the user's may start with one.
-    known = not start or start.strip() in [",".join(columns).encode() for columns in _HEADERS]
-    if not known or (not path.is_file() and os.path.lexists(path)):
+    # An empty line is no such file: a file of the user may start with one.
+    is_ours = not start or start.strip() in [",".join(columns).encode() for columns in _HEADERS]
+    if not is_ours or (not path.is_file() and os.path.lexists(path)):
         raise ConflictError(f"{printable(str(path))} exists and holds no assignments: choose another -o.")
 
 
 def read_assignments(path: Path) -> Assignments:
-    """What `write_assignments` wrote.
+    """Read a file of `write_assignments`.
 
     Raises:
         DataError: There is no such file.
-        FileFormatError: It holds something else, or a sample twice.
+        FileFormatError: It has another content, or a sample twice.
     """
     name, line = printable(str(path)), 1
     try:
@@ -94,8 +95,8 @@ def read_assignments(path: Path) -> Assignments:
             reader = csv.reader(file, strict=True)
             header = tuple(next(reader, ()))
             if header not in _HEADERS:
-                found = printable(",".join(header))[:100]
-                raise FileFormatError(f"{name} starts with {found!r}, expected {','.join(_COLUMNS)}: no assignments.")
+                start = printable(",".join(header))[:100]
+                raise FileFormatError(f"{name} starts with {start!r}, expected {','.join(_COLUMNS)}: no assignments.")
             ids, clusters = list[str](), list[int]()
             shares: list[list[float]] = []
             for row in reader:
@@ -114,7 +115,7 @@ def read_assignments(path: Path) -> Assignments:
         raise FileFormatError(f"{name}, line {line}: {error}: make it again.") from None
     if len(set(ids)) < len(ids):
         twice = printable(Counter(ids).most_common(1)[0][0])[:100]
-        raise FileFormatError(f"{name}: sample {twice!r} comes twice, expected one row a sample: make it again.")
+        raise FileFormatError(f"{name}: sample {twice!r} comes twice, expected one row per sample: make it again.")
     columns = np.array(shares, np.float64).reshape(len(ids), len(header) - 2).T
     return Assignments(tuple(ids), np.array(clusters, np.int64), columns[0], columns[1] if len(columns) > 1 else None)
 

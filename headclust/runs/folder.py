@@ -1,11 +1,11 @@
-"""The run folder: what a fit leaves. Format only, see docs/run-folder.md.
+"""The run folder, the result of a fit. Format only, see docs/run-folder.md.
 
-config.json         the whole resolved recipe, the feature files' fingerprints, versions; `fit --config` repeats it
-model.safetensors   the fitted pipeline
+config.json         the resolved recipe, records of the feature files, versions; `fit --config` repeats it
+model.safetensors   the fitted model
 assignments.csv     sample_id,cluster,confidence: see assignments.py
-history.jsonl       the training, a record a line
+history.jsonl       the training, one record per line
 metrics.json        sizes, agreement, seconds; scores where labels are known
-seen.safetensors    some of the fitted samples, for how unlike them others are
+seen.safetensors    some of the fitted samples, to measure the novelty of others
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from headclust.disk import is_temporary, sync_folder, write_errors, write_whole
+from headclust.disk import is_temporary, sync_folder, write_atomically, write_errors
 from headclust.errors import ConflictError, DataError, FileFormatError
 from headclust.filenames import numbered
 from headclust.model import ClusterModel
@@ -35,13 +35,13 @@ from headclust.scoring.metrics import METRICS
 
 FORMAT = "headclust-run"
 FORMAT_VERSION = 3
-GROUPS_MARK = "headclust.json"  # what the folder of `headclust run` is known by
+GROUPS_MARK = "headclust.json"  # marks the folder of `headclust run`
 FILES = ("config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv", "seen.safetensors")
-_ADDED = ("predicted", "report.html")  # by other commands, and made anew by them
-_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # file managers leave these where a person has looked
-_CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # what is read again
+_ADDED = ("predicted", "report.html")  # by other commands, which can make them again
+_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
+_CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # fields that are read again
 _COUNTS, _SHARES = ("n_samples", "n_clusters", "clusters_used"), ("largest_share", "entropy")
-_OPTIONAL = ("agreement", *METRICS, "accuracy_majority")  # of metrics: one may be left out
+_OPTIONAL = ("agreement", *METRICS, "accuracy_majority")  # metrics that may be missing
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Run:
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Makes sure that a run may be written at `path`, before time is spent on it.
+    """Raise unless a run may be written at `path`, before time is spent on it.
 
     Raises:
-        ConflictError: Something is there: a run without `overwrite`, one that holds more than ours, or no run at all.
-        HeadclustError: The folder it would be in cannot be written.
+        ConflictError: Something is there: a run without `overwrite`, a run with files of the user, or no run.
+        HeadclustError: The parent folder cannot be written.
     """
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,10 +78,10 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 
 def _check_ours(path: Path) -> None:
-    """Refuses to replace a run folder into which somebody has put files: they would go with it."""
+    """Raise if a run folder holds files of the user, which would be removed with it."""
     with write_errors(path):
-        there = sorted(one.name for one in path.iterdir() if not is_temporary(one))
-    for name in there:
+        names = sorted(file.name for file in path.iterdir() if not is_temporary(file))
+    for name in names:
         if name not in (*FILES, *_ADDED, *_OF_SYSTEMS):
             raise ConflictError(
                 f"{printable(str(path))} also holds {printable(name)}, which is not of the run and would go with "
@@ -90,7 +90,7 @@ def _check_ours(path: Path) -> None:
 
 
 def is_run(path: Path) -> bool:
-    """Whether `path` is a folder with a run's config.json in it."""
+    """True if `path` is a folder with the config.json of a run."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -109,16 +109,16 @@ def write_run(
     seen: Seen | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a run folder under another name and moves it into place when whole; returns its path.
+    """Write a run folder under another name and move it into place when complete; return its path.
 
     Args:
         path: The folder to make.
-        config: What `fit --config` needs to repeat the run.
-        metrics: What `metrics.json` is to hold.
-        model: The fitted pipeline.
+        config: Everything that `fit --config` needs to repeat the run.
+        metrics: The contents of `metrics.json`.
+        model: The fitted model.
         history: Records of the training.
         assignments: Sample ids, their clusters and confidences.
-        seen: Fitted samples to compare others with, if any are kept.
+        seen: Fitted samples to compare others with, if any are stored.
         overwrite: Replace a run that is there.
 
     Raises:
@@ -129,16 +129,16 @@ def write_run(
     staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with write_errors(path):
-            shutil.rmtree(staging, ignore_errors=True)  # of a killed process that had this number
+            shutil.rmtree(staging, ignore_errors=True)  # of a killed process with the same id
             staging.mkdir(parents=True)
-            stated = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
-            write_whole(staging / "config.json", _json(stated, indent=2))
-            write_whole(staging / "metrics.json", _json(metrics, indent=2))
-            write_whole(staging / "history.jsonl", b"".join(_json(record) for record in history))
-            write_whole(staging / "model.safetensors", save(model.tensors()))
+            contents = {"format": FORMAT, "format_version": FORMAT_VERSION, **config}
+            write_atomically(staging / "config.json", _json(contents, indent=2))
+            write_atomically(staging / "metrics.json", _json(metrics, indent=2))
+            write_atomically(staging / "history.jsonl", b"".join(_json(record) for record in history))
+            write_atomically(staging / "model.safetensors", save(model.tensors()))
             write_assignments(staging / "assignments.csv", *assignments)
             if seen is not None:
-                write_whole(staging / "seen.safetensors", save(seen.tensors()))
+                write_atomically(staging / "seen.safetensors", save(seen.tensors()))
             sync_folder(staging)
             _move_into_place(staging, path, overwrite=overwrite)
     finally:
@@ -180,8 +180,8 @@ def read_run(path: Path) -> Run:
     """
     name, path = printable(str(path)), find_run(path)
     if not is_run(path):
-        found = "not a run folder" if path.exists() else "no such folder"
-        raise DataError(f"{name}: {found}: expected one that headclust fit made.")
+        problem = "not a run folder" if path.exists() else "no such folder"
+        raise DataError(f"{name}: {problem}: expected one that headclust fit made.")
     config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
     _check_config(path / "config.json", config)
     _check_metrics(path / "metrics.json", metrics)
@@ -198,7 +198,7 @@ def read_run(path: Path) -> Run:
 
 
 def read_seen(run: Run) -> Seen | None:
-    """The fitted samples that a run keeps to compare others with; None where it keeps none.
+    """The fitted samples that a run stores to compare others with; None where it stores none.
 
     Raises:
         FileFormatError: They cannot be read, or are not of the run's spaces.
@@ -218,7 +218,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """The configuration that `fit --config` repeats, from a config.json or the run folder that holds one.
 
     Raises:
-        DataError: It is not there, or not a run's.
+        DataError: There is no such file, or it is not of a run.
         FileFormatError: It cannot be read.
     """
     file = find_run(path) / "config.json" if path.is_dir() else path
@@ -234,8 +234,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def _check_config(file: Path, config: Mapping[str, Any]) -> None:
     name = printable(str(file))
     if config.get("format_version") != FORMAT_VERSION:
-        found = config.get("format_version")
-        raise FileFormatError(f"{name}: its format version is {found!r}, expected {FORMAT_VERSION}: fit again.")
+        version = config.get("format_version")
+        raise FileFormatError(f"{name}: its format version is {version!r}, expected {FORMAT_VERSION}: fit again.")
     for key, kind in _CONFIG.items():
         if type(config.get(key)) is not kind or config[key] == []:
             raise FileFormatError(f"{name}: its {key} is {config.get(key)!r}: restore it from a copy, or fit again.")
@@ -249,9 +249,9 @@ def _check_metrics(file: Path, metrics: Mapping[str, Any]) -> None:
     wrong = [name for name in _COUNTS if type(metrics.get(name)) is not int or metrics[name] < 1]
     wrong += [name for name in (*_SHARES, *present) if type(metrics.get(name)) not in (int, float)]
     if wrong:
-        found = printable(repr(metrics.get(wrong[0])))[:50]
+        value = printable(repr(metrics.get(wrong[0])))[:50]
         raise FileFormatError(
-            f"{printable(str(file))}: its {wrong[0]} is {found}: restore it from a copy, or fit again."
+            f"{printable(str(file))}: its {wrong[0]} is {value}: restore it from a copy, or fit again."
         )
 
 

@@ -1,4 +1,4 @@
-"""The feature files a fit uses: found, loaded together, recognised again."""
+"""The feature files of a fit: finding them, loading them together, checking that others lie in the same spaces."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from headclust.progress import note, printable
 FEATURES_FOLDER = Path("features")
 _ROWS = 8_192
 TEST_SPLITS = ("test", "val", "valid", "validation")
-# What two feature files have to share for their rows to lie in one space.
+# Attributes that two feature files share if their rows lie in one space.
 _SPACE_ATTRIBUTES = ("backbone", "weights_sha256", "feature_point", "preprocessing")
 _FINGERPRINT = (*_SPACE_ATTRIBUTES, "dataset", "split", "source", "weights_origin", "dtype", "batch_size", "precision")
 
 
 def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
-    """Feature files of the same samples, one a space.
+    """Load feature files of the same samples, one per space.
 
     Raises:
-        DataError: They hold different samples, values that are not finite, or rows that are all the same.
+        DataError: They hold different samples, values that are not finite, or only equal rows.
     """
     spaces = tuple(load_features(path) for path in paths)
     for space in spaces:
@@ -37,7 +37,7 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
 
 
 def joined(spaces: Sequence[Features]) -> Features:
-    """Features of the same samples as those of one space: unit rows side by side. A single one stays as it is."""
+    """Several feature spaces as one: unit rows concatenated. A single one is returned unchanged."""
     if len(spaces) == 1:
         return spaces[0]
     rows = side_by_side([F.normalize(space.all(), dim=-1) for space in spaces])
@@ -45,24 +45,24 @@ def joined(spaces: Sequence[Features]) -> Features:
 
 
 def newest_features() -> Path:
-    """The newest feature file under `./features/` that is not a test split; says which.
+    """The newest feature file under `./features/` that is not of a test split; its path is logged.
 
     Raises:
         DataError: There is none.
     """
-    found = [path for path in FEATURES_FOLDER.glob("**/*.h5") if path.is_file()]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    paths = [path for path in FEATURES_FOLDER.glob("**/*.h5") if path.is_file()]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             if load_features(path).attributes.get("split") not in TEST_SPLITS:
                 note(f"no features given: using the newest, {path}.")
                 return path
         except HeadclustError:
-            continue  # a damaged file must not stand in the way of a whole one
+            continue  # a damaged file does not hide an intact one
     raise DataError(f"no features given, and none found under ./{FEATURES_FOLDER}: make some with headclust embed.")
 
 
 def fingerprint(space: Features) -> dict[str, Any]:
-    """What a run records of a feature file, enough to find it and to know another one of its space."""
+    """The record of a feature file in a run: enough to find the file, and to recognize others of its space."""
     own = {name: space.attributes[name] for name in _FINGERPRINT if name in space.attributes}
     path = str(space.path.resolve()) if space.path else None
     size = {"n_samples": space.n_samples, "feature_dim": space.feature_dim}
@@ -70,38 +70,38 @@ def fingerprint(space: Features) -> dict[str, Any]:
 
 
 def reload_spaces(fingerprints: Sequence[Mapping[str, Any]]) -> tuple[Features, ...]:
-    """The feature files that a run was fitted on.
+    """Load the feature files that a run was fitted on.
 
     Raises:
         FileFormatError: One has changed since.
         DataError: One is gone.
     """
-    spaces = load_spaces([Path(stated["path"]) for stated in fingerprints])
-    for space, stated in zip(spaces, fingerprints, strict=True):
-        if space.sha256 != stated["sha256"]:
+    spaces = load_spaces([Path(recorded["path"]) for recorded in fingerprints])
+    for space, recorded in zip(spaces, fingerprints, strict=True):
+        if space.sha256 != recorded["sha256"]:
             raise FileFormatError(
                 f"{_name(space)} has changed since the run was made: name the features to use instead."
             )
     return spaces
 
 
-def locate_features(folder: Path, stated: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What a run states of its feature files, with the `path` where each lies now.
+def locate_features(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The records of a run's feature files, with the `path` where each lies now, found by its checksum.
 
-    That is where it was, or beside the run folder, as in a folder of groups that was moved: known by its checksum. One
-    that is at neither place keeps its path.
+    That is the recorded path, or beside the run folder, as in a folder of groups that was moved. A file at neither
+    place keeps its path.
 
     Args:
         folder: The run folder.
-        stated: `features` of its config.
+        recorded: `features` of its config.
     """
     beside = folder.resolve().parent
     located = []
-    for one in stated:
-        path = Path(one["path"])
+    for record in recorded:
+        path = Path(record["path"])
         moved = beside / path.name
-        is_moved = not _holds(path, one["sha256"]) and _holds(moved, one["sha256"])
-        located.append({**one, "path": str(moved if is_moved else path)})
+        is_moved = not _holds(path, record["sha256"]) and _holds(moved, record["sha256"])
+        located.append({**record, "path": str(moved if is_moved else path)})
     return located
 
 
@@ -113,32 +113,32 @@ def _holds(path: Path, sha256: Any) -> bool:
 
 
 def load_alike(fingerprints: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> list[Features]:
-    """Feature files that lie in the spaces of a fit, one each, of the same samples.
+    """Load feature files that lie in the spaces of a fit, one per space, of the same samples.
 
     Raises:
         HeadclustError: One cannot be read.
-        DataError: They do not lie there, as `check_alike` says.
+        DataError: They do not lie in these spaces; see `check_alike`.
     """
-    found = [load_features(path) for path in paths]
-    check_alike(fingerprints, found)
-    return found
+    spaces = [load_features(path) for path in paths]
+    check_alike(fingerprints, spaces)
+    return spaces
 
 
 def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Features]) -> None:
-    """Makes sure that `others` lie in the spaces of a fit, one each, in the same order.
+    """Raise unless `others` lie in the spaces of a fit, one per space, in the same order.
 
     Raises:
         DataError: Their number, dimension, backbone, weights or preprocessing differ, they hold different samples, or
             a value is not finite.
     """
     if len(others) != len(fingerprints):
-        raise DataError(f"{len(others)} feature files given: expected {len(fingerprints)}, one a space of the fit.")
-    for other, stated in zip(others, fingerprints, strict=True):
-        theirs = fingerprint(other)
+        raise DataError(f"{len(others)} feature files given: expected {len(fingerprints)}, one per space of the fit.")
+    for other, recorded in zip(others, fingerprints, strict=True):
+        own = fingerprint(other)
         for name in ("feature_dim", *_SPACE_ATTRIBUTES):
-            if theirs.get(name) != stated.get(name):
+            if own.get(name) != recorded.get(name):
                 raise DataError(
-                    f"{_name(other)}: its {name} is {theirs.get(name)}, the fit's was {stated.get(name)}: "
+                    f"{_name(other)}: its {name} is {own.get(name)}, the fit's was {recorded.get(name)}: "
                     "embed these images as the fitted ones were."
                 )
         _check_same_samples(other, others[0])
@@ -151,7 +151,7 @@ def _check_same_samples(space: Features, first: Features) -> None:
 
 
 def _check_finite(space: Features) -> None:
-    # A file that another program wrote may hold anything; ours never hold NaN.
+    # A file of another program may hold NaN; ours never do.
     try:
         for start in range(0, space.n_samples, _ROWS):
             block = slice(start, start + _ROWS)

@@ -40,15 +40,16 @@ def confusion(assignments: Ints, labels: Ints) -> Ints:
 
 
 def match_clusters(table: Ints) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of the one-to-one matching of clusters to classes with the largest sum (Hungarian).
-
-    As many pairs as the smaller of the two numbers, rows ascending (scipy.optimize.linear_sum_assignment).
+    """The one-to-one matching of clusters and classes with the largest sum of entries (Hungarian).
 
     Args:
-        table: Counts of (cluster, class), as from `confusion`.
+        table: Counts of (cluster, class), shape (n_clusters, n_classes), as `confusion` returns them.
+
+    Returns:
+        Rows and columns of the matched entries, each of shape (min(n_clusters, n_classes),), the rows ascending.
     """
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    return rows, columns
+    cluster_rows, class_columns = linear_sum_assignment(table, maximize=True)
+    return cluster_rows, class_columns
 
 
 def accuracy(assignments: Ints, labels: Ints) -> float:
@@ -70,7 +71,7 @@ def accuracy_majority(assignments: Ints, labels: Ints) -> float:
     table = confusion(assignments, labels)
     majority, n_samples = table.max(axis=1), table.sum()
     # What is matched counts first; the majority given up by matching a cluster decides between equals.
-    rows, columns = linear_sum_assignment(table * (n_samples + 1) - majority[:, None], maximize=True)
+    rows, columns = match_clusters(table * (n_samples + 1) - majority[:, None])
     leftover = np.setdiff1d(np.arange(len(table)), rows)
     return float((table[rows, columns].sum() + majority[leftover].sum()) / n_samples)
 

@@ -1,4 +1,4 @@
-"""The verb that takes a run's groups elsewhere."""
+"""The verb `export`: the groups of a run for other tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headclust.export import (
     write_folders,
 )
 from headclust.features import Features, load_features
-from headclust.filenames import as_written, file_name
+from headclust.filenames import file_name, storable_name
 from headclust.progress import note, printable
 from headclust.runs.assignments import Assignments, read_assignments
 from headclust.runs.inputs import locate_features
@@ -41,15 +41,16 @@ def export(
     how: Transfer = "link",
     overwrite: bool = False,
 ) -> Path:
-    """Writes the assignments of a run as other tools take them; returns what was made. See docs/export.md.
+    """Write the assignments of a run for other tools; return the file or folder. See docs/export.md.
 
     Args:
         run: A run folder.
         to: "csv", "parquet", "fiftyone", "coco" or "folders".
-        output: What to make; named after the run, under `./exports/`, when None.
-        predicted: Not the fitted images, but those of `RUN/predicted/NAME.csv`: its NAME, or the path of such a file.
-        features: The feature file of these images, for where they are and for their labels; when None the one the run
-            names, where it was or beside the run folder, or the one beside the predicted file.
+        output: The file or folder to make; named after the run, under `./exports/`, when None.
+        predicted: Export the images of `RUN/predicted/NAME.csv` instead of the fitted ones: NAME, or the path of such a
+            file.
+        features: The feature file of these images, for their paths and labels; when None the one that the run records,
+            at its path or beside the run folder, or the one beside the predicted file.
         names: A CSV file cluster,name with names for some or all clusters.
         how: Of folders: "link", "copy" or "move" the images.
         overwrite: Replace a file. Folders are never replaced.
@@ -77,12 +78,12 @@ def export(
     _check_place(path, fitted.path)
     own = locate_features(fitted.path, fitted.config["features"])[0]
     beside = Path(own["path"]) if predicted is None else file.with_suffix(".h5")
-    found = _features(features, beside, assigned.sample_ids)
-    stated = fitted.config["features"][0] if found is None and predicted is None else {}
-    stated = stated if found is None else found.attributes
-    source, split = (value if isinstance(value := stated.get(key), str) else None for key in ("source", "split"))
+    space = _features(features, beside, assigned.sample_ids)
+    recorded = fitted.config["features"][0] if space is None and predicted is None else {}
+    recorded = recorded if space is None else space.attributes
+    source, split = (value if isinstance(value := recorded.get(key), str) else None for key in ("source", "split"))
     images = find_images(source, split, assigned.sample_ids)
-    table = _table(assigned, groups, images, found, source)
+    table = _table(assigned, groups, images, space, source)
     if to == "folders":
         write_folders(path, table, images, how)
         return path
@@ -90,12 +91,13 @@ def export(
 
 
 def _name(run: Path) -> str:
-    """What tells a run from others: its folder's name, or for the `run` of a folder of groups that one's."""
+    """Name of a run: that of its folder, or for the `run` in a folder of `headclust run` the name of that folder."""
     folder = run.resolve()
     return folder.parent.name if folder.name == "run" and (folder.parent / runs.GROUPS_MARK).is_file() else folder.name
 
 
 def _check_place(path: Path, run: Path) -> None:
+    """Raise if the output lies in the run folder, or cannot be resolved."""
     try:
         inside = path.resolve().is_relative_to(run.resolve())
     except (OSError, RuntimeError):
@@ -113,10 +115,10 @@ def _assignments_file(run: Path, predicted: str | None) -> Path:
         return Path(predicted)
     file = run / "predicted" / f"{predicted}.csv"
     if file.parent != run / "predicted" or not file.is_file():
-        there = sorted(path.stem for path in (run / "predicted").glob("*.csv"))
+        names = sorted(path.stem for path in (run / "predicted").glob("*.csv"))
         raise (
-            unknown("predicted file", predicted, there)
-            if there
+            unknown("predicted file", predicted, names)
+            if names
             else DataError(
                 f"{printable(str(run))} has nothing predicted: make it with headclust predict, or name its CSV file."
             )
@@ -125,12 +127,12 @@ def _assignments_file(run: Path, predicted: str | None) -> Path:
 
 
 def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Features | None:
-    """The feature file of the samples; None where nobody named one and there is none that fits."""
+    """The feature file of the samples; None if none is given and the default one is missing or of other samples."""
     try:
-        found = load_features(given or beside)
-        if tuple(map(as_written, found.sample_ids)) != tuple(sample_ids):
-            raise DataError(f"{printable(str(found.path))} holds other samples than the assignments.")
-        return found
+        features = load_features(given or beside)
+        if tuple(map(storable_name, features.sample_ids)) != tuple(sample_ids):
+            raise DataError(f"{printable(str(features.path))} holds other samples than the assignments.")
+        return features
     except HeadclustError as error:
         if given is not None:
             raise
@@ -139,7 +141,7 @@ def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Fe
 
 
 def _table(
-    assigned: Assignments, groups: Sequence[str], images: FoundImages, found: Features | None, source: str | None
+    assigned: Assignments, groups: Sequence[str], images: FoundImages, features: Features | None, source: str | None
 ) -> Table:
     return Table(
         sample_ids=assigned.sample_ids,
@@ -148,14 +150,14 @@ def _table(
         groups=groups,
         confidence=assigned.confidence.tolist(),
         novelty=None if assigned.novelty is None else assigned.novelty.tolist(),
-        labels=None if found is None else _labels(found),
+        labels=None if features is None else _labels(features),
         source=source,
     )
 
 
-def _labels(found: Features) -> list[str | None] | None:
-    """The class of every sample by its name, or by its number where classes have none; None without labels."""
-    if found.labels is None:
+def _labels(features: Features) -> list[str | None] | None:
+    """Class of each sample: its name, or its number where classes have no names; None without labels."""
+    if features.labels is None:
         return None
-    names = [as_written(name) for name in found.class_names]
-    return [None if label < 0 else names[label] if names else str(label) for label in found.labels.tolist()]
+    names = [storable_name(name) for name in features.class_names]
+    return [None if label < 0 else names[label] if names else str(label) for label in features.labels.tolist()]

@@ -10,7 +10,7 @@ from headclust.features import load_features
 
 
 def info(path: Path) -> dict[str, Any]:
-    """Counts and attributes of a feature file, or configuration and metrics of a run folder; JSON-like.
+    """The counts and attributes of a feature file, or configuration and metrics of a run folder; JSON-like.
 
     Raises:
         HeadclustError: It is neither, or cannot be read.

@@ -1,4 +1,4 @@
-"""Where results go unless the user says: names made safe for files."""
+"""Default paths of results, safe for file systems."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def features_path(dataset: str, split: str, name: str) -> Path:
 def run_path(spaces: Sequence[Features], method: str, preset: str, seed: int) -> Path:
     """`runs/DATASET-BACKBONE-METHOD-sSEED`, with every backbone, and the preset where it is not ours."""
     names = [space.path.stem for space in spaces if space.path]
-    told = [spaces[0].attributes.get("dataset"), *names, method, f"s{seed}"]
-    return RUNS_FOLDER / file_name("-".join(str(part) for part in [*told, "" if preset == "ours" else preset] if part))
+    parts = [spaces[0].attributes.get("dataset"), *names, method, f"s{seed}"]
+    return RUNS_FOLDER / file_name("-".join(str(part) for part in [*parts, "" if preset == "ours" else preset] if part))

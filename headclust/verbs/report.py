@@ -1,4 +1,4 @@
-"""The verb that shows a run to a person."""
+"""The verb `report`: one HTML page that shows a run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from headclust.report import check_place, read_data, render, write_page
 
 
 def report(run: Path, *, features: Sequence[Path] = (), umap: bool = True, output: Path | None = None) -> Path:
-    """Writes one HTML file that shows a run: its clusters, their images, a map, scores; returns its path.
+    """Write one HTML file that shows a run: its clusters, their images, a map, scores; return its path.
 
-    Images are read back from where the feature file says they are. Where they are gone, or the feature file is, the
-    report comes without thumbnails, or without a map, and says so.
+    Images are read from where the feature file records them. Where they or the feature file are gone, the report has no
+    thumbnails or no map, with a note.
 
     Args:
         run: A run folder.
-        features: Feature files, one a space: the run's own where they have moved, or those of other samples, which the
-            run's model then assigns.
-        umap: Lay the map out by UMAP too, where that is installed.
+        features: Feature files, one per space: those of the run where they have moved, or those of other samples, which
+            the model of the run then assigns.
+        umap: Add a UMAP layout of the map, where umap-learn is installed.
         output: The file to write; `RUN/report.html` when None.
 
     Raises:

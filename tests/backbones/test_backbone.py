@@ -38,7 +38,7 @@ def test_the_two_halves_are_the_librarys_transform_bit_for_bit(width, height, si
     for transform in transforms(size):
         ours = split_transform(transform, "a library", "a model", settings_of(size))
         try:
-            wanted = transform(image)
+            expected = transform(image)
         except ValueError:  # timm's "border" mode can shrink a side to nothing
             with pytest.raises(DataError, match="cannot be resized"):
                 ours.pixels(image)
@@ -46,7 +46,7 @@ def test_the_two_halves_are_the_librarys_transform_bit_for_bit(width, height, si
         pixels = ours.pixels(image)
         assert pixels.shape == (size, size, 3)
         assert pixels.dtype == np.uint8
-        assert torch.equal(ours.normalize(torch.from_numpy(pixels)[None])[0], wanted)
+        assert torch.equal(ours.normalize(torch.from_numpy(pixels)[None])[0], expected)
 
 
 def test_a_photo_and_a_batch():
@@ -92,5 +92,5 @@ def test_without_a_crop_only_squares_fit():
     transform.transforms = [step for step in transform.transforms if "Crop" not in str(step)]
     ours = split_transform(transform, "a library", "a model", settings_of(18))
     assert ours.pixels(Image.new("RGB", (40, 40))).shape == (18, 18, 3)
-    with pytest.raises(DataError, match=r"40 x 50 pixels become 18 x 22, wanted 18 x 18: .* takes square images"):
+    with pytest.raises(DataError, match=r"40 x 50 pixels become 18 x 22, expected 18 x 18: .* takes square images"):
         ours.pixels(Image.new("RGB", (40, 50)))

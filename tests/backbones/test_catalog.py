@@ -8,7 +8,7 @@ import timm
 import torch
 
 from headclust.backbones import CATALOG, untrained_backbone
-from headclust.backbones.catalog import entry_of
+from headclust.backbones.catalog import find_entry
 from headclust.backbones.packaged import weights_file
 from headclust.errors import SettingError
 
@@ -50,7 +50,7 @@ def test_a_forward_pass_is_as_wide_as_is_recorded(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_forward_pass_is_finite(name, monkeypatch):
     # The trial of a model just made is this same pass, once more.
-    monkeypatch.setattr("headclust.backbones.backbone.frozen_dim", lambda name, model, size: CATALOG[name].dim)
+    monkeypatch.setattr("headclust.backbones.backbone.freeze_model", lambda name, model, size: CATALOG[name].dim)
     backbone = untrained_backbone(name)
     backbone.model.eval()
     with torch.inference_mode():
@@ -146,11 +146,11 @@ def test_clip_is_built_with_quick_gelu(name):
 
 @pytest.mark.parametrize("name", ["timm:test_vit", "open_clip:ViT-B-32/openai"])
 def test_names_of_libraries_are_entries_too(name):
-    assert (entry_of(name).name, entry_of(name).key) == (name, name.partition(":")[2])
+    assert (find_entry(name).name, find_entry(name).key) == (name, name.partition(":")[2])
 
 
 @pytest.mark.parametrize("name", ["dinov2_vits16", "swag:vit", "", "clip_ViT-B-16"])
 def test_unknown_names_are_one_line(name):
     with pytest.raises(SettingError, match="unknown model") as caught:
-        entry_of(name)
+        find_entry(name)
     assert "\n" not in str(caught.value)

@@ -197,7 +197,7 @@ def test_a_repository_without_weights(hub):
 def test_a_hub_that_refuses(hub, status):
     files, _, _ = hub
     files["/nobody/private/resolve/main/model.safetensors"] = status
-    with pytest.raises(SettingError, match="fetching them from") as caught:
+    with pytest.raises(SettingError, match="downloading them from") as caught:
         hub_file("m", "nobody/private", HUB_FILES, offline=False)
     line(caught)
 

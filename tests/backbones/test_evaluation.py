@@ -5,7 +5,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from headclust.backbones.entry import HALF, IMAGENET_MEAN, IMAGENET_STD, Evaluation
-from headclust.backbones.evaluation import prepared_as
+from headclust.backbones.evaluation import build_preprocessing
 
 BICUBIC = T.InterpolationMode.BICUBIC
 IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
@@ -27,7 +27,7 @@ CASES = [
 @pytest.mark.parametrize(("evaluation", "image_size", "steps"), CASES)
 def test_it_is_torchvisions_steps(evaluation, image_size, steps):
     theirs = T.Compose([*steps, T.ToTensor(), T.Normalize(evaluation.mean, evaluation.std)])
-    ours = prepared_as(evaluation, image_size=image_size, own_size=(224, 224))
+    ours = build_preprocessing(evaluation, image_size=image_size, own_size=(224, 224))
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 190, 3), dtype=np.uint8))
     assert torch.equal(ours.normalize(torch.from_numpy(ours.pixels(image))[None])[0], theirs(image))
     assert ours.size == ((image_size or evaluation.size),) * 2
@@ -35,7 +35,7 @@ def test_it_is_torchvisions_steps(evaluation, image_size, steps):
 
 @pytest.mark.parametrize(("case", "crop"), [(0, "center"), (3, "squash"), (5, "none")])
 def test_the_record(case, crop):
-    record = prepared_as(CASES[case][0], image_size=None, own_size=(98, 98)).record
+    record = build_preprocessing(CASES[case][0], image_size=None, own_size=(98, 98)).record
     assert (record["config"], record["crop"], record["own_size"]) == ("x", crop, [98, 98])
     assert record["library"].startswith("torchvision ")
     assert len(record["steps"]) == len(CASES[case][2])

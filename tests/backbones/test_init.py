@@ -96,7 +96,7 @@ def test_a_size_no_model_can_have(name):
 
 
 def test_a_model_that_gives_no_vector():
-    with pytest.raises(SettingError, match="wanted one vector"):
+    with pytest.raises(SettingError, match="expected one vector"):
         untrained_backbone("timm:mobilenetv5_300m_enc", device="meta")
 
 
@@ -121,10 +121,10 @@ def test_where_the_meta_device_will_not_do_the_cpu_does(monkeypatch):
 
 def test_random_weights_repeat_and_take_nothing_from_the_callers_generator():
     torch.manual_seed(7)
-    wanted = torch.randn(3)
+    expected = torch.randn(3)
     torch.manual_seed(7)
     one, two = (untrained_backbone("timm:test_vit").model.state_dict() for _ in range(2))
-    assert torch.equal(torch.randn(3), wanted)
+    assert torch.equal(torch.randn(3), expected)
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 

@@ -21,7 +21,7 @@ def test_twice_the_weights_have_to_fit():
 
 @pytest.mark.parametrize("name", ["dinov3_vit7b16", "eva02_clip_vite14", "msn_vit_large", "dinov2_vitl14"])
 def test_a_model_too_large_is_refused_before_it_is_looked_for(tmp_path, name):
-    wanted = f"takes {CATALOG[name].parameters * 8 / 1e9:.1f} GB of memory"
+    expected = f"takes {CATALOG[name].parameters * 8 / 1e9:.1f} GB of memory"
     for more in ({}, {"weights": tmp_path / "nothing"}):
-        with pytest.raises(SettingError, match=wanted):
+        with pytest.raises(SettingError, match=expected):
             load_backbone(name, **more)

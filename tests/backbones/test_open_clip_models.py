@@ -115,8 +115,8 @@ def test_without_weights_it_is_the_same_model(checkpoint, capfd, name, device):
     assert capfd.readouterr().err == ""
     assert bare.preprocessing.record == real.preprocessing.record
     assert (bare.feature_dim, bare.feature_point) == (real.feature_dim, real.feature_point)
-    shapes, wanted = ({k: v.shape for k, v in b.model.state_dict().items()} for b in (bare, real))
-    assert shapes == wanted
+    shapes, expected = ({k: v.shape for k, v in b.model.state_dict().items()} for b in (bare, real))
+    assert shapes == expected
     assert {p.device.type for p in bare.model.parameters()} == {device}
 
 

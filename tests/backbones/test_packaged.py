@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
 from headclust.backbones import CATALOG, load_backbone
-from headclust.backbones.packaged import classifier, in_order, weights_file
+from headclust.backbones.packaged import classifier, match_by_order, weights_file
 from headclust.errors import FileFormatError, SettingError
 
 LITE = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
@@ -55,7 +55,7 @@ def test_another_file_in_the_package_is_noticed(tmp_path, monkeypatch):
     state = torch.load(real, weights_only=True)
     torch.save({key: value * 2 for key, value in state.items()}, tmp_path / real.name)
     monkeypatch.setattr("headclust.backbones.packaged.weights_file", lambda entry: tmp_path / real.name)
-    with pytest.raises(FileFormatError, match=r"wanted 579344248a93...: install the package again") as caught:
+    with pytest.raises(FileFormatError, match=r"expected 579344248a93...: install the package again") as caught:
         load_backbone("efficientnet_lite0")
     assert "\n" not in str(caught.value)
 
@@ -77,7 +77,7 @@ def test_another_image_size():
 
 @pytest.mark.parametrize("size", [0, -3, 100_000])
 def test_impossible_image_sizes(size):
-    with pytest.raises(SettingError, match="wanted 1 to 4096 pixels"):
+    with pytest.raises(SettingError, match="expected 1 to 4096 pixels"):
         load_backbone("efficientnet_lite0", image_size=size)
 
 
@@ -102,7 +102,7 @@ WANTED = tensors(a__weight=(2, 3), b__running_mean=(2,))
 def test_tensors_are_matched_by_order():
     found = tensors(x__y__weight=(2, 3), z__running_mean=(2,))
     found["x.y.weight"] += np.pi
-    matched = in_order(found, WANTED, Path("w"))
+    matched = match_by_order(found, WANTED, Path("w"))
     assert list(matched) == list(WANTED)
     assert matched["a.weight"] is found["x.y.weight"]
 
@@ -110,11 +110,11 @@ def test_tensors_are_matched_by_order():
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (tensors(x__weight=(2, 3)), "hold 1 tensors, wanted 2"),
-        (tensors(x__weight=(3, 2), y__running_mean=(2,)), r"x.weight \(3, 2\) stands where a.weight \(2, 3\)"),
-        (tensors(x__weight=(2, 3), y__running_var=(2,)), r"y.running_var \(2,\) stands where b.running_mean"),
+        (tensors(x__weight=(2, 3)), "hold 1 tensors, expected 2"),
+        (tensors(x__weight=(3, 2), y__running_mean=(2,)), r"found x.weight \(3, 2\), expected a.weight \(2, 3\)"),
+        (tensors(x__weight=(2, 3), y__running_var=(2,)), r"found y.running_var \(2,\), expected b.running_mean"),
     ],
 )
 def test_tensors_that_do_not_match(found, message):
     with pytest.raises(FileFormatError, match=message):
-        in_order(found, WANTED, Path("w"))
+        match_by_order(found, WANTED, Path("w"))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from headclust.backbones import CATALOG, load_backbone
-from headclust.backbones.positions import resampled
+from headclust.backbones.positions import resample_positions
 
 
 def theirs(positions: torch.Tensor, side: int, *, registers: bool) -> torch.Tensor:
@@ -27,16 +27,17 @@ def random_positions() -> torch.Tensor:
 
 @pytest.mark.parametrize("side", [1, 7, 16, 36, 38, 50])
 def test_it_is_the_authors_way(side):
-    found, wanted = resampled(random_positions(), side, 0.1), theirs(random_positions(), side, registers=False)
+    found = resample_positions(random_positions(), side, 0.1)
+    expected = theirs(random_positions(), side, registers=False)
     assert found.shape == (1, 1 + side * side, 8)
-    assert torch.equal(found, wanted)
+    assert torch.equal(found, expected)
 
 
 def test_what_needs_no_change_or_is_no_square_comes_back():
     positions = random_positions()
-    assert resampled(positions, 37, 0.1) is positions
+    assert resample_positions(positions, 37, 0.1) is positions
     for odd in (positions[:, :7], positions[0], positions[:, :1], torch.ones(3), torch.tensor(1.0)):
-        assert resampled(odd, 16, 0.1) is odd
+        assert resample_positions(odd, 16, 0.1) is odd
 
 
 @pytest.mark.parametrize("image_size", [None, 112])
@@ -51,6 +52,6 @@ def test_dinov2_has_its_authors_positions_at_every_size(tmp_path, registers, ima
     save_file(state, tmp_path / "w.safetensors")
     model = load_backbone(name, weights=tmp_path / "w.safetensors", image_size=image_size).model
     side = (image_size or 224) // 14
-    wanted, other = (theirs(positions, side, registers=way)[:, registers:] for way in (registers, not registers))
-    assert torch.allclose(model.pos_embed, wanted, atol=1e-6)
+    expected, other = (theirs(positions, side, registers=way)[:, registers:] for way in (registers, not registers))
+    assert torch.allclose(model.pos_embed, expected, atol=1e-6)
     assert not torch.allclose(model.pos_embed, other, atol=1e-2)

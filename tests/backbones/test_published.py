@@ -134,8 +134,8 @@ def saved(tmp_path):
 def test_a_vit_is_computed_as_its_authors_define_it(saved, name, wrap, heads, preset):
     state = tensors(vit(*DIMS["small"]))
     backbone = load_backbone(name, weights=saved(wrap(state)), offline=True, **preset)
-    wanted, other = (features(state, images(), heads=number) for number in (heads, 18 - heads))
-    assert torch.allclose(output(backbone), wanted, atol=1e-4)
+    expected, other = (features(state, images(), heads=number) for number in (heads, 18 - heads))
+    assert torch.allclose(output(backbone), expected, atol=1e-4)
     assert not torch.allclose(output(backbone), other, atol=1e-2)
     assert backbone.weights_origin == "file published.pth.tar (sha256 of the file)"
     assert backbone.feature_point.startswith("CLS token after the final norm, of the ")
@@ -237,7 +237,7 @@ def edited(state: dict, change) -> dict:
             r"1 of another shape \(module\.norm\.bias \(7,\) for \(384,\)\)\.$",
         ),
         (lambda s: s.clear(), "hold no tensors"),
-        (lambda s: s.update({"epoch": 3}), "wanted named tensors"),
+        (lambda s: s.update({"epoch": 3}), "expected named tensors"),
     ],
 )
 def test_checkpoints_that_do_not_fit(saved, change, message):
@@ -280,7 +280,9 @@ def test_a_file_in_the_cache_that_is_another_one(tmp_path, monkeypatch, saved):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     saved({"a": torch.ones(1)}, "checkpoints/convnext_small-0c510722.pth")
-    with pytest.raises(FileFormatError, match=r"are not what https://.* holds: .*, wanted 0c510722... Delete the file"):
+    with pytest.raises(
+        FileFormatError, match=r"are not the file of https://.*: .*, expected 0c510722... Delete the file"
+    ):
         load_backbone("convnext_small", offline=True)
 
 

@@ -3,19 +3,19 @@ import timm
 import torch
 
 from headclust.backbones import load_backbone, untrained_backbone
-from headclust.backbones.smoke_pass import frozen_dim, refuse_lost_border
+from headclust.backbones.smoke_pass import check_patch_multiple, freeze_model
 from headclust.errors import SettingError
 
 
 def test_a_model_that_gives_maps_is_refused():
-    with pytest.raises(SettingError, match=r"gives \(1, 8, 30, 30\) an image: wanted one vector"):
-        frozen_dim("maps", torch.nn.Conv2d(3, 8, 3), (32, 32))
+    with pytest.raises(SettingError, match=r"returns \(1, 8, 30, 30\) for an image: expected one vector"):
+        freeze_model("maps", torch.nn.Conv2d(3, 8, 3), (32, 32))
 
 
 def test_a_model_that_does_not_take_the_size():
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0)
     with pytest.raises(SettingError, match="does not take images of 32 x 32 px"):
-        frozen_dim("a ViT", model, (32, 32))
+        freeze_model("a ViT", model, (32, 32))
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_the_border_is_really_lost_or_seen():
     changed[..., 96:] = 1
     assert torch.equal(model(image), model(changed))
     with pytest.raises(SettingError, match="right and lower border"):
-        refuse_lost_border("a ViT", model, 100)
-    refuse_lost_border("a ViT", timm.create_model("vit_tiny_patch16_224", img_size=96), 96)
+        check_patch_multiple("a ViT", model, 100)
+    check_patch_multiple("a ViT", timm.create_model("vit_tiny_patch16_224", img_size=96), 96)

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from headclust.backbones import CATALOG, load_backbone, untrained_backbone
-from headclust.backbones.temi_paper import as_the_authors_did
+from headclust.backbones.temi_paper import reproduce
 from headclust.errors import DataError, SettingError
 
 BICUBIC = T.InterpolationMode.BICUBIC
@@ -100,7 +100,7 @@ def test_heads_of_moco():
 def test_every_name_of_the_authors_and_its_width():
     assert len(AUTHORS) == 22
     for name in AUTHORS:
-        entry = as_the_authors_did(CATALOG[name], "imagenet", None).entry
+        entry = reproduce(CATALOG[name], "imagenet", None).entry
         # What is built as without the preset has been built in test_upstream.py.
         if entry.arguments != CATALOG[name].arguments:
             assert backbone_of(name, "imagenet").feature_dim == entry.dim
@@ -108,7 +108,7 @@ def test_every_name_of_the_authors_and_its_width():
 
 def test_an_image_that_is_not_square_cannot_go_uncropped():
     preprocessing = backbone_of("dino_vits16", "stl10").preprocessing
-    with pytest.raises(DataError, match=r"300 x 200 pixels become 336 x 224, wanted 224 x 224: .*square images"):
+    with pytest.raises(DataError, match=r"300 x 200 pixels become 336 x 224, expected 224 x 224: .*square images"):
         preprocessing.pixels(image(300, 200))
 
 

@@ -26,8 +26,8 @@ def pooled(model, size: int) -> torch.Tensor:
 def test_a_vit_at_another_size_has_resampled_positions(checkpoint, name):
     model, path = checkpoint(name)
     backbone = load_backbone(f"timm:{name}", weights=path, image_size=96)
-    wanted = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, img_size=96).eval()
-    assert torch.equal(features(backbone, 96), pooled(wanted, 96))
+    expected = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, img_size=96).eval()
+    assert torch.equal(features(backbone, 96), pooled(expected, 96))
     record = backbone.preprocessing.record
     assert (record["input_size"], record["own_size"]) == ([96, 96], list(model.pretrained_cfg["input_size"][1:]))
     assert backbone.preprocessing.size == (96, 96)
@@ -55,8 +55,8 @@ def test_catalog_entries_load_what_timm_saves(checkpoint, name):
     size = entry.input_size
     with torch.inference_mode():
         images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-        wanted = model(images) if entry.projected else pooled(model, size)
-        assert torch.allclose(backbone.model(images), wanted, atol=1e-5)
+        expected = model(images) if entry.projected else pooled(model, size)
+        assert torch.allclose(backbone.model(images), expected, atol=1e-5)
     assert backbone.feature_dim == entry.dim
     assert backbone.preprocessing.record == untrained_backbone(name, device="meta").preprocessing.record
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from headclust.backbones.weights import difference, file_sha256, read_state_dict
+from headclust.backbones.weights import describe_difference, file_sha256, read_state_dict
 from headclust.errors import FileFormatError
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
@@ -19,8 +19,8 @@ class Bomb:
         return os.system, ("touch pwned",)
 
 
-def same(found: dict, wanted: dict) -> bool:
-    return list(found) == list(wanted) and all(torch.equal(found[key], wanted[key]) for key in wanted)
+def same(found: dict, expected: dict) -> bool:
+    return list(found) == list(expected) and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 def test_safetensors(tmp_path):
@@ -48,7 +48,7 @@ def test_a_training_checkpoints_tensors_under_their_own_key(tmp_path):
     torch.save({"model": {"a": torch.ones(1)}, "target_encoder": STATE, "epoch": 3}, tmp_path / "w.pth.tar")
     assert same(read_state_dict(tmp_path / "w.pth.tar", wrapper="target_encoder"), STATE)
     for wrapper in ("teacher", "epoch"):
-        with pytest.raises(FileFormatError, match=f"wanted the published checkpoint, with tensors under '{wrapper}'"):
+        with pytest.raises(FileFormatError, match=f"expected the published checkpoint, with tensors under '{wrapper}'"):
             read_state_dict(tmp_path / "w.pth.tar", wrapper=wrapper)
 
 
@@ -147,13 +147,13 @@ def test_missing_file(tmp_path):
 
 
 def test_difference_names_the_first_and_counts_all():
-    wanted = {f"layer{i}.weight": torch.zeros(2) for i in range(6)}
+    expected = {f"layer{i}.weight": torch.zeros(2) for i in range(6)}
     found = {"layer5.weight": torch.zeros(3), "head": torch.zeros(1)}
-    assert difference(found, wanted) == (
+    assert describe_difference(found, expected) == (
         "of 6 tensors 5 missing (layer0.weight, layer1.weight, layer2.weight, ...); 1 not the model's (head); "
         "1 of another shape (layer5.weight (3,) for (2,))"
     )
-    assert difference(wanted, wanted) == ""
+    assert describe_difference(expected, expected) == ""
 
 
 def test_sha256(tmp_path):

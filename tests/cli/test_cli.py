@@ -478,7 +478,7 @@ def test_a_failing_disk_is_one_line(run, refused, blob_file, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("headclust.runs.folder.write_whole", full)
+    monkeypatch.setattr("headclust.runs.folder.write_atomically", full)
     line = refused("fit", blob_file, "--method", "kmeans", "-o", "run")
     assert "cannot write run: No space left on device: free some space, then run it again" in line
 

@@ -15,7 +15,7 @@ from headclust.backbones import PRESETS as PREPROCESSINGS
 from headclust.cli.embed import embed as embed_command
 from headclust.device import PRECISIONS
 from headclust.embedding import EmbedSettings
-from headclust.export import FILES, HOW
+from headclust.export import FILES, MODES
 from headclust.features import FEATURE_DTYPES
 from headclust.images.augment import AUGMENTATIONS
 from headclust.images.datasets import SOURCES
@@ -108,7 +108,7 @@ def test_the_options_of_embed_have_the_defaults_of_its_settings():
         (choices.Augmentation, AUGMENTATIONS),
         (choices.Preprocessing, PREPROCESSINGS),
         (choices.ExportFormat, [*FILES, "folders"]),
-        (choices.Transfer, HOW),
+        (choices.Transfer, MODES),
     ],
 )
 def test_choices_are_those_of_the_registry(literal, registry):

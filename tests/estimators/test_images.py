@@ -102,8 +102,8 @@ def test_images_are_turned_as_their_files_would_be(embed, tmp_path):
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"shopping: milk", "not an image in a format that is read here"),
-        (b"<!DOCTYPE html><html></html>", "not an image in a format that is read here"),
+        (b"shopping: milk", "not an image in a supported format"),
+        (b"<!DOCTYPE html><html></html>", "not an image in a supported format"),
         (None, "no such file"),
     ],
 )

@@ -12,7 +12,7 @@ from export.conftest import NAMES, draw, make_table, number, tree
 from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.export import MODES, FoundImages, Table, folders, write_folders
 from headclust.export.folders import MARKER, Names
-from headclust.filenames import as_written
+from headclust.filenames import storable_name
 
 
 def placed(target: Path) -> dict[str, str | bytes]:
@@ -358,7 +358,7 @@ HOSTILE = (
     "",
     "a/../../../b.png",
     "nul\0.png",
-    as_written("\ud800.png"),
+    storable_name("\ud800.png"),
     "x" * 300 + ".png",
 )
 

@@ -33,7 +33,7 @@ def test_nothing_is_unpickled(tmp_path):
 
 def test_an_archive_is_no_single_array(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.ones(3))
-    with pytest.raises(DataError, match=r"it starts with b'PK.*wanted one array"):
+    with pytest.raises(DataError, match=r"it starts with b'PK.*expected one array"):
         read_array(tmp_path / "x.npz")
 
 
@@ -86,7 +86,7 @@ def test_missing_files_and_folders(tmp_path, read):
 
 
 @pytest.mark.parametrize(
-    ("content", "wanted"),
+    ("content", "expected"),
     [
         (b"a\nb\n", ["a", "b"]),
         (b"a\nb", ["a", "b"]),
@@ -97,9 +97,9 @@ def test_missing_files_and_folders(tmp_path, read):
         (b"", []),
     ],
 )
-def test_read_lines(tmp_path, content, wanted):
+def test_read_lines(tmp_path, content, expected):
     (tmp_path / "ids.txt").write_bytes(content)
-    assert read_lines(tmp_path / "ids.txt") == wanted
+    assert read_lines(tmp_path / "ids.txt") == expected
 
 
 def test_labels_as_text_and_as_an_array(tmp_path):
@@ -112,5 +112,5 @@ def test_labels_as_text_and_as_an_array(tmp_path):
 @pytest.mark.parametrize("content", ["1\n2.5\n", "cat\n", "1\n\n2\n", f"{10**30}\n", "1,2\n"])
 def test_labels_that_are_no_whole_numbers(tmp_path, content):
     (tmp_path / "labels.txt").write_text(content)
-    with pytest.raises(HeadclustError, match="wanted a whole number a line"):
+    with pytest.raises(HeadclustError, match="expected one whole number per line"):
         read_labels(tmp_path / "labels.txt")

@@ -89,7 +89,7 @@ def test_attributes_round_trip(text: str, number: int, names: list[str]) -> None
 
 @pytest.mark.parametrize("value", [1.5, True, None, ["a"]])
 def test_attributes_are_text_or_whole_numbers(value: object) -> None:
-    with pytest.raises(TypeError, match="wanted text or a whole number"):
+    with pytest.raises(TypeError, match="expected text or a whole number"):
         encode_attributes({"other": value})
 
 
@@ -185,7 +185,7 @@ def test_views_are_read_and_verified(tmp_path: Path) -> None:
     with h5py.File(path) as file:
         assert np.array_equal(file["views"], VIEWS)
     for view in (-1, 2):
-        with pytest.raises(DataError, match=f"view {view}: the views there are 0 to 1"):
+        with pytest.raises(DataError, match=f"view {view}: the features have 2 views: expected 0 to 1"):
             features.rows([0], view)
 
 
@@ -193,7 +193,7 @@ def test_without_views_a_file_says_nothing_of_them(path: Path) -> None:
     features = load_features(path)
     assert features.n_views == 0
     assert "n_views" not in features.attributes
-    with pytest.raises(DataError, match="view 0: the views there are none: make the features again with --views"):
+    with pytest.raises(DataError, match="view 0: the features have 0 views: make the features again with --views"):
         features.rows([0], 0)
 
 
@@ -213,10 +213,10 @@ def test_a_view_that_is_not_finite_or_changed_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("views", "message"),
     [
-        (FEATURES, r"views are float32 of shape \(7, 5\): wanted numbers of shape \(n_views, 7, 5\)"),
+        (FEATURES, r"views are float32 of shape \(7, 5\): expected numbers of shape \(n_views, 7, 5\)"),
         (VIEWS[:0], r"shape \(0, 7, 5\)"),
         (VIEWS[:, :6], r"shape \(2, 6, 5\)"),
-        (VIEWS.astype(str), "wanted numbers"),
+        (VIEWS.astype(str), "expected numbers"),
         (np.where(np.arange(7)[:, None] == 3, np.nan, VIEWS), "cat/3é.jpg: the features of its view 0 hold NaN"),
     ],
 )
@@ -232,11 +232,11 @@ def test_views_that_do_not_go_with_the_features(tmp_path: Path, views: np.ndarra
         ({"sample_ids": ["a"] * 7}, "'a' appears twice"),
         ({"sample_ids": ["a"]}, "7 rows of features but 1 sample ids"),
         ({"labels": [0]}, "7 rows of features but 1 labels"),
-        ({"labels": [2] * 7}, r"labels run from 2 to 2: wanted -1 \(unknown\) to 1"),
+        ({"labels": [2] * 7}, r"labels run from 2 to 2: expected -1 \(unknown\) to 1"),
         ({"labels": [-2] * 7, "class_names": []}, "labels run from -2"),
-        ({"labels": [0.5] * 7}, "wanted whole numbers"),
-        ({"features": np.zeros((0, 5))}, "shape \\(0, 5\\): wanted numbers"),
-        ({"features": np.full((7, 5), "a")}, "wanted numbers"),
+        ({"labels": [0.5] * 7}, "expected whole numbers"),
+        ({"features": np.zeros((0, 5))}, "shape \\(0, 5\\): expected numbers"),
+        ({"features": np.full((7, 5), "a")}, "expected numbers"),
         ({"features": np.where(np.arange(7)[:, None] == 3, np.nan, FEATURES)}, "cat/3é.jpg: its features hold NaN"),
         ({"features": np.full((7, 5), 1e300)}, "cat/0é.jpg: its features hold NaN or infinity"),
     ],
@@ -297,7 +297,7 @@ def test_what_the_disk_does_not_keep_never_gets_the_final_name(tmp_path: Path, m
         return real(descriptor, bytes(content).replace(FEATURES.tobytes()[:8], b"\0" * 8), offset)
 
     monkeypatch.setattr(os, "pwrite", pwrite)
-    with pytest.raises(HeadclustError, match="does not keep what it is given"):
+    with pytest.raises(HeadclustError, match="returns other bytes than it was given"):
         write_features(tmp_path / "a.h5", FEATURES, **EXAMPLE)
     assert list(tmp_path.iterdir()) == []
 
@@ -398,30 +398,30 @@ HUGE = {"shape": (1 << 40, 1 << 10), "dtype": "<f4"}
         (_replace("features", data=FEATURES, compression="gzip"), "one contiguous block"),
         (_replace("features", data=FEATURES, chunks=(2, 5)), "one contiguous block"),
         (_replace("features", **HUGE), "not in the file"),  # claims petabytes, holds nothing
-        (_replace("features", data=FEATURES.astype("f8")), "wanted float16 or float32"),
+        (_replace("features", data=FEATURES.astype("f8")), "expected float16 or float32"),
         (_replace("features", data=FEATURES.astype(">f4")), "little-endian"),
-        (_replace("features", data=FEATURES[0]), "wanted \\(n_samples, feature_dim\\)"),
-        (_replace("features", data=FEATURES[:3]), "wanted \\(3,\\), to go with /features"),
-        (_replace("features", data=FEATURES.astype("f2")), "features are float16: the file says float32"),
-        (_attribute("n_views", 2), "it says 2 views: 0 are there"),
+        (_replace("features", data=FEATURES[0]), "expected \\(n_samples, feature_dim\\)"),
+        (_replace("features", data=FEATURES[:3]), "expected \\(3,\\), to match /features"),
+        (_replace("features", data=FEATURES.astype("f2")), "features are float16: its attribute dtype is float32"),
+        (_attribute("n_views", 2), "its attribute n_views is 2: /views holds 0"),
         (lambda file: file.create_dataset("views", data=VIEWS[:0]), "/views"),
-        (lambda file: file.create_dataset("views", data=VIEWS[:, :3]), "wanted \\(2, 7, 5\\), to go with /features"),
-        (_replace("sample_ids", data=EXAMPLE["sample_ids"]), "wanted fixed-length text"),
+        (lambda file: file.create_dataset("views", data=VIEWS[:, :3]), "expected \\(2, 7, 5\\), to match /features"),
+        (_replace("sample_ids", data=EXAMPLE["sample_ids"]), "expected fixed-length text"),
         (_replace("sample_ids", data=np.array([b"\xff"] * 7)), "cannot be read as a feature file"),
-        (_replace("labels", data=np.zeros(7, "i4")), "wanted int64"),
+        (_replace("labels", data=np.zeros(7, "i4")), "expected int64"),
         (_replace("labels", data=np.full(7, 2)), "labels run from 2 to 2"),
-        (_replace("skipped", data=np.array([b"a"])), "wanted \\(1, 2\\)"),
+        (_replace("skipped", data=np.array([b"a"])), "expected \\(1, 2\\)"),
         (lambda file: file.pop("sample_ids"), "no /sample_ids"),
         (lambda file: file.create_group("extra"), "holds /extra"),
         (_attribute("format", np.bytes_("other")), "format is 'other'"),
-        (_attribute("format_version", 2), "version is 2: wanted 1"),
-        (_attribute("dataset", "variable length"), "wanted fixed-length text"),
-        (_attribute("dataset", 3), "'dataset' is 3: wanted str"),
-        (_attribute("dataset", [1, 2]), "wanted fixed-length text or a whole number"),
+        (_attribute("format_version", 2), "version is 2: expected 1"),
+        (_attribute("dataset", "variable length"), "expected fixed-length text"),
+        (_attribute("dataset", 3), "'dataset' is 3: expected str"),
+        (_attribute("dataset", [1, 2]), "expected fixed-length text or a whole number"),
         (_attribute("class_names", np.bytes_("[1]")), "list of names"),
         (_attribute("class_names", np.bytes_("[")), "cannot be read as a feature file"),
         (_attribute("class_names", np.bytes_("[" * 100_000)), "cannot be read as a feature file"),
-        (_attribute("n_listed", 9), "lists 9 samples: wanted 7 rows and 1 skipped"),
+        (_attribute("n_listed", 9), "n_listed is 9: expected 7 rows and 1 skipped"),
     ],
 )
 def test_changed_structure_is_refused(path: Path, change, message: str) -> None:
@@ -488,15 +488,15 @@ def test_truncation_is_always_noticed(path: Path, data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"n_views": 7}, "'n_views' is what the file says of itself"),  # once the disk was blamed
-        ({"n_listed": 3}, "'n_listed' is what the file says of itself"),
-        ({"sha256": "x"}, "'sha256' is what the file says of itself"),
-        ({"seed": 2**63}, "'seed' is 9223372036854775808: wanted a number of at most 64 bits"),
-        ({"": 1}, "'': wanted a name"),
-        ({1: 1}, "1: wanted a name"),
-        ({"a\0b": 1}, "wanted a name"),
-        ({"x": True}, "'x' is bool: wanted text or a whole number"),
-        ({"x": 1.5}, "'x' is float: wanted text or a whole number"),
+        ({"n_views": 7}, "'n_views' is set by the feature file itself"),  # once the disk was blamed
+        ({"n_listed": 3}, "'n_listed' is set by the feature file itself"),
+        ({"sha256": "x"}, "'sha256' is set by the feature file itself"),
+        ({"seed": 2**63}, "'seed' is 9223372036854775808: expected a number of at most 64 bits"),
+        ({"": 1}, "'': expected a name"),
+        ({1: 1}, "1: expected a name"),
+        ({"a\0b": 1}, "expected a name"),
+        ({"x": True}, "'x' is bool: expected text or a whole number"),
+        ({"x": 1.5}, "'x' is float: expected text or a whole number"),
     ],
 )
 def test_attributes_that_no_file_can_hold(tmp_path: Path, attributes: dict, message: str) -> None:

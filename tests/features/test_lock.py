@@ -1,21 +1,27 @@
-"""One writer at a time, whoever dies when."""
+"""One writer per folder, whatever ends it."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from headclust.errors import ConflictError, HeadclustError
+from headclust.errors import BusyError, ConflictError, DataError, HeadclustError
 from headclust.features.lock import Owner, writer_lock
+from headclust.images.decoding.worker import start_worker
 
-# Takes the lock of the folder it is told of, says how that went, and lets go when told to.
+# Takes the lock of each folder that it reads, prints the result, and releases the lock at the next line.
 TAKER = """
 import sys
 from pathlib import Path
@@ -39,17 +45,31 @@ def _write(folder: Path, owner: Owner) -> None:
     (folder / "lock").write_text(json.dumps(asdict(owner)))
 
 
-def _dead() -> Owner:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return Owner(socket.gethostname(), process.pid, 1)
+@contextmanager
+def _takers(count: int) -> Iterator[list[subprocess.Popen[str]]]:
+    takers = [
+        subprocess.Popen([sys.executable, "-c", TAKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
+    try:
+        assert [taker.stdout.readline() for taker in takers] == ["ready\n"] * count
+        yield takers
+    finally:
+        for taker in takers:
+            taker.communicate()
 
 
-def test_held_then_gone(tmp_path: Path) -> None:
+def _send(takers: list[subprocess.Popen[str]], line: str) -> None:
+    for taker in takers:
+        taker.stdin.write(line + "\n")
+        taker.stdin.flush()
+
+
+def test_held_then_removed(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "a.h5.partial"
     with writer_lock(folder):
-        assert Owner(**json.loads((folder / "lock").read_text())) == Owner.current()
-        with pytest.raises(ConflictError, match=f"process {os.getpid()} on {socket.gethostname()}.*delete .*lock"):
+        assert Owner(**json.loads((folder / "lock").read_text())) == Owner(socket.gethostname(), os.getpid())
+        with pytest.raises(BusyError, match=f"process {os.getpid()} on {socket.gethostname()}.*delete .*lock"):
             writer_lock(folder).__enter__()
         assert (folder / "lock").exists()
     assert not folder.exists()
@@ -70,41 +90,42 @@ def test_a_lock_whose_writer_died_while_writing_it_is_taken_over(tmp_path: Path,
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
 
 
-def test_a_dead_process_loses_its_lock(tmp_path: Path) -> None:
-    _write(tmp_path, _dead())
+def test_a_lock_file_of_this_machine_that_no_process_holds_is_taken_over(tmp_path: Path) -> None:
+    """The process may be dead, or another one may have its id: here this process itself has it."""
+    _write(tmp_path, Owner(socket.gethostname(), os.getpid()))
     with writer_lock(tmp_path):
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="start times come from /proc")
-def test_another_process_with_the_same_pid_is_not_the_owner(tmp_path: Path) -> None:
-    own = Owner.current()
-    _write(tmp_path, Owner(own.host, own.pid, own.start - 1))
-    with writer_lock(tmp_path):
-        pass
+def test_the_lock_file_of_an_older_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text(json.dumps({"host": "elsewhere.example", "pid": 1, "start": 1}))
+    with pytest.raises(BusyError, match=r"process 1 on elsewhere\.example"):
+        writer_lock(tmp_path).__enter__()
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="process states come from /proc")
-def test_a_killed_process_nobody_has_waited_for_is_dead() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
-    with process:
-        start = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19])
-        owner = Owner(socket.gethostname(), process.pid, start)
-        assert owner.is_alive()
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but not reaped
-        assert not owner.is_alive()
+def test_a_killed_process_loses_its_lock_before_anyone_has_waited_for_it(tmp_path: Path) -> None:
+    with _takers(1) as (taker,):
+        _send([taker], str(tmp_path))
+        assert taker.stdout.readline() == "got it\n"
+        with pytest.raises(BusyError, match=f"process {taker.pid} on "):
+            writer_lock(tmp_path).__enter__()
+        taker.kill()
+        os.waitid(os.P_PID, taker.pid, os.WEXITED | os.WNOWAIT)  # dead, but not reaped
+        with writer_lock(tmp_path):
+            assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
 
 
 def test_another_machine_counts_as_alive(tmp_path: Path) -> None:
-    _write(tmp_path, Owner("elsewhere.example", 1, 1))
+    other = Owner("elsewhere.example", 1)
+    _write(tmp_path, other)
     with pytest.raises(ConflictError, match=r"process 1 on elsewhere\.example"), writer_lock(tmp_path):
         pass
+    assert Owner(**json.loads((tmp_path / "lock").read_text())) == other
 
 
 def test_a_lock_that_is_no_longer_ours_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a.h5.partial"
-    other = Owner("elsewhere.example", 1, 1)
+    other = Owner("elsewhere.example", 1)
     with writer_lock(folder):
         _write(folder, other)
     assert Owner(**json.loads((folder / "lock").read_text())) == other
@@ -121,6 +142,29 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
         writer_lock(tmp_path / "a.h5.partial").__enter__()
 
 
+def test_the_lock_of_another_user_is_held_by_its_owner(tmp_path, monkeypatch):
+    # Its file can be read and not written, so flock cannot even be tried.
+    (tmp_path / "lock").write_text(json.dumps({"host": socket.gethostname(), "pid": 1}))
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("headclust.features.lock.UnixFileLock.acquire", refuse)
+    with pytest.raises(BusyError, match="is being written by process 1 on "), writer_lock(tmp_path):
+        pass
+    assert (tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(HeadclustError, match=rf"cannot write .*: {os.strerror(code)}: choose another place"):
+        writer_lock(tmp_path / "a.h5.partial").__enter__()
+
+
 def test_a_disk_too_full_for_a_lock_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -132,27 +176,30 @@ def test_a_disk_too_full_for_a_lock_is_left_as_it_was(tmp_path: Path, monkeypatc
 
 
 def test_of_several_takers_of_a_dead_lock_one_wins(tmp_path: Path) -> None:
-    takers = [
-        subprocess.Popen([sys.executable, "-c", TAKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    try:
-        assert [taker.stdout.readline() for taker in takers] == ["ready\n"] * 3
-        dead = _dead()
+    with _takers(3) as takers:
         for turn in range(20):
             folder = tmp_path / str(turn)
-            _write(folder, dead)
-            _tell(takers, str(folder))
+            _write(folder, Owner(socket.gethostname(), 1))
+            _send(takers, str(folder))
             assert sorted(taker.stdout.readline() for taker in takers) == ["got it\n", "refused\n", "refused\n"]
-            _tell(takers, "go on")
+            _send(takers, "go on")
             assert [taker.stdout.readline() for taker in takers] == ["done\n"] * 3
             assert not folder.exists()
-    finally:
-        for taker in takers:
-            taker.communicate()
 
 
-def _tell(takers: list[subprocess.Popen[str]], line: str) -> None:
-    for taker in takers:
-        taker.stdin.write(line + "\n")
-        taker.stdin.flush()
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed in /proc")
+def test_a_decoding_worker_does_not_hold_the_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+
+    def decode(row: int, slot: int) -> None:
+        files = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+        if lock in files:
+            raise DataError("the lock is open")
+
+    with writer_lock(tmp_path):
+        worker = start_worker(decode, np.zeros(1, dtype=np.uint8), 10)
+        try:
+            assert worker.decode([(0, 0)]) == {}
+        finally:
+            worker.kill()
+            worker.reap()

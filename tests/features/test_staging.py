@@ -218,7 +218,7 @@ def test_another_plan_is_refused_by_name(path: Path, change: dict[str, Any], nam
     _stage(path, 1)
     with pytest.raises(ConflictError, match=rf"a\.h5\.partial was begun with other settings \({named}") as caught:
         _run(path, {**PLAN, **change})
-    assert "delete the folder, or say --overwrite" in str(caught.value)
+    assert "delete the folder, or use --overwrite" in str(caught.value)
     assert _run(path) == [1, 2]
     with pytest.raises(ConflictError, match=rf"a\.h5 was made with other settings \({named}.*--overwrite"):
         _run(path, {**PLAN, **change})

@@ -43,18 +43,18 @@ def lumps(n_parts, size, *, alike=False, seed=0):
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 1e6])
 def test_weights_are_those_of_a_plain_loop(blobs, temperature):
     graph = nearest_neighbors(torch.tensor(blobs.features), 5)
-    wanted = np.zeros((120, 120))
-    for row, (found, similarities) in enumerate(zip(graph.indices.tolist(), graph.similarities.tolist(), strict=True)):
-        for column, similarity in zip(found, similarities, strict=True):
+    expected = np.zeros((120, 120))
+    for row in range(120):
+        for column, similarity in zip(graph.indices[row].tolist(), graph.similarities[row].tolist(), strict=True):
             weight = np.exp(-(1 - min(similarity, 1)) / temperature)
-            wanted[row, column] = max(wanted[row, column], weight)
-            wanted[column, row] = max(wanted[column, row], weight)
-    found = affinity(graph, temperature=temperature)
-    np.testing.assert_allclose(found.toarray(), wanted, rtol=1e-6)
-    assert (found != found.T).nnz == 0
-    assert found.diagonal().tolist() == [0] * 120
+            expected[row, column] = max(expected[row, column], weight)
+            expected[column, row] = max(expected[column, row], weight)
+    actual = affinity(graph, temperature=temperature)
+    np.testing.assert_allclose(actual.toarray(), expected, rtol=1e-6)
+    assert (actual != actual.T).nnz == 0
+    assert actual.diagonal().tolist() == [0] * 120
     if temperature == 1e6:
-        np.testing.assert_allclose(found.data, 1, atol=1e-5)
+        np.testing.assert_allclose(actual.data, 1, atol=1e-5)
 
 
 def test_a_similarity_above_one_by_rounding_weighs_one():
@@ -63,8 +63,8 @@ def test_a_similarity_above_one_by_rounding_weighs_one():
 
 
 def test_normalized_against_scipys_laplacian(joined):
-    wanted = np.eye(120) - sparse.csgraph.laplacian(joined.toarray(), normed=True)
-    np.testing.assert_allclose(normalized(joined).toarray(), wanted, atol=1e-12)
+    expected = np.eye(120) - sparse.csgraph.laplacian(joined.toarray(), normed=True)
+    np.testing.assert_allclose(normalized(joined).toarray(), expected, atol=1e-12)
 
 
 def test_a_sample_without_edges_stays_a_row_of_zeros():
@@ -78,8 +78,8 @@ def test_parts_are_numbered_by_size():
 
 
 def assert_eigenpairs(matrix, values, vectors):
-    wanted = np.linalg.eigvalsh(matrix.toarray())[::-1]
-    np.testing.assert_allclose(values, wanted[: len(values)], atol=2e-5)
+    expected = np.linalg.eigvalsh(matrix.toarray())[::-1]
+    np.testing.assert_allclose(values, expected[: len(values)], atol=2e-5)
     np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-3)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(len(values)), atol=1e-4)
 
@@ -123,11 +123,11 @@ def test_a_solver_that_gives_up_is_one_line(monkeypatch):
 
 def test_rows_without_steps_are_those_of_scikit_learn(joined):
     assert parts(joined).max() == 0
-    theirs = spectral_embedding(joined.toarray(), n_components=4, drop_first=False, random_state=0)
-    # Theirs are divided by the root of the degrees, which a row's length takes out again.
-    theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
+    reference = spectral_embedding(joined.toarray(), n_components=4, drop_first=False, random_state=0)
+    # scikit-learn divides by the root of the degrees, which unit rows do not depend on.
+    reference /= np.linalg.norm(reference, axis=1, keepdims=True)
     ours = diffusion_map(normalized(joined), 4, steps=0, seed=0)
-    np.testing.assert_allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-6)
+    np.testing.assert_allclose(ours @ ours.T, reference @ reference.T, atol=1e-6)
 
 
 def test_distances_are_those_of_a_random_walk(joined):
@@ -135,16 +135,16 @@ def test_distances_are_those_of_a_random_walk(joined):
     weights = joined.toarray()
     degrees = weights.sum(1)
     twice = np.linalg.matrix_power(weights / degrees[:, None], 2) / np.sqrt(degrees)
-    wanted = twice / np.linalg.norm(twice, axis=1, keepdims=True)
+    expected = twice / np.linalg.norm(twice, axis=1, keepdims=True)
     values, vectors = np.linalg.eigh(normalized(joined).toarray())
     assert values.min() < 0  # which a walk's vectors leave out: eigenvalues below 0 say nothing of clusters
     ours = vectors * values**2
     ours /= np.linalg.norm(ours, axis=1, keepdims=True)
-    np.testing.assert_allclose(ours @ ours.T, wanted @ wanted.T, atol=1e-9)
+    np.testing.assert_allclose(ours @ ours.T, expected @ expected.T, atol=1e-9)
     positive = vectors[:, values > 0] * values[values > 0] ** 2
     positive /= np.linalg.norm(positive, axis=1, keepdims=True)
-    found = diffusion_map(normalized(joined), 120, steps=2, seed=0)
-    np.testing.assert_allclose(found @ found.T, positive @ positive.T, atol=1e-9)
+    actual = diffusion_map(normalized(joined), 120, steps=2, seed=0)
+    np.testing.assert_allclose(actual @ actual.T, positive @ positive.T, atol=1e-9)
 
 
 def test_steps_make_later_vectors_count_less(joined):
@@ -173,7 +173,7 @@ def blocks(*sizes):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "n_clusters", "smallest", "wanted"),
+    ("sizes", "n_clusters", "smallest", "expected"),
     [
         ((50, 40, 5), 2, 0.1, {0, 1, 2}),  # 4.75 are enough
         ((50, 40, 4), 2, 0.1, {0, 1}),
@@ -188,27 +188,27 @@ def blocks(*sizes):
         ((6, 1, 1), 7, 1.0, {0, 1, 2}),  # the large part has fewer samples than there are clusters
     ],
 )
-def test_large_parts_by_hand(sizes, n_clusters, smallest, wanted):
+def test_large_parts_by_hand(sizes, n_clusters, smallest, expected):
     weights, clique = blocks(*sizes)
-    kept = large_parts(weights, n_clusters, smallest=smallest)
-    assert kept.tolist() == [row for row in range(len(clique)) if clique[row] in wanted]
+    rows = large_parts(weights, n_clusters, smallest=smallest)
+    assert rows.tolist() == [row for row in range(len(clique)) if clique[row] in expected]
 
 
-@pytest.mark.parametrize(("n_clusters", "said"), [(1, False), (2, True), (3, False)])
-def test_more_large_parts_than_clusters_are_said(n_clusters, said, capfd):
+@pytest.mark.parametrize(("n_clusters", "warned"), [(1, False), (2, True), (3, False)])
+def test_more_large_parts_than_clusters_are_a_warning(n_clusters, warned, capfd):
     # A single cluster holds all parts, as it should.
     large_parts(blocks(20, 20, 20)[0], n_clusters, smallest=0.1)
-    assert ("the neighbor graph falls into 3 parts, more than the 2 clusters" in capfd.readouterr().err) == said
+    assert ("the neighbor graph falls into 3 parts, more than the 2 clusters" in capfd.readouterr().err) == warned
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 6), st.floats(0, 1))
 def test_large_parts_are_whole_and_most_of_the_samples(sizes, n_clusters, smallest):
     n_clusters = min(n_clusters, sum(sizes))
     weights, clique = blocks(*sizes)
-    kept = large_parts(weights, n_clusters, smallest=smallest)
-    assert len(kept) >= max(sum(sizes) / 2, n_clusters)
-    assert (np.diff(kept) > 0).all()
-    assert np.isin(clique, clique[kept]).sum() == len(kept)
+    rows = large_parts(weights, n_clusters, smallest=smallest)
+    assert len(rows) >= max(sum(sizes) / 2, n_clusters)
+    assert (np.diff(rows) > 0).all()
+    assert np.isin(clique, clique[rows]).sum() == len(rows)
 
 
 def test_unit_rows_are_scikit_learns_and_zeros_stay():

@@ -26,18 +26,18 @@ def similarities_in_float64(features):
 
 
 def assert_exact(graph: NeighborGraph, features, k):
-    """The graph holds k most similar others of every sample, whichever of equals."""
+    """Assert that the graph holds the k most similar other samples of each; any of ties."""
     table = similarities_in_float64(features)
-    indices, found = graph.indices.numpy(), graph.similarities.numpy()
+    indices, actual = graph.indices.numpy(), graph.similarities.numpy()
     assert indices.dtype == np.int32
-    assert found.dtype == np.float32
-    assert indices.shape == found.shape == (len(features), k)
+    assert actual.dtype == np.float32
+    assert indices.shape == actual.shape == (len(features), k)
     for row in range(len(features)):
         assert row not in indices[row]
         assert len(set(indices[row].tolist())) == k
-    np.testing.assert_allclose(found, -np.sort(-table, axis=1)[:, :k], atol=2e-6)
-    np.testing.assert_allclose(found, np.take_along_axis(table, indices, 1), atol=2e-6)
-    assert (np.diff(found, axis=1) <= 0).all()
+    np.testing.assert_allclose(actual, -np.sort(-table, axis=1)[:, :k], atol=2e-6)
+    np.testing.assert_allclose(actual, np.take_along_axis(table, indices, 1), atol=2e-6)
+    assert (np.diff(actual, axis=1) <= 0).all()
 
 
 def gaussian(n_samples, dim=6, seed=0):
@@ -88,7 +88,7 @@ def test_k_out_of_range(k):
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the largest tensor any operation gives."""
+    """Record the size of the largest tensor that any operation returns."""
 
     elements = 0
 
@@ -115,22 +115,22 @@ def test_the_usual_block_is_at_most_half_a_gigabyte():
 @pytest.fixture
 def counted(monkeypatch):
     """The k of every graph that was computed."""
-    asked = []
+    computed = []
     compute = nearest_neighbors
 
     def counting(features, k):
-        asked.append(k)
+        computed.append(k)
         return compute(features, k)
 
     monkeypatch.setattr(neighbors, "nearest_neighbors", counting)
-    return asked
+    return computed
 
 
 def kept_files(path: Path):
     return sorted(file.name for file in (path.parent / ".headclust").iterdir())
 
 
-def test_a_graph_is_kept_for_its_k(blob_file, counted):
+def test_a_graph_is_cached_for_its_k(blob_file, counted):
     features = load_features(blob_file)
     graph = cached_neighbors(features, 10)
     assert kept_files(blob_file) == [f"{features.sha256}-cosine-10.safetensors"]
@@ -142,7 +142,7 @@ def test_a_graph_is_kept_for_its_k(blob_file, counted):
     assert counted == [10, 11]
 
 
-def test_a_graph_does_not_depend_on_what_was_asked_for_before(write):
+def test_a_graph_does_not_depend_on_graphs_cached_before(write):
     # Once a wider kept graph was cut to k: of equally near samples (zero rows) others came k-th than in a fresh one.
     features = gaussian(60).numpy()
     features[::4] = 0
@@ -165,8 +165,8 @@ def test_other_features_have_a_graph_of_their_own(write, blobs, counted):
 
 def test_another_metric_is_not_taken_for_cosine(blob_file, counted):
     cached_neighbors(load_features(blob_file), 4)
-    (kept,) = (blob_file.parent / ".headclust").iterdir()
-    kept.rename(kept.with_name(kept.name.replace("cosine", "euclidean")))
+    (cached,) = (blob_file.parent / ".headclust").iterdir()
+    cached.rename(cached.with_name(cached.name.replace("cosine", "euclidean")))
     cached_neighbors(load_features(blob_file), 4)
     assert counted == [4, 4]
 
@@ -205,8 +205,8 @@ def damage_fewer_neighbors(path):
 def test_a_damaged_graph_is_computed_again(blob_file, counted, damage):
     features = load_features(blob_file)
     graph = cached_neighbors(features, 6)
-    (kept,) = (blob_file.parent / ".headclust").iterdir()
-    damage(kept)
+    (cached,) = (blob_file.parent / ".headclust").iterdir()
+    damage(cached)
     assert torch.equal(cached_neighbors(features, 6).indices, graph.indices)
     assert counted == [6, 6]
     cached_neighbors(features, 6)
@@ -258,7 +258,7 @@ def test_a_file_where_the_folder_should_be(blob_file, counted):
 
 
 @pytest.mark.parametrize("failure", [refuse_space, refuse])
-def test_nothing_half_written_is_left(blob_file, monkeypatch, failure):
+def test_no_half_written_file_is_left(blob_file, monkeypatch, failure):
     def half(tensors, path, metadata):
         Path(path).write_bytes(b"half")
         failure()
@@ -275,14 +275,14 @@ def test_features_in_memory_have_no_place_to_keep_a_graph(blobs, counted, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_k_is_checked_though_nothing_is_kept(blob_file):
+def test_k_is_checked_before_anything_is_cached(blob_file):
     with pytest.raises(SettingError, match="120 neighbors of 120 samples"):
         cached_neighbors(load_features(blob_file), 120)
     assert not (blob_file.parent / ".headclust").exists()
 
 
 def temi_lists(similarities, chunk, k):
-    """What TEMI's code does with all similarities of a chunk of rows: hide column i from row i, then sort."""
+    """Neighbor lists by TEMI's code, from all similarities: in each chunk of rows mask column i of row i, then sort."""
     lists = []
     for start in range(0, len(similarities), chunk):
         block = similarities[start : start + chunk].clone()
@@ -296,10 +296,10 @@ def temi_lists(similarities, chunk, k):
 def test_the_error_of_temis_code_above_80000_samples(k):
     unit = torch.nn.functional.normalize(torch.randn(210, 6, generator=torch.Generator().manual_seed(3)), dim=1)
     indices = nearest_neighbors(unit, k).indices
-    found = neighbors.self_neighbors(indices)
-    assert torch.equal(found.long(), temi_lists(unit @ unit.T, 64, k))
-    assert (found[64:, 0] == torch.arange(64, 210)).all()
-    assert torch.equal(found[:64], indices[:64])
+    actual = neighbors.self_neighbors(indices)
+    assert torch.equal(actual.long(), temi_lists(unit @ unit.T, 64, k))
+    assert (actual[64:, 0] == torch.arange(64, 210)).all()
+    assert torch.equal(actual[:64], indices[:64])
 
 
 def test_neighbor_lists_by_name(blobs, monkeypatch):

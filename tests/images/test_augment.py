@@ -81,7 +81,7 @@ def test_the_target_is_the_backbones() -> None:
 
 
 def test_settings_that_are_not_possible() -> None:
-    with pytest.raises(SettingError, match="-1 views: wanted 0 or more"):
+    with pytest.raises(SettingError, match="-1 views: expected 0 or more"):
         plan_views(PREPROCESSING, -1, "standard", seed=0)
     with pytest.raises(SettingError, match="unknown augmentation 'strnog': did you mean strong"):
         plan_views(PREPROCESSING, 1, "strnog", seed=0)
@@ -122,8 +122,8 @@ def test_one_step_at_a_time_is_torchvisions(photo: Image.Image) -> None:
 def test_a_crop_is_resized_as_torchvision_does(photo: Image.Image) -> None:
     crop = replace(PLAIN, scale=(0.2, 0.5), ratio=(3 / 4, 4 / 3))
     left, top, right, bottom = random_crop(photo.size, crop.scale, crop.ratio, _rng(3))
-    wanted = F.resized_crop(photo, top, left, bottom - top, right - left, [48, 64], F.InterpolationMode.BICUBIC)
-    assert _same(crop(photo, TARGET, _rng(3)), wanted)
+    expected = F.resized_crop(photo, top, left, bottom - top, right - left, [48, 64], F.InterpolationMode.BICUBIC)
+    assert _same(crop(photo, TARGET, _rng(3)), expected)
 
 
 @pytest.mark.parametrize(

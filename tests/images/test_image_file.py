@@ -97,8 +97,8 @@ def test_rgb_with_a_transparent_color_shows_white(tmp_path):
 def test_alpha_is_composited_on_white(color):
     red, green, blue, alpha = color
     found = np.asarray(to_rgb(Image.new("RGBA", (1, 1), color)))[0, 0].astype(float)
-    wanted = np.array([red, green, blue]) * (alpha / 255) + 255 * (1 - alpha / 255)
-    assert np.abs(found - wanted).max() <= 1
+    expected = np.array([red, green, blue]) * (alpha / 255) + 255 * (1 - alpha / 255)
+    assert np.abs(found - expected).max() <= 1
 
 
 def test_gray_with_alpha(tmp_path):
@@ -138,10 +138,12 @@ def test_four_bit_gray():
     assert np.asarray(decode(png(4, 0, b"\0\x0f", size=(2, 1))))[..., 0].tolist() == [[0, 255]]
 
 
-@pytest.mark.parametrize(("mode", "color", "wanted"), [("YCbCr", (200, 128, 128), 200), ("LAB", (255, 128, 128), 255)])
-def test_tiff_in_other_color_spaces(tmp_path, mode, color, wanted):
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"), [("YCbCr", (200, 128, 128), 200), ("LAB", (255, 128, 128), 255)]
+)
+def test_tiff_in_other_color_spaces(tmp_path, mode, color, expected):
     found = pixels(saved(tmp_path / "a.tif", Image.new(mode, (2, 2), color)))
-    assert np.abs(found.astype(int) - wanted).max() <= 1
+    assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 def test_cmyk_tiff(tmp_path):
@@ -161,7 +163,7 @@ def test_extreme_sizes(tmp_path, size):
 
 def test_integers_beyond_16_bits_are_refused(tmp_path):
     path = saved(tmp_path / "a.tif", Image.fromarray(np.array([[70000, 0]], np.int32)))
-    with pytest.raises(DataError, match="from 0 to 70000: wanted 0 to 65535"):
+    with pytest.raises(DataError, match="from 0 to 70000: expected 0 to 65535"):
         decode(path)
 
 
@@ -186,8 +188,8 @@ def test_ycck_jpeg_as_adobe_writes_it(tmp_path):
     data[data.find(b"Adobe") + 11] = 2
     y, cb, cr, k = 255, 0, 0, 255  # what is stored, once taken for YCbCr and K
     rgb = np.clip([y + 1.402 * (cr - 128), y - 0.344 * (cb - 128) - 0.714 * (cr - 128), y + 1.772 * (cb - 128)], 0, 255)
-    wanted = (255 - rgb) * k / 255  # the light left by inks stored as 255 - ink
-    assert np.abs(np.asarray(decode(bytes(data)))[8, 8] - wanted).max() <= 2
+    expected = (255 - rgb) * k / 255  # the light left by inks stored as 255 - ink
+    assert np.abs(np.asarray(decode(bytes(data)))[8, 8] - expected).max() <= 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

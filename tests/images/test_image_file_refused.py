@@ -83,7 +83,7 @@ def test_empty_file(tmp_path):
 
 def test_not_an_image(tmp_path):
     (tmp_path / "a.jpg").write_text("<html>")
-    assert "not an image in a format that is read here (JPEG, PNG," in reason(tmp_path / "a.jpg")
+    assert "not an image in a supported format (JPEG, PNG," in reason(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("form", ["ICO", "PCX", "TGA", "EPS", "PDF", "JPEG2000"])

@@ -10,9 +10,9 @@ from headclust.model import ensemble
 from headclust.scoring import metrics
 
 
-@pytest.mark.parametrize(("losses", "wanted"), [([3.0, 1.0, 2.0], 1), ([-1.0], 0), ([2.0, -5.0, -5.0], 1)])
-def test_choose_takes_the_lowest_loss_and_the_first_of_equals(losses, wanted):
-    assert ensemble.choose(losses) == wanted
+@pytest.mark.parametrize(("losses", "expected"), [([3.0, 1.0, 2.0], 1), ([-1.0], 0), ([2.0, -5.0, -5.0], 1)])
+def test_choose_takes_the_lowest_loss_and_the_first_of_ties(losses, expected):
+    assert ensemble.choose(losses) == expected
     assert type(ensemble.choose(losses)) is int
 
 
@@ -46,7 +46,7 @@ def test_agreement_by_hand():
     assert ensemble.agreement(heads, heads[0], 2) == pytest.approx((1 + 1 + 0.75) / 3)
 
 
-def test_a_single_clustering_has_nobody_to_agree_with():
+def test_a_single_clustering_has_no_agreement():
     assert ensemble.agreement(np.array([[0, 1, 1]]), np.array([0, 1, 1]), 2) is None
 
 
@@ -96,20 +96,20 @@ def neighborhoods(draw):
 def test_neighbor_information_is_scikit_learns_of_all_pairs_both_ways(case):
     assignments, neighbors, _ = case
     own = np.repeat(assignments, neighbors.shape[1])
-    theirs = assignments[neighbors].ravel()
-    wanted = mutual_info_score(np.concatenate((own, theirs)), np.concatenate((theirs, own)))
-    assert ensemble.neighbor_information(*case) == pytest.approx(wanted, abs=1e-9)
+    others = assignments[neighbors].ravel()
+    expected = mutual_info_score(np.concatenate((own, others)), np.concatenate((others, own)))
+    assert ensemble.neighbor_information(*case) == pytest.approx(expected, abs=1e-9)
 
 
 @given(neighborhoods(), st.integers(0, 20))
 def test_neighbor_information_has_bounds_and_does_not_look_at_names(case, seed):
     assignments, neighbors, n_clusters = case
-    found = ensemble.neighbor_information(*case)
-    assert -1e-12 <= found <= np.log(n_clusters) + 1e-12
+    actual = ensemble.neighbor_information(*case)
+    assert -1e-12 <= actual <= np.log(n_clusters) + 1e-12
     renamed = np.random.default_rng(seed).permutation(n_clusters)[assignments]
-    assert ensemble.neighbor_information(renamed, neighbors, n_clusters) == pytest.approx(found, abs=1e-12)
+    assert ensemble.neighbor_information(renamed, neighbors, n_clusters) == pytest.approx(actual, abs=1e-12)
     # Clusters that nobody is in change nothing.
-    assert ensemble.neighbor_information(assignments, neighbors, n_clusters + 3) == pytest.approx(found, abs=1e-12)
+    assert ensemble.neighbor_information(assignments, neighbors, n_clusters + 3) == pytest.approx(actual, abs=1e-12)
 
 
 def test_neighbor_information_by_hand():
@@ -131,19 +131,19 @@ def several_clusterings(draw):
 
 
 def named(assignments, names):
-    return np.stack([name[one] for name, one in zip(names, assignments, strict=True)])
+    return np.stack([name[clusters] for name, clusters in zip(names, assignments, strict=True)])
 
 
 @given(several_clusterings())
 def test_common_names_are_the_best_of_all_for_the_majority_they_lead_to(case):
     assignments, n_clusters = case
     names = ensemble.common_names(assignments, n_clusters, start=0)
-    renamings = [np.array(one) for one in itertools.permutations(range(n_clusters))]
-    assert all(any(np.array_equal(name, one) for one in renamings) for name in names)
-    spoken = named(assignments, names)
-    majority = np.array([np.bincount(votes, minlength=n_clusters).argmax() for votes in spoken.T])
-    for one, renamed in zip(assignments, spoken, strict=True):
-        assert (renamed == majority).sum() == max((renaming[one] == majority).sum() for renaming in renamings)
+    renamings = [np.array(renaming) for renaming in itertools.permutations(range(n_clusters))]
+    assert all(any(np.array_equal(name, renaming) for renaming in renamings) for name in names)
+    renamed = named(assignments, names)
+    majority = np.array([np.bincount(votes, minlength=n_clusters).argmax() for votes in renamed.T])
+    for clusters, row in zip(assignments, renamed, strict=True):
+        assert (row == majority).sum() == max((renaming[clusters] == majority).sum() for renaming in renamings)
 
 
 @given(several_clusterings(), st.integers(0, 20))
@@ -161,10 +161,10 @@ def test_common_names_by_hand():
     truth = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
     heads = np.stack([(truth + shift) % 3 for shift in range(4)])
     heads[0, 0], heads[2, 5], heads[3, 8] = 1, 2, 1
-    spoken = named(heads, ensemble.common_names(heads, 3, start=0))
-    majority = np.array([np.bincount(votes, minlength=3).argmax() for votes in spoken.T])
+    renamed = named(heads, ensemble.common_names(heads, 3, start=0))
+    majority = np.array([np.bincount(votes, minlength=3).argmax() for votes in renamed.T])
     assert np.array_equal(majority, truth)
-    assert (spoken != truth).sum(1).tolist() == [1, 0, 1, 1]
+    assert (renamed != truth).sum(1).tolist() == [1, 0, 1, 1]
 
 
 def test_common_names_of_many_clusters_agree_more_than_given_names():
@@ -173,7 +173,7 @@ def test_common_names_of_many_clusters_agree_more_than_given_names():
     heads = np.stack([generator.permutation(30)[truth] for _ in range(6)])
     wrong = generator.random(heads.shape) < 0.3
     heads[wrong] = generator.integers(0, 30, size=wrong.sum())
-    spoken = named(heads, ensemble.common_names(heads, 30, start=4))
-    majority = np.array([np.bincount(votes, minlength=30).argmax() for votes in spoken.T])
+    renamed = named(heads, ensemble.common_names(heads, 30, start=4))
+    majority = np.array([np.bincount(votes, minlength=30).argmax() for votes in renamed.T])
     assert metrics.accuracy(majority, truth) > 0.95
-    assert (spoken == majority).mean() > 0.6 > (heads == majority).mean()
+    assert (renamed == majority).mean() > 0.6 > (heads == majority).mean()

@@ -30,30 +30,30 @@ def test_none_leaves_features_as_they_are(features):
 
 
 def test_l2_is_scikit_learns_normalizer(features):
-    found = fit_transform(features, "l2")(features)
-    np.testing.assert_allclose(found.numpy(), Normalizer().fit_transform(features.numpy()), rtol=1e-5, atol=1e-7)
+    actual = fit_transform(features, "l2")(features)
+    np.testing.assert_allclose(actual.numpy(), Normalizer().fit_transform(features.numpy()), rtol=1e-5, atol=1e-7)
 
 
 def test_standardize_is_scikit_learns_scaler(features):
     features[:, 3] = 0.5  # a constant dimension becomes zero
     features[:, 4] *= 1000
-    found = fit_transform(features, "standardize")(features)
-    wanted = StandardScaler().fit_transform(features.double().numpy())
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-4)
-    assert not found[:, 3].any()
+    actual = fit_transform(features, "standardize")(features)
+    expected = StandardScaler().fit_transform(features.double().numpy())
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert not actual[:, 3].any()
 
 
 @pytest.mark.parametrize("n_components", [1, 5, 12])
 def test_pca_is_scikit_learns_but_for_signs_and_one_scale(features, n_components):
-    found = fit_transform(features, "pca", n_components=n_components)(features).numpy()
+    actual = fit_transform(features, "pca", n_components=n_components)(features).numpy()
     unit = Normalizer().fit_transform(features.double().numpy())
-    wanted = PCA(n_components, svd_solver="full").fit_transform(unit)
-    wanted *= np.sqrt(n_components / np.square(wanted).sum(1).mean())
-    np.testing.assert_allclose(np.abs(found), np.abs(wanted), rtol=2e-3, atol=2e-4)
-    assert np.square(found).sum(1).mean() == pytest.approx(n_components, rel=1e-4)
+    expected = PCA(n_components, svd_solver="full").fit_transform(unit)
+    expected *= np.sqrt(n_components / np.square(expected).sum(1).mean())
+    np.testing.assert_allclose(np.abs(actual), np.abs(expected), rtol=2e-3, atol=2e-4)
+    assert np.square(actual).sum(1).mean() == pytest.approx(n_components, rel=1e-4)
 
 
-def test_signs_of_components_are_settled(features):
+def test_signs_of_components_are_fixed(features):
     # An eigenvector is as good turned round: which one comes out depends on the library.
     matrix = fit_transform(features, "pca", n_components=12).matrix
     assert (matrix.gather(0, matrix.abs().argmax(0, keepdim=True)) > 0).all()
@@ -115,13 +115,13 @@ def test_probs_are_the_softmax_of_the_heads_over_the_temperature(model, features
 def test_assigning_in_blocks_is_reading_the_probabilities(model, features, monkeypatch):
     confidence, clusters = model.probs(features).max(-1)
     monkeypatch.setattr(model_module, "_ROWS", 50)
-    _, sure, found = model.assign(features)
-    assert found.dtype == np.int64
-    assert (found == clusters.numpy()).mean() > 0.99  # a last bit may tip a tie
+    _, sure, actual = model.assign(features)
+    assert actual.dtype == np.int64
+    assert (actual == clusters.numpy()).mean() > 0.99  # a last bit may tip a tie
     np.testing.assert_allclose(sure, confidence[model.used_heads[0]].numpy(), rtol=1e-3, atol=1e-4)
 
 
-def test_what_a_model_says_of_itself(model):
+def test_the_number_of_clusters(model):
     assert model.n_clusters == 5
 
 
@@ -172,7 +172,7 @@ def test_tensors_that_make_no_model(features, damage):
         ClusterModel.from_tensors(tensors)
 
 
-def test_a_head_alone_says_what_it_says_among_others(model, features):
+def test_a_head_alone_predicts_as_in_the_ensemble(model, features):
     for head in range(3):
         alone = model.alone(head)
         assert (alone.used_heads, alone.n_clusters) == ((0,), 5)
@@ -189,67 +189,67 @@ def test_a_transform_of_another_width_makes_no_model(features):
 
 def test_unit_is_a_last_normalization(features):
     transform = fit_transform(features, "pca", n_components=4)
-    found = replace(transform, unit=True)(features)
-    wanted = Normalizer().fit_transform(transform(features).double().numpy())
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found.norm(dim=1).numpy(), 1, rtol=1e-5)
+    actual = replace(transform, unit=True)(features)
+    expected = Normalizer().fit_transform(transform(features).double().numpy())
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(actual.norm(dim=1).numpy(), 1, rtol=1e-5)
     first = FeatureTransform(l2=True, mean=features.mean(0), scale=torch.full((12,), 3.0), unit=True)
-    wanted = Normalizer().fit_transform(Normalizer().fit_transform(features.numpy()) - features.mean(0).numpy())
-    np.testing.assert_allclose(first(features).numpy(), wanted, rtol=1e-4, atol=1e-5)
+    expected = Normalizer().fit_transform(Normalizer().fit_transform(features.numpy()) - features.mean(0).numpy())
+    np.testing.assert_allclose(first(features).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_row_that_is_nothing_stays_nothing_under_unit():
+def test_a_zero_row_stays_zero_under_unit():
     transform = FeatureTransform(mean=torch.ones(3), unit=True)
     assert transform(torch.ones(2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 @pytest.fixture(params=["mlp", "centroids"])
-def choir(request, features):
-    """Three heads of which two speak, after a transform to unit rows."""
+def several(request, features):
+    """Three heads of which two are used, after a transform to unit rows."""
     transform = replace(fit_transform(features, "pca", n_components=4), unit=True)
     return ClusterModel((transform,), some_heads(request.param, 4), used_heads=(2, 0), temperature=0.5)
 
 
-def test_several_heads_speak_with_the_mean_of_their_probabilities(choir, features, monkeypatch):
-    heads = [choir.alone(head).probs(features)[0].double().numpy() for head in (2, 0)]
+def test_several_used_heads_predict_the_mean_of_their_probabilities(several, features, monkeypatch):
+    heads = [several.alone(head).probs(features)[0].double().numpy() for head in (2, 0)]
     mean = (heads[0] + heads[1]) / 2
     monkeypatch.setattr(model_module, "_ROWS", 50)
-    said = choir.assign(features)
-    np.testing.assert_allclose(said.confidence, mean.max(1), rtol=1e-4)
-    assert said.confidence.dtype == np.float32
-    assert (said.clusters == mean.argmax(1)).mean() > 0.99  # a last bit may tip a tie
-    assert said.clusters.dtype == np.int64
-    # It is not what either says alone, or what the head says that keeps still.
-    assert min((said.clusters != clusters).sum() for clusters in said.by_head) > 0
+    assigned = several.assign(features)
+    np.testing.assert_allclose(assigned.confidence, mean.max(1), rtol=1e-4)
+    assert assigned.confidence.dtype == np.float32
+    assert (assigned.clusters == mean.argmax(1)).mean() > 0.99  # a last bit may tip a tie
+    assert assigned.clusters.dtype == np.int64
+    # It differs from the clusters of each head alone, the unused one included.
+    assert min((assigned.clusters != clusters).sum() for clusters in assigned.by_head) > 0
     assert all(
-        (said.by_head[head] == choir.alone(head).probs(features)[0].argmax(-1).numpy()).mean() > 0.99
+        (assigned.by_head[head] == several.alone(head).probs(features)[0].argmax(-1).numpy()).mean() > 0.99
         for head in range(3)
     )
 
 
-def test_the_order_of_those_who_speak_hardly_matters(choir, features):
-    said, turned = choir.assign(features), replace(choir, used_heads=(0, 2)).assign(features)
-    assert np.array_equal(said.clusters, turned.clusters)
-    np.testing.assert_allclose(said.confidence, turned.confidence, rtol=1e-6)
+def test_the_order_of_used_heads_hardly_matters(several, features):
+    assigned, turned = several.assign(features), replace(several, used_heads=(0, 2)).assign(features)
+    assert np.array_equal(assigned.clusters, turned.clusters)
+    np.testing.assert_allclose(assigned.confidence, turned.confidence, rtol=1e-6)
 
 
-def test_a_single_speaker_is_the_head_itself(choir, features):
-    said = replace(choir, used_heads=(1,)).assign(features)
-    assert np.array_equal(said.clusters, said.by_head[1])
+def test_a_single_used_head_predicts_by_itself(several, features):
+    assigned = replace(several, used_heads=(1,)).assign(features)
+    assert np.array_equal(assigned.clusters, assigned.by_head[1])
 
 
-def test_several_who_speak_are_saved_and_read_back(choir, features):
-    again = ClusterModel.from_tensors(choir.tensors())
+def test_several_used_heads_are_saved_and_read_back(several, features):
+    again = ClusterModel.from_tensors(several.tensors())
     assert (again.used_heads, again.transforms[0].unit, again.transforms[0].l2) == ((2, 0), True, True)
-    said, repeated = choir.assign(features), again.assign(features)
-    assert all(np.array_equal(one, other) for one, other in zip(said, repeated, strict=True))
-    assert choir.to(torch.device("cpu")).used_heads == (2, 0)
-    assert choir.alone(0).transforms[0].unit
+    assigned, repeated = several.assign(features), again.assign(features)
+    assert all(np.array_equal(first, other) for first, other in zip(assigned, repeated, strict=True))
+    assert several.to(torch.device("cpu")).used_heads == (2, 0)
+    assert several.alone(0).transforms[0].unit
 
 
-@pytest.mark.parametrize("speaking", [[0, 3], [-4], [0.5], []])
-def test_speakers_there_are_not_make_no_model(choir, speaking):
-    tensors = {**choir.tensors(), "speaking": torch.tensor(speaking)}
+@pytest.mark.parametrize("used_heads", [[0, 3], [-4], [0.5], []])
+def test_used_heads_that_do_not_exist_make_no_model(several, used_heads):
+    tensors = {**several.tensors(), "speaking": torch.tensor(used_heads)}
     with pytest.raises(FileFormatError, match="do not make a model"):
         ClusterModel.from_tensors(tensors)
 
@@ -258,15 +258,15 @@ def test_speakers_there_are_not_make_no_model(choir, speaking):
 def test_components_of_fewer_rows_than_dimensions(n_samples):
     """Once the covariance of five rows of 1,280 numbers, most of whose eigenvalues are zero, had no solution."""
     rows = torch.randn(n_samples, 1280, generator=torch.Generator().manual_seed(0)).relu()
-    found = fit_transform(rows, "pca")(rows).double()
+    actual = fit_transform(rows, "pca")(rows).double()
     unit = torch.nn.functional.normalize(rows, dim=1).double()
-    wanted = PCA(n_samples - 1, svd_solver="full").fit_transform(unit.numpy())
-    wanted = torch.from_numpy(wanted) * (n_samples - 1) ** 0.5 / wanted.var(0).sum() ** 0.5
-    assert found.shape == (n_samples, n_samples - 1)
-    torch.testing.assert_close(found.abs(), wanted.abs(), rtol=1e-4, atol=1e-4)
+    expected = PCA(n_samples - 1, svd_solver="full").fit_transform(unit.numpy())
+    expected = torch.from_numpy(expected) * (n_samples - 1) ** 0.5 / expected.var(0).sum() ** 0.5
+    assert actual.shape == (n_samples, n_samples - 1)
+    torch.testing.assert_close(actual.abs(), expected.abs(), rtol=1e-4, atol=1e-4)
 
 
-def test_one_space_stands_beside_nothing(features):
+def test_one_space_side_by_side_is_itself(features):
     assert side_by_side([features]) is features
 
 

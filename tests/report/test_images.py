@@ -60,7 +60,7 @@ def test_features_that_do_not_say_where_they_are_from(tmp_path, blobs):
     run = verbs.fit([features], method="kmeans", clusters=2, output=tmp_path / "run")
     source = find_source(read_data(run))
     assert source.images is None
-    assert "made elsewhere" in source.problem
+    assert "were imported" in source.problem
 
 
 def test_some_images_are_gone_and_some_are_broken(world):
@@ -125,7 +125,7 @@ def test_images_are_looked_for_without_the_network(data, monkeypatch):
         calls.append((split, options))
         return open_source(source, split, **options)
 
-    monkeypatch.setattr("headclust.images.datasets.find_again.open_source", open_it)
+    monkeypatch.setattr("headclust.images.datasets.reopen.open_source", open_it)
     find_source(data)
     assert calls == [("all", {"offline": True})]
 
@@ -171,4 +171,4 @@ def test_a_source_that_goes_while_it_is_read(world):
     world.folder.rename(world.root / "elsewhere")
     thumbnails = make_thumbnails(source, range(60))
     assert thumbnails.made == {}
-    assert "no longer there" in thumbnails.problem
+    assert "no longer exists" in thumbnails.problem

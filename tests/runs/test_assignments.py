@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
-from headclust.filenames import as_written
+from headclust.filenames import storable_name
 from headclust.runs.assignments import read_assignments, write_assignments
 
 
@@ -140,7 +140,7 @@ def test_surrogates_that_stand_for_no_byte(tmp_path):
     assert len({row[0] for row in rows}) == 4
     assert [row[1] for row in rows[1:]] == ["0", "1", "2"]
     assert b"\xed\xa0\x80,0," in path.read_bytes()
-    assert read_assignments(path).sample_ids == tuple(map(as_written, ids))
+    assert read_assignments(path).sample_ids == tuple(map(storable_name, ids))
 
 
 @pytest.mark.parametrize(("failure", "error", "message"), FAILURES, ids=lambda value: getattr(value, "__name__", ""))

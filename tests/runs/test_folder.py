@@ -157,7 +157,7 @@ def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
-STEPS = ["write_whole", "save", "write_assignments", "sync_folder", "_move_into_place", "os.fsync"]
+STEPS = ["write_atomically", "save", "write_assignments", "sync_folder", "_move_into_place", "os.fsync"]
 FAILURES = [
     (full_disk, HeadclustError, "No space left on device: free some space"),
     (read_only, HeadclustError, "Read-only file system: choose another place"),
@@ -180,13 +180,13 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch, existing, step, fail
 
 
 def test_the_last_file_fails(tmp_path, monkeypatch):
-    write_whole, seen = folder.write_whole, []
+    write_atomically, seen = folder.write_atomically, []
 
     def third(path, content):
         seen.append(path.name)
-        return full_disk() if len(seen) == 3 else write_whole(path, content)
+        return full_disk() if len(seen) == 3 else write_atomically(path, content)
 
-    monkeypatch.setattr(folder, "write_whole", third)
+    monkeypatch.setattr(folder, "write_atomically", third)
     with pytest.raises(HeadclustError, match="No space left"):
         write(tmp_path / "run")
     assert names(tmp_path) == []

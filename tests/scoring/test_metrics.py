@@ -33,18 +33,29 @@ def best_matching(assignments, labels):
     table = np.array([[np.sum((assignments == k) & (labels == c)) for c in classes] for k in clusters])
     size = max(table.shape)
     padded = np.pad(table, ((0, size - len(clusters)), (0, size - len(classes))))
-    found = []
+    scores = []
     for order in itertools.permutations(range(size)):
         hits = sum(padded[row, column] for row, column in enumerate(order))
         left = [row for row, column in enumerate(order) if column >= len(classes)]
-        found.append((hits, sum(padded[row].max() for row in left)))
-    hits, majorities = max(found)
+        scores.append((hits, sum(padded[row].max() for row in left)))
+    hits, majorities = max(scores)
     return hits / len(labels), (hits + majorities) / len(labels)
 
 
 @given(clusterings())
 def test_accuracy_is_the_best_of_all_matchings(case):
     assert metrics.accuracy(*case) == pytest.approx(best_matching(*case)[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3), (3, 5)])
+def test_clusters_are_matched_one_to_one(shape):
+    table = np.random.default_rng(0).integers(0, 9, shape)
+    rows, columns = metrics.match_clusters(table)
+    assert len(set(rows)) == len(set(columns)) == min(shape)
+    assert (np.diff(rows) > 0).all()
+    tall = table if shape[0] >= shape[1] else table.T
+    matchings = itertools.permutations(range(len(tall)), tall.shape[1])
+    assert table[rows, columns].sum() == max(tall[list(m), range(tall.shape[1])].sum() for m in matchings)
 
 
 @given(clusterings(max_clusters=5, max_classes=3))
@@ -56,10 +67,10 @@ def test_accuracy_majority_does_not_depend_on_the_names_of_clusters():
     # Once 0.55 or 0.64, by which of two equally good matchings came first.
     assignments = np.array([0, 0, 0, 0, 0, 0, 3, 1, 2, 0, 3])
     labels = np.array([0, 0, 1, 3, 3, 3, 3, 0, 1, 1, 3])
-    found = {
+    actual = {
         metrics.accuracy_majority(np.array(names)[assignments], labels) for names in itertools.permutations(range(4))
     }
-    assert found == {7 / 11}
+    assert actual == {7 / 11}
 
 
 @pytest.mark.parametrize("name", EXTERNAL)
@@ -102,9 +113,9 @@ def test_more_clusters_than_classes_by_hand():
 @given(clusterings(least_label=-1))
 def test_unknown_labels_are_left_out(case):
     assignments, labels = case
-    known = labels >= 0
-    if known.any():
-        assert metrics.score(assignments, labels) == metrics.score(assignments[known], labels[known])
+    labeled = labels >= 0
+    if labeled.any():
+        assert metrics.score(assignments, labels) == metrics.score(assignments[labeled], labels[labeled])
     else:
         with pytest.raises(DataError, match="no label is known"):
             metrics.score(assignments, labels)
@@ -112,8 +123,8 @@ def test_unknown_labels_are_left_out(case):
 
 @given(clusterings())
 def test_confusion_is_scikit_learns(case):
-    wanted = sklearn.metrics.cluster.contingency_matrix(*case)
-    assert np.array_equal(metrics.confusion(*case), wanted)
+    expected = sklearn.metrics.cluster.contingency_matrix(*case)
+    assert np.array_equal(metrics.confusion(*case), expected)
 
 
 @pytest.mark.parametrize("shapes", [((3,), (4,)), ((3, 1), (3, 1)), ((0,), (0,))])
@@ -132,26 +143,26 @@ def test_a_perfect_clustering_of_many_classes():
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(7, 12))
 def test_describe(assignments, n_clusters):
-    found = metrics.describe(np.array(assignments), n_clusters)
+    actual = metrics.describe(np.array(assignments), n_clusters)
     shares = np.array([assignments.count(cluster) / len(assignments) for cluster in range(n_clusters)])
-    assert found["n_samples"] == len(assignments)
-    assert found["n_clusters"] == n_clusters
-    assert found["clusters_used"] == len(set(assignments))
-    assert found["largest_share"] == pytest.approx(shares.max())
-    assert found["entropy"] == pytest.approx(scipy.stats.entropy(shares) / math.log(n_clusters), abs=1e-12)
+    assert actual["n_samples"] == len(assignments)
+    assert actual["n_clusters"] == n_clusters
+    assert actual["clusters_used"] == len(set(assignments))
+    assert actual["largest_share"] == pytest.approx(shares.max())
+    assert actual["entropy"] == pytest.approx(scipy.stats.entropy(shares) / math.log(n_clusters), abs=1e-12)
 
 
 @pytest.mark.parametrize(
     ("assignments", "n_clusters", "entropy"), [([0, 1, 2, 3], 4, 1.0), ([2, 2], 4, 0.0), ([0, 0, 0], 1, 1.0)]
 )
 def test_describe_at_its_ends(assignments, n_clusters, entropy):
-    found = metrics.describe(np.array(assignments), n_clusters)
-    assert found["entropy"] == pytest.approx(entropy)
-    assert math.copysign(1, found["entropy"]) == 1  # no minus zero in reports
+    actual = metrics.describe(np.array(assignments), n_clusters)
+    assert actual["entropy"] == pytest.approx(entropy)
+    assert math.copysign(1, actual["entropy"]) == 1  # no minus zero in reports
 
 
 @pytest.mark.parametrize(
-    ("described", "told"),
+    ("described", "starts"),
     [
         ({"clusters_used": 4, "n_clusters": 4, "largest_share": 0.3}, []),
         ({"clusters_used": 3, "n_clusters": 4, "largest_share": 0.74}, ["only 3 of 4 clusters are used"]),
@@ -160,7 +171,7 @@ def test_describe_at_its_ends(assignments, n_clusters, entropy):
         ({"clusters_used": 9, "n_clusters": 10, "largest_share": 0.9}, ["only 9 of 10", "one cluster holds 90%"]),
     ],
 )
-def test_a_collapse_is_in_the_sizes(described, told):
-    found = metrics.warnings_of(described)
-    assert len(found) == len(told)
-    assert all(sentence.startswith(start) for sentence, start in zip(found, told, strict=True))
+def test_a_collapse_is_in_the_sizes(described, starts):
+    actual = metrics.warnings_of(described)
+    assert len(actual) == len(starts)
+    assert all(sentence.startswith(start) for sentence, start in zip(actual, starts, strict=True))

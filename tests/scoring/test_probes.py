@@ -13,13 +13,13 @@ def unit(x):
 def naive_purity(x, labels, k):
     table = unit(x.astype(np.float64)) @ unit(x.astype(np.float64)).T
     np.fill_diagonal(table, -np.inf)
-    same = asked = 0
+    same = counted = 0
     for row in range(len(x)):
         for other in np.argsort(-table[row])[:k]:
             if labels[row] >= 0 and labels[other] >= 0:
-                asked += 1
+                counted += 1
                 same += labels[row] == labels[other]
-    return same / asked
+    return same / counted
 
 
 def naive_knn(train_x, train_y, test_x, test_y, k):
@@ -44,24 +44,24 @@ def noisy():
 def test_neighbor_purity_is_the_share_of_neighbors_alike(noisy, k):
     x, labels = noisy
     partly = np.where(np.arange(90) % 4 == 0, -1, labels)
-    for known in (labels, partly):
-        found = neighbor_purity(Features.from_array(x, labels=known), n_neighbors=k)
-        assert found == pytest.approx(naive_purity(x, known, k))
+    for y in (labels, partly):
+        actual = neighbor_purity(Features.from_array(x, labels=y), n_neighbors=k)
+        assert actual == pytest.approx(naive_purity(x, y, k))
 
 
 def test_purity_asks_for_no_more_neighbors_than_there_are(noisy):
     x, labels = noisy
-    found = neighbor_purity(Features.from_array(x[:7], labels=labels[:7]))
-    assert found == pytest.approx(naive_purity(x[:7], labels[:7], 6))
+    actual = neighbor_purity(Features.from_array(x[:7], labels=labels[:7]))
+    assert actual == pytest.approx(naive_purity(x[:7], labels[:7], 6))
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_knn_accuracy_is_a_weighted_vote(noisy, k):
     x, labels = noisy
     train, test = (Features.from_array(x[part], labels=labels[part]) for part in (slice(0, 60), slice(60, None)))
-    wanted = naive_knn(x[:60], labels[:60], x[60:], labels[60:], k)
-    assert 0.4 < wanted < 1
-    assert knn_accuracy(train, test, n_neighbors=k) == pytest.approx(wanted)
+    expected = naive_knn(x[:60], labels[:60], x[60:], labels[60:], k)
+    assert 0.4 < expected < 1
+    assert knn_accuracy(train, test, n_neighbors=k) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -69,14 +69,14 @@ def test_unknown_labels_neither_vote_nor_count(noisy, name):
     x, labels = noisy
     hidden = labels.copy()
     hidden[::3] = -1
-    known = hidden >= 0
+    labeled = hidden >= 0
     partly = Features.from_array(x, labels=hidden)
-    only = Features.from_array(x[known], labels=labels[known])
+    only = Features.from_array(x[labeled], labels=labels[labeled])
     assert PROBES[name](partly, partly) == PROBES[name](only, only)
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_blobs_are_told_apart_and_shuffled_labels_are_not(blobs, name):
+def test_blobs_are_separated_and_shuffled_labels_are_not(blobs, name):
     shuffled = np.random.default_rng(0).permutation(blobs.labels)
     for labels, low, high in ((blobs.labels, 0.95, 1.0), (shuffled, 0.0, 0.5)):
         train = Features.from_array(blobs.features[:80], labels=labels[:80])
@@ -102,7 +102,7 @@ def test_without_labels(noisy, labels):
             ask(features)
 
 
-def test_a_single_class_is_told_in_one_line(noisy):
+def test_a_single_class_is_a_one_line_error(noisy):
     # Once scikit-learn's ValueError.
     features = Features.from_array(noisy[0], labels=np.zeros(90, np.int64))
     with pytest.raises(DataError, match="one class only"):

@@ -5,7 +5,7 @@ from torch import nn
 from headclust.errors import SettingError
 from headclust.training.optimizers import OPTIMIZERS
 
-THEIRS = {
+TORCH = {
     "adamw": (torch.optim.AdamW, {"weight_decay": 0.3, "beta1": 0.8}, {"betas": (0.8, 0.999), "weight_decay": 0.3}),
     "adam": (torch.optim.Adam, {"weight_decay": 0.3, "beta1": 0.8}, {"betas": (0.8, 0.999), "weight_decay": 0.3}),
     "sgd": (torch.optim.SGD, {"weight_decay": 0.3, "sgd_momentum": 0.8}, {"momentum": 0.8, "weight_decay": 0.3}),
@@ -19,21 +19,22 @@ def parameters():
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_each_is_torchs_own(name):
-    theirs, settings, wanted = THEIRS[name]
-    (weight, bias), (one, two) = parameters(), parameters()
+    build, settings, torch_settings = TORCH[name]
+    (weight, bias), (torch_weight, torch_bias) = parameters(), parameters()
     ours = OPTIMIZERS[name]([weight], [bias], lr=0.1, **settings)
     bias_decay = 0.0 if name == "adamw" else 0.3
-    reference = theirs([{"params": [one]}, {"params": [two], "weight_decay": bias_decay}], lr=0.1, **wanted)
+    groups = [{"params": [torch_weight]}, {"params": [torch_bias], "weight_decay": bias_decay}]
+    reference = build(groups, lr=0.1, **torch_settings)
     for _ in range(4):
-        for pair, optimizer in (((weight, bias), ours), ((one, two), reference)):
+        for pair, optimizer in (((weight, bias), ours), ((torch_weight, torch_bias), reference)):
             optimizer.zero_grad()
             sum((parameter**2).sum() * (1 + place) for place, parameter in enumerate(pair)).backward()
             optimizer.step()
-    torch.testing.assert_close((weight, bias), (one, two))
+    torch.testing.assert_close((weight, bias), (torch_weight, torch_bias))
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_what_has_no_gradient_in_the_first_step_is_frozen_and_no_error(name):
+def test_parameters_without_a_gradient_in_the_first_step_are_no_error(name):
     # Once, gradient descent with momentum failed over a last layer that is frozen at first.
     weight, frozen = parameters()
     before = frozen.detach().clone()

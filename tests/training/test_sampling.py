@@ -62,7 +62,7 @@ def test_neighbors_are_drawn_uniformly():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_generator_says_it_all(seed):
+def test_batches_are_determined_by_the_generator(seed):
     _, _, first = draw(20, 6, 7, seed=seed)
     _, _, second = draw(20, 6, 7, seed=seed)
     assert all(torch.equal(a.rows, b.rows) for a, b in zip(first, second, strict=True))
@@ -85,10 +85,10 @@ def views_of(n_samples, n_views):
     return Samples((plain,), neighbors, (torch.stack(views),) if views else ())
 
 
-def one_batch(n_views, wanted, *, augment=False, seed=0, n_samples=40):
+def one_batch(n_views, names, *, augment=False, seed=0, n_samples=40):
     generator = torch.Generator().manual_seed(seed)
     batch = next(
-        sample_batches(views_of(n_samples, n_views), wanted, batch_size=30, generator=generator, augment=augment)
+        sample_batches(views_of(n_samples, n_views), names, batch_size=30, generator=generator, augment=augment)
     )
     (features,) = batch.features
     assert torch.equal(features[..., 0].long(), batch.rows)
@@ -117,7 +117,7 @@ def test_a_neighbor_stands_in_for_a_view_that_is_not_there():
 
 
 @pytest.mark.parametrize("augment", [False, True])
-def test_anchors_and_neighbors_are_cached_views_where_asked_for(augment):
+def test_augment_makes_anchors_and_neighbors_cached_views(augment):
     rows, views = one_batch(2, ("anchor", "neighbor"), augment=augment)
     assert torch.equal((rows[0] + 20) % 40, rows[1])
     assert set(views.flatten().tolist()) == ({0, 1} if augment else {-1})
@@ -130,7 +130,7 @@ def test_without_cached_views_there_is_nothing_to_augment():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "with_views", "without"),
+    ("names", "with_views", "without"),
     [
         (("anchor", "neighbor"), True, True),
         (("plain",), False, False),
@@ -138,6 +138,6 @@ def test_without_cached_views_there_is_nothing_to_augment():
         (("augmented", "augmented"), False, True),
     ],
 )
-def test_who_needs_a_neighbor_list(wanted, with_views, without):
-    assert needs_neighbors(wanted, has_views=True) == with_views
-    assert needs_neighbors(wanted, has_views=False) == without
+def test_which_views_need_a_neighbor_list(names, with_views, without):
+    assert needs_neighbors(names, has_views=True) == with_views
+    assert needs_neighbors(names, has_views=False) == without

@@ -30,9 +30,9 @@ def test_learning_rates_are_linspace_then_the_authors_cosine(length, warmup, per
     schedule = Schedule(stage, steps_per_epoch=per_epoch)
     factor = per_epoch if unit == "epochs" else 1
     assert (schedule.n_steps, schedule.warmup_steps) == (length * factor, warmup * factor)
-    wanted = learning_rates(stage, schedule.n_steps, schedule.warmup_steps, batch_size=1)
-    found = [schedule.lr_share(step) for step in range(schedule.n_steps)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    expected = learning_rates(stage, schedule.n_steps, schedule.warmup_steps, batch_size=1)
+    actual = [schedule.lr_share(step) for step in range(schedule.n_steps)]
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 @given(length=st.integers(1, 40), per_epoch=st.integers(1, 5), unit=st.sampled_from(["epochs", "steps"]))
@@ -50,8 +50,8 @@ def test_steps_of_the_learning_rate_are_equal_factors():
     # IMC-SwAV: times 0.4 at epochs 150, 300 and 400 of 500.
     stage = Stage(objective="temi", unit="epochs", length=500, warmup=0, decay="steps", final_lr=0.4**3)
     schedule = Schedule(stage, steps_per_epoch=2)
-    found = [schedule.lr_share(epoch * 2) for epoch in (0, 149, 150, 299, 300, 399, 400, 499)]
-    np.testing.assert_allclose(found, [1, 1, 0.4, 0.4, 0.16, 0.16, 0.064, 0.064])
+    actual = [schedule.lr_share(epoch * 2) for epoch in (0, 149, 150, 299, 300, 399, 400, 499)]
+    np.testing.assert_allclose(actual, [1, 1, 0.4, 0.4, 0.16, 0.16, 0.064, 0.064])
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_an_objectives_settings_are_checked_before_anything_is_trained():
 
 
 def test_the_settings_of_each_part_are_checked_by_it():
-    for part, found in (("head", {"depth": 3}), ("optimizer", {"nesterov": True}), ("objective", {"gamma": 2})):
+    for part, settings in (("head", {"depth": 3}), ("optimizer", {"nesterov": True}), ("objective", {"gamma": 2})):
         with pytest.raises(TypeError):
-            Stage(**{"objective": "temi", f"{part}_settings": found})
+            Stage(**{"objective": "temi", f"{part}_settings": settings})
     with pytest.raises(SettingError, match=r"^weight_decay is -1: expected 0 or more"):
         Stage(objective="temi", optimizer_settings={"weight_decay": -1})
     with pytest.raises(SettingError, match=r"^beta1 is 1: expected"):
@@ -100,7 +100,7 @@ def test_unknown_parts_are_refused(part, name):
         Stage(**{"objective": "temi", part: name})
 
 
-def test_what_an_objective_does_not_use_is_no_setting():
+def test_fields_that_an_objective_does_not_use_are_no_settings():
     assert Stage(objective="temi").unused == {"patience"}
 
 

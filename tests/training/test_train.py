@@ -41,8 +41,8 @@ def naive_head(state, head):
         "last.parametrizations.weight.original0": "prototype_length",
         "last.parametrizations.weight.original1": "prototype_direction",
     }
-    module.load_state_dict({ours: state[theirs][head] for ours, theirs in names.items()})
-    return module, {theirs: module.get_parameter(ours) for ours, theirs in names.items()}
+    module.load_state_dict({torch_name: state[name][head] for torch_name, name in names.items()})
+    return module, {name: module.get_parameter(torch_name) for torch_name, name in names.items()}
 
 
 def naive_logits(module, x):
@@ -94,7 +94,7 @@ def naive_training(stage, features, neighbors, seed):
         views = features[rows], features[partners.long()]
         with torch.no_grad():
             q = [[torch.softmax(naive_logits(module, x) / 0.1, -1) for x in views] for module, _ in teachers]
-            weight = sum((one * other).sum(-1) for one, other in q) / len(q)
+            weight = sum((anchor * neighbor).sum(-1) for anchor, neighbor in q) / len(q)
         losses = []
         for head, (module, named) in enumerate(students):
             p = [torch.softmax(naive_logits(module, x) / 0.1, -1) for x in views]
@@ -142,14 +142,14 @@ def test_equal_to_a_loop_over_heads_with_adamw_each(data, settings):
     losses, teachers = naive_training(stage, data.spaces[0], data.neighbors, seed=11)
     ends = [record["step"] for record in trained.history]
     starts = [0, *ends[:-1]]
-    wanted = [losses[start:end].mean(0) for start, end in zip(starts, ends, strict=True)]
-    np.testing.assert_allclose([record["loss"] for record in trained.history], wanted, rtol=1e-4, atol=1e-5)
+    expected = [losses[start:end].mean(0) for start, end in zip(starts, ends, strict=True)]
+    np.testing.assert_allclose([record["loss"] for record in trained.history], expected, rtol=1e-4, atol=1e-5)
     assert ends[-1] == len(losses)
     for head, named in enumerate(teachers):
         for name, parameter in named.items():
-            found = trained.heads.state_dict()[name][head]
+            actual = trained.heads.state_dict()[name][head]
             torch.testing.assert_close(
-                found, parameter.detach(), rtol=2e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+                actual, parameter.detach(), rtol=2e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
             )
 
 
@@ -175,7 +175,7 @@ def test_fewer_images_than_a_batch_work(data, n_samples):
     assert np.isfinite(trained.losses).all()
 
 
-def test_an_epoch_drops_what_fills_no_batch(data):
+def test_an_epoch_drops_an_incomplete_batch(data):
     trained = train_stage(Stage(**{**SMALL, "batch_size": 50}, length=2, warmup=0), data, seed=0)
     assert [record["step"] for record in trained.history] == [2, 4]  # 120 samples: two batches of 50, 20 left
 
@@ -210,7 +210,7 @@ def test_training_leaves_global_generators_alone(data):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_loss_that_is_no_number_is_told_in_one_line(data):
+def test_a_loss_that_is_not_finite_is_a_one_line_error(data):
     stage = Stage(**SMALL, **STEPS, length=20, warmup=0, lr=1e30)
     with pytest.raises(HeadclustError, match=r"the loss stopped being finite before step \d+: lower lr"):
         train_stage(stage, data, seed=0)
@@ -259,7 +259,7 @@ def test_the_end_is_a_checkpoint_wherever_it_comes(data):
     assert [step for step, _ in trained.checkpoints] == [trained.history[-1]["step"]]
 
 
-def test_a_checkpoint_is_of_the_head_that_speaks(data):
+def test_a_checkpoint_is_of_the_head_that_would_be_used(data):
     stage = Stage(**SMALL, **STEPS, length=20, warmup=0, lr=1e-2, checkpoint_every=5)
     for head in range(3):
         trained = train_stage(stage, data, seed=0, chosen=head)
@@ -267,7 +267,7 @@ def test_a_checkpoint_is_of_the_head_that_speaks(data):
             assert torch.equal(tensor, trained.heads.state_dict()[name][head : head + 1])
 
 
-def test_a_step_beyond_float32_is_told_in_one_line(data, monkeypatch):
+def test_a_step_beyond_float32_is_a_one_line_error(data, monkeypatch):
     # Once a RuntimeError, of torch's own words.
     def step(self):
         raise RuntimeError("value cannot be converted to type float without overflow")
@@ -298,15 +298,15 @@ def heads_at(value):
     return heads
 
 
-def test_a_head_that_has_leveled_off_gets_back_what_it_had():
+def test_a_stopped_head_is_restored():
     stopping, heads = PerHeadEarlyStopping(2, n_heads=2), heads_at(0.0)
     shares = [(0.5, 0.1), (0.5, 0.2), (0.5004, 0.3), (0.9, 0.3), (0.9, 0.3)]  # 0.0004 is no growth
     done = []
-    for value, (one, other) in enumerate(shares):
+    for value, confident in enumerate(shares):
         with torch.no_grad():
             for parameter in heads.parameters():
                 parameter.fill_(value)
-        done.append(stopping.all_stopped([one, other], heads))
+        done.append(stopping.all_stopped(list(confident), heads))
     assert done == [False, False, False, False, True]
     stopping.restore_(heads)
     for parameter in heads.parameters():

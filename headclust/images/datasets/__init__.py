@@ -1,4 +1,4 @@
-"""Where images come from: folders, archives, lists, and named sources."""
+"""Sources of images: folders, archives, lists, and named data sets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _open_huggingface(name: str, split: str | None, *, offline: bool) -> ImageSe
     return open_huggingface(name, split, offline=offline)
 
 
-# Sources written NAME:PATH, and what opens them: (path, split) -> ImageSet; those of `_FETCHED` take `offline` too.
+# Openers of the sources NAME:PATH: (path, split) -> ImageSet. Those in `_FETCHED` also take `offline`.
 SOURCES: dict[str, Callable[..., ImageSet]] = {
     "cifar10": open_cifar10,
     "cifar100": open_cifar100,
@@ -48,19 +48,19 @@ _FETCHED = {"hf"}
 def open_source(
     source: str | None, split: str | None = None, *, classes: Path | None = None, offline: bool = False
 ) -> ImageSet:
-    """The images a source names, listed and in a fixed order; no image is opened yet.
+    """The images of a source, listed in a fixed order; no image is opened yet.
 
     Args:
-        source: A folder of images (see `folder.open_folder` for what counts as classes and splits), an archive of one
-            (`archives.SUFFIXES`), a list of paths (`lists.SUFFIXES`), NAME:PATH with a name out of `SOURCES`, or
-            `digits`, which is also what None gives. A folder of that name is `./digits`.
-        split: For named sources "train" unless said. Folders with splits ask for one; those without have "all".
-        classes: A file that names the classes to keep, one a line (see `read_class_ids`); None keeps all images.
-        offline: Forbids downloads, which only `hf:` sources make.
+        source: A folder of images (classes and splits as in `folder.open_folder`), an archive of one
+            (`archives.SUFFIXES`), a list of paths (`lists.SUFFIXES`), NAME:PATH with a name from `SOURCES`, or `digits`
+            (also None). A folder named digits is `./digits`.
+        split: "train" by default for named sources. Folders with splits need one; folders without have "all".
+        classes: A file with the classes to keep, one per line (see `read_class_ids`); None keeps all images.
+        offline: Forbid downloads, which only `hf:` sources make.
 
     Raises:
-        SettingError: The source's name, the split or a class does not exist.
-        DataError: What the source names is missing or holds nothing that can be used.
+        SettingError: The name of the source, the split or a class does not exist.
+        DataError: The source is missing or holds no usable images.
     """
     ids = None if classes is None else read_class_ids(Path(classes))  # first, because listing may take long
     images = _open(source, split, offline)
@@ -71,7 +71,7 @@ def _open(source: str | None, split: str | None, offline: bool) -> ImageSet:
     if source is None or source == "digits":
         return open_digits(split)
     if not source:
-        raise SettingError("the source is empty: wanted a folder of images, or a named source such as digits.")
+        raise SettingError("the source is empty: expected a folder of images, or a named source such as digits.")
     name, colon, path = source.partition(":")
     if colon and path and name in SOURCES:
         return SOURCES[name](path, split, **({"offline": offline} if name in _FETCHED else {}))
@@ -81,14 +81,14 @@ def _open(source: str | None, split: str | None, offline: bool) -> ImageSet:
         if "/" in name:
             raise
         if name in SOURCES:
-            raise SettingError(f"source {name!r} needs its folder: say {name}:PATH.") from None
-        kinds = ["digits", *(f"{known}:PATH" for known in SOURCES)]
-        raise unknown("source", source[:100], kinds, how="Or a folder of images: there is none of that name.") from None
+            raise SettingError(f"source {name!r} needs its folder: use {name}:PATH.") from None
+        kinds = ["digits", *(f"{kind}:PATH" for kind in SOURCES)]
+        raise unknown("source", source[:100], kinds, how="There is no folder of that name either.") from None
     return _open_file(source, place, split) if place.is_file() else open_folder(source, split)
 
 
 def _open_file(source: str, place: Path, split: str | None) -> ImageSet:
-    """What a file holds, by its name: an archive or a list of images."""
+    """The images of an archive or of a list, recognized by the file's name."""
     from headclust.images.datasets import archives, lists
 
     name = place.name.lower()
@@ -97,6 +97,6 @@ def _open_file(source: str, place: Path, split: str | None) -> ImageSet:
     if name.endswith(lists.SUFFIXES):
         return lists.open_list(source, split)
     if is_image_name(name):
-        raise DataError(f"{place} is one image: wanted a folder of images, such as the one it is in, {place.parent}.")
+        raise DataError(f"{place} is one image: expected a folder of images, such as the one it is in, {place.parent}.")
     kinds = f"an archive ({' '.join(archives.SUFFIXES)}) or a list of paths ({' '.join(lists.SUFFIXES)})"
-    raise DataError(f"{place} is a file of another kind: wanted a folder of images, {kinds}.")
+    raise DataError(f"{place} is a file of another kind: expected a folder of images, {kinds}.")

@@ -1,4 +1,4 @@
-"""What members of archives have in common: names that stay inside, the last of a name, and bytes read by place."""
+"""Common parts of the archive readers: checks of member names, members that replace others, reads at an offset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DRIVE = re.compile(r"[A-Za-z]:/")
 
 
 class Member(Protocol):
-    """What every kind of archive says of a member."""
+    """A member of any kind of archive."""
 
     @property
     def name(self) -> str:
@@ -25,11 +25,11 @@ class Member(Protocol):
 
     @property
     def kind(self) -> str:
-        """ "file", "folder", "hardlink" (to the member called `target`), or "other": whatever is not followed."""
+        """One of "file", "folder", "hardlink" (to the member named `target`) and "other", which is not followed."""
 
     @property
     def target(self) -> str:
-        """Of a hard link."""
+        """Name of the member that a hard link points to."""
 
 
 M = TypeVar("M", bound=Member)
@@ -40,27 +40,27 @@ def checked_name(archive: Path, name: str) -> str:
     r"""A member's name with "/", without "." and empty parts; empty for the root itself.
 
     Raises:
-        DataError: It names a path outside (absolute, on a drive, ".."), or holds a backslash or a null character, which
-            mean different paths to different programs.
+        DataError: The name leads outside the archive (absolute, on a drive, ".."), or holds a backslash or a null
+            character, which programs read differently.
     """
     parts = name.split("/")
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or _DRIVE.match(name):
         raise DataError(
-            f"{archive} holds a member {name[:200]!r}: wanted names that stay inside the archive, with '/'. "
+            f"{archive} holds a member {name[:200]!r}: expected names that stay inside the archive, with '/'. "
             "Refused as a whole; unpack it with a tool you trust and name the folder."
         )
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-def fold(members: Iterable[M], take: Callable[[M], T]) -> tuple[dict[str, T], set[str], int]:
-    """What is there after unpacking: of members with the same name the last one counts, whatever its kind.
+def resolve_members(members: Iterable[M], take: Callable[[M], T]) -> tuple[dict[str, T], set[str], int]:
+    """Files and folders as after unpacking: of several members with the same name the last counts, whatever its kind.
 
     Args:
-        members: In the order of the archive.
-        take: What to keep of a file; called as soon as it is reached.
+        members: Members in the order of the archive.
+        take: Function of a file's member; called when the member is reached.
 
     Returns:
-        What was kept of each file, a hard link having its target's; the folders; how many members are neither.
+        The result of `take` per file (for a hard link, that of its target); the folders; the number of other members.
     """
     files, folders, left_out = dict[str, T](), set[str](), 0
     for member in members:
@@ -80,12 +80,12 @@ def fold(members: Iterable[M], take: Callable[[M], T]) -> tuple[dict[str, T], se
 
 @dataclass(frozen=True)
 class Container:
-    """A file whose parts are read by place; opened anew for each, so that no descriptor is shared between processes.
+    """A file that is read at offsets. It is opened for each read, so that processes share no descriptor.
 
     Attributes:
         path: The file.
-        size: Its bytes when it was listed.
-        mtime_ns: Its modification time then.
+        size: Its size in bytes when it was listed.
+        mtime_ns: Its modification time when it was listed.
     """
 
     path: Path
@@ -94,38 +94,37 @@ class Container:
 
     @classmethod
     def of(cls, path: Path) -> Container:
-        """The file as it is now.
+        """The container of a file, with its current size and time.
 
         Raises:
-            DataError: There is none, it may not be read, or it is no regular file.
+            DataError: The file does not exist, cannot be read, or is no regular file.
         """
         try:
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode):
-                raise DataError(f"{path} is a folder or a device: wanted a file.")
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError(f"{path} is a folder or a device: expected a file.")
             path.open("rb").close()
         except OSError as error:
             raise DataError(f"{path} cannot be opened: {one_line(error)}.") from None
-        return cls(path, found.st_size, found.st_mtime_ns)
+        return cls(path, status.st_size, status.st_mtime_ns)
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on; fewer at the end of the file.
 
         Raises:
-            DataError: These bytes are too many for an image, or cannot be read. One line, without the path.
-            ConflictError: The file cannot be opened any more, or has changed since it was listed.
+            DataError: The bytes are too many for an image, or cannot be read. One line, without the path.
+            ConflictError: The file can no longer be opened, or has changed since it was listed.
         """
         check_size(size)
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise ConflictError(
-                f"{self.path} could be opened before, and now it cannot: {one_line(error)}. Put it back, and go on "
-                "with the same command."
+                f"{self.path} can no longer be opened: {one_line(error)}. Put it back, and repeat the same command."
             ) from None
         try:
-            found = os.fstat(descriptor)
-            if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
+            status = os.fstat(descriptor)
+            if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
                 raise ConflictError(f"{self.path} has changed since its images were listed: start again.")
             return _pread(descriptor, offset, size)
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from headclust import progress
 from headclust.errors import DataError
-from headclust.images.datasets.archive_members import Container, fold
+from headclust.images.datasets.archive_members import Container, resolve_members
 from headclust.images.datasets.folder import locate
 from headclust.images.datasets.imageset import ImageSet
 from headclust.images.datasets.layout import (
@@ -17,29 +17,29 @@ from headclust.images.datasets.layout import (
     check_images,
     choose_split,
     class_folders,
-    classes_of,
+    find_splits,
+    infer_classes,
     is_hidden,
     is_image_name,
-    splits_of,
 )
 from headclust.images.datasets.tarballs import TarMember, TarReader, looks_like_tar, open_tar
 from headclust.images.datasets.zips import read_member, zip_members
 from headclust.images.image_file import decode
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip")
-# A compressed tar cannot be read from the middle, so its images are held in memory, as they are, up to this.
+# A compressed tar has no random access, so its encoded images are held in memory, up to this many bytes.
 MAX_HELD = 2**31
 
 
 class Contents(NamedTuple):
-    """What an archive holds, by the names of its members.
+    """Content of an archive, by the names of its members.
 
     Attributes:
-        files: Every file that can be read.
-        folders: Every folder that is a member itself.
-        left_out: How many members are neither: links, devices, sparse files.
-        stamp: (size in bytes, a number that changes with the content) of an image.
-        read: An image's bytes; DataError with a one-line reason.
+        files: Names of all files that can be read.
+        folders: Names of all folders that are members themselves.
+        left_out: Number of other members: links, devices, sparse files.
+        stamp: Function from an image's name to (size in bytes, a number that changes with the content).
+        read: Function from an image's name to its bytes; raises DataError with a one-line reason.
     """
 
     files: set[str]
@@ -50,22 +50,23 @@ class Contents(NamedTuple):
 
 
 def open_archive(path: str, split: str | None) -> ImageSet:
-    """An archive's images, listed without unpacking it: the same rows as the unpacked folder has.
+    """The images of an archive, listed without unpacking it: the same rows as those of the unpacked folder.
 
-    What counts as images, splits and classes is told in `folder.open_folder`. A single folder that everything lies in,
-    as most archives have one, is taken for the root, once, unless it is called like a split. Names below `__MACOSX/`
-    are ignored as those with a leading dot are. Links in the archive are not followed (but hard links in a tar are);
-    they are counted in a line on stderr. Of members with the same name the last one counts, as when unpacking.
+    Images, splits and classes are recognized as in `folder.open_folder`. If everything is in a single folder, as in
+    most archives, that folder is the root (one level only, and not if it has the name of a split). Names below
+    `__MACOSX/` and names with a leading dot are ignored. Hard links in a tar are followed, other links are not; members
+    that are left out are counted in a line on stderr. Of several members with the same name the last counts, as when
+    unpacking.
 
-    A tar or zip file is read in place. A compressed tar is read once (twice where an image in it is a hard link to a
-    file that is none by name), and the images of all its splits are held in memory.
+    A tar or zip file is read in place. A compressed tar is read once (twice if an image is a hard link to a file
+    without an image's extension), and the images of all its splits are held in memory.
 
     Args:
-        path: The archive; what it is is told by its content.
-        split: Name of the split folder; None or "all" where there are no splits.
+        path: The archive; its format is recognized by its content.
+        split: Name of the split folder; None or "all" if there are no splits.
 
     Raises:
-        DataError: There is no such file, it holds no images, a member names a path outside, or the images of a
+        DataError: The file does not exist, it holds no images, a member's name leads outside, or the images of a
             compressed tar are more than `MAX_HELD` bytes.
         FileFormatError: The archive is damaged.
         SettingError: `split` is missing or does not exist.
@@ -76,14 +77,14 @@ def open_archive(path: str, split: str | None) -> ImageSet:
         progress.note(f"{archive}: members left out, because they are links, devices or sparse: {contents.left_out}")
     files, folders, root = _below_single_folder(_visible(contents.files), _visible(contents.folders))
     top_folders = {name.partition("/")[0] for name in folders} | {n.partition("/")[0] for n in files if "/" in n}
-    splits = splits_of(top_folders, (name for name in files if "/" not in name))
+    splits = find_splits(top_folders, (name for name in files if "/" not in name))
     split = choose_split(str(archive), splits, split)
     prefix = f"{split}/" if split else ""
     inside = sorted(name for name in files if name.startswith(prefix))
     ids = tuple(filter(is_image_name, inside))
     check_images(archive, ids, [name for name in inside if not is_image_name(name)])
     others = {other: class_folders(_images_below(f"{other}/", files)) for other in splits if other != split}
-    labels, class_names = classes_of(_images_below(prefix, ids), others, split)
+    labels, class_names = infer_classes(_images_below(prefix, ids), others, split)
     return ImageSet(
         dataset=_stem(archive.name),
         split=split or "all",
@@ -108,7 +109,7 @@ def _contents(archive: Path) -> Contents:
 
 
 def _zip_contents(container: Container) -> Contents:
-    files, folders, left_out = fold(zip_members(container.path), lambda member: member)
+    files, folders, left_out = resolve_members(zip_members(container.path), lambda member: member)
     return Contents(
         set(files),
         folders,
@@ -119,7 +120,7 @@ def _zip_contents(container: Container) -> Contents:
 
 
 def _tar_contents(container: Container, reader: TarReader) -> Contents:
-    spans, folders, left_out = fold(reader, lambda member: (member.offset, member.size))
+    spans, folders, left_out = resolve_members(reader, lambda member: (member.offset, member.size))
     return Contents(
         set(spans),
         folders,
@@ -139,17 +140,17 @@ def _held_contents(archive: Path, also: Collection[str] = ()) -> Contents:
     held = 0
 
     def take(member: TarMember) -> bytes | str:
-        """Its content; of what is not held, its name."""
+        """The content of a member that is held, the name of any other."""
         nonlocal held
-        if not _is_wanted(member.name) and member.name not in also:
+        if not _is_visible_image(member.name) and member.name not in also:
             return member.name
         held += member.size
         _check_held(archive, held)
         return reader.data(member)
 
     with open_tar(archive) as (reader, _):
-        files, folders, left_out = fold(reader, take)
-    missing = {content for name, content in files.items() if isinstance(content, str) and _is_wanted(name)}
+        files, folders, left_out = resolve_members(reader, take)
+    missing = {content for name, content in files.items() if isinstance(content, str) and _is_visible_image(name)}
     if missing - set(also):
         return _held_contents(archive, missing)
     images = {name: content for name, content in files.items() if isinstance(content, bytes)}
@@ -162,14 +163,14 @@ def _held_contents(archive: Path, also: Collection[str] = ()) -> Contents:
     )
 
 
-def _is_wanted(name: str) -> bool:
+def _is_visible_image(name: str) -> bool:
     return is_image_name(name) and not is_hidden(name)
 
 
 def _check_held(archive: Path, held: int) -> None:
     if held > MAX_HELD:
         raise DataError(
-            f"{archive} is compressed and holds more than {MAX_HELD} bytes of images, which would be held in memory: "
+            f"{archive} is compressed and holds more than {MAX_HELD} bytes of images, too many to hold in memory: "
             "decompress it to a .tar, which is read in place, or pack it as .zip."
         )
 
@@ -179,7 +180,7 @@ def _visible(names: Iterable[str]) -> set[str]:
 
 
 def _below_single_folder(files: set[str], folders: set[str]) -> tuple[set[str], set[str], str]:
-    """Files and folders below the one folder everything lies in, and that folder with a "/"; unchanged without one."""
+    """Files and folders below the single top folder, and that folder with "/"; unchanged if there are several."""
     tops = {name.partition("/")[0] for name in files | folders}
     if len(tops) != 1 or tops & files or tops & set(SPLITS):
         return files, folders, ""
@@ -188,7 +189,7 @@ def _below_single_folder(files: set[str], folders: set[str]) -> tuple[set[str], 
 
 
 def _images_below(prefix: str, names: Iterable[str]) -> list[str]:
-    """The images among them that are in the folder of this prefix, by their paths in it."""
+    """Paths, relative to the folder `prefix`, of the images in it."""
     return [name.removeprefix(prefix) for name in names if name.startswith(prefix) and is_image_name(name)]
 
 

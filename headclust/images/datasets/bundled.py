@@ -1,4 +1,4 @@
-"""Images that come with an installed library."""
+"""Images that are part of an installed library."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SPLITS = {"train": slice(0, 1437), "test": slice(1437, None), "all": slice(None
 
 
 def open_digits(split: str | None) -> ImageSet:
-    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; sample ids are rows of the whole set, in every split.
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels. Sample ids are row numbers in the whole set.
 
     Args:
-        split: "train" (rows 0-1436, also when None), "test" (the rest) or "all".
+        split: "train" or None (rows 0-1436), "test" (the rest) or "all".
 
     Raises:
         SettingError: The split does not exist.

@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and CIFAR-20 (the 20 superclasses of CIFAR-100), from class folders or the binary version."""
+"""CIFAR-10, CIFAR-100 and CIFAR-20 (CIFAR-100's 20 superclasses), from class folders or the binary version."""
 
 from __future__ import annotations
 
@@ -50,16 +50,17 @@ CIFAR100_CLASSES = tuple(sorted(name for group in CIFAR20_CLASSES.values() for n
 def open_cifar10(path: str, split: str | None) -> ImageSet:
     """CIFAR-10.
 
+    Sample ids are paths relative to the folder, or row numbers within the split of the binary version, in the order of
+    its files. Class names are the names of the folders, sorted, or the official names.
+
     Args:
-        path: A folder with class folders (`train/CLASS/FILE`, `test/CLASS/FILE`); or the official binary version: the
-            folder with `data_batch_1.bin` and the others, one that holds `cifar-10-batches-bin/`, or
-            `cifar-10-binary.tar.gz` itself or its folder, which is read into memory. Sample ids are paths relative to
-            the folder, or row numbers within the split, in the order of the files. Class names are those of the
-            folders, sorted, or the official ones.
-        split: "train" (also when None) or "test".
+        path: A folder with class folders (`train/CLASS/FILE`, `test/CLASS/FILE`); or the official binary version, which
+            is read into memory: the folder with `data_batch_1.bin` and the other files, the archive
+            `cifar-10-binary.tar.gz`, or a folder that holds the archive or `cifar-10-batches-bin/`.
+        split: "train" (also for None) or "test".
 
     Raises:
-        DataError: Nothing of this is there, or it is the pickled version.
+        DataError: The folder holds none of these, or the pickled version.
         FileFormatError: A binary file or the archive is damaged.
         SettingError: The split does not exist.
     """
@@ -73,11 +74,11 @@ def open_cifar100(path: str, split: str | None) -> ImageSet:
     """CIFAR-100 with its 100 classes.
 
     Args:
-        path: As for `open_cifar10`, of `cifar-100-binary`: the folder with `train.bin` and `test.bin`, the archive, ...
-        split: "train" (also when None) or "test".
+        path: As for `open_cifar10`; the binary version is `cifar-100-binary` with `train.bin` and `test.bin`.
+        split: "train" (also for None) or "test".
 
     Raises:
-        DataError: Nothing of this is there, or it is the pickled version.
+        DataError: The folder holds none of these, or the pickled version.
         FileFormatError: A binary file or the archive is damaged.
         SettingError: The split does not exist.
     """
@@ -88,15 +89,15 @@ def open_cifar100(path: str, split: str | None) -> ImageSet:
 
 
 def open_cifar20(path: str, split: str | None) -> ImageSet:
-    """CIFAR-100 labelled with its 20 superclasses, in the official order.
+    """CIFAR-100 labeled with its 20 superclasses, in the official order.
 
     Args:
         path: As for `open_cifar100`. Class folders have the names of CIFAR-100's classes or superclasses; spaces and
             hyphens count as underscores, and case does not matter.
-        split: "train" (also when None) or "test".
+        split: "train" (also for None) or "test".
 
     Raises:
-        DataError: Nothing of this is there, or it is the pickled version.
+        DataError: The folder holds none of these, or the pickled version.
         FileFormatError: A binary file or the archive is damaged.
         SettingError: The split does not exist, or a folder is none of CIFAR-100's classes.
     """

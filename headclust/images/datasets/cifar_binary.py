@@ -1,4 +1,4 @@
-"""The official binary files of CIFAR-10 and CIFAR-100, from their folder or from the archive itself.
+"""The official binary files of CIFAR-10 and CIFAR-100, from their folder or from the archive.
 
 Format: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version". A record is the label bytes (CIFAR-100: coarse,
 then fine) and 3,072 bytes: a red, a green and a blue plane of 32 rows of 32 pixels.
@@ -22,19 +22,19 @@ _MAX_UNPACKED = 2**29
 
 
 class BinaryFormat(NamedTuple):
-    """What the official files are called and how large they are."""
+    """Names and sizes of the official files."""
 
     title: str
-    label_limits: tuple[int, ...]  # number of classes of each label byte
-    files: dict[str, tuple[str, ...]]  # of each split, in the order of its rows
-    n_records: dict[str, int]  # of each split's files
+    label_limits: tuple[int, ...]  # number of classes per label byte
+    files: dict[str, tuple[str, ...]]  # split -> its files, in the order of its rows
+    n_records: dict[str, int]  # split -> records per file
     folder: str
     archive: str
-    pickled: tuple[str, ...]  # names in the version for Python
+    pickled: tuple[str, ...]  # names of files and folders of the Python version
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of one image with its labels."""
+        """Bytes per image with its labels."""
         return len(self.label_limits) + _PIXELS
 
 
@@ -59,7 +59,7 @@ CIFAR100 = BinaryFormat(
 
 
 class Records(NamedTuple):
-    """A split's images: labels (n, label bytes), pixels (n, 3, 32, 32), and each row's file as (size, mtime_ns)."""
+    """Images of a split: labels (n, label bytes), pixels (n, 3, 32, 32), and (size, mtime_ns) of each row's file."""
 
     labels: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
@@ -67,19 +67,19 @@ class Records(NamedTuple):
 
 
 def read_records(root: Path, form: BinaryFormat, split: str) -> Records:
-    """A split, held in memory (CIFAR's train splits: 154 MB). Nothing is unpacked to disk.
+    """The images of a split, held in memory (CIFAR's train splits: 154 MB). Nothing is unpacked to disk.
 
-    Fewer records than the official files have are taken, and said in a line on stderr.
+    Fewer records than in the official files are accepted, with a line on stderr.
 
     Args:
-        root: The folder of the binary files, one that holds that folder or the archive, or the archive.
+        root: The folder of the binary files, a folder that holds that folder or the archive, or the archive.
         form: `CIFAR10` or `CIFAR100`.
         split: "train" or "test".
 
     Raises:
-        DataError: The files are not there, or this is the pickled version.
-        FileFormatError: A file is no whole number of records, too large, or holds a label out of range; the archive is
-            damaged.
+        DataError: The files are missing, or this is the pickled version.
+        FileFormatError: A file is no whole number of records, is too large, or holds a label out of range; or the
+            archive is damaged.
     """
     place = _find(root, form)
     names = form.files[split]
@@ -89,8 +89,8 @@ def read_records(root: Path, form: BinaryFormat, split: str) -> Records:
     for name, content in zip(names, contents, strict=True):
         path = place if place.is_file() else place / name
         parts.append(_records(content, f"{place}/{name}", form, limit))
-        found = path.stat()
-        stamps += [(found.st_size, found.st_mtime_ns)] * len(parts[-1])
+        status = path.stat()
+        stamps += [(status.st_size, status.st_mtime_ns)] * len(parts[-1])
     records = np.concatenate(parts)
     official = form.n_records[split] * len(names)
     if len(records) < official:
@@ -112,18 +112,18 @@ def _find(root: Path, form: BinaryFormat) -> Path:
     if (root / form.archive).is_file():
         return root / form.archive
     for name in form.pickled:
-        # Folders called train and test are no pickles: they hold classes.
+        # Folders named train and test hold classes, only files of these names are pickles.
         if (root / name).is_file() or (name.startswith("cifar") and (root / name).is_dir()):
             raise _pickled(root / name, form)
     raise DataError(
-        f"{root} holds no {form.title}: wanted SPLIT/CLASS/FILE, or {names[0]} and the other files of {form.archive}."
+        f"{root} holds no {form.title}: expected SPLIT/CLASS/FILE, or {names[0]} and the other files of {form.archive}."
     )
 
 
 def _pickled(path: Path, form: BinaryFormat) -> DataError:
     return DataError(
-        f"{path} is the pickled version of {form.title}, and unpickling can run anything: "
-        f"wanted the binary version, {form.archive}."
+        f"{path} is the pickled version of {form.title}, and unpickling can run any code: "
+        f"expected the binary version, {form.archive}."
     )
 
 
@@ -134,7 +134,7 @@ def _from_folder(place: Path, form: BinaryFormat, names: tuple[str, ...], limit:
             with (place / name).open("rb") as file:
                 contents.append(file.read(limit + 1))
         except FileNotFoundError:
-            raise DataError(f"{place} holds no {name}: wanted all files of {form.archive}.") from None
+            raise DataError(f"{place} holds no {name}: expected all files of {form.archive}.") from None
         except OSError as error:
             raise DataError(f"{place / name} cannot be read: {one_line(error)}.") from None
     return contents
@@ -153,23 +153,25 @@ def _from_archive(place: Path, form: BinaryFormat, names: tuple[str, ...], limit
         raise _pickled(place, form)
     missing = [name for name in names if name not in contents]
     if missing:
-        raise DataError(f"{place} holds no {missing[0]}: wanted {form.archive}.")
+        raise DataError(f"{place} holds no {missing[0]}: expected {form.archive}.")
     return [contents[name] for name in names]
 
 
 def _records(content: bytes, where: str, form: BinaryFormat, limit: int) -> NDArray[np.uint8]:
-    """(n, record bytes) of one file."""
+    """The records of a file, uint8 (n, record bytes)."""
     size = form.record_bytes
     if len(content) > limit:
         raise FileFormatError(
-            f"{where} holds more than {limit} bytes: wanted at most {limit // size} records of {size}."
+            f"{where} holds more than {limit} bytes: expected at most {limit // size} records of {size}."
         )
     if not content or len(content) % size:
-        raise FileFormatError(f"{where} holds {len(content)} bytes: wanted a whole number of records of {size} bytes.")
+        raise FileFormatError(
+            f"{where} holds {len(content)} bytes: expected a whole number of records of {size} bytes."
+        )
     records = np.frombuffer(content, np.uint8).reshape(-1, size)
     for byte, n_classes in enumerate(form.label_limits):
         wrong = np.flatnonzero(records[:, byte] >= n_classes)
         if len(wrong):
-            label, wanted = records[wrong[0], byte], n_classes - 1
-            raise FileFormatError(f"{where}: label {label} in record {wrong[0]}, wanted 0 to {wanted}.")
+            label = records[wrong[0], byte]
+            raise FileFormatError(f"{where}: label {label} in record {wrong[0]}, expected 0 to {n_classes - 1}.")
     return records

@@ -13,28 +13,35 @@ from PIL import Image
 from headclust import progress
 from headclust.errors import ConflictError, DataError, one_line
 from headclust.images.datasets.imageset import ImageSet
-from headclust.images.datasets.layout import check_images, choose_split, classes_of, is_hidden, is_image_name, splits_of
+from headclust.images.datasets.layout import (
+    check_images,
+    choose_split,
+    find_splits,
+    infer_classes,
+    is_hidden,
+    is_image_name,
+)
 from headclust.images.image_file import decode
 
 
 def open_folder(path: str, split: str | None) -> ImageSet:
-    """A folder's images, listed without opening any.
+    """The images of a folder, listed without opening any.
 
-    **Images** are files with one of `decode.EXTENSIONS`, in any case. Other files are left out and counted in a line on
-    stderr, and so are pipes and devices called like images. Names that start with a dot are ignored, `__MACOSX` too.
-    Links are followed; a folder that can be reached twice is read once, which also ends loops. The order is by code
+    **Images** are files with one of `image_file.EXTENSIONS`, in any case. Other files, and pipes and devices that are
+    named like images, are left out and counted in a line on stderr. Names that start with a dot and `__MACOSX` are
+    ignored. Links are followed; a folder with several paths is read once, which also ends loops. The order is by code
     point of the path, whatever the locale or the file system.
 
     **Splits.** A folder that holds nothing but `train/`, `test/`, `val/`, `valid/` or `validation/` has splits, and
-    `split` has to name one.
+    `split` must name one.
 
-    **Classes.** Subfolders are classes when every image (of the split) lies exactly one folder deep, as CLASS/FILE,
-    and there are at least two such folders. Anything else (flat, mixed or deeper) has no labels. Splits decide
-    together, and share one list of classes: see `layout.classes_of`.
+    **Classes.** Subfolders are classes if every image (of the split) is exactly one folder deep, as CLASS/FILE, and
+    there are at least two such folders. Any other layout (flat, mixed or deeper) has no labels. All splits share one
+    list of classes: see `layout.infer_classes`.
 
     Args:
         path: The folder.
-        split: Name of the split folder; None or "all" where there are no splits.
+        split: Name of the split folder; None or "all" if there are no splits.
 
     Raises:
         DataError: The folder is missing, not a folder, unreadable, or holds no images.
@@ -46,10 +53,10 @@ def open_folder(path: str, split: str | None) -> ImageSet:
 
 
 def locate(path: str) -> Path:
-    """The absolute path of something that exists, links resolved.
+    """The absolute path of an existing file or folder, links resolved.
 
     Raises:
-        DataError: There is nothing, or no such path can be.
+        DataError: It does not exist, or the path is invalid.
     """
     try:
         return Path(path).expanduser().resolve(strict=True)
@@ -60,7 +67,7 @@ def locate(path: str) -> Path:
 
 
 def exists(path: str) -> bool:
-    """Whether there is anything at a path; not if no such path can be."""
+    """True if the path exists; False also for invalid paths."""
     try:
         return bool(path) and Path(path).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # too long, a null character, an unknown ~user
@@ -84,9 +91,9 @@ def list_folder(root: Path, split: str | None, splits: Sequence[str] = ()) -> Im
     names = [name for name, _ in files]
     check_images(top, names, ignored)
     if special:
-        progress.note(f"{top}: left out, because they are pipes or devices: {len(special)} called like images")
+        progress.note(f"{top}: left out, because they are pipes or devices with the name of an image: {len(special)}")
     others = {other: folders_with_images(root / other) for other in splits if other != split}
-    labels, class_names = classes_of(names, others, split)
+    labels, class_names = infer_classes(names, others, split)
     prefix = f"{split}/" if split else ""
     ids = tuple(prefix + name for name in names)
     return ImageSet(
@@ -97,14 +104,14 @@ def list_folder(root: Path, split: str | None, splits: Sequence[str] = ()) -> Im
         labels=labels,
         class_names=class_names,
         stamps=tuple(stamp for _, stamp in files),
-        read=while_there(top, lambda i: decode(f"{root}/{ids[i]}")),
+        read=checking_folder(top, lambda i: decode(f"{root}/{ids[i]}")),
     )
 
 
-def while_there(folder: Path, read: Callable[[int], Image.Image]) -> Callable[[int], Image.Image]:
-    """`read`, which raises ConflictError in place of DataError once the folder of the images has gone.
+def checking_folder(folder: Path, read: Callable[[int], Image.Image]) -> Callable[[int], Image.Image]:
+    """`read` with a ConflictError in place of DataError if the folder of the images is gone.
 
-    A folder on another device counts as another one: so an unmounted disk leaves an empty folder.
+    A folder on another device counts as gone: an unmounted disk leaves an empty folder.
     """
     device = _device(folder)
 
@@ -114,8 +121,7 @@ def while_there(folder: Path, read: Callable[[int], Image.Image]) -> Callable[[i
         except DataError:
             if _device(folder) != device:
                 raise ConflictError(
-                    f"{folder}, the folder of the images, is no longer there: put it back, and go on with the same "
-                    "command."
+                    f"{folder}, the folder of the images, no longer exists: put it back, and repeat the same command."
                 ) from None
             raise
 
@@ -125,34 +131,34 @@ def while_there(folder: Path, read: Callable[[int], Image.Image]) -> Callable[[i
 def list_class_folders(
     root: Path, split: str, dataset: str, n_classes: Sequence[int], splits: Sequence[str]
 ) -> ImageSet:
-    """One split of a data set whose name says how many classes there are, kept as SPLIT/CLASS/FILE.
+    """One split, in SPLIT/CLASS/FILE, of a data set with a fixed number of classes.
 
-    Whatever else lies in the folder is no matter: its splits are known by name.
+    The splits are found by name; other files and folders are ignored.
 
     Args:
         root: The absolute folder.
         split: One of `splits`.
         dataset: Name of the data set, and of its source.
-        n_classes: How many there may be over all splits.
-        splits: The split folders that hold class folders.
+        n_classes: Allowed numbers of classes over all splits.
+        splits: Names of the split folders that hold class folders.
 
     Raises:
-        DataError: The folder does not have that shape.
+        DataError: The folder does not have this layout.
     """
-    found = [name for name in splits if (root / name).is_dir()]
-    if split not in found:
-        raise DataError(f"{root} holds no folder {split!r}: wanted {dataset} as SPLIT/CLASS/FILE.")
-    images = list_folder(root, split, found)
+    present = [name for name in splits if (root / name).is_dir()]
+    if split not in present:
+        raise DataError(f"{root} holds no folder {split!r}: expected {dataset} as SPLIT/CLASS/FILE.")
+    images = list_folder(root, split, present)
     if len(images.class_names) not in n_classes:
-        wanted = " or ".join(map(str, n_classes))
+        expected = " or ".join(map(str, n_classes))
         raise DataError(
-            f"{root}: {len(images.class_names)} classes, wanted the {wanted} of {dataset} as SPLIT/CLASS/FILE."
+            f"{root}: {len(images.class_names)} classes, expected the {expected} of {dataset} as SPLIT/CLASS/FILE."
         )
     return replace(images, dataset=dataset, source=f"{dataset}:{root}")
 
 
 def folders_with_images(top: Path) -> set[str]:
-    """What `layout.class_folders` says of a split's images, looking into each folder only until it shows one.
+    """The `layout.class_folders` of a split; each folder is listed only up to its first image.
 
     Raises:
         DataError: A folder cannot be listed.
@@ -160,41 +166,41 @@ def folders_with_images(top: Path) -> set[str]:
     entries = list(visible(top))
     if any(_is_image(entry) for entry in entries):
         return set()
-    found, seen = set[str](), {_identity(top)}
-    # Links last, as in `_images`: a folder keeps its own name.
+    names, seen = set[str](), {_identity(top)}
+    # Links last, as in `_images`: a folder is listed under its own name.
     for entry in sorted(filter(is_folder, entries), key=lambda entry: (entry.is_symlink(), entry.name)):
-        here = _identity(entry)
-        if here not in seen and any(_is_image(inner) for inner in visible(Path(entry.path))):
-            found.add(entry.name)
-        seen.add(here)
-    return found
+        identity = _identity(entry)
+        if identity not in seen and any(_is_image(inner) for inner in visible(Path(entry.path))):
+            names.add(entry.name)
+        seen.add(identity)
+    return names
 
 
 def _splits(root: Path) -> list[str]:
-    """The split folders of `root`, if it holds nothing else that counts."""
+    """The split folders of `root`, if it holds only these."""
     entries = list(visible(root))
     folders = {entry.name for entry in entries if is_folder(entry)}
-    return splits_of(folders, (entry.name for entry in entries if entry.name not in folders))
+    return find_splits(folders, (entry.name for entry in entries if entry.name not in folders))
 
 
 def _images(root: Path, ignored: list[str], special: list[str]) -> Iterator[tuple[str, tuple[int, int]]]:
     """(path below `root`, (size, mtime_ns)) of every image file, in no particular order.
 
-    Names of other files go to `ignored`, those of pipes and devices called like images to `special`.
+    Names of other files are appended to `ignored`, those of pipes and devices named like images to `special`.
     """
     seen: set[tuple[int, int]] = set()
     folders, links = [""], list[str]()
     while folders or links:
-        # Links wait until every true folder has been read, so that a folder keeps its own name.
+        # Links are read after all folders, so that a folder is listed under its own name.
         if not folders:
             links.sort(reverse=True)
             folders.append(links.pop())
         below = folders.pop()
         folder = Path(root, below)
-        here = _identity(folder)
-        if here in seen:
+        identity = _identity(folder)
+        if identity in seen:
             continue
-        seen.add(here)
+        seen.add(identity)
         for entry in visible(folder):
             name = f"{below}/{entry.name}" if below else entry.name
             if is_folder(entry):
@@ -209,10 +215,10 @@ def _images(root: Path, ignored: list[str], special: list[str]) -> Iterator[tupl
 
 
 def visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """What a folder holds, in no particular order, hidden names left out.
+    """The entries of a folder without hidden names, in no particular order.
 
     Raises:
-        DataError: It cannot be listed.
+        DataError: The folder cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
@@ -220,13 +226,13 @@ def visible(folder: Path) -> Iterator[os.DirEntry[str]]:
     except FileNotFoundError:
         raise DataError(f"{folder}: no such folder.") from None
     except NotADirectoryError:
-        raise DataError(f"{folder} is a file: wanted a folder of images.") from None
+        raise DataError(f"{folder} is a file: expected a folder of images.") from None
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {one_line(error)}.") from None
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder, or a link to one."""
+    """True if the entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
@@ -252,15 +258,15 @@ def _device(folder: Path) -> int | None:
 
 
 def _identity(folder: Path | os.DirEntry[str]) -> tuple[int, int]:
-    """What a folder is, whatever its path."""
-    found = folder.stat()
-    return found.st_dev, found.st_ino
+    """Device and inode of a folder, the same for all of its paths."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _stamp(entry: os.DirEntry[str]) -> tuple[int, int] | None:
-    """Size and time of a regular file; (0, 0) for a dead link, which is listed and fails when read; else None."""
+    """Size and time of a regular file; (0, 0) for a broken link, which is listed and fails when read; else None."""
     try:
-        found = entry.stat()
+        status = entry.stat()
     except OSError:
         return 0, 0
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None

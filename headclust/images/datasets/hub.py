@@ -1,4 +1,4 @@
-"""The Hugging Face libraries, kept quiet and kept off the network unless it was asked for."""
+"""The Hugging Face libraries without log lines, and without network access unless it is requested."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _PROBE_SECONDS = 5
 
 
 def is_offline(offline: bool) -> bool:
-    """Whether the network is forbidden, by the caller or by the libraries' own settings."""
+    """True if the network is forbidden, by the caller or by the settings of the libraries."""
     names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
     return offline or any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
 
 
 @contextmanager
 def without_network() -> Iterator[None]:
-    """Has the libraries refuse to use the network; as it was before, afterwards."""
+    """Disable the network access of the libraries; restore the settings at the end."""
     import datasets.config
     import huggingface_hub.constants
 
-    places: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
-    before = [place.HF_HUB_OFFLINE for place in places]
+    modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
+    before = [module.HF_HUB_OFFLINE for module in modules]
     try:
-        for place in places:
-            place.HF_HUB_OFFLINE = True
+        for module in modules:
+            module.HF_HUB_OFFLINE = True
         yield
     finally:
-        for place, value in zip(places, before, strict=True):
-            place.HF_HUB_OFFLINE = value
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No log lines, as failures are raised too, and bars only for a person who watches; as before, afterwards."""
+    """Disable log lines (failures are raised too), and progress bars unless on a terminal; restore both at the end."""
     import datasets
     import huggingface_hub.utils as hub
 
@@ -64,11 +64,11 @@ def quiet() -> Iterator[None]:
             hub.enable_progress_bars()
 
 
-def refuse_unless_reachable() -> None:
-    """One question to the hub, because its client tries for a long time before it gives up.
+def check_reachable() -> None:
+    """Raise if the hub does not answer one short request; its own client would retry for a long time.
 
     Raises:
-        OSError: It cannot be reached; the reason in one line.
+        OSError: The hub cannot be reached; the reason in one line.
     """
     from huggingface_hub import constants
 
@@ -82,28 +82,26 @@ def refuse_unless_reachable() -> None:
         raise OSError(f"{constants.ENDPOINT} cannot be reached ({error.reason})") from None
 
 
-def refuse_remote_files(folder: Path) -> None:
-    """Makes sure that the card of a local data set names no files elsewhere, which the library would fetch.
+def check_no_remote_files(folder: Path) -> None:
+    """Raise if the card of a local data set names remote files, which the library would download.
 
     Raises:
-        DataError: It does, or it cannot be read.
+        DataError: The card names remote files, or cannot be read.
     """
     import yaml
     from huggingface_hub import DatasetCard
 
-    found: list[Any] = []
+    cards: list[Any] = []
     try:
         if (folder / "README.md").is_file():
-            found.append(DatasetCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict())
+            cards.append(DatasetCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict())
         if (folder / ".huggingface.yaml").is_file():
-            found.append(yaml.safe_load((folder / ".huggingface.yaml").read_text(encoding="utf-8")))
+            cards.append(yaml.safe_load((folder / ".huggingface.yaml").read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"hf:{folder}: its card cannot be read: {' '.join(str(error).split())[:200]}") from None
-    configs = [card.get("configs") for card in found if isinstance(card, dict)]
+    configs = [card.get("configs") for card in cards if isinstance(card, dict)]
     if any("://" in text for text in _texts(configs)):
-        raise DataError(
-            f"hf:{folder}: its card names files in other places (://): wanted a folder that holds its data."
-        )
+        raise DataError(f"hf:{folder}: its card names remote files (://): expected a folder that holds its data.")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -10,43 +10,43 @@ from typing import Any
 import numpy as np
 
 from headclust.errors import DataError, HeadclustError, SettingError
-from headclust.images.datasets.folder import exists, while_there
+from headclust.images.datasets.folder import checking_folder, exists
 from headclust.images.datasets.hub import (
+    check_no_remote_files,
+    check_reachable,
     is_offline,
     quiet,
-    refuse_remote_files,
-    refuse_unless_reachable,
     without_network,
 )
 from headclust.images.datasets.imageset import ImageSet
-from headclust.images.datasets.layout import name_labels, number_names
+from headclust.images.datasets.layout import encode_labels, numeric_class_names
 from headclust.images.image_file import decode
 from headclust.progress import note, printable
 
-# Which one of several columns of the same type is meant.
+# Names of the columns that are used if several columns have the same type.
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
 _LOCAL_FILES = {".parquet": "parquet", ".arrow": "arrow"}
 
 
 def open_huggingface(name: str, split: str | None, *, offline: bool = False) -> ImageSet:
-    """The images of a Hugging Face data set; sample ids are rows of the split.
+    """The images of a Hugging Face data set. Sample ids are row numbers of the split.
 
-    The image column is the one of type Image; of several, the one called `image` or `img`. The label column is the one
-    of type ClassLabel; of several, `label`, `labels` or `fine_label`; without any, the one called `label`, of whole
-    numbers, or of texts, which are names of classes: numbered by code point over all splits, empty is unknown. No code
-    of a data set is run. What the library has prepared once is taken from its cache.
+    The image column is the column of type Image; of several, `image` or `img`. The label column is the column of type
+    ClassLabel; of several, `label`, `labels` or `fine_label`; without any, a column `label` of whole numbers, or of
+    texts, which are class names, numbered by code point over all splits; empty is unknown. No code of a data set is
+    run. Data that the library has prepared before is read from its cache.
 
     Args:
-        name: A folder made by `save_to_disk`; a folder that `load_dataset` takes, or a `.parquet` or `.arrow` file;
-            else a name on the hub: `owner/name`, or `owner/name@config`.
-        split: "train" unless said.
-        offline: Forbids the network, as HF_HUB_OFFLINE=1 does. A local folder never leads to it.
+        name: A folder made by `save_to_disk`, a folder that `load_dataset` accepts, or a `.parquet` or `.arrow` file;
+            otherwise a name on the hub: `owner/name`, or `owner/name@config`.
+        split: "train" by default.
+        offline: Forbid the network, like HF_HUB_OFFLINE=1. Local data never use it.
 
     Raises:
         SettingError: The library is not installed, the split does not exist, or the data set is not on this machine and
-            cannot be fetched.
-        DataError: There is no image column, or no saying which; labels have no names; it is empty.
+            cannot be downloaded.
+        DataError: There is no image column, or several; labels have no names; or the split is empty.
     """
     datasets = _library(name)
     local = Path(name).expanduser().resolve() if exists(name) else None
@@ -58,9 +58,9 @@ def open_huggingface(name: str, split: str | None, *, offline: bool = False) -> 
             images = _image_set(datasets, loaded, where, title, split)
         except HeadclustError:
             raise
-        except Exception as error:  # tables that are not what they say
+        except Exception as error:  # malformed tables
             raise DataError(f"{where} cannot be read: {_one_line(error)}") from None
-    return replace(images, read=while_there(local, images.read)) if local and local.is_dir() else images
+    return replace(images, read=checking_folder(local, images.read)) if local and local.is_dir() else images
 
 
 def _image_set(datasets: Any, loaded: Any, where: str, title: str, split: str | None) -> ImageSet:
@@ -69,7 +69,7 @@ def _image_set(datasets: Any, loaded: Any, where: str, title: str, split: str | 
     splits = list(loaded.values()) if isinstance(loaded, dict) else [loaded]
     labels, class_names = _labels(datasets, rows, splits, where)
     images = rows.with_format(None).select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    # The library's own name for the state of the data.
+    # The library's fingerprint of the data.
     changes = int.from_bytes(hashlib.sha256(str(rows._fingerprint).encode()).digest()[:7])
     return ImageSet(
         dataset=title or "images",
@@ -87,23 +87,23 @@ def _library(name: str) -> Any:
     try:
         import datasets
     except ImportError:
-        found = "is not installed"
+        problem = "is not installed"
     else:
-        # Older versions run the code that comes with a data set.
+        # Older versions run the code of a data set.
         if int(str(datasets.__version__).partition(".")[0]) >= 4:
             return datasets
-        found = f"is version {datasets.__version__}"
+        problem = f"is version {datasets.__version__}"
     raise SettingError(
-        f"hf:{printable(name)[:100]} needs the library datasets, version 4 or later, which {found}: "
+        f"hf:{printable(name)[:100]} needs the library datasets, version 4 or later, which {problem}: "
         "pip install 'headclust[huggingface]'."
     )
 
 
 def _load_local(datasets: Any, path: Path) -> Any:
     if path.is_dir():
-        refuse_remote_files(path)
+        check_no_remote_files(path)
     elif path.suffix.lower() not in _LOCAL_FILES:
-        raise DataError(f"hf:{path}: wanted a folder, a .parquet or an .arrow file.")
+        raise DataError(f"hf:{path}: expected a folder, a .parquet or an .arrow file.")
     try:
         with without_network():
             if path.is_file():
@@ -111,9 +111,9 @@ def _load_local(datasets: Any, path: Path) -> Any:
             if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
                 return datasets.load_from_disk(str(path))
             return datasets.load_dataset(str(path))
-    except IndexError:  # what it makes of no rows
+    except IndexError:  # the library's error if there are no rows
         raise DataError(f"hf:{path} cannot be loaded: it, or a split of it, has no rows.") from None
-    except Exception as error:  # the library raises whatever its many readers raise
+    except Exception as error:  # its many readers raise errors of many types
         raise DataError(f"hf:{path} cannot be loaded: {_one_line(error)}") from None
 
 
@@ -121,7 +121,7 @@ def _load_named(datasets: Any, name: str, offline: bool) -> Any:
     repo, _, config = name.partition("@")
     if not repo or repo.count("/") > 1 or repo.startswith((".", "/", "~")) or ":" in repo:
         raise DataError(
-            f"hf:{printable(name)[:100]}: no such folder or file, and no name on the hub: wanted owner/name."
+            f"hf:{printable(name)[:100]}: no such folder or file, and no name on the hub: expected owner/name."
         )
     try:
         with without_network():
@@ -129,30 +129,30 @@ def _load_named(datasets: Any, name: str, offline: bool) -> Any:
     except Exception:
         if is_offline(offline):
             forbidden = "downloads are forbidden (--offline, HF_HUB_OFFLINE or HF_DATASETS_OFFLINE)"
-            raise _not_at_hand(name, forbidden) from None
+            raise _unavailable(name, forbidden) from None
     try:
-        refuse_unless_reachable()
+        check_reachable()
         note(f"downloading the data set {printable(name)} from the hub")
         return datasets.load_dataset(repo, config or None)
     except Exception as error:
-        raise _not_at_hand(name, f"fetching it from the hub failed: {_one_line(error)}") from None
+        raise _unavailable(name, f"fetching it from the hub failed: {_one_line(error)}") from None
 
 
-def _not_at_hand(name: str, reason: str) -> HeadclustError:
+def _unavailable(name: str, reason: str) -> HeadclustError:
     return SettingError(
         f"the data set {name[:100]!r} is not on this machine, and {reason}. "
-        "Fetch it elsewhere with save_to_disk, and say hf:FOLDER."
+        "Download it elsewhere, store it with save_to_disk, and use hf:FOLDER."
     )
 
 
 def _split(loaded: Any, where: str, split: str | None) -> tuple[Any, str]:
     """The rows of the split, and its name."""
     if isinstance(loaded, dict):
-        wanted = split or "train"
-        if wanted not in loaded:
+        own = split or "train"
+        if own not in loaded:
             names = ", ".join(printable(str(name)) for name in list(loaded)[:12])
-            raise SettingError(f"{where} has no split {wanted!r}: wanted {names}.")
-        rows, own = loaded[wanted], wanted
+            raise SettingError(f"{where} has no split {own!r}: expected {names}.")
+        rows = loaded[own]
     else:
         rows, own = loaded, str(loaded.split or "all")
         if split not in (None, own, "all"):
@@ -163,13 +163,13 @@ def _split(loaded: Any, where: str, split: str | None) -> tuple[Any, str]:
 
 
 def _image_column(datasets: Any, rows: Any, where: str) -> str:
-    found = [name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)]
-    if len(found) > 1:
-        found = [name for name in found if name in _IMAGE_COLUMNS]
-    if len(found) != 1:
+    names = [name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)]
+    if len(names) > 1:
+        names = [name for name in names if name in _IMAGE_COLUMNS]
+    if len(names) != 1:
         columns = printable(", ".join(f"{name} ({_kind(kind)})" for name, kind in rows.features.items()))
-        raise DataError(f"{where} has the columns {columns[:300]}: wanted one of type Image, or one called image.")
-    return str(found[0])
+        raise DataError(f"{where} has the columns {columns[:300]}: expected one of type Image, or one named image.")
+    return str(names[0])
 
 
 def _kind(feature: Any) -> str:
@@ -180,19 +180,19 @@ def _labels(datasets: Any, rows: Any, splits: list[Any], where: str) -> tuple[np
     named = [name for name, kind in rows.features.items() if isinstance(kind, datasets.ClassLabel)]
     chosen = named[0] if len(named) == 1 else next((name for name in _LABEL_COLUMNS if name in named), None)
     if chosen is None and named:
-        note(f"{where}: no labels, because it has several columns of them: {printable(', '.join(named))}")
+        note(f"{where}: no labels, because it has several label columns: {printable(', '.join(named))}")
         return None, ()
     kind = _kind(rows.features.get("label"))
     if chosen is None and kind in ("string", "large_string"):
-        known = {text for part in splits if "label" in part.features for text in _texts(part)}
-        return name_labels(_texts(rows), known) if known - {""} else (None, ())
+        names = {text for part in splits if "label" in part.features for text in _texts(part)}
+        return encode_labels(_texts(rows), names) if names - {""} else (None, ())
     if chosen is None and not kind.startswith(("int", "uint")):
         return None, ()
     column = chosen or "label"
     labels = np.array([-1 if value is None else value for value in _values(rows, column)], np.int64)
     if labels.max() < 0:
         return None, ()
-    class_names = tuple(map(str, rows.features[column].names or ())) if chosen else number_names(labels)
+    class_names = tuple(map(str, rows.features[column].names or ())) if chosen else numeric_class_names(labels)
     if labels.min() < -1 or (class_names and labels.max() >= len(class_names)):
         raise DataError(f"{where}: labels from {labels.min()} to {labels.max()}, but {len(class_names)} classes.")
     return labels, class_names
@@ -207,7 +207,7 @@ def _texts(rows: Any) -> list[str]:
 
 
 def _content(images: Any, row: int, column: str) -> str | bytes:
-    """What to decode: the bytes in the table, or the path of a local file."""
+    """The image to decode: bytes from the table, or the path of a local file."""
     try:
         stored = images[row][column] or {}
     except Exception as error:
@@ -218,11 +218,11 @@ def _content(images: Any, row: int, column: str) -> str | bytes:
     if not path:
         raise DataError("no image in this row")
     if "://" in path or "::" in path:
-        raise DataError(f"kept in another place, which is not read: {printable(path)[:100]}")
+        raise DataError(f"a remote file, which is not read: {printable(path)[:100]}")
     return str(path)
 
 
 def _one_line(error: BaseException) -> str:
-    """The first line of what an error says: more follows in those of the hub."""
+    """The first line of an error's message; errors of the hub have several."""
     lines = str(error.__cause__ or error).strip().splitlines()
     return " ".join(lines[0].split())[:200] if lines else type(error).__name__

@@ -31,12 +31,12 @@ def open_fashion_mnist(path: str, split: str | None) -> ImageSet:
     """Fashion-MNIST's 60,000 train or 10,000 test images; the images file is held in memory (47 MB).
 
     Args:
-        path: The folder that holds `train-images-idx3-ubyte` and the three others, plain or `.gz`.
-        split: "train" (also when None) or "test".
+        path: The folder that holds `train-images-idx3-ubyte` and the three other files, plain or `.gz`.
+        split: "train" (also for None) or "test".
 
     Raises:
-        DataError: A file is missing, or images and labels do not belong together.
-        FileFormatError: A file is not a whole IDX file.
+        DataError: A file is missing, or images and labels do not match.
+        FileFormatError: A file is not a complete IDX file.
         SettingError: The split does not exist.
     """
     split = check_split("fashion-mnist", split, ("train", "test"))
@@ -48,8 +48,8 @@ def open_fashion_mnist(path: str, split: str | None) -> ImageSet:
     if len(labels) != len(pixels):
         raise DataError(f"{root}: {len(pixels)} images but {len(labels)} labels in the {split} files.")
     if labels.max() >= len(FASHION_MNIST_CLASSES):
-        raise DataError(f"{root}: label {labels.max()} in the {split} files, wanted 0 to 9.")
-    found = images_file.stat()
+        raise DataError(f"{root}: label {labels.max()} in the {split} files, expected 0 to 9.")
+    status = images_file.stat()
     return ImageSet(
         dataset="fashion-mnist",
         split=split,
@@ -57,7 +57,7 @@ def open_fashion_mnist(path: str, split: str | None) -> ImageSet:
         sample_ids=tuple(str(i) for i in range(len(pixels))),
         labels=labels,
         class_names=FASHION_MNIST_CLASSES,
-        stamps=((found.st_size, found.st_mtime_ns),) * len(pixels),
+        stamps=((status.st_size, status.st_mtime_ns),) * len(pixels),
         read=lambda i: Image.fromarray(pixels[i]).convert("RGB"),
     )
 
@@ -66,11 +66,11 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The uint8 array in an IDX file, plain or gzipped (by its name).
 
     Args:
-        path: The file; `.gz` is unpacked on the fly.
-        dimensions: How many dimensions it must have; none of them empty.
+        path: The file; `.gz` is decompressed in memory.
+        dimensions: Its number of dimensions, none of size 0.
 
     Raises:
-        FileFormatError: Not IDX, of another type or dimension, larger than 1 GiB, truncated, or with bytes to spare.
+        FileFormatError: Not IDX, of another type or number of dimensions, larger than 1 GiB, truncated, or too long.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -88,11 +88,11 @@ def _read(path: Path, file: BinaryIO | gzip.GzipFile, dimensions: int) -> np.nda
     shape = tuple(int(size) for size in np.frombuffer(head, ">u4", offset=4))
     size = math.prod(shape)
     if not 0 < size <= _MAX_BYTES:
-        raise FileFormatError(f"{path} says its shape is {shape}: wanted 1 to {_MAX_BYTES} values.")
+        raise FileFormatError(f"{path} declares the shape {shape}: expected 1 to {_MAX_BYTES} values.")
     data = file.read(size + 1)
     if len(data) != size:
-        found = f"only {len(data)}" if len(data) < size else "more"
-        raise FileFormatError(f"{path} says its shape is {shape}, which is {size} values, but holds {found}.")
+        held = f"only {len(data)}" if len(data) < size else "more"
+        raise FileFormatError(f"{path} declares the shape {shape}, which is {size} values, but holds {held}.")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
@@ -101,5 +101,5 @@ def _find(root: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise DataError(
-        f"{root} holds neither {name}.gz nor {name}: wanted the folder with Fashion-MNIST's four IDX files."
+        f"{root} holds neither {name}.gz nor {name}: expected the folder with Fashion-MNIST's four IDX files."
     )

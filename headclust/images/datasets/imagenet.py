@@ -1,4 +1,4 @@
-"""ImageNet-1k (ILSVRC 2012) as it is published: class folders, or Kaggle's tree with its flat validation folder."""
+"""ImageNet-1k (ILSVRC 2012) as published: class folders, or Kaggle's tree with its flat validation folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headclust import progress
 from headclust.errors import DataError, FileFormatError, SettingError, one_line
 from headclust.images.datasets.folder import folders_with_images, list_folder, locate
 from headclust.images.datasets.imageset import ImageSet, check_split
-from headclust.images.datasets.layout import name_labels
+from headclust.images.datasets.layout import encode_labels
 
 _SPLITS = ("train", "val")
 _N_CLASSES = 1000
@@ -22,25 +22,25 @@ _WNID = re.compile(r"n\d{8}")
 
 
 def open_imagenet(path: str, split: str | None) -> ImageSet:
-    """ImageNet; class names are WordNet ids (n01440764), sorted, as everywhere in the field.
+    """ImageNet. Class names are WordNet ids (n01440764), sorted, as usual in the field.
 
-    A folder of N classes, not of all 1,000, is called "imagenet-N", like a part chosen by its classes.
+    A folder with N instead of 1,000 classes is named "imagenet-N", like a subset of classes.
 
     Args:
-        path: The folder that holds `train/WNID/FILE` and `val/WNID/FILE`, or has them in `Data/CLS-LOC/` or
+        path: The folder that holds `train/WNID/FILE` and `val/WNID/FILE`, directly or in `Data/CLS-LOC/` or
             `ILSVRC/Data/CLS-LOC/`. A `val/` without class folders needs Kaggle's `LOC_val_solution.csv`, beside it or
             above `Data/`. Both splits share one list of classes. Sample ids are paths relative to the folder of the
-            splits, which is what `source` names.
-        split: "train" (also when None) or "val". There is no "test": the images published under that name have no
-            labels, and what the field calls its test results are of val.
+            splits, which is the `source`.
+        split: "train" (also for None) or "val". There is no "test": the images published under that name have no
+            labels, and published test results are measured on val.
 
     Raises:
-        DataError: The folder does not have that shape, or an image of a flat `val/` is not in the list.
+        DataError: The folder does not have this layout, or an image of a flat `val/` is not in the list.
         FileFormatError: The list of validation labels is damaged.
         SettingError: The split does not exist.
     """
     if split == "test":
-        raise SettingError("imagenet has no split 'test' with labels: the field evaluates on val, so say --split val.")
+        raise SettingError("imagenet has no split 'test' with labels: the field evaluates on val, so use --split val.")
     split = check_split("imagenet", split, _SPLITS)
     root = _find(locate(path), split)
     splits = [name for name in _SPLITS if (root / name).is_dir()]
@@ -49,7 +49,7 @@ def open_imagenet(path: str, split: str | None) -> ImageSet:
         images = _with_solution(images, root, splits)
     _check_classes(images, root)
     n_classes = len(images.class_names)
-    # As `ImageSet.of_classes` calls a part: presets know parts of ImageNet from all of it.
+    # The name that `ImageSet.of_classes` gives: presets treat subsets of ImageNet differently.
     name = "imagenet" if n_classes == _N_CLASSES else f"imagenet-{n_classes}"
     return replace(images, dataset=name, source=f"imagenet:{root}")
 
@@ -59,49 +59,49 @@ def _find(root: Path, split: str) -> Path:
     for below in _BELOW:
         if (root / below / split).is_dir():
             return root / below
-    raise DataError(f"{root} holds no ImageNet {split} images: wanted {split}/WNID/FILE there or in {_BELOW[-1]}.")
+    raise DataError(f"{root} holds no ImageNet {split} images: expected {split}/WNID/FILE there or in {_BELOW[-1]}.")
 
 
 def _check_classes(images: ImageSet, root: Path) -> None:
     odd = [name for name in images.class_names if not _WNID.fullmatch(name)]
     if odd or not images.class_names:
-        found = f"a folder {odd[0]!r}" if odd else "no two class folders"
-        raise DataError(f"{root}: found {found}, wanted {images.split}/WNID/FILE with names like n01440764/x.JPEG.")
+        content = f"a folder {odd[0]!r}" if odd else "no two class folders"
+        raise DataError(f"{root}: found {content}, expected {images.split}/WNID/FILE with names like n01440764/x.JPEG.")
     if len(images.class_names) != _N_CLASSES:
-        progress.note(f"{root}: {len(images.class_names)} classes, of ImageNet's {_N_CLASSES}: taken for a part of it.")
+        progress.note(f"{root}: {len(images.class_names)} of ImageNet's {_N_CLASSES} classes: used as a subset.")
 
 
 def _with_solution(images: ImageSet, root: Path, splits: Sequence[str]) -> ImageSet:
-    """With the classes of a flat `val/` too, which Kaggle's list names; and its labels, if it is the split."""
+    """The images with the classes of Kaggle's list added; if the split is a flat `val/`, with labels from the list."""
     above = [root, root.parent]
     if root.name == "CLS-LOC":
         above += [root.parent.parent, root.parent.parent.parent]
-    found = [folder / _SOLUTION for folder in above if (folder / _SOLUTION).is_file()]
-    if images.split == "val" and not found:
+    lists = [folder / _SOLUTION for folder in above if (folder / _SOLUTION).is_file()]
+    if images.split == "val" and not lists:
         raise DataError(
-            f"{root / 'val'} has no class folders, and {_SOLUTION} with its labels lies neither beside "
-            "it nor above Data/: wanted one of the two."
+            f"{root / 'val'} has no class folders, and {_SOLUTION} with its labels is neither beside "
+            "it nor above Data/: expected one of the two."
         )
-    if not found or (images.split == "train" and images.labels is None):
+    if not lists or (images.split == "train" and images.labels is None):
         return images
-    wnids = _read_solution(found[0])
-    known = {*wnids.values(), *(folders_with_images(root / "train") if "train" in splits else ())}
+    wnids = _read_solution(lists[0])
+    classes = {*wnids.values(), *(folders_with_images(root / "train") if "train" in splits else ())}
     if images.split == "train":
         texts = [name.split("/")[1] for name in images.sample_ids]
     else:
         stems = [Path(name).stem for name in images.sample_ids]
         missing = [stem for stem in stems if stem not in wnids]
         if missing:
-            raise DataError(f"{found[0]} has no label for {missing[0]} ({len(missing)} of {len(stems)} images).")
+            raise DataError(f"{lists[0]} has no label for {missing[0]} ({len(missing)} of {len(stems)} images).")
         texts = [wnids[stem] for stem in stems]
-    labels, class_names = name_labels(texts, known)
+    labels, class_names = encode_labels(texts, classes)
     return replace(images, labels=labels, class_names=class_names)
 
 
 def _read_solution(path: Path) -> dict[str, str]:
-    """WordNet id of each image, by its name without suffix.
+    """WordNet id per image, by the image's name without suffix.
 
-    Rows are `ImageId,PredictionString`, and the string starts with the class: n03995372 85 1 499 272.
+    Rows are `ImageId,PredictionString`; the string starts with the class: n03995372 85 1 499 272.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -112,5 +112,7 @@ def _read_solution(path: Path) -> dict[str, str]:
         raise FileFormatError(f"{path} is not Kaggle's list of ImageId,PredictionString ({reason}).") from None
     for image, wnid in wnids.items():
         if not _WNID.fullmatch(wnid):
-            raise FileFormatError(f"{path}: {image[:100]!r} has the class {wnid[:100]!r}, wanted one like n01440764.")
+            raise FileFormatError(
+                f"{path}: {image[:100]!r} has the class {wnid[:100]!r}, expected a class like n01440764."
+            )
     return wnids

@@ -1,4 +1,4 @@
-"""ImageSet: what every source of images becomes."""
+"""ImageSet: the images of a source, whatever its kind."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from headclust.errors import DataError, SettingError, unknown
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images that can be read one by one, in a fixed order. Row i of everything made from it is `sample_ids[i]`.
+    """Images in a fixed order, read one at a time. Row i of all features made from them is `sample_ids[i]`.
 
     Attributes:
-        dataset: Short name: the folder's, or the source's ("digits").
-        split: "train", "test", the split folder's name, or "all" where there are no splits.
-        source: Where the images can be opened again: `open_source(source, split)` gives the same rows; for a subset,
-            followed by the same `of_classes(class_names)` and `subset(limit, seed)`. An absolute folder or archive
-            (sample ids are paths relative to it), a source's name, ":" and its absolute path, or "digits".
-        sample_ids: Path relative to `source`, with "/", or as a list writes it; SHARD/KEY; or the row's number as text.
+        dataset: Short name: that of the folder, or of the source ("digits").
+        split: "train", "test", the name of the split folder, or "all" if there are no splits.
+        source: Source to reopen the images: `open_source(source, split)` gives the same rows; for a subset, followed by
+            the same `of_classes(class_names)` and `subset(limit, seed)`. An absolute folder or archive (sample ids are
+            paths relative to it), the name of a source, ":" and its absolute path, or "digits".
+        sample_ids: Path relative to `source`, with "/", or as written in a list; SHARD/KEY; or the row number as text.
             Names that are not UTF-8 hold surrogate escapes, as from `os.fsdecode`.
-        labels: int64 (n,), -1 where unknown; None without labels. Only ever used to score.
+        labels: int64 (n,), -1 if unknown; None without labels. Used for scores only.
         class_names: Name of each label; empty without labels.
-        stamps: (size in bytes, a number that changes with the content) of each sample: the modification time of its
-            file in ns, or a checksum; (0, 0) where there is neither.
-        read: Decodes row i to an RGB image; raises DataError with a one-line reason where the image is bad, and
-            ConflictError with a whole line where the source itself has gone or changed. It is called in worker
-            processes forked from the main one, one call at a time in each, which have closed every file descriptor they
-            were given. So it opens what it needs itself, each time or once a process (keyed by `os.getpid()`), and
-            never uses a file object opened before. Arrays, bytes and memory maps made before the fork are fine.
+        stamps: Per sample (size in bytes, a number that changes with the content): the modification time of its file in
+            ns, or a checksum; (0, 0) if there is neither.
+        read: Function that decodes row i to an RGB image. It raises DataError with a one-line reason if the image is
+            bad, and ConflictError with a full message if the source is gone or has changed. It is called in worker
+            processes forked from the main process, one call at a time per process, which have closed all inherited file
+            descriptors. So it must open files itself, per call or once per process (keyed by `os.getpid()`), and never
+            use a file object opened before the fork. Arrays, bytes and memory maps made before the fork are fine.
     """
 
     dataset: str
@@ -48,40 +48,40 @@ class ImageSet:
         return len(self.sample_ids)
 
     def subset(self, limit: int, seed: int) -> ImageSet:
-        """`limit` images drawn without looking at labels, in the order they had; all of them when `limit` is enough.
+        """`limit` random images, drawn independently of labels, in their original order; all if there are not more.
 
         Args:
-            limit: How many images, at least 1.
-            seed: The same seed over the same list draws the same images.
+            limit: Number of images, at least 1.
+            seed: Seed of the draw; the same seed and list give the same images.
 
         Raises:
             SettingError: `limit` is below 1, or `seed` below 0.
         """
         if limit < 1:
-            raise SettingError(f"limit {limit}: wanted at least 1 image.")
+            raise SettingError(f"limit {limit}: expected at least 1 image.")
         if seed < 0:
-            raise SettingError(f"seed {seed}: wanted 0 or more.")
+            raise SettingError(f"seed {seed}: expected 0 or more.")
         if limit >= len(self):
             return self
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:limit])
         return self._take(rows)
 
     def of_classes(self, ids: Sequence[str]) -> ImageSet:
-        """The images of the given classes alone, in the order they had; `dataset` becomes "NAME-N" for N classes.
+        """The images of the given classes, in their original order; `dataset` becomes "NAME-N" for N classes.
 
         Args:
-            ids: Names out of `class_names`. Label j of the result is `ids[j]`.
+            ids: Names from `class_names`. Label j of the result is `ids[j]`.
 
         Raises:
-            DataError: There are no classes here, or none of these has an image.
-            SettingError: No class is named, one is named twice, or one does not exist.
+            DataError: There are no classes, or no image belongs to the given ones.
+            SettingError: No class is given, or a class is given twice or does not exist.
         """
         if self.labels is None:
             raise DataError(f"{self.dataset} ({self.split}) has no classes to choose from: leave --classes out.")
         if not self.class_names:
             raise DataError(
-                f"{self.dataset} ({self.split}) has labels without names, as numbers with gaps are (up to "
-                f"{self.labels.max()}, not all of them there): --classes chooses by name, so give them names."
+                f"{self.dataset} ({self.split}) has labels without names, because some numbers up to "
+                f"{self.labels.max()} are missing among them: --classes chooses by name, so give them names."
             )
         new_label = np.full(len(self.class_names), -1, np.int64)
         new_label[self._indices(ids)] = np.arange(len(ids))
@@ -93,9 +93,9 @@ class ImageSet:
         return replace(self._take(rows), dataset=name, labels=labels[rows], class_names=tuple(ids))
 
     def _indices(self, ids: Sequence[str]) -> list[int]:
-        """Where in `class_names` each of `ids` is."""
+        """Index in `class_names` of each of `ids`."""
         if not ids:
-            raise SettingError("no class is named: wanted at least one.")
+            raise SettingError("no class is named: expected at least one.")
         twice = [name for name, count in Counter(ids).items() if count > 1]
         if twice:
             raise SettingError(f"class {twice[0]!r} is named twice: a class can have one label.")
@@ -108,7 +108,7 @@ class ImageSet:
         return [index[name] for name in ids]
 
     def _take(self, rows: np.ndarray) -> ImageSet:
-        """The given rows, in the order given."""
+        """The given rows, in the given order."""
         read = self.read
         return replace(
             self,
@@ -128,5 +128,5 @@ def check_split(dataset: str, split: str | None, splits: Sequence[str]) -> str:
     if split is None:
         return splits[0]
     if split not in splits:
-        raise SettingError(f"{dataset} has no split {split!r}: wanted {', '.join(splits[:-1])} or {splits[-1]}.")
+        raise SettingError(f"{dataset} has no split {split!r}: expected {', '.join(splits[:-1])} or {splits[-1]}.")
     return split

@@ -1,4 +1,4 @@
-"""Lists of image files with labels: CSV, tab-separated text, Parquet."""
+"""Lists of image files with labels, in CSV, tab-separated text or Parquet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from headclust.errors import DataError, FileFormatError
-from headclust.images.datasets.folder import locate, while_there
+from headclust.images.datasets.folder import checking_folder, locate
 from headclust.images.datasets.imageset import ImageSet
-from headclust.images.datasets.layout import choose_split, name_labels, number_names
+from headclust.images.datasets.layout import choose_split, encode_labels, numeric_class_names
 from headclust.images.datasets.parquet import read_parquet
 from headclust.images.image_file import decode
 from headclust.progress import printable
@@ -24,18 +24,18 @@ _PATH = ("path", "file", "filename", "file_name", "image", "image_path")
 _LABEL = ("label", "class")
 _SPLIT = ("split",)
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-# With the ".0" that columns of whole numbers with gaps are often written with.
+# With an optional ".0": programs often write whole numbers so if the column has missing values.
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]{1,18})(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?", re.IGNORECASE)
 
 
 class Columns(NamedTuple):
-    """What a list says, a text a row; empty where it says nothing, None for a column that is not there.
+    """Columns of a list, one text per row; empty for a missing value, None for a missing column.
 
     Attributes:
-        paths: As written.
-        labels: Class names, or numbers, without blanks around them.
-        splits: Name of each row's split, without blanks around it; None too where no row has one.
+        paths: Paths as written.
+        labels: Class names or numbers, stripped of blanks.
+        splits: Names of splits, stripped of blanks; None also if no row has a split.
     """
 
     paths: Sequence[str]
@@ -44,23 +44,23 @@ class Columns(NamedTuple):
 
 
 def open_list(path: str, split: str | None) -> ImageSet:
-    """The image files a list names, in its order; no image is opened yet.
+    """The image files of a list, in its order; no image is opened yet.
 
-    The list has a header. One column is called `path`, `file`, `filename`, `file_name`, `image` or `image_path`, in any
-    case: image files, relative to the list's folder or absolute. Sample ids are these paths as written. A column called
-    `label` or `class` is optional: whole numbers (7, or 7.0) keep their values; anything else is the name of a class,
-    and names are numbered by code point over the whole list; empty is unknown, and so is NaN among numbers. With a
-    column `split`, `split` has to name one of its values, or "all". Blanks around labels and splits do not count. Other
-    columns are ignored.
+    The list has a header. One column is named `path`, `file`, `filename`, `file_name`, `image` or `image_path`, in any
+    case; it holds image files, absolute or relative to the folder of the list. Sample ids are these paths as written. A
+    column named `label` or `class` is optional: whole numbers (7 or 7.0) keep their values; other texts are class
+    names, numbered by code point over the whole list; empty is unknown, as is NaN among numbers. If there is a column
+    `split`, `split` must be one of its values, or "all". Blanks around labels and splits are ignored, and so are other
+    columns.
 
     Args:
-        path: A `.csv` or `.tsv` file (UTF-8, quoted as spreadsheets do), or a `.parquet` file (needs pyarrow).
+        path: A `.csv` or `.tsv` file (UTF-8, quoted as in spreadsheets), or a `.parquet` file (needs pyarrow).
         split: A value of the column `split`, or "all"; None or "all" without such a column.
 
     Raises:
-        DataError: There is no such file, columns are missing or ambiguous, a path is missing or comes twice, labels are
-            numbers but not whole, or of more than 18 digits.
-        FileFormatError: The file is not what its name says.
+        DataError: The file does not exist, columns are missing or ambiguous, a path is missing or appears twice, or
+            labels are numbers that are not whole or have more than 18 digits.
+        FileFormatError: The content does not match the file's extension.
         SettingError: `split` is missing or does not exist, or pyarrow is not installed.
     """
     file = locate(path)
@@ -83,23 +83,23 @@ def open_list(path: str, split: str | None) -> ImageSet:
         labels=None if labels is None else labels[list(rows)],
         class_names=class_names,
         stamps=tuple(_stamp(file.parent, name) for name in ids),
-        read=while_there(file.parent, lambda i: decode(str(file.parent / ids[i]))),
+        read=checking_folder(file.parent, lambda i: decode(str(file.parent / ids[i]))),
     )
 
 
 def _columns(file: Path) -> Columns:
-    wanted = (*_PATH, *_LABEL, *_SPLIT)
+    names = (*_PATH, *_LABEL, *_SPLIT)
     delimiter = _DELIMITERS.get(file.suffix.lower())
-    header, columns = read_parquet(file, wanted) if delimiter is None else _read_text(file, delimiter, wanted)
+    header, columns = read_parquet(file, names) if delimiter is None else _read_text(file, delimiter, names)
     for name, count in Counter(header).items():
-        if name in wanted and count > 1:
-            raise DataError(f"{file} has {count} columns {name!r}: wanted one.")
+        if name in names and count > 1:
+            raise DataError(f"{file} has {count} columns {name!r}: expected one.")
     path = _only(file, columns, _PATH)
     if path is None:
-        found = f"the columns {printable(', '.join(header)[:200])}" if header else "no columns"
-        raise DataError(f"{file} has {found}: wanted a header with one of {', '.join(_PATH)}.")
+        held = f"the columns {printable(', '.join(header)[:200])}" if header else "no columns"
+        raise DataError(f"{file} has {held}: expected a header with one of {', '.join(_PATH)}.")
     if not columns[path]:
-        raise DataError(f"{file} names no images: wanted a row an image below its header.")
+        raise DataError(f"{file} names no images: expected one row per image below its header.")
     label, split = _only(file, columns, _LABEL), _only(file, columns, _SPLIT)
     splits = _stripped(columns[split]) if split else []
     return Columns(columns[path], _stripped(columns[label]) if label else None, splits if any(splits) else None)
@@ -110,33 +110,33 @@ def _stripped(texts: Sequence[str]) -> list[str]:
 
 
 def _only(file: Path, columns: dict[str, list[str]], names: Sequence[str]) -> str | None:
-    """Which one of `names` is a column."""
-    found = [name for name in names if name in columns]
-    if len(found) > 1:
-        raise DataError(f"{file} has the columns {' and '.join(found)}: wanted only one of them.")
-    return found[0] if found else None
+    """The one of `names` that is a column; None if none is."""
+    present = [name for name in names if name in columns]
+    if len(present) > 1:
+        raise DataError(f"{file} has the columns {' and '.join(present)}: expected only one of them.")
+    return present[0] if present else None
 
 
-def _read_text(file: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The header in lower case, and the texts of the wanted columns."""
+def _read_text(file: Path, delimiter: str, names: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The header in lower case, and the texts of the columns `names`."""
     try:
-        # Strict, because a quote that is never closed would swallow the rest of the list.
+        # Strict: otherwise an unclosed quote would join the rest of the list to one value.
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             header = [name.strip().lower() for name in next(reader, [])]
-            places = {name: place for place, name in enumerate(header) if name in wanted}
-            columns: dict[str, list[str]] = {name: [] for name in places}
+            positions = {name: position for position, name in enumerate(header) if name in names}
+            columns: dict[str, list[str]] = {name: [] for name in positions}
             for row in reader:
                 if row and len(row) != len(header):
                     raise FileFormatError(
-                        f"{file}, line {reader.line_num}: {len(row)} columns, wanted {len(header)} as in the header."
+                        f"{file}, line {reader.line_num}: {len(row)} columns, expected {len(header)} as in the header."
                     )
-                for name, place in places.items() if row else ():
-                    columns[name].append(row[place])
+                for name, position in positions.items() if row else ():
+                    columns[name].append(row[position])
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{file} is not UTF-8 text ({error.reason}): save it as UTF-8.") from None
     except csv.Error as error:
-        raise FileFormatError(f"{file}, line {reader.line_num}: {error}: wanted {file.suffix[1:]} text.") from None
+        raise FileFormatError(f"{file}, line {reader.line_num}: {error}: expected {file.suffix[1:]} text.") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from None
     return header, columns
@@ -144,35 +144,35 @@ def _read_text(file: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[
 
 def _check_ids(file: Path, ids: Sequence[str]) -> None:
     if "" in ids:
-        raise DataError(f"{file}: a row has no path (image {ids.index('') + 1}): wanted one in every row.")
+        raise DataError(f"{file}: a row has no path (image {ids.index('') + 1}): expected one per row.")
     name, count = Counter(ids).most_common(1)[0]
     if count > 1:
-        raise DataError(f"{file} names {name!r} {count} times: wanted every image once.")
+        raise DataError(f"{file} names {name!r} {count} times: expected every image once.")
 
 
 def _labels(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels over the whole list, so that all its splits share one list of classes; and their names."""
-    known = set(texts or ()) - {""}
-    if texts is None or not known:
+    """Labels and class names of the whole list, so that all its splits share one list of classes."""
+    distinct = set(texts or ()) - {""}
+    if texts is None or not distinct:
         return None, ()
-    numbers = {text for text in known if text.lower() != "nan"}
+    numbers = {text for text in distinct if text.lower() != "nan"}
     if not all(_NUMBER.fullmatch(text) for text in numbers):
-        return name_labels(texts, known)
-    values = dict.fromkeys(known, -1)
+        return encode_labels(texts, distinct)
+    values = dict.fromkeys(distinct, -1)
     for text in numbers:
         if not (whole := _WHOLE_NUMBER.fullmatch(text)):
-            raise DataError(f"{file}: label {text[:50]!r}: wanted whole numbers of at most 18 digits, or names.")
+            raise DataError(f"{file}: label {text[:50]!r}: expected whole numbers of at most 18 digits, or names.")
         values[text] = int(whole[1])
     if min(values.values()) < -1:
-        raise DataError(f"{file}: label {min(values.values())}: wanted 0 or more, or -1 or nothing for unknown.")
+        raise DataError(f"{file}: label {min(values.values())}: expected 0 or more; -1 or empty for unknown.")
     labels = np.array([values.get(text, -1) for text in texts], np.int64)
-    return (labels, number_names(labels)) if numbers else (None, ())
+    return (labels, numeric_class_names(labels)) if numbers else (None, ())
 
 
 def _stamp(folder: Path, name: str) -> tuple[int, int]:
-    """Size and time; (0, 0) for a file that is not there, which is listed and fails when read."""
+    """Size and time of a file; (0, 0) if it does not exist, in which case it is listed and fails when read."""
     try:
-        found = (folder / name).stat()
+        status = (folder / name).stat()
     except (OSError, ValueError):
         return 0, 0
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

@@ -10,34 +10,34 @@ from headclust.errors import DataError, FileFormatError, SettingError, one_line
 from headclust.progress import printable
 
 
-def read_parquet(file: Path, wanted: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The names of all columns in lower case, and the texts of the wanted ones; empty texts where values are missing.
+def read_parquet(file: Path, names: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The names of all columns in lower case, and the texts of the columns `names`; missing values are empty.
 
     Args:
         file: The file.
-        wanted: Columns to read, of text or numbers, by their names in lower case.
+        names: Names, in lower case, of the columns to read, which hold text or numbers.
 
     Raises:
         SettingError: pyarrow is not installed.
-        FileFormatError: The file is no whole Parquet file.
-        DataError: A wanted column holds something else.
+        FileFormatError: The file is no complete Parquet file.
+        DataError: A column of `names` holds something else.
     """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise SettingError(
-            f"{file} is a Parquet file, and pyarrow, which reads them, is not installed: "
+            f"{file} is a Parquet file, and pyarrow, which reads these, is not installed: "
             "pip install 'headclust[parquet]', or save the list as .csv."
         ) from None
     try:
-        # One thread: worker processes are forked later, and threads do not survive that.
+        # One thread: worker processes are forked later, and threads do not survive a fork.
         with pq.ParquetFile(file, memory_map=True, pre_buffer=False) as source:
             fields = list(source.schema_arrow)
-            _check_types(file, [field for field in fields if field.name.strip().lower() in wanted])
-            names = [field.name for field in fields if field.name.strip().lower() in wanted]
-            table = source.read(columns=names, use_threads=False)
-            columns = {name.strip().lower(): _texts(table.column(name)) for name in dict.fromkeys(names)}
+            chosen = [field for field in fields if field.name.strip().lower() in names]
+            _check_types(file, chosen)
+            table = source.read(columns=[field.name for field in chosen], use_threads=False)
+            columns = {field.name.strip().lower(): _texts(table.column(field.name)) for field in chosen}
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise FileFormatError(f"{file} cannot be read as a Parquet file: {one_line(error)}") from None
     return [field.name.strip().lower() for field in fields], columns
@@ -52,7 +52,7 @@ def _check_types(file: Path, fields: Sequence[Any]) -> None:
         if not (text or kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_null(kind)):
             raise DataError(
                 f"{file}: column {field.name!r} is of type {printable(str(field.type))[:100]}: "
-                "wanted text or numbers. (A file that holds the images themselves is read as hf:PATH.)"
+                "expected text or numbers. (For a file that holds the images themselves, use hf:PATH.)"
             )
 
 

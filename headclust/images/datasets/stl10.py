@@ -1,7 +1,7 @@
-"""STL-10 with its unlabelled images, from the official binary files or class folders.
+"""STL-10 with its unlabeled images, from the official binary files or class folders.
 
-Format: https://cs.stanford.edu/~acoates/stl10/. An image is 96 x 96 x 3 bytes: a red, a green and a blue plane, each
-column after column. Labels are bytes 1 to 10.
+Format: https://cs.stanford.edu/~acoates/stl10/. An image is 96 x 96 x 3 bytes: a red, a green and a blue plane, each in
+column-major order. Labels are bytes 1 to 10.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ _BYTES = 3 * 96 * 96
 
 
 def open_stl10(path: str, split: str | None) -> ImageSet:
-    """STL-10; an image is read from its file when it is wanted, never all at once.
+    """STL-10. Each image is read from its file on demand.
+
+    Sample ids are row numbers within the split ("train/0" and "unlabeled/0" in "train+unlabeled"), or paths.
 
     Args:
-        path: The folder with `train_X.bin`, `train_y.bin` and the others; one that holds `stl10_binary/`; or one with
-            class folders `train/CLASS/FILE`, `test/CLASS/FILE` and `unlabeled/FILE`. Sample ids are row numbers within
-            the split ("train/0" and "unlabeled/0" where it is both), or paths.
-        split: "train" (also when None), "test", "unlabeled" (without labels), or "train+unlabeled": train first, then
-            the unlabelled images with label -1.
+        path: The folder with `train_X.bin`, `train_y.bin` and the other files; a folder that holds `stl10_binary/`; or
+            a folder with class folders `train/CLASS/FILE`, `test/CLASS/FILE` and `unlabeled/FILE`.
+        split: "train" (also for None), "test", "unlabeled" (without labels), or "train+unlabeled": train first, then
+            the unlabeled images with label -1.
 
     Raises:
-        DataError: Nothing of this is there, or it is the archive, which is too large to be read packed.
+        DataError: The folder holds none of these, or the archive, which is too large to be read without unpacking.
         FileFormatError: A binary file is damaged.
         SettingError: The split does not exist.
     """
@@ -49,7 +50,7 @@ def open_stl10(path: str, split: str | None) -> ImageSet:
 
 
 def _both(root: Path, open_part: Callable[[Path, str], ImageSet]) -> ImageSet:
-    """Train and, after it, the unlabelled images."""
+    """The train images, followed by the unlabeled images."""
     train, unlabeled = open_part(root, "train"), open_part(root, "unlabeled")
     assert train.labels is not None
     n_train = len(train)
@@ -77,7 +78,7 @@ def _from_binary(root: Path, split: str) -> ImageSet:
     place = _find(root)
     file = Container.of(place / f"{split}_X.bin")
     if not file.size or file.size % _BYTES:
-        raise FileFormatError(f"{file.path} holds {file.size} bytes: wanted a whole number of images of {_BYTES}.")
+        raise FileFormatError(f"{file.path} holds {file.size} bytes: expected a whole number of images of {_BYTES}.")
     n = file.size // _BYTES
     labels = None if split == "unlabeled" else _labels(place / f"{split}_y.bin", n)
     if n != _IMAGES[split]:
@@ -101,7 +102,7 @@ def _find(root: Path) -> Path:
             return place
     if (root / "stl10_binary.tar.gz").is_file():
         raise DataError(f"{root} holds STL-10 as stl10_binary.tar.gz: unpack it first (tar -xf).")
-    raise DataError(f"{root} holds no STL-10: wanted SPLIT/CLASS/FILE, or train_X.bin and the other binary files.")
+    raise DataError(f"{root} holds no STL-10: expected SPLIT/CLASS/FILE, or train_X.bin and the other binary files.")
 
 
 def _labels(path: Path, n: int) -> np.ndarray:
@@ -111,11 +112,11 @@ def _labels(path: Path, n: int) -> np.ndarray:
     labels = np.frombuffer(file.read(0, n), np.uint8).astype(np.int64) - 1
     wrong = np.flatnonzero((labels < 0) | (labels >= len(STL10_CLASSES)))
     if len(wrong):
-        raise FileFormatError(f"{path}: label {labels[wrong[0]] + 1} in row {wrong[0]}, wanted 1 to 10.")
+        raise FileFormatError(f"{path}: label {labels[wrong[0]] + 1} in row {wrong[0]}, expected 1 to 10.")
     return labels
 
 
 def _image(file: Container, row: int) -> Image.Image:
-    """One image. Its bytes are read each time, not mapped: a damaged disk is then an error, and no crash."""
+    """One image. Its bytes are read, not memory-mapped: with a map, a damaged disk would crash the process."""
     planes = np.frombuffer(file.read(row * _BYTES, _BYTES), np.uint8).reshape(3, 96, 96)  # channel, column, row
     return Image.fromarray(np.ascontiguousarray(planes.transpose(2, 1, 0)))

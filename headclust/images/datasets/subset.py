@@ -1,4 +1,4 @@
-"""Files that name the classes of a subset: the 50, 100 and 200 classes of ImageNet the field clusters, or any other."""
+"""Files that name the classes of a subset, for example the 50, 100 and 200 ImageNet classes of clustering papers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ _MAX_BYTES = 2**24
 
 
 def read_class_ids(path: Path) -> tuple[str, ...]:
-    """The classes a text file names, one a line, in its order.
+    """The classes that a text file names, one per line, in its order.
 
-    A line's first word is the class and the rest is a remark, so that SCAN's lists (`n01601694 Dipper`) are read as
-    they are. A class with spaces stands in double quotes, which end at the line's last one: `"Ankle boot"`. Quotes
-    elsewhere are part of the name. Blank lines and lines that start with `#` are left out; a class that itself starts
-    with `#` or a quote is written in quotes as well. The file is UTF-8; bytes that are not become surrogate escapes, as
-    in file names.
+    The first word of a line is the class and the rest is a remark, as in SCAN's lists (`n01601694 Dipper`). A class
+    with spaces is written in double quotes, from the start of the line to the last quote in it: `"Ankle boot"`. Quotes
+    elsewhere are part of the name. Blank lines and lines that start with `#` are ignored; a class that starts with `#`
+    or a quote is written in quotes too. The file is UTF-8; other bytes become surrogate escapes, as in file names.
 
     SCAN's lists: https://github.com/wvangansbeke/Unsupervised-Classification/tree/master/data/imagenet_subsets
 
     Raises:
-        DataError: The file is missing, unreadable, larger than 16 MiB, or no text.
-        SettingError: It names no class, or one twice, or a quote does not end.
+        DataError: The file is missing, unreadable, larger than 16 MiB, or not text.
+        SettingError: No class is named, a class is named twice, or a quote is not closed.
     """
     seen: dict[str, int] = {}
     for number, line in enumerate(_text(path).split("\n"), start=1):
@@ -31,12 +30,12 @@ def read_class_ids(path: Path) -> tuple[str, ...]:
             continue
         name = _class_in(line)
         if name is None:
-            raise SettingError(f"{path}, line {number}: wanted a class in double quotes, found {line[:50]!r}.")
+            raise SettingError(f"{path}, line {number}: expected a class in double quotes, found {line[:50]!r}.")
         if name in seen:
             raise SettingError(f"{path}, line {number}: class {name!r} is named on line {seen[name]} already.")
         seen[name] = number
     if not seen:
-        raise SettingError(f"{path} names no class: wanted one a line.")
+        raise SettingError(f"{path} names no class: expected one per line.")
     return tuple(seen)
 
 
@@ -48,12 +47,12 @@ def _text(path: Path) -> str:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"list of classes {str(path)[:100]!r} cannot be read: {reason}.") from None
     if len(data) > _MAX_BYTES or b"\0" in data:
-        raise DataError(f"{path} is no list of classes: wanted UTF-8 text with one class a line.")
+        raise DataError(f"{path} is no list of classes: expected UTF-8 text with one class per line.")
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
 def _class_in(line: str) -> str | None:
-    """The class a line names; None where a quote is not closed, or nothing is between the two."""
+    """The class that a line names; None if a quote is not closed, or nothing is between the quotes."""
     if line.startswith('"'):
         return line[1:].rpartition('"')[0] or None
     return line.split(maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""What tar files hold, and where: an index made without unpacking anything."""
+"""Members of tar files and the offsets of their data, listed without unpacking."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import BinaryIO, Literal, NamedTuple, cast
 from headclust.errors import FileFormatError, one_line
 from headclust.images.datasets.archive_members import checked_name
 
-# Long names and attributes of a member stand in headers of their own, which are read whole.
+# Extra headers with long names and attributes of a member; tarfile reads each of them into memory.
 _MAX_HEADER = 2**20
 _LONG_HEADERS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
-# What the members of a compressed archive may add up to before it is no longer worth reading through.
+# Largest uncompressed size of a compressed archive that is read.
 MAX_UNPACKED = 2**36
 _DAMAGED = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error, lzma.LZMAError)
 
@@ -38,10 +38,10 @@ class TarMember(NamedTuple):
 
     Attributes:
         name: Path inside the archive, with "/".
-        kind: "file", "folder", "hardlink" (to the member called `target`), or "other": whatever is not followed.
-        offset: Where the data start, in bytes.
-        size: Bytes of data.
-        target: Of a hard link.
+        kind: "file", "folder", "hardlink" (to the member named `target`), or "other", which is not followed.
+        offset: Start of the data, in bytes.
+        size: Size of the data, in bytes.
+        target: Name of the member that a hard link points to.
     """
 
     name: str
@@ -52,7 +52,7 @@ class TarMember(NamedTuple):
 
 
 class TarReader:
-    """Members of an open tar file, one after the other; `data` gives the content of the one just seen."""
+    """Iterator over the members of an open tar file; `data` reads the content of the current member."""
 
     def __init__(self, path: Path, stream: BinaryIO, *, max_unpacked: int | None) -> None:
         self._path = path
@@ -61,15 +61,15 @@ class TarReader:
         self._end = path.stat().st_size if max_unpacked is None else max_unpacked
 
     def __iter__(self) -> Iterator[TarMember]:
-        """Every member in the order of the archive.
+        """All members in the order of the archive.
 
         Raises:
             FileFormatError: The archive is damaged, cut short or no tar file.
-            DataError: A member names a path outside.
+            DataError: A member's name leads outside the archive.
         """
         with _damage(self._path), tarfile.TarFile(fileobj=self._stream, tarinfo=_Header) as tar:
             while (info := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # a kilobyte each, and never looked at again
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps a kilobyte per member otherwise
                 if info.offset_data + info.size > self._end and not info.issparse():
                     beyond = "the end" if self._max_unpacked is None else f"the {self._end} bytes it may unpack to"
                     raise tarfile.ReadError(f"{info.name!r} of {info.size} bytes reaches beyond {beyond}")
@@ -78,7 +78,7 @@ class TarReader:
                 self._drain()
 
     def data(self, member: TarMember) -> bytes:
-        """The content of the member that the iteration has reached."""
+        """The content of the current member of the iteration."""
         with _damage(self._path):
             self._stream.seek(member.offset)
             content = self._stream.read(member.size)
@@ -87,7 +87,7 @@ class TarReader:
             return content
 
     def _drain(self) -> None:
-        """Reads on to the end: only there a compressed file has its checksum."""
+        """Read to the end, where a compressed file has its checksum."""
         while self._stream.read(2**20):
             if self._stream.tell() > self._end:
                 raise tarfile.ReadError(f"it unpacks to more than {self._end} bytes")
@@ -95,14 +95,14 @@ class TarReader:
 
 @contextmanager
 def open_tar(path: Path, *, max_unpacked: int = MAX_UNPACKED) -> Iterator[tuple[TarReader, bool]]:
-    """A tar file to be read from start to end, and whether it is compressed (gzip, bzip2 or xz, whatever its name).
+    """A reader of a tar file, and whether the file is compressed (gzip, bzip2 or xz, whatever its name).
 
     Args:
         path: The file.
-        max_unpacked: What a compressed one may unpack to, in bytes.
+        max_unpacked: Largest uncompressed size of a compressed file, in bytes.
 
     Raises:
-        FileFormatError: The file cannot be opened, or is compressed in another way.
+        FileFormatError: The file cannot be opened, or has another compression.
     """
     with _damage(path):
         file = path.open("rb")
@@ -116,11 +116,11 @@ def open_tar(path: Path, *, max_unpacked: int = MAX_UNPACKED) -> Iterator[tuple[
             with _OPENERS[how](file) as stream:
                 yield TarReader(path, cast("BinaryIO", stream), max_unpacked=max_unpacked), True
         else:
-            raise FileFormatError(f"{path} is compressed with {how}, which is not read here: decompress it to .tar.")
+            raise FileFormatError(f"{path} is compressed with {how}, which is not supported: decompress it to .tar.")
 
 
 def looks_like_tar(start: bytes) -> bool:
-    """Whether a file with these first 512 bytes is a tar file, or a compressed file that may hold one."""
+    """True if a file with these first 512 bytes is a tar file, or a compressed file that may hold one."""
     return start[257:262] == b"ustar" or _compression(start) is not None
 
 
@@ -129,7 +129,7 @@ def _compression(start: bytes) -> str | None:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that may not be damaged: tarfile takes damage after the first member for the end of the archive."""
+    """A header whose damage is an error; tarfile takes damage after the first member for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
@@ -162,9 +162,9 @@ def _member(path: Path, info: tarfile.TarInfo) -> TarMember:
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Failures of the libraries as one line about the archive."""
+    """Convert errors of the libraries to a one-line FileFormatError about the archive."""
     try:
         yield
     except _DAMAGED as error:
         reason = one_line(error)
-        raise FileFormatError(f"{path} cannot be read as a tar file: {reason}. Fetch or make it again.") from None
+        raise FileFormatError(f"{path} cannot be read as a tar file: {reason}. Download or make it again.") from None

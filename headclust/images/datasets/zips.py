@@ -1,4 +1,9 @@
-"""What zip files hold, and where: an index made from the directory at their end, without unpacking anything."""
+"""Members of zip files, listed by the standard library, and the reading of one member.
+
+`zipfile` reads the directory only. Its `ZipFile.open` is not used for the members, because it needs an open file, which
+forked workers cannot share, or the whole directory again per process; does not notice that the archive has changed
+since it was listed; and decompresses bzip2 without a limit, so that a small member can use up all memory.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +35,18 @@ _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
 
 
 class ZipMember(NamedTuple):
-    """A member as the directory describes it.
+    """A member as described by the directory.
 
     Attributes:
         name: Path inside the archive, with "/".
-        kind: "file", "folder", or "other": links, which are not followed.
-        header: Where its local header starts, in bytes.
-        packed: Bytes of data in the archive.
-        size: Bytes of content.
+        kind: "file", "folder", or "other" (links, which are not followed).
+        header: Offset of its local header, in bytes.
+        packed: Compressed size, in bytes.
+        size: Uncompressed size, in bytes.
         crc: CRC-32 of the content.
-        method: How it is compressed.
-        encrypted: Whether it is.
-        target: As of other archives' members; a zip file has no hard links.
+        method: Number of the compression method.
+        encrypted: Whether it is encrypted.
+        target: Always empty: a zip file has no hard links.
     """
 
     name: str
@@ -56,18 +61,18 @@ class ZipMember(NamedTuple):
 
 
 def zip_members(path: Path) -> Iterator[ZipMember]:
-    """Every member in the order of the directory.
+    """All members in the order of the directory.
 
     Raises:
         FileFormatError: The archive is damaged, cut short or no zip file.
-        DataError: A member names a path outside.
+        DataError: A member's name leads outside the archive.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
     except _DAMAGED as error:
         reason = one_line(error)
-        raise FileFormatError(f"{path} cannot be read as a zip file: {reason}. Fetch or make it again.") from None
+        raise FileFormatError(f"{path} cannot be read as a zip file: {reason}. Download or make it again.") from None
     for info in infos:
         yield ZipMember(
             name=checked_name(path, _name(info)),
@@ -85,18 +90,18 @@ def read_member(container: Container, member: ZipMember) -> bytes:
     """A member's content.
 
     Raises:
-        DataError: It is encrypted, too large, compressed in a way not read here, or damaged. One line, without names.
-        ConflictError: The archive has gone or changed.
+        DataError: It is encrypted, too large, damaged, or has an unsupported compression. One line, without names.
+        ConflictError: The archive is gone or has changed.
     """
     if member.encrypted:
         raise DataError("encrypted: unpack the archive and name the folder")
     if member.method not in _UNPACK:
         how = zipfile.compressor_names.get(member.method, f"method {member.method}")  # type: ignore[attr-defined]
-        raise DataError(f"compressed with {how}, which is not read here: pack the archive again with deflate")
+        raise DataError(f"compressed with {how}, which is not supported: pack the archive again with deflate")
     check_size(member.size)
     header = container.read(member.header, _LOCAL_HEADER.size)
     if len(header) != _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
-        raise DataError("damaged: it is not where the archive's directory says")
+        raise DataError("damaged: it is not at the offset given by the archive's directory")
     _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
     packed = container.read(member.header + _LOCAL_HEADER.size + name_length + extra_length, member.packed)
     try:
@@ -104,23 +109,23 @@ def read_member(container: Container, member: ZipMember) -> bytes:
     except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"damaged: {one_line(error)}") from None
     if len(content) != member.size or zlib.crc32(content) != member.crc:
-        raise DataError("damaged: its content is not what the archive's checksum says")
+        raise DataError("damaged: its content does not match the archive's checksum")
     return content
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """The name as written; bytes that are not UTF-8 as surrogate escapes."""
-    name = info.orig_filename  # zipfile cuts the other one at a null character
+    """The name as written; bytes that are not UTF-8 become surrogate escapes."""
+    name = info.orig_filename  # `filename` is cut at a null character
     if info.flag_bits & _UTF8:
         return name
-    if info.filename != name.partition("\0")[0]:  # a field with the name in Unicode stands beside it
+    if info.filename != name.partition("\0")[0]:  # taken from an extra field with the name in Unicode
         return info.filename
-    # Without the flag zipfile takes every byte for a character of code page 437; the way back gives the bytes.
+    # Without the flag, zipfile decodes the bytes as code page 437; encoding gives them back.
     return name.encode("cp437").decode("utf-8", "surrogateescape")
 
 
 def _kind(info: zipfile.ZipInfo) -> Literal["file", "folder", "other"]:
     if info.is_dir():
         return "folder"
-    form = stat.S_IFMT(info.external_attr >> 16)  # zero where the archive was not made on a Unix
+    form = stat.S_IFMT(info.external_attr >> 16)  # zero if the archive was not made on Unix
     return "file" if form in (0, stat.S_IFREG) else "other"

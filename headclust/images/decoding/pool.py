@@ -1,4 +1,4 @@
-"""Workers as many as there are cores, kept busy a few batches ahead of the model, and replaced when they die."""
+"""One worker process per core, which decode a few batches ahead of the model and are replaced when they die."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from headclust.device import usable_cores
 from headclust.errors import HeadclustError
 from headclust.images.decoding.worker import DONE, WAITING, WORKING, Job, Worker, start_worker
 
-# Batches decoded ahead of the model: enough to keep it busy over a few slow images, and all that is held in memory.
+# Batches decoded ahead of the model: enough to cover a few slow images. This many more are held in memory.
 AHEAD = 2
-# Most rows a worker is asked for at a time: waking the parent for each would cost more than decoding a small image.
+# Most rows per request to a worker: waking the parent per row would cost more than decoding a small image.
 _CHUNK = 8
-# A machine that was suspended, or short of memory for a moment, must not cost an image.
+# Two tries: a machine that was suspended, or short of memory for a moment, must not lose an image.
 _TRIES = 2
-_STILLBORN = 3
+_MAX_STARTUP_DEATHS = 3  # of workers that die before they decode an image
 
 Pixels = NDArray[np.uint8]
 Batch = tuple[range, Pixels, dict[int, str]]
@@ -37,24 +37,24 @@ def decoded_batches(
     workers: int | None = None,
     tries: int = _TRIES,
 ) -> Generator[Batch]:
-    """Decodes blocks of rows one after the other, some ahead of where the caller is.
+    """Decode blocks of rows in order, some blocks ahead of the caller.
 
-    Yields a block's rows, its pixels uint8 (planes, batch, height, width, 3) and the reasons of the rows that cannot be
-    decoded. The pixels are always of the full shape: slots of bad rows, and those after the last row, are black. They
-    are overwritten after the next block is asked for. Closing the generator ends the workers at once.
+    Yields per block its rows, its pixels uint8 (planes, batch, height, width, 3), and the reasons of the rows that
+    cannot be decoded. The pixels always have the full shape: slots of bad rows, and those after the last row, are
+    black. They are overwritten when the next block is requested. Closing the generator ends the workers at once.
 
     Args:
-        decode: Puts a row's image into uint8 (planes, height, width, 3), or raises DataError. Runs in other processes,
-            and opens itself whatever it reads from.
+        decode: Function that writes a row's image into uint8 (planes, height, width, 3), or raises DataError. It runs
+            in other processes, and must open the files that it reads itself.
         blocks: Rows of each block, at most `batch`.
         shape: (planes, batch, height, width, 3).
-        timeout: Seconds an image may take. For one that takes longer, or whose decoder dies, see `tries`.
-        workers: Processes; `n_workers(batch)` unless given.
-        tries: How often an image's decoder may die before the image counts as one that cannot be decoded.
+        timeout: Seconds that an image may take. For images that take longer, or whose decoder dies, see `tries`.
+        workers: Number of processes; `n_workers(batch)` by default.
+        tries: Deaths of its decoder after which an image counts as unreadable.
 
     Raises:
-        HeadclustError: There is no process or no memory to be had.
-        RuntimeError: `decode` raised something else: a bug.
+        HeadclustError: No process can be started, or there is not enough memory.
+        RuntimeError: `decode` raised another error, which is a bug.
     """
     pool = _Pool(decode, shape, timeout, workers or n_workers(shape[1]), tries)
     ahead: deque[tuple[range, int, list[Future[dict[int, str]]]]] = deque()
@@ -71,12 +71,12 @@ def decoded_batches(
 
 
 def n_workers(batch_size: int) -> int:
-    """One a core that this process may use, and none without an image of its own."""
+    """The number of workers: one per usable core, but at most one per image of a batch."""
     return min(usable_cores(), batch_size)
 
 
 class _Pool:
-    """A thread a worker: it hands over rows, waits, and puts a new worker in a dead one's place."""
+    """One thread per worker, which sends it rows, waits, and replaces it if it dies."""
 
     def __init__(
         self, decode: Callable[[int, Pixels], None], shape: tuple[int, ...], timeout: float, workers: int, tries: int
@@ -91,21 +91,21 @@ class _Pool:
         self._idle: list[Worker] = []
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         try:
-            for _ in range(workers):  # from here, not from the threads: the fewer there are at a fork the better
+            for _ in range(workers):  # before any thread runs: the fewer threads at a fork the better
                 self._idle.append(self._start())
         except BaseException:
             self.close()
             raise
 
     def submit(self, rows: range, buffer: int) -> list[Future[dict[int, str]]]:
-        """Begins with a block."""
+        """Start decoding a block."""
         first = buffer * self._batch
         self._states[first : first + self._batch] = WAITING
         jobs = [(row, first + i) for i, row in enumerate(rows)]
         return [self._threads.submit(self._run, jobs[i : i + self._chunk]) for i in range(0, len(jobs), self._chunk)]
 
     def collect(self, rows: range, buffer: int, decoding: list[Future[dict[int, str]]]) -> Batch:
-        """Waits for a block."""
+        """Wait for a block."""
         bad: dict[int, str] = {}
         for future in decoding:
             bad.update(future.result())
@@ -115,37 +115,37 @@ class _Pool:
         return rows, pixels, {row: bad[row] for row in sorted(bad)}
 
     def close(self) -> None:
-        """Ends all workers; returns when they are gone."""
+        """End all workers; return when they are gone."""
         with self._lock:
             self._closed = True
             for worker in self._workers:
                 worker.kill()
         self._threads.shutdown(cancel_futures=True)
         for worker in self._workers:
-            worker.bury()
+            worker.reap()
         self._workers.clear()
 
     def _run(self, jobs: list[Job]) -> dict[int, str]:
-        """Decodes some rows, whatever becomes of the workers; returns the reasons of the bad ones."""
+        """Decode rows, replacing workers that die; return the reasons of the bad rows."""
         bad: dict[int, str] = {}
         deaths: Counter[int] = Counter()
         worker = self._idle.pop() if self._idle else self._start()
         while jobs:
             try:
-                answer = worker.ask(jobs)
+                answer = worker.decode(jobs)
             except BaseException:
-                self._idle.append(worker)  # it lives, and says what is wrong with us
+                self._idle.append(worker)  # it is alive: it reported the error
                 raise
             if answer is not None:
                 bad.update(answer)
                 break
-            reason = self._bury(worker)
-            at = next((row for row, slot in jobs if self._states[slot] == WORKING), -1)
-            deaths[at] += 1
-            if deaths[-1] == _STILLBORN:
-                raise HeadclustError(f"the processes that decode images die at once ({reason}): look at the system.")
-            if at >= 0 and deaths[at] == self._tries:
-                bad[at] = reason
+            reason = self._remove(worker)
+            current = next((row for row, slot in jobs if self._states[slot] == WORKING), -1)
+            deaths[current] += 1
+            if deaths[-1] == _MAX_STARTUP_DEATHS:
+                raise HeadclustError(f"the processes that decode images die at once ({reason}): check the system.")
+            if current >= 0 and deaths[current] == self._tries:
+                bad[current] = reason
             jobs = [(row, slot) for row, slot in jobs if self._states[slot] != DONE and row not in bad]
             for _, slot in jobs:
                 self._states[slot] = WAITING
@@ -161,12 +161,12 @@ class _Pool:
             self._workers.append(worker)
             return worker
 
-    def _bury(self, worker: Worker) -> str:
+    def _remove(self, worker: Worker) -> str:
         with self._lock:
             if self._closed:
                 raise CancelledError
             self._workers.remove(worker)
-        return worker.bury()
+        return worker.reap()
 
     def _decode_slot(self, row: int, slot: int) -> None:
         buffer, i = divmod(slot, self._batch)
@@ -174,7 +174,7 @@ class _Pool:
 
 
 def _shared(shape: tuple[int, ...]) -> Pixels:
-    """Zeros that a forked process shares with this one.
+    """Zeros in memory that forked processes share with this one.
 
     Raises:
         HeadclustError: There is not enough memory.

@@ -1,7 +1,7 @@
-"""One process that decodes images, and is ended from outside when its decoder hangs, crashes or eats all memory.
+"""A process that decodes images and can be ended from outside if its decoder hangs, crashes or uses all memory.
 
-It is forked: it starts in milliseconds, shares what the parent has loaded, and nothing has to be pickled. Row numbers
-and reasons travel as JSON through a pair of sockets, pixels through memory that both processes see.
+It is forked: it starts in milliseconds, shares the parent's modules and data, and nothing has to be pickled. Row
+numbers and reasons are sent as JSON through a pair of sockets; pixels are written into shared memory.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from numpy.typing import NDArray
 
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
 
-# States of a slot. A bad image goes back to WAITING: its reason is lost if the worker dies before it answers.
+# States of a slot. After a bad image it is WAITING again: its reason is lost if the worker dies before it answers.
 WAITING, WORKING, DONE = 0, 1, 2
 
-# Seconds after which the parent ends a worker itself, should the worker's own alarm not have ended it.
+# Seconds beyond the timeout after which the parent ends a worker that its own alarm has not ended.
 _GRACE = 5.0
-_BURIAL = 2.0
+_REAP_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
 _LONGEST_REASON = 300
 _HANDLED = {signal.SIGINT, signal.SIGTERM, signal.SIGALRM}
 
-# What a failure in a worker is raised as in the parent, by its name.
+# Errors in a worker that are raised as the same error in the parent, by name.
 _KINDS = {kind.__name__: kind for kind in (ConflictError, FileFormatError, HeadclustError, MemoryError)}
 
 Job = tuple[int, int]  # row, slot
@@ -46,28 +46,28 @@ Decode = Callable[[int, int], None]
 
 @dataclass
 class Worker:
-    """A running worker process, as its parent sees it.
+    """The parent's handle of a worker process.
 
     Args:
         pid: Its process id.
         connection: The parent's end of the sockets.
-        states: uint8 (slots,), shared with it: WAITING, WORKING or DONE.
-        timeout: Seconds it may spend on an image.
+        states: uint8 (slots,), in shared memory: WAITING, WORKING or DONE.
+        timeout: Seconds that it may spend per image.
     """
 
     pid: int
     connection: Connection
     states: NDArray[np.uint8]
     timeout: float
-    gave_up: bool = field(default=False, init=False)
+    timed_out: bool = field(default=False, init=False)
 
-    def ask(self, jobs: Sequence[Job]) -> dict[int, str] | None:
-        """Has it decode some rows into their slots: the reasons of the bad ones, or None when it died on the way.
+    def decode(self, jobs: Sequence[Job]) -> dict[int, str] | None:
+        """Decode rows into their slots in the worker; return the reasons of the bad rows, or None if the worker died.
 
         Raises:
-            HeadclustError: The source of the images has gone or changed.
+            HeadclustError: The source of the images is gone or has changed.
             MemoryError: There was not enough memory.
-            RuntimeError: Reading failed in another way, which is a bug and not the image's fault.
+            RuntimeError: Reading failed for another reason, which is a bug, not a bad image.
         """
         try:
             self.connection.send_bytes(json.dumps(jobs).encode())
@@ -82,40 +82,40 @@ class Worker:
         return {int(row): reason for row, reason in answer["bad"].items()}
 
     def _answers(self, slots: list[int]) -> bool:
-        """Waits for its answer; False when no image was finished for longer than its own alarm can explain."""
+        """Wait for its answer; False if it has finished no image for longer than its own alarm allows."""
         finished = -1
         while not self.connection.poll(self.timeout + _GRACE):
             before, finished = finished, int((self.states[slots] == DONE).sum())
             if finished == before:
-                self.gave_up = True
+                self.timed_out = True
                 return False
         return True
 
     def kill(self) -> None:
-        """Ends it."""
+        """Kill the process."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def bury(self) -> str:
-        """Makes sure it is gone; returns why it went, as the reason of the image it was at."""
+    def reap(self) -> str:
+        """Wait for its end, or kill it; return why it ended, as the reason of the image that it was decoding."""
         self.connection.close()
         start = time.monotonic()
-        while (waited := time.monotonic() - start) < _BURIAL:
-            if self.gave_up or waited > _BURIAL / 2:
+        while (waited := time.monotonic() - start) < _REAP_SECONDS:
+            if self.timed_out or waited > _REAP_SECONDS / 2:
                 self.kill()
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # someone else has collected it: the parent may ignore SIGCHLD
-                return self._reason(-signal.SIGALRM) if self.gave_up else "its decoder died"
+            except ChildProcessError:  # already reaped: the parent may ignore SIGCHLD
+                return self._reason(-signal.SIGALRM) if self.timed_out else "its decoder died"
             if pid:
                 return self._reason(os.waitstatus_to_exitcode(status))
             time.sleep(0.002)
-        # Stuck in the kernel, on a disk that does not answer: it will never run a line of ours again.
+        # It waits in the kernel for a disk that does not answer, and will never run user code again.
         return self._reason(-signal.SIGALRM)
 
     def _reason(self, code: int) -> str:
-        if self.gave_up or code == -signal.SIGALRM:
-            return took_too_long(self.timeout)
+        if self.timed_out or code == -signal.SIGALRM:
+            return timeout_reason(self.timeout)
         if code == -signal.SIGKILL:
             return "its decoder was killed (signal 9: perhaps the machine ran out of memory)"
         return (
@@ -123,44 +123,45 @@ class Worker:
         )
 
 
-def took_too_long(timeout: float) -> str:
+def timeout_reason(timeout: float) -> str:
     """The reason of an image that took longer than `timeout` seconds."""
     return f"took more than {timeout:g} s to read: ended"
 
 
 def start_worker(decode: Decode, states: NDArray[np.uint8], timeout: float) -> Worker:
-    """Forks a worker that decodes what it is asked for.
+    """Fork a worker.
 
     Args:
-        decode: Puts the image of a row into a slot, or raises DataError; opens itself whatever it reads from.
+        decode: Function that writes the image of a row into a slot, or raises DataError; it must open the files that it
+            reads itself.
         states: uint8 (slots,), in shared memory.
-        timeout: Seconds an image may take.
+        timeout: Seconds that an image may take.
 
     Raises:
-        HeadclustError: The system cannot fork, or has no process left.
+        HeadclustError: The system cannot fork, or allows no more processes.
     """
     if not hasattr(os, "fork"):
-        raise HeadclustError("images are decoded in forked processes, which this system has not: use Linux or macOS.")
+        raise HeadclustError("images are decoded in forked processes, which this system lacks: use Linux or macOS.")
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    ours, theirs = map(_moved, Pipe())
+    parent_end, worker_end = map(_above_stderr, Pipe())
     parent = os.getpid()
-    # Until the worker has handlers of its own, Ctrl-C would make it run the parent's code.
+    # Until the worker has set its own handlers, Ctrl-C would run those of the parent in it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
         pid = _fork()
         if pid == 0:
-            _live(theirs, decode, states, timeout, parent, prctl)
+            _worker_main(worker_end, decode, states, timeout, parent, prctl)
     except OSError as error:
-        ours.close()
+        parent_end.close()
         raise HeadclustError(f"cannot start a process to decode images: {error.strerror}: end some others.") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-    return Worker(pid, ours, states, timeout)
+        worker_end.close()
+    return Worker(pid, parent_end, states, timeout)
 
 
-def _moved(connection: Connection) -> Connection:
-    """The same away from 0, 1 and 2: where the parent has closed those, complaints of C libraries would end here."""
+def _above_stderr(connection: Connection) -> Connection:
+    """The connection on a descriptor above 2: if the parent has closed stderr, C libraries would write into it."""
     with connection:
         return Connection(fcntl.fcntl(connection.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
 
@@ -168,12 +169,12 @@ def _moved(connection: Connection) -> Connection:
 def _fork() -> int:
     with warnings.catch_warnings():
         # From 3.12 on, Python warns that a lock held by another thread would stay locked in the child. The worker uses
-        # nothing that our other threads lock: no torch, no HDF5, no logging.
+        # nothing that other threads of headclust lock: no torch, no HDF5, no logging.
         warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
         return os.fork()
 
 
-def _live(
+def _worker_main(
     connection: Connection,
     decode: Decode,
     states: NDArray[np.uint8],
@@ -181,36 +182,36 @@ def _live(
     parent: int,
     prctl: Callable[..., int] | None,
 ) -> None:
-    """A worker's whole life; never returns."""
+    """Run the worker; never return."""
     code = 1
     try:
         _detach(connection, parent, prctl)
         _serve(connection, decode, states, timeout)
         code = 0
     finally:
-        os._exit(code)  # the parent's exit handlers and open files are not ours to finish
+        os._exit(code)  # run no exit handlers of the parent, and flush none of its files
 
 
 def _detach(connection: Connection, parent: int, prctl: Callable[..., int] | None) -> None:
-    """Lets go of everything that is the parent's: its death is ours, its Ctrl-C and its open files are not."""
+    """Give up the parent's signal handlers and open files; end the worker when the parent dies."""
     if prctl:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before that
+    if os.getppid() != parent:  # it died before the line above
         os._exit(1)
     signal.set_wakeup_fd(-1)
-    faulthandler.disable()  # it would write to a descriptor that is another file by then
+    faulthandler.disable()  # it would write to a descriptor that is another file now
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Default action: the kernel ends us, even in a loop that never lets go of the interpreter.
+    # Default action: the kernel ends the process, even in C code that never returns to the interpreter.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-    gc.freeze()  # an inherited object that was collected here would close a descriptor that is ours by now
-    for descriptor in _descriptors():
+    gc.freeze()  # collecting an inherited object could close a descriptor that the worker has reused
+    for descriptor in _descriptors():  # the lock of a feature file among them
         if descriptor > 2 and descriptor != connection.fileno():
-            with suppress(OSError):  # the one the list was read through
+            with suppress(OSError):  # closed already: the descriptor through which the list was read
                 os.close(descriptor)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there of images; reasons come as answers
-    with suppress(OSError):  # when memory runs out, better a worker than the run
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # hide warnings of C libraries; reasons are sent as answers
+    with suppress(OSError):  # if memory runs out, the system should kill a worker, not the run
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
@@ -222,7 +223,7 @@ def _descriptors() -> list[int]:
 
 
 def _serve(connection: Connection, decode: Decode, states: NDArray[np.uint8], timeout: float) -> None:
-    """Decodes what it is asked for until the parent closes its end."""
+    """Decode rows on request until the parent closes its end."""
     while True:
         try:
             jobs = json.loads(connection.recv_bytes())
@@ -248,14 +249,14 @@ def _serve(connection: Connection, decode: Decode, states: NDArray[np.uint8], ti
 
 
 def _shortened(reason: str) -> str:
-    """A reason of bounded length: it may quote what the image holds, and the longest sets the width of all."""
+    """The reason, cut to a bounded length: it may quote the image, and the longest sets the width of them all."""
     return reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 3] + "..."
 
 
 def _failure(row: int, error: BaseException) -> list[str]:
     if isinstance(error, MemoryError):
         return [MemoryError.__name__, f"image {row}: not enough memory"]
-    if isinstance(error, HeadclustError):  # but no DataError: the source is to blame, not the image
+    if isinstance(error, HeadclustError):  # never a DataError: the problem is the source, not the image
         return [type(error).__name__, str(error)]
     text = "".join(traceback.format_exception(error, limit=-8)).strip()
     return [type(error).__name__, f"reading image {row} failed, which is a bug:\n{text}"]

@@ -103,19 +103,22 @@ class Clc(nn.Module):
         Raises:
             SettingError: The heads have no embedding.
         """
+        # z of unit length, (2, heads, batch, dim), and the logits, (2, heads, batch, clusters).
         z, logits = student.embedding, student.logits
         if z is None:
             raise SettingError(
                 "clc needs the heads' embedding for its instance part, which these heads do not have: use head=mlp."
             )
-        # p and q, (2, heads, batch, clusters); q is normalized over the batch of each view and head.
+        # p = softmax(logits / cluster_temperature), of the same shape.
         p = log_probs(logits, self.cluster_temperature).exp()
+        # q, of the same shape: Sinkhorn balances the clusters over the batch of each view and head; no gradient.
         codes = sinkhorn(logits, epsilon=self.code_temperature, n_iterations=self.code_iterations)
         # [z; root p] and [z; root q], (2, heads, batch, dim + clusters): their inner products are
         # <z_i, z_j> + category_weight <p_i, q_j>. flip(0) pairs each view with the other one.
         root = math.sqrt(self.category_weight)
         keys = torch.cat((z, root * codes), -1).flip(0)
         loss = contrast(torch.cat((z, root * p), -1) / self.contrast_temperature, keys)
+        # Means of <p_i, q_i> and <z_i, z_i> over positive pairs, for the summary.
         if self.training:
             self._record(self._category, p, codes)
             self._record(self._instance, z, z)

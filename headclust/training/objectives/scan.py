@@ -73,6 +73,7 @@ class Scan(nn.Module):
         if self.training:
             self._consistency.add(consistency)
             self._entropy.add(entropy)
+        # Minus: the entropy is maximal when all clusters have the same share of the batch.
         return consistency - self.entropy_weight * entropy
 
     def summary(self) -> dict[str, Tensor]:

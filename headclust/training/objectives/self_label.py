@@ -70,7 +70,8 @@ class SelfLabel(nn.Module):
         """
         # Log probabilities of both views, (heads, batch, clusters); the plain one gives labels and no gradient.
         plain, strong = (log_probs(view, self.temperature) for view in (student.logits[0].detach(), student.logits[1]))
-        confidence, label = plain.exp().max(-1)  # (heads, batch) each
+        # The largest probability and its cluster, (heads, batch) each.
+        confidence, label = plain.exp().max(-1)
         # One-hot labels of the confident samples, rows of zeros for the others, (heads, batch, clusters).
         targets = F.one_hot(label, plain.shape[-1]) * (confidence > self.threshold)[..., None]
         # Share of the batch with each label, and its summed cross-entropy over the batch size, (heads, clusters).

@@ -74,6 +74,7 @@ class Temi(nn.Module):
         self.teacher_temperature = self.temperature = teacher_temperature  # the teacher predicts
         self.marginal_momentum = marginal_momentum
         check_ranges(self, _RANGES)
+        # m starts uniform, as in the author code; (heads, clusters).
         self.register_buffer("marginal", torch.full((n_heads, n_clusters), 1 / n_clusters))
 
     @classmethod
@@ -102,6 +103,7 @@ class Temi(nn.Module):
                 self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.marginal_momentum)
             # w, (heads or 1, batch): the same for (x, x') and (x', x).
             weights = self.weights(q)
+            # log m, (heads, clusters), the same for all samples: broadcast over the batch axis below.
             log_marginal = self.marginal.clamp_min(torch.finfo(torch.float32).tiny).log()
         # pmi in both directions, (2, heads, batch): log sum_c exp(beta (log p + log q) - log m). flip(0) pairs each
         # student view with the teacher of the other one.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.errors import ConflictError
 from headclust.filenames import file_name, numbered
 from headclust.images.datasets import ImageSet
@@ -55,7 +55,7 @@ def mark_folder(images: ImageSet, folder: Path) -> None:
         if _owner(folder) != _identity(images):
             folder.mkdir(parents=True, exist_ok=True)
             mark = {"format": FORMAT, "format_version": FORMAT_VERSION, **_identity(images)}
-            write_whole(folder / GROUPS_MARK, (json.dumps(mark, indent=2) + "\n").encode())
+            write_atomically(folder / GROUPS_MARK, (json.dumps(mark, indent=2) + "\n").encode())
 
 
 @contextmanager

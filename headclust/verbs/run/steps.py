@@ -14,12 +14,12 @@ from typing import Any
 from headclust import runs
 from headclust.backbones import list_backbones, load_backbone
 from headclust.choices import OnError
-from headclust.disk import write_errors, write_whole
+from headclust.disk import write_atomically, write_errors
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import BusyError, ConflictError, FileFormatError, HeadclustError
 from headclust.features import Features, load_features, samples_sha256, staging_folder
-from headclust.filenames import as_written
+from headclust.filenames import storable_name
 from headclust.images.datasets import ImageSet
 from headclust.methods import Recipe
 from headclust.progress import note, printable
@@ -122,8 +122,8 @@ def list_left_out(path: Path, features: Features) -> Path | None:
             return None
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold line ends
-        rows.writerows([("sample_id", "reason"), *((as_written(name), reason) for name, reason in features.skipped)])
-        write_whole(path, text.getvalue().encode(errors="surrogateescape"))
+        rows.writerows([("sample_id", "reason"), *((storable_name(name), reason) for name, reason in features.skipped)])
+        write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
     return path
 
 

@@ -66,9 +66,9 @@ def tree(root: Path, *names: str) -> Path:
     return root
 
 
-def assert_same(found, wanted) -> None:
-    assert found.sample_ids == wanted.sample_ids
-    assert found.class_names == wanted.class_names
-    assert (found.labels is None) == (wanted.labels is None)
-    assert found.labels is None or found.labels.tolist() == wanted.labels.tolist()
-    assert numbers(found) == numbers(wanted)
+def assert_same(found, expected) -> None:
+    assert found.sample_ids == expected.sample_ids
+    assert found.class_names == expected.class_names
+    assert (found.labels is None) == (expected.labels is None)
+    assert found.labels is None or found.labels.tolist() == expected.labels.tolist()
+    assert numbers(found) == numbers(expected)

@@ -4,21 +4,21 @@ from pathlib import Path
 import pytest
 
 from headclust.errors import ConflictError, DataError
-from headclust.images.datasets.archive_members import Container, checked_name, fold
+from headclust.images.datasets.archive_members import Container, checked_name, resolve_members
 from headclust.images.datasets.tarballs import TarMember
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [("a/b.png", "a/b.png"), ("./a//b/./c", "a/b/c"), ("a/", "a"), (".", ""), ("..a/b..", "..a/b.."), ("a:b", "a:b")],
 )
-def test_names_are_made_plain(name, wanted):
-    assert checked_name(Path("x.tar"), name) == wanted
+def test_names_are_made_plain(name, expected):
+    assert checked_name(Path("x.tar"), name) == expected
 
 
 @pytest.mark.parametrize("name", ["/a", "..", "a/../b", "../a", "C:\\a", "c:/a", "a\\b", "a\0", "\\\\host\\a"])
 def test_names_that_lead_outside(name):
-    with pytest.raises(DataError, match=r"x\.tar holds a member .*: wanted names that stay inside") as caught:
+    with pytest.raises(DataError, match=r"x\.tar holds a member .*: expected names that stay inside") as caught:
         checked_name(Path("x.tar"), name)
     assert "\n" not in str(caught.value)
 
@@ -45,7 +45,7 @@ def test_a_file_that_changed_or_went(tmp_path):
     with pytest.raises(ConflictError, match=f"{tmp_path}/x has changed since its images were listed: start again"):
         container.read(0, 1)
     (tmp_path / "x").unlink()
-    with pytest.raises(ConflictError, match=f"{tmp_path}/x could be opened before, and now it cannot: No such file"):
+    with pytest.raises(ConflictError, match=f"{tmp_path}/x can no longer be opened: No such file"):
         container.read(0, 1)
     with pytest.raises(DataError, match="x cannot be opened: No such file"):
         Container.of(tmp_path / "x")
@@ -81,5 +81,5 @@ def test_of_a_name_the_last_member_counts_whatever_its_kind():
         ("g", "hardlink", "g"),
     ]
     members = [TarMember(name, kind, number, 0, target) for number, (name, kind, target) in enumerate(story)]
-    files, folders, left_out = fold(members, lambda member: member.offset + 100)
+    files, folders, left_out = resolve_members(members, lambda member: member.offset + 100)
     assert (files, folders, left_out) == ({"b": 100, "d": 106, "e": 100, "g": 111}, {"a"}, 2)

@@ -70,13 +70,13 @@ def test_splits_as_in_a_folder(tmp_path, suffix):
             assert_same(images, open_folder(str(root), split))
             assert images.split == split
         assert open_archive(str(made), "test").class_names == ("ant", "bee", "cat")
-        assert "holds test, train, and no split was named: say --split test or --split train" in refusal(made)
+        assert "holds test, train, and no split was named: use --split test or --split train" in refusal(made)
         assert "there is no split 'all'" in refusal(made, "all")
 
 
 def test_an_archive_of_one_split_folder(tmp_path):
     made = tar(tmp_path / "x.tar", "train/a/1.png", "train/b/2.png")
-    assert "say --split train" in refusal(made)
+    assert "use --split train" in refusal(made)
     assert open_archive(str(made), "train").sample_ids == ("train/a/1.png", "train/b/2.png")
 
 
@@ -185,13 +185,13 @@ def test_every_row_is_read_as_itself(tmp_path_factory, stems, suffix):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_without_the_parents_files_reads_the_same(tmp_path, suffix):
     images = open_archive(str(pack(tmp_path / f"x{suffix}", *CLASSES)), None)
-    wanted = numbers(images)
+    expected = numbers(images)
     pid = os.fork()
     if not pid:
         status = 1
         try:
             os.closerange(3, 10_000)
-            status = 0 if numbers(images) == wanted == [0, 1, 2] else 2
+            status = 0 if numbers(images) == expected == [0, 1, 2] else 2
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

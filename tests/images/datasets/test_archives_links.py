@@ -84,7 +84,7 @@ def linked(path: Path, *members: tuple[str, str | int]) -> Path:
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
 @pytest.mark.parametrize(
-    ("members", "wanted"),
+    ("members", "expected"),
     [
         ([("c/blob", 5), ("c/a.png", "c/blob"), ("d/b.png", 6)], {"c/a.png": 5, "d/b.png": 6}),
         ([("c/.a.png", 5), ("c/a.png", "c/.a.png"), ("d/b.png", 6)], {"c/a.png": 5, "d/b.png": 6}),
@@ -96,9 +96,9 @@ def linked(path: Path, *members: tuple[str, str | int]) -> Path:
     ],
     ids=["no image", "hidden", "link to a link", "in place of a file", "replaced target", "symbolic", "forward"],
 )
-def test_hard_links_have_the_content_of_what_they_name(tmp_path, suffix, members, wanted):
+def test_hard_links_have_the_content_of_what_they_name(tmp_path, suffix, members, expected):
     images = open_archive(str(linked(tmp_path / f"x{suffix}", *members)), None)
-    assert dict(zip(images.sample_ids, numbers(images), strict=True)) == wanted
+    assert dict(zip(images.sample_ids, numbers(images), strict=True)) == expected
     assert all(stamp[0] == len(png(0)) for stamp in images.stamps)
 
 

@@ -28,5 +28,5 @@ def test_values_use_the_whole_range():
 
 
 def test_unknown_split():
-    with pytest.raises(SettingError, match="no split 'val': wanted train, test or all"):
+    with pytest.raises(SettingError, match="no split 'val': expected train, test or all"):
         open_digits("val")

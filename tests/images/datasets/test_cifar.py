@@ -86,7 +86,7 @@ def test_cifar10_as_class_folders(tmp_path):
 @pytest.mark.parametrize(("opener", "n"), [(open_cifar10, "10"), (open_cifar100, "100"), (open_cifar20, "100 or 20")])
 def test_class_folders_of_another_number(tmp_path, opener, n):
     folders(tmp_path, "ab")
-    with pytest.raises(DataError, match=f"2 classes, wanted the {n} of cifar"):
+    with pytest.raises(DataError, match=f"2 classes, expected the {n} of cifar"):
         opener(str(tmp_path), None)
 
 
@@ -124,7 +124,7 @@ def test_cifar20_with_a_foreign_class(tmp_path):
 @pytest.mark.parametrize("opener", [open_cifar10, open_cifar100, open_cifar20])
 def test_unknown_splits_and_empty_folders(tmp_path, opener):
     name = opener.__name__.removeprefix("open_")
-    with pytest.raises(SettingError, match=f"{name} has no split 'val': wanted train or test"):
+    with pytest.raises(SettingError, match=f"{name} has no split 'val': expected train or test"):
         opener(str(tmp_path), "val")
     with pytest.raises(DataError, match="holds no CIFAR-10") as caught:
         opener(str(tmp_path), None)

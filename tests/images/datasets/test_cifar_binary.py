@@ -75,11 +75,11 @@ def test_a_whole_official_file_is_no_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds 0 bytes: wanted a whole number of records of 3073 bytes"),
+        (b"", "holds 0 bytes: expected a whole number of records of 3073 bytes"),
         (record([3], 0)[:-1], "holds 3072 bytes"),
         (record([3], 0) + b"0", "holds 3074 bytes"),
-        (record([3], 0) + record([10], 0), r"data_batch_3.bin: label 10 in record 1, wanted 0 to 9"),
-        (bytes(30_730_001), "holds more than 30730000 bytes: wanted at most 10000 records of 3073"),
+        (record([3], 0) + record([10], 0), r"data_batch_3.bin: label 10 in record 1, expected 0 to 9"),
+        (bytes(30_730_001), "holds more than 30730000 bytes: expected at most 10000 records of 3073"),
         (bytes(30_730_000 + 3073), "holds more than 30730000 bytes"),
     ],
 )
@@ -92,7 +92,7 @@ def test_damaged_files(tmp_path, content, message, packed):
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"), [([20, 0], "label 20"), ([0, 100], "label 100 in record 1, wanted 0 to 99")]
+    ("labels", "message"), [([20, 0], "label 20"), ([0, 100], "label 100 in record 1, expected 0 to 99")]
 )
 def test_labels_of_cifar100(tmp_path, labels, message):
     write(tmp_path, {"train.bin": record([0, 0], 0) + record(labels, 0)})
@@ -105,15 +105,15 @@ def test_a_missing_file(tmp_path, packed):
     files = cifar10_files()
     del files["data_batch_4.bin"]
     place = write_tar(tmp_path / "a.tar.gz", files) if packed else write(tmp_path, files)
-    with pytest.raises(DataError, match=r"holds no data_batch_4.bin: wanted .*cifar-10-binary.tar.gz"):
+    with pytest.raises(DataError, match=r"holds no data_batch_4.bin: expected .*cifar-10-binary.tar.gz"):
         read_records(place, CIFAR10, "train")
     assert len(read_records(place, CIFAR10, "test").pixels) == 2
 
 
 def test_the_other_cifar(tmp_path):
-    with pytest.raises(DataError, match=r"holds no CIFAR-100: wanted SPLIT/CLASS/FILE, or train.bin and"):
+    with pytest.raises(DataError, match=r"holds no CIFAR-100: expected SPLIT/CLASS/FILE, or train.bin and"):
         read_records(write(tmp_path, cifar10_files()), CIFAR100, "train")
-    with pytest.raises(DataError, match=r"holds no train.bin: wanted cifar-100-binary.tar.gz"):
+    with pytest.raises(DataError, match=r"holds no train.bin: expected cifar-100-binary.tar.gz"):
         read_records(write_tar(tmp_path / "a.tar.gz", cifar10_files()), CIFAR100, "train")
 
 
@@ -132,7 +132,7 @@ def test_the_pickled_version_is_refused(tmp_path, form, names):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"\x80\x02}q\x00.")
-    message = f"is the pickled version of {form.title}, and unpickling .*: wanted the binary version, {form.archive}"
+    message = f"is the pickled version of {form.title}, and unpickling .*: expected the binary version, {form.archive}"
     for place in {tmp_path, *(path for path in [tmp_path / names[0]] if path.is_file() and "/" not in names[0])}:
         with pytest.raises(DataError, match=message):
             read_records(place, form, "train")

@@ -118,7 +118,7 @@ def test_a_folder_that_goes_while_it_is_read_stops_the_run(tmp_path):
     with pytest.raises(DataError, match=r"^no such file$"):
         images.read(0)
     (root / "train").rename(root / "old")
-    with pytest.raises(ConflictError, match=f"{root}/train, the folder of the images, is no longer there: put it back"):
+    with pytest.raises(ConflictError, match=f"{root}/train, the folder of the images, no longer exists: put it back"):
         images.read(1)
     (root / "old").rename(root / "train")
     assert images.read(1).size == (1, 1)
@@ -127,7 +127,7 @@ def test_a_folder_that_goes_while_it_is_read_stops_the_run(tmp_path):
 def test_pipes_called_like_images_are_counted(tmp_path, capsys):
     os.mkfifo(tree(tmp_path, "a.png") / "pipe.png")
     assert open_folder(str(tmp_path), None).sample_ids == ("a.png",)
-    line = f"{tmp_path}: left out, because they are pipes or devices: 1 called like images\n"
+    line = f"{tmp_path}: left out, because they are pipes or devices with the name of an image: 1\n"
     assert capsys.readouterr().err == line
 
 
@@ -135,9 +135,9 @@ def test_pipes_called_like_images_are_counted(tmp_path, capsys):
     ("make", "message"),
     [
         (lambda path: None, "no such file or folder"),
-        (lambda path: path.touch(), "is a file: wanted a folder"),
-        (lambda path: path.mkdir(), r"holds no images, no files at all: wanted files named \.jpg"),
-        (lambda path: (path / "train").mkdir(parents=True), "say --split train"),
+        (lambda path: path.touch(), "is a file: expected a folder"),
+        (lambda path: path.mkdir(), r"holds no images, no files at all: expected files named \.jpg"),
+        (lambda path: (path / "train").mkdir(parents=True), "use --split train"),
     ],
 )
 def test_folders_that_cannot_be_used(tmp_path, make, message):
@@ -213,7 +213,9 @@ def test_nothing_left_out_is_no_line(tmp_path, capsys):
 def test_only_other_files(tmp_path, capsys):
     for name in ("a.heic", "b.heic", "c.mp4"):
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match=r"no images, only 3 files that are not images by name: 2 .heic, 1 .mp4: want"):
+    with pytest.raises(
+        DataError, match=r"no images, only 3 files that are not images by name: 2 .heic, 1 .mp4: expected"
+    ):
         open_folder(str(tmp_path), None)
     assert capsys.readouterr().err == ""
 

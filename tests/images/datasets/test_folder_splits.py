@@ -11,9 +11,9 @@ from headclust.images.datasets.folder import list_class_folders, open_folder
 @pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("train", "valid", "test"), ("train",)])
 def test_a_folder_of_splits_asks_which(tmp_path, names):
     tree(tmp_path, *(f"{name}/{label}/{name}.png" for name in names for label in ("cat", "dog")))
-    with pytest.raises(SettingError, match=r"no split was named: say --split"):
+    with pytest.raises(SettingError, match=r"no split was named: use --split"):
         open_folder(str(tmp_path), None)
-    with pytest.raises(SettingError, match=r"there is no split 'all': say --split"):
+    with pytest.raises(SettingError, match=r"there is no split 'all': use --split"):
         open_folder(str(tmp_path), "all")
     for name in names:
         images = open_folder(str(tmp_path), name)
@@ -90,7 +90,7 @@ def test_class_folders_of_a_known_number(tmp_path):
     images = list_class_folders(tmp_path, "test", "abc", (3,), ("train", "test", "more"))
     assert (images.dataset, images.source, images.split) == ("abc", f"abc:{tmp_path}", "test")
     assert (images.class_names, images.labels.tolist()) == (("a", "b", "c"), [0, 2])
-    with pytest.raises(DataError, match="3 classes, wanted the 2 or 4 of abc as SPLIT/CLASS/FILE"):
+    with pytest.raises(DataError, match="3 classes, expected the 2 or 4 of abc as SPLIT/CLASS/FILE"):
         list_class_folders(tmp_path, "train", "abc", (2, 4), ("train", "test"))
-    with pytest.raises(DataError, match="holds no folder 'more': wanted abc as SPLIT/CLASS/FILE"):
+    with pytest.raises(DataError, match="holds no folder 'more': expected abc as SPLIT/CLASS/FILE"):
         list_class_folders(tmp_path, "more", "abc", (3,), ("train", "test", "more"))

@@ -2,10 +2,10 @@ import pytest
 
 from headclust.errors import DataError
 from headclust.images.datasets.hub import (
+    check_no_remote_files,
+    check_reachable,
     is_offline,
     quiet,
-    refuse_remote_files,
-    refuse_unless_reachable,
     without_network,
 )
 
@@ -47,7 +47,7 @@ def test_quiet_is_over_afterwards(capsys):
 def test_an_unreachable_hub_is_found_out_quickly(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(OSError, match="cannot be reached"):
-        refuse_unless_reachable()
+        check_reachable()
 
 
 CARD = """---
@@ -65,17 +65,17 @@ configs:
 )
 def test_cards_that_name_files_elsewhere(tmp_path, path):
     (tmp_path / "README.md").write_text(CARD.format(path=path))
-    with pytest.raises(DataError, match="its card names files in other places"):
-        refuse_remote_files(tmp_path)
+    with pytest.raises(DataError, match="its card names remote files"):
+        check_no_remote_files(tmp_path)
 
 
 def test_harmless_and_broken_cards(tmp_path):
-    refuse_remote_files(tmp_path)
+    check_no_remote_files(tmp_path)
     (tmp_path / "README.md").write_text(CARD.format(path="data/*.parquet") + "See https://example.org")
-    refuse_remote_files(tmp_path)
+    check_no_remote_files(tmp_path)
     (tmp_path / ".huggingface.yaml").write_text("configs: [{data_files: 'http://example.org/x'}]")
-    with pytest.raises(DataError, match="its card names files in other places"):
-        refuse_remote_files(tmp_path)
+    with pytest.raises(DataError, match="its card names remote files"):
+        check_no_remote_files(tmp_path)
     (tmp_path / ".huggingface.yaml").write_text("a: [")
     with pytest.raises(DataError, match="its card cannot be read"):
-        refuse_remote_files(tmp_path)
+        check_no_remote_files(tmp_path)

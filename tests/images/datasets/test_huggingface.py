@@ -84,7 +84,7 @@ def test_splits(tmp_path):
     assert (len(images), images.split) == (3, "train")
     images = open_huggingface(str(tmp_path / "set"), "test")
     assert (len(images), images.split) == (2, "test")
-    assert "has no split 'val': wanted train, test" in refusal(tmp_path / "set", "val")
+    assert "has no split 'val': expected train, test" in refusal(tmp_path / "set", "val")
 
 
 def test_a_single_split_has_its_own_name_only(tmp_path):
@@ -138,9 +138,9 @@ def test_images_are_decoded_by_us(tmp_path):
         with pytest.raises(DataError) as caught:
             images.read(row)
         reasons.append(str(caught.value))
-    assert reasons[0].startswith("not an image in a format that is read here")
+    assert reasons[0].startswith("not an image in a supported format")
     assert reasons[1:3] == ["empty file (0 bytes)", "no image in this row"]
-    assert reasons[3] == "kept in another place, which is not read: https://example.org/a.png"
+    assert reasons[3] == "a remote file, which is not read: https://example.org/a.png"
     assert reasons[4] == "no such file"
 
 
@@ -153,10 +153,10 @@ def test_which_column_holds_the_images(tmp_path):
         str(tmp_path / "c")
     )
     found = refusal(tmp_path / "c")
-    assert "wanted one of type Image, or one called image" in found
+    assert "expected one of type Image, or one named image" in found
     assert "b (" in found
     table(2, image=None).save_to_disk(str(tmp_path / "d"))
-    assert "has the columns label (int64): wanted one of type Image" in refusal(tmp_path / "d")
+    assert "has the columns label (int64): expected one of type Image" in refusal(tmp_path / "d")
 
 
 def test_which_column_holds_the_labels(tmp_path, capsys):
@@ -170,7 +170,7 @@ def test_which_column_holds_the_labels(tmp_path, capsys):
     assert images.labels.tolist() == [1, 1]
     images = opened(tmp_path, "d", n=2, label=None, a=many["fine_label"], b=many["fine_label"])
     assert images.labels is None
-    assert "no labels, because it has several columns of them: a, b" in capsys.readouterr().err
+    assert "no labels, because it has several label columns: a, b" in capsys.readouterr().err
     images = opened(tmp_path, "e", n=2, label=(datasets.ClassLabel(names=["x", "y"]), [-1, 1]))
     assert images.labels.tolist() == [-1, 1]
 
@@ -196,7 +196,7 @@ def test_a_folder_that_goes_while_it_is_read_stops_the_run(tmp_path):
         Image.new("RGB", (1, 1)).save(tmp_path / "set" / name)
     images = open_huggingface(str(tmp_path / "set"), "train")
     (tmp_path / "set").rename(tmp_path / "moved")
-    with pytest.raises(ConflictError, match=f"{tmp_path}/set, the folder of the images, is no longer there"):
+    with pytest.raises(ConflictError, match=f"{tmp_path}/set, the folder of the images, no longer exists"):
         images.read(0)
 
 
@@ -226,7 +226,7 @@ def test_an_unreachable_hub_is_one_line(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     found = refusal("owner/nothing-by-this-name")
     assert "fetching it from the hub failed: http://127.0.0.1:9 cannot be reached" in found
-    assert "say hf:FOLDER" in found
+    assert "use hf:FOLDER" in found
 
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "../x", "https://example.org/x", "a\0b", "x" * 5000, "~nobody-here/x"])
@@ -238,7 +238,7 @@ def test_a_folder_the_library_cannot_load(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "cannot be loaded" in refusal(tmp_path / "empty")
     (tmp_path / "x.png").touch()
-    assert "wanted a folder, a .parquet or an .arrow file" in refusal(tmp_path / "x.png")
+    assert "expected a folder, a .parquet or an .arrow file" in refusal(tmp_path / "x.png")
     (tmp_path / "y.parquet").write_bytes(b"no")
     assert "cannot be loaded" in refusal(tmp_path / "y.parquet")
     table(2).select([]).save_to_disk(str(tmp_path / "z"))

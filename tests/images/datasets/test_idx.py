@@ -73,8 +73,8 @@ GOOD = idx(np.zeros((2, 3), np.uint8))
         (b"\0\0\x08\x03" + GOOD[4:], "with 2 dimensions"),
         (GOOD[:-1], r"\(2, 3\), which is 6 values, but holds only 5"),
         (GOOD + b"0", "but holds more"),
-        (struct.pack(">4B2I", 0, 0, 8, 2, 0, 3), r"shape is \(0, 3\): wanted 1 to"),
-        (struct.pack(">4B2I", 0, 0, 8, 2, 2**32 - 1, 2**32 - 1) + b"0", "wanted 1 to"),
+        (struct.pack(">4B2I", 0, 0, 8, 2, 0, 3), r"the shape \(0, 3\): expected 1 to"),
+        (struct.pack(">4B2I", 0, 0, 8, 2, 2**32 - 1, 2**32 - 1) + b"0", "expected 1 to"),
     ],
 )
 @pytest.mark.parametrize("packed", [True, False])
@@ -115,10 +115,10 @@ def test_labels_of_another_length(tmp_path):
 
 def test_a_label_out_of_range(tmp_path):
     fashion(tmp_path, train_labels_idx1_ubyte=idx(np.full(7, 10, np.uint8)))
-    with pytest.raises(DataError, match="label 10 in the train files, wanted 0 to 9"):
+    with pytest.raises(DataError, match="label 10 in the train files, expected 0 to 9"):
         open_fashion_mnist(str(tmp_path), None)
 
 
 def test_unknown_split(tmp_path):
-    with pytest.raises(SettingError, match="no split 'val': wanted train or test"):
+    with pytest.raises(SettingError, match="no split 'val': expected train or test"):
         open_fashion_mnist(str(tmp_path), "val")

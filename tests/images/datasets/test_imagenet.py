@@ -94,7 +94,7 @@ def test_a_wrong_id_is_found_in_kaggles_list(tmp_path):
     tree(tmp_path, *FLAT, *train())
     (tmp_path / "LOC_val_solution.csv").write_text(SOLUTION.replace("n02102040", "cat"))
     with pytest.raises(
-        FileFormatError, match=r"solution.csv: 'ILSVRC2012_val_00000003' has the class 'cat', wanted one"
+        FileFormatError, match=r"solution.csv: 'ILSVRC2012_val_00000003' has the class 'cat', expected a class"
     ):
         open_imagenet(str(tmp_path), "val")
 
@@ -110,7 +110,9 @@ def test_a_subset_by_its_classes(tmp_path):
 
 def test_a_flat_val_without_labels(tmp_path):
     tree(tmp_path, *FLAT)
-    with pytest.raises(DataError, match=r"val has no class folders, and LOC_val_solution.csv .* wanted one of the two"):
+    with pytest.raises(
+        DataError, match=r"val has no class folders, and LOC_val_solution.csv .* expected one of the two"
+    ):
         open_imagenet(str(tmp_path), "val")
     (tmp_path / "LOC_val_solution.csv").write_text("".join(SOLUTION.splitlines(keepends=True)[:3]))
     with pytest.raises(DataError, match=r"has no label for ILSVRC2012_val_00000003 \(1 of 3 images\)"):
@@ -133,10 +135,13 @@ def test_damaged_labels(tmp_path, text):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("train/cat/1.JPEG", "train/dog/1.JPEG"), "found a folder 'cat', wanted train/WNID/FILE"),
+        (("train/cat/1.JPEG", "train/dog/1.JPEG"), "found a folder 'cat', expected train/WNID/FILE"),
         (("train/1.JPEG",), "found no two class folders"),
         (("train/n01440764/x/1.JPEG", "train/n02102040/x/1.JPEG"), "found no two class folders"),
-        (("images/1.JPEG",), "holds no ImageNet train images: wanted train/WNID/FILE there or in ILSVRC/Data/CLS-LOC"),
+        (
+            ("images/1.JPEG",),
+            "holds no ImageNet train images: expected train/WNID/FILE there or in ILSVRC/Data/CLS-LOC",
+        ),
     ],
 )
 def test_folders_of_another_shape(tmp_path, names, message):
@@ -145,15 +150,15 @@ def test_folders_of_another_shape(tmp_path, names, message):
 
 
 def test_splits(tmp_path):
-    with pytest.raises(SettingError, match=r"no split 'test' with labels: .* say --split val"):
+    with pytest.raises(SettingError, match=r"no split 'test' with labels: .* use --split val"):
         open_imagenet(str(tmp_path), "test")
-    with pytest.raises(SettingError, match="imagenet has no split 'all': wanted train or val"):
+    with pytest.raises(SettingError, match="imagenet has no split 'all': expected train or val"):
         open_imagenet(str(tmp_path), "all")
 
 
 def test_fewer_classes_are_a_part_of_imagenet_and_said_to_be(tmp_path, capsys, monkeypatch):
     assert open_imagenet(str(tree(tmp_path, *train())), None).dataset == "imagenet-3"
-    assert capsys.readouterr().err == f"{tmp_path}: 3 classes, of ImageNet's 1000: taken for a part of it.\n"
+    assert capsys.readouterr().err == f"{tmp_path}: 3 of ImageNet's 1000 classes: used as a subset.\n"
     monkeypatch.setattr("headclust.images.datasets.imagenet._N_CLASSES", 3)
     assert open_imagenet(str(tmp_path), None).dataset == "imagenet"
     assert capsys.readouterr().err == ""

@@ -6,13 +6,13 @@ from headclust.images.datasets.layout import (
     check_images,
     choose_split,
     class_folders,
-    classes_of,
+    describe_other_files,
+    encode_labels,
+    find_splits,
+    infer_classes,
     is_hidden,
     is_image_name,
-    name_labels,
-    number_names,
-    other_files,
-    splits_of,
+    numeric_class_names,
 )
 
 
@@ -37,7 +37,7 @@ def test_names_of_other_files(name):
     ],
 )
 def test_classes(names, labels, classes):
-    found, class_names = classes_of(names, {})
+    found, class_names = infer_classes(names, {})
     assert (found if found is None else found.tolist()) == labels
     assert class_names == classes
 
@@ -61,7 +61,7 @@ def test_classes(names, labels, classes):
 def test_splits_share_one_list_of_classes_whichever_is_opened(splits, shared):
     for split, names in splits.items():
         others = {other: class_folders(theirs) for other, theirs in splits.items() if other != split}
-        labels, class_names = classes_of(names, others, split)
+        labels, class_names = infer_classes(names, others, split)
         assert class_names == tuple(shared.get(split, ""))
         if split in shared:
             assert [class_names[label] for label in labels] == [name[0] for name in names]
@@ -75,7 +75,7 @@ def test_which_folders_may_be_classes():
 
 
 def test_labels_by_name():
-    labels, names = name_labels(["b", "", "a"], ["b", "a", "c", ""])
+    labels, names = encode_labels(["b", "", "a"], ["b", "a", "c", ""])
     assert (labels.tolist(), labels.dtype, names) == ([1, -1, 0], np.int64, ("a", "b", "c"))
 
 
@@ -84,9 +84,11 @@ def test_images_are_wanted(capsys):
     assert capsys.readouterr().err == ""
     check_images("x", ["a.png"], ["b.txt"])
     assert capsys.readouterr().err == "x: ignored 1 file that is not an image by name: 1 .txt\n"
-    with pytest.raises(DataError, match=r"x holds no images, no files at all: wanted files named \.jpg"):
+    with pytest.raises(DataError, match=r"x holds no images, no files at all: expected files named \.jpg"):
         check_images("x", [], [])
-    with pytest.raises(DataError, match=r"x holds no images, only 1 file that is not an image by name: 1 .txt: wanted"):
+    with pytest.raises(
+        DataError, match=r"x holds no images, only 1 file that is not an image by name: 1 .txt: expected"
+    ):
         check_images("x", [], ["b.txt"])
 
 
@@ -111,7 +113,7 @@ def test_not_hidden(name):
     ],
 )
 def test_splits(folders, files, splits):
-    assert splits_of(folders, files) == splits
+    assert find_splits(folders, files) == splits
 
 
 def test_choice_of_a_split():
@@ -120,7 +122,7 @@ def test_choice_of_a_split():
     assert choose_split("x", ["a", "b"], "b") == "b"
     with pytest.raises(SettingError, match="split 'a' of x: it has no splits; leave --split out"):
         choose_split("x", [], "a")
-    with pytest.raises(SettingError, match="x holds a, b, and no split was named: say --split a or --split b"):
+    with pytest.raises(SettingError, match="x holds a, b, and no split was named: use --split a or --split b"):
         choose_split("x", ["a", "b"], None)
     with pytest.raises(SettingError, match="there is no split 'c'"):
         choose_split("x", [f"{i}" for i in range(1000)], "c")
@@ -130,13 +132,13 @@ def test_choice_of_a_split():
     ("labels", "names"), [([1, 0, -1], ("0", "1")), ([0, 2], ()), ([-1], ()), ([5], ()), ([10**17], ())]
 )
 def test_names_of_numbers(labels, names):
-    assert number_names(np.array(labels, np.int64)) == names
+    assert numeric_class_names(np.array(labels, np.int64)) == names
 
 
 def test_other_files_are_counted_by_kind():
-    assert other_files([]) == ""
-    assert other_files(["a.TXT"]) == "1 file that is not an image by name: 1 .txt"
+    assert describe_other_files([]) == ""
+    assert describe_other_files(["a.TXT"]) == "1 file that is not an image by name: 1 .txt"
     names = ["a.heic", "b.heic", "c", *(f"x.{i}" for i in range(10))]
-    found = other_files(names)
+    found = describe_other_files(names)
     assert found.startswith("13 files that are not images by name: 2 .heic, 1 without a suffix, 1 .0,")
     assert found.endswith(", 6 others")

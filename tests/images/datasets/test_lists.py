@@ -129,7 +129,7 @@ def test_a_folder_that_goes_while_it_is_read_stops_the_run(folder):
     with pytest.raises(DataError, match="no such file"):
         images.read(0)
     folder.rename(folder.with_name("moved"))
-    with pytest.raises(ConflictError, match=f"{folder}, the folder of the images, is no longer there: put it back"):
+    with pytest.raises(ConflictError, match=f"{folder}, the folder of the images, no longer exists: put it back"):
         images.read(0)
 
 
@@ -143,23 +143,23 @@ def test_files_that_are_not_there_fail_when_read(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "has no columns: wanted a header with one of path, file"),
-        ("path,label\na,0.5\nb,1\n", "label '0.5': wanted whole numbers of at most 18 digits, or names"),
-        ("path,label\na,1\nb,9999999999999999999999\n", "label '9999999999999999999999': wanted whole numbers"),
-        ("path,label\na,1\nb,inf\n", "label 'inf': wanted whole numbers"),
-        ("path,label\na,1\nb,1e5\n", "label '1e5': wanted whole numbers"),
-        ("b.png,1\nc.png,2\n", "has the columns b.png, 1: wanted a header"),
-        ("path;label\nb.png;1\n", "has the columns path;label: wanted a header"),
-        ("path,file\na,b\n", "has the columns path and file: wanted only one"),
+        ("", "has no columns: expected a header with one of path, file"),
+        ("path,label\na,0.5\nb,1\n", "label '0.5': expected whole numbers of at most 18 digits, or names"),
+        ("path,label\na,1\nb,9999999999999999999999\n", "label '9999999999999999999999': expected whole numbers"),
+        ("path,label\na,1\nb,inf\n", "label 'inf': expected whole numbers"),
+        ("path,label\na,1\nb,1e5\n", "label '1e5': expected whole numbers"),
+        ("b.png,1\nc.png,2\n", "has the columns b.png, 1: expected a header"),
+        ("path;label\nb.png;1\n", "has the columns path;label: expected a header"),
+        ("path,file\na,b\n", "has the columns path and file: expected only one"),
         ("path,label,class\na,1,1\n", "has the columns label and class"),
         ("path,Path\na,b\n", "has 2 columns 'path'"),
         ("path\n", "names no images"),
         ("path,label\n,1\n", "a row has no path"),
         ("path\na\na\n", "names 'a' 2 times"),
-        ("path,label\na\n", "line 2: 1 columns, wanted 2"),
-        ("path,label\na,1,2\n", "line 2: 3 columns, wanted 2"),
+        ("path,label\na\n", "line 2: 1 columns, expected 2"),
+        ("path,label\na,1,2\n", "line 2: 3 columns, expected 2"),
         ('path\n"a\nb\n', "unexpected end of data"),
-        ("path,label\na,-3\n", "label -3: wanted 0 or more"),
+        ("path,label\na,-3\n", "label -3: expected 0 or more"),
         (b"path\ncaf\xe9.png\n", "is not UTF-8 text"),
         (TEXT.encode("utf-16"), "is not UTF-8 text"),
         ("path\n" + "x" * 200_000, "field larger than field limit"),

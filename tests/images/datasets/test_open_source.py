@@ -31,7 +31,7 @@ def test_unknown_names_offer_the_nearest(name):
 
 @pytest.mark.parametrize("name", [*SOURCES, *(f"{name}:" for name in SOURCES)])
 def test_a_named_source_needs_its_folder(name):
-    with pytest.raises(SettingError, match=r"needs its folder: say .*:PATH"):
+    with pytest.raises(SettingError, match=r"needs its folder: use .*:PATH"):
         open_source(name)
 
 
@@ -97,7 +97,7 @@ def test_what_opens_what(tmp_path, monkeypatch):
 
 def test_one_image_is_no_source(tmp_path):
     tree(tmp_path, "photos/a.JPG")
-    with pytest.raises(DataError, match=r"a.JPG is one image: wanted a folder of images, such as .*, /.*/photos\."):
+    with pytest.raises(DataError, match=r"a.JPG is one image: expected a folder of images, such as .*, /.*/photos\."):
         open_source(str(tmp_path / "photos" / "a.JPG"))
 
 
@@ -105,14 +105,14 @@ def test_one_image_is_no_source(tmp_path):
 def test_files_of_another_kind(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(
-        DataError, match=r"another kind: wanted a folder .* an archive \(.tar .* a list .*\.csv"
+        DataError, match=r"another kind: expected a folder .* an archive \(.tar .* a list .*\.csv"
     ) as caught:
         open_source(str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
 
 def test_an_empty_name():
-    with pytest.raises(SettingError, match="the source is empty: wanted a folder of images, or a named source"):
+    with pytest.raises(SettingError, match="the source is empty: expected a folder of images, or a named source"):
         open_source("")
 
 

@@ -12,7 +12,7 @@ from headclust.images.datasets.lists import open_list
 def test_without_pyarrow(tmp_path, monkeypatch):
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SettingError, match=r"pyarrow, which reads them, is not installed: pip install 'headclust\["):
+    with pytest.raises(SettingError, match=r"pyarrow, which reads these, is not installed: pip install 'headclust\["):
         open_list(str(tmp_path / "x.parquet"), None)
 
 
@@ -64,13 +64,13 @@ def test_splits(write):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"image": [{"bytes": b"x", "path": "a"}]}, r"column 'image' is of type struct.*read as hf:PATH"),
+        ({"image": [{"bytes": b"x", "path": "a"}]}, r"column 'image' is of type struct.*use hf:PATH"),
         ({"path": [["a"]]}, "column 'path' is of type list"),
-        ({"path": ["a"], "label": [0.5]}, "label '0.5': wanted whole numbers of at most 18 digits, or names"),
-        ({"path": ["a"], "label": [1e300]}, r"label '1e\+300': wanted whole numbers"),
-        ({"path": ["a"], "label": [True]}, "column 'label' is of type bool: wanted text or numbers"),
+        ({"path": ["a"], "label": [0.5]}, "label '0.5': expected whole numbers of at most 18 digits, or names"),
+        ({"path": ["a"], "label": [1e300]}, r"label '1e\+300': expected whole numbers"),
+        ({"path": ["a"], "label": [True]}, "column 'label' is of type bool: expected text or numbers"),
         ({"path": [b"a"]}, "column 'path' is of type binary"),
-        ({"x": ["a"]}, "has the columns x: wanted a header with one of path"),
+        ({"x": ["a"]}, "has the columns x: expected a header with one of path"),
         ({"path": ["a", None]}, "a row has no path"),
         ({"path": ["a", "a"]}, "names 'a' 2 times"),
         ({"path": ["a"], "Path": ["b"]}, "has 2 columns 'path'"),

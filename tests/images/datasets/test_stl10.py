@@ -95,19 +95,19 @@ def test_a_file_that_changes_or_goes_while_it_is_read_stops_the_run(tmp_path):
     with pytest.raises(ConflictError, match=f"{tmp_path}/train_X.bin has changed since its images were listed"):
         images.read(0)
     (tmp_path / "train_X.bin").unlink()
-    with pytest.raises(ConflictError, match=f"{tmp_path}/train_X.bin could be opened before, and now it cannot"):
+    with pytest.raises(ConflictError, match=f"{tmp_path}/train_X.bin can no longer be opened"):
         images.read(0)
 
 
 @pytest.mark.parametrize(
     ("replaced", "message"),
     [
-        ({"train_X": image_bytes(0)[:-1]}, "train_X.bin holds 27647 bytes: wanted a whole number of images of 27648"),
+        ({"train_X": image_bytes(0)[:-1]}, "train_X.bin holds 27647 bytes: expected a whole number of images of 27648"),
         ({"train_X": image_bytes(0) + b"0"}, "holds 27649 bytes"),
         ({"train_X": b""}, "holds 0 bytes"),
         ({"train_y": bytes([1, 2])}, "train_y.bin holds 2 labels, and there are 3 images"),
         ({"train_y": bytes([1, 2, 3, 4])}, "train_y.bin holds 4 labels"),
-        ({"train_y": bytes([1, 0, 2])}, "train_y.bin: label 0 in row 1, wanted 1 to 10"),
+        ({"train_y": bytes([1, 0, 2])}, "train_y.bin: label 0 in row 1, expected 1 to 10"),
         ({"train_y": bytes([1, 2, 11])}, "label 11 in row 2"),
     ],
 )
@@ -148,10 +148,10 @@ def test_class_folders(tmp_path):
 
 def test_what_cannot_be_used(tmp_path):
     with pytest.raises(
-        SettingError, match=r"stl10 has no split 'all': wanted train, test, unlabeled or train\+unlabeled"
+        SettingError, match=r"stl10 has no split 'all': expected train, test, unlabeled or train\+unlabeled"
     ):
         open_stl10(str(tmp_path), "all")
-    with pytest.raises(DataError, match="holds no STL-10: wanted SPLIT/CLASS/FILE, or train_X"):
+    with pytest.raises(DataError, match="holds no STL-10: expected SPLIT/CLASS/FILE, or train_X"):
         open_stl10(str(tmp_path), None)
     (tmp_path / "stl10_binary.tar.gz").touch()
     with pytest.raises(DataError, match=r"holds STL-10 as stl10_binary.tar.gz: unpack it first"):
@@ -159,7 +159,7 @@ def test_what_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match=r"stl10_binary.tar.gz is a file: unpack STL-10 first"):
         open_stl10(str(tmp_path / "stl10_binary.tar.gz"), None)
     folders(tmp_path / "few", ["cat", "dog"])
-    with pytest.raises(DataError, match="2 classes, wanted the 10 of stl10"):
+    with pytest.raises(DataError, match="2 classes, expected the 10 of stl10"):
         open_stl10(str(tmp_path / "few"), None)
 
 

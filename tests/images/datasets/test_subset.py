@@ -29,12 +29,12 @@ def test_byte_order_mark_and_names_that_are_not_utf8(tmp_path):
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (b"", SettingError, "names no class: wanted one a line"),
+        (b"", SettingError, "names no class: expected one per line"),
         (b"# nothing\n\n", SettingError, "names no class"),
         (b"a\n\nb\na c\n", SettingError, "line 4: class 'a' is named on line 1 already"),
-        (b'a\n"Ankle boot\n', SettingError, "line 2: wanted a class in double quotes, found '\"Ankle boot'"),
-        (b'""\n', SettingError, "line 1: wanted a class in double quotes"),
-        ("a\nb\n".encode("utf-16"), DataError, "is no list of classes: wanted UTF-8 text"),
+        (b'a\n"Ankle boot\n', SettingError, "line 2: expected a class in double quotes, found '\"Ankle boot'"),
+        (b'""\n', SettingError, "line 1: expected a class in double quotes"),
+        ("a\nb\n".encode("utf-16"), DataError, "is no list of classes: expected UTF-8 text"),
         (b"a\n" * 2**23 + b"b", DataError, "is no list of classes"),
     ],
 )

@@ -26,11 +26,11 @@ def made(path: Path, form: int, mode: str = "w") -> Path:
 def test_places_and_contents(tmp_path, form, mode):
     path = made(tmp_path / "x.tar", form, mode)
     with tarfile.open(path) as archive:
-        wanted = [(info.name, info.offset_data, info.size, archive.extractfile(info).read()) for info in archive]
+        expected = [(info.name, info.offset_data, info.size, archive.extractfile(info).read()) for info in archive]
     with open_tar(path) as (reader, compressed):
         found = [(member.name, member.offset, member.size, reader.data(member)) for member in reader]
     assert compressed == (mode != "w")
-    assert found == wanted
+    assert found == expected
 
 
 def header(size: int, kind: bytes, name: str = "a") -> bytes:

@@ -44,7 +44,7 @@ def refusal(path: Path | str, split: str | None = None) -> str:
 
 @pytest.fixture
 def shards(tmp_path) -> Path:
-    """Two shards of three labelled images each; the third of each has no label."""
+    """Two shards of three labeled images each; the third of each has no label."""
     for number in range(2):
         shard(
             tmp_path / "set" / f"{number:03}.tar",
@@ -93,7 +93,7 @@ def test_a_missing_shard_of_a_range(shards):
 
 @pytest.mark.parametrize("pattern", ["{3..1}.tar", "{0..99999999}.tar"])
 def test_ranges_that_cannot_be(shards, pattern):
-    assert "wanted a range that counts up" in refusal(f"{shards}/{pattern}")
+    assert "expected a range that counts up" in refusal(f"{shards}/{pattern}")
 
 
 @pytest.mark.parametrize("name", ["classnames.txt", "classes.txt"])
@@ -126,7 +126,7 @@ def test_splits(tmp_path):
     assert (numbers(images), images.split, images.class_names) == ([4], "test", ("cat",))
     assert open_webdataset(str(tmp_path), "train").sample_ids == ("0/a",)
     assert open_webdataset(str(tmp_path), None).split == "train"  # as every source with a name
-    assert "say --split test or --split train" in refusal(tmp_path, "val")
+    assert "use --split test or --split train" in refusal(tmp_path, "val")
     assert "no splits" in refusal(tmp_path / "train", "test")
     assert "no splits" in refusal(tmp_path / "train" / "0.tar", "test")
     assert "no splits" in refusal(f"{tmp_path}/train/*.tar", "test")
@@ -134,7 +134,7 @@ def test_splits(tmp_path):
 
 def test_a_sample_is_a_run_of_files(tmp_path):
     found = refusal(shard(tmp_path / "x.tar", a__png=0, b__png=1, a__cls="0"))
-    assert "sample 'a' comes twice, or its files do not stand together" in found
+    assert "sample 'a' appears twice, or its files are not consecutive" in found
     assert "sample 'a' has two images" in refusal(shard(tmp_path / "z.tar", a__png=0, a__jpg=png(1, "JPEG")))
 
 
@@ -142,7 +142,7 @@ def test_shards_of_the_same_name(tmp_path):
     for folder in "ab":
         shard(tmp_path / folder / "0.tar", x__png=0)
     found = refusal(f"{tmp_path}/*/0.tar")
-    assert "stands for two shards of the same name, " in found
+    assert "matches two shards of the same name, " in found
     assert f"{tmp_path}/a/0.tar" in found
     assert f"{tmp_path}/b/0.tar" in found
 
@@ -156,7 +156,7 @@ def test_a_path_that_exists_is_no_pattern(tmp_path):
 
 def test_a_blank_line_among_the_names_of_classes(shards):
     (shards / "classnames.txt").write_text("cat\n\ndog\n")
-    assert "classnames.txt, line 2 is blank: wanted a line for every class, from 0 on" in refusal(shards)
+    assert "classnames.txt, line 2 is blank: expected one line per class, from 0 on" in refusal(shards)
 
 
 def test_shards_that_change_while_they_are_read_stop_the_run(shards):
@@ -184,7 +184,7 @@ def test_keys_keep_their_folders(tmp_path):
 def test_an_extension_is_all_behind_the_first_dot(tmp_path):
     images = open_webdataset(str(shard(tmp_path / "x.tar", a__seg__png=1, a__png=2)), None)
     assert (images.sample_ids, numbers(images)) == (("x/a",), [2])
-    assert "holds no images: wanted samples as KEY.jpg" in refusal(shard(tmp_path / "y.tar", a__seg__png=1))
+    assert "holds no images: expected samples as KEY.jpg" in refusal(shard(tmp_path / "y.tar", a__seg__png=1))
 
 
 def test_samples_without_an_image_are_counted(tmp_path, capsys):
@@ -201,7 +201,7 @@ def test_labels_that_are_no_whole_number(tmp_path, text):
 
 def test_what_is_no_shard(tmp_path, shards):
     assert "holds no shards" in refusal(shards.parent)
-    assert "is compressed, and shards are read in place" in refusal(shard(tmp_path / "x.tar.gz", a__png=0))
+    assert "is compressed, but shards are read in place" in refusal(shard(tmp_path / "x.tar.gz", a__png=0))
     (tmp_path / "y.tar").write_bytes(b"no")
     with pytest.raises(FileFormatError, match="cannot be read as a tar file"):
         open_webdataset(str(tmp_path / "y.tar"), None)

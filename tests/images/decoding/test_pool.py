@@ -96,7 +96,7 @@ def test_a_worker_that_dies_costs_the_image_it_was_at(
 def test_one_that_even_sigkill_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a disk that does not answer. Not to be had in a test: so the parent's kill does nothing."""
     monkeypatch.setattr(worker, "_GRACE", 0.1)
-    monkeypatch.setattr(worker, "_BURIAL", 0.1)
+    monkeypatch.setattr(worker, "_REAP_SECONDS", 0.1)
     pids, kill = shared(2), worker.Worker.kill
 
     def before(row: int) -> None:
@@ -231,7 +231,7 @@ def test_closing_early_ends_all_workers_at_once() -> None:
 
 def test_workers_that_cannot_live_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_detach", lambda *_: os._exit(7))
-    with pytest.raises(HeadclustError, match=r"die at once \(its decoder ended by itself \(exit code 7\)\): look at"):
+    with pytest.raises(HeadclustError, match=r"die at once \(its decoder ended by itself \(exit code 7\)\): check"):
         run()
     assert _children() == []
 
@@ -245,7 +245,7 @@ def test_a_system_without_processes_to_spare_is_one_line(monkeypatch: pytest.Mon
     with pytest.raises(HeadclustError, match=r"^cannot start a process to decode images: Resource temp.*: end some"):
         run()
     monkeypatch.delattr(os, "fork")
-    with pytest.raises(HeadclustError, match=r"which this system has not: use Linux or macOS\.$"):
+    with pytest.raises(HeadclustError, match=r"which this system lacks: use Linux or macOS\.$"):
         run()
 
 

@@ -73,8 +73,8 @@ def test_training_equals_separate_heads_that_see_a_view_at_a_time(ensemble):
             for name, tensor in module.ours.items():
                 torch.testing.assert_close(ensemble.state_dict()[name][head], tensor.data, rtol=1e-5, atol=1e-6)
                 if name not in BUFFERS:
-                    found = ensemble.get_parameter(name).grad[head]
-                    torch.testing.assert_close(found, tensor.grad, rtol=1e-4, atol=3e-4)
+                    actual = ensemble.get_parameter(name).grad[head]
+                    torch.testing.assert_close(actual, tensor.grad, rtol=1e-4, atol=3e-4)
 
 
 def test_predicting_equals_separate_heads(ensemble):
@@ -83,8 +83,8 @@ def test_predicting_equals_separate_heads(ensemble):
     x = features(seed=8)
     logits = ensemble.eval()(x).logits
     for head, module in enumerate(naive):
-        wanted = torch.stack([module(view) for view in x])
-        torch.testing.assert_close(logits[:, head], wanted, rtol=1e-5, atol=1e-5)
+        expected = torch.stack([module(view) for view in x])
+        torch.testing.assert_close(logits[:, head], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_predicting_changes_nothing_and_does_not_depend_on_the_batch(ensemble):
@@ -142,7 +142,7 @@ def test_starting_leaves_the_global_generator_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_saved_state_says_everything(ensemble):
+def test_heads_are_restored_from_their_state(ensemble):
     ensemble(features())
     rebuilt = HEADS["batchnorm"].from_state(ensemble.state_dict()).eval()
     assert (rebuilt.input_dims, rebuilt.n_clusters) == ((10,), 6)

@@ -20,16 +20,16 @@ def test_centroid_logits_are_minus_squared_distances_in_units_of_the_scale(centr
     logits = centroids(x).logits
     assert logits.shape == (2, 3, 7, 5)
     gaps = x.double()[:, None, :, None] - centroids.centroids.double()[None, :, None]
-    wanted = -gaps.square().sum(-1) / centroids.scale.double()[:, None, None]
-    torch.testing.assert_close(logits.double(), wanted, rtol=1e-4, atol=1e-5)
+    expected = -gaps.square().sum(-1) / centroids.scale.double()[:, None, None]
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_largest_centroid_logit_is_the_nearest_centroid(centroids):
     x = features(views=1, batch=200)
-    found = centroids(x).logits[0].argmax(-1)
+    actual = centroids(x).logits[0].argmax(-1)
     for head in range(3):
         nearest = pairwise_distances_argmin(x[0].numpy(), centroids.centroids[head].numpy())
-        assert found[head].tolist() == nearest.tolist()
+        assert actual[head].tolist() == nearest.tolist()
 
 
 def test_centroid_heads_from_state(centroids):

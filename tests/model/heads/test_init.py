@@ -1,4 +1,4 @@
-"""What every kind of heads has to do, whichever they are."""
+"""Requirements on every kind of heads."""
 
 import copy
 
@@ -24,7 +24,7 @@ def test_the_registry_knows_them_by_their_own_name():
 
 
 @pytest.mark.parametrize("kind", list(TRAINED_HEADS))
-def test_a_state_says_everything(kind):
+def test_heads_are_restored_from_their_state(kind):
     heads, spaces = build(kind)
     assert heads.input_dims == tuple(space.shape[-1] for space in spaces)
     assert heads.n_clusters == 5
@@ -88,6 +88,6 @@ def test_ema_update_():
 @pytest.mark.parametrize(("momentum", "moved"), [(1.0, 0.0), (0.0, 1.0)])
 def test_ema_update_at_its_ends(momentum, moved):
     teacher, student = nn.Linear(2, 2), nn.Linear(2, 2)
-    wanted = copy.deepcopy(student if moved else teacher).state_dict()
+    expected = copy.deepcopy(student if moved else teacher).state_dict()
     ema_update_(teacher, student, momentum)
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in teacher.state_dict().items())
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in teacher.state_dict().items())

@@ -45,8 +45,8 @@ def uneven():
     """Rows off the origin, of unequal spread, and three partitions of them: classes of unequal size, and two others."""
     features, labels = make_blobs(300, distance=0.8)
     features = 3 + features[:, :6] * np.array([1, 2, 0.5, 4, 1, 1], np.float32)
-    kept = np.random.default_rng(0).random(300) < np.array([1, 0.7, 0.4, 0.1])[labels]
-    features, labels = features[kept], labels[kept]
+    rows = np.random.default_rng(0).random(300) < np.array([1, 0.7, 0.4, 0.1])[labels]
+    features, labels = features[rows], labels[rows]
     others = np.random.default_rng(1).integers(0, 4, len(labels))
     return torch.tensor(features), torch.tensor(np.stack([labels, others, (features[:, 0] > 3).astype(int)]))
 
@@ -55,13 +55,13 @@ def uneven():
 def test_discriminant_is_scikit_learns_with_one_sample_more_a_cluster(uneven, shrinkage):
     rows, partitions = uneven
     logits = LinearHeads.discriminant(rows, partitions, 4, shrinkage=shrinkage)(rows[None]).logits[0].detach()
-    for found, clusters in zip(logits[:2].double(), partitions.numpy(), strict=False):
-        theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(rows.double().numpy(), clusters)
-        smoothed = np.log((np.bincount(clusters) + 1) / (len(rows) + 4)) - np.log(theirs.priors_)
-        wanted = theirs.decision_function(rows.double().numpy()) + smoothed
+    for actual, clusters in zip(logits[:2].double(), partitions.numpy(), strict=False):
+        reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(rows.double().numpy(), clusters)
+        smoothed = np.log((np.bincount(clusters) + 1) / (len(rows) + 4)) - np.log(reference.priors_)
+        expected = reference.decision_function(rows.double().numpy()) + smoothed
         # Softmax does not see what a row's logits have in common, and theirs are not centered.
-        found, wanted = found - found.mean(1, keepdims=True), wanted - wanted.mean(1, keepdims=True)
-        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-3, atol=1e-3)
+        actual, expected = actual - actual.mean(1, keepdims=True), expected - expected.mean(1, keepdims=True)
+        np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_discriminant_is_the_posterior_of_gaussians_of_one_covariance(uneven):
@@ -73,8 +73,8 @@ def test_discriminant_is_the_posterior_of_gaussians_of_one_covariance(uneven):
     prior = (np.bincount(clusters) + 1) / (len(points) + 4)
     density = prior * np.stack([multivariate_normal(mean, shrunk).pdf(points) for mean in means], 1)
     heads = LinearHeads.discriminant(rows, partitions[:1], 4, shrinkage=0.1)
-    found = torch.softmax(heads(rows[None]).logits[0, 0], -1).detach().numpy()
-    np.testing.assert_allclose(found, density / density.sum(1, keepdims=True), atol=1e-4)
+    actual = torch.softmax(heads(rows[None]).logits[0, 0], -1).detach().numpy()
+    np.testing.assert_allclose(actual, density / density.sum(1, keepdims=True), atol=1e-4)
 
 
 def test_a_discriminant_is_its_own_whatever_others_are_made_with_it(uneven):
@@ -103,7 +103,7 @@ def test_a_single_cluster_is_certain(uneven):
 
 @pytest.mark.parametrize("copies", [1, 5])
 @pytest.mark.parametrize("shrinkage", [1e-6, 0.1])
-def test_clusters_of_one_sample_or_of_copies_are_told_apart(copies, shrinkage):
+def test_clusters_of_one_sample_or_of_copies_are_separated(copies, shrinkage):
     # Once infinite weights: there is no variance within to divide by.
     rows = nn.functional.normalize(features(views=1, batch=6)[0], dim=1).repeat(copies, 1)
     clusters = torch.arange(6).repeat(copies)

@@ -27,15 +27,15 @@ def queries(views=2, batch=9, dim=6):
 def shares(heads, x):
     """A plain loop in float64."""
     fitted, x = heads.features[0].double().numpy(), x.double().numpy()
-    found = np.zeros((x.shape[0], len(heads.assignments), x.shape[1], heads.n_clusters))
-    for place in np.ndindex(found.shape[:3]):
+    actual = np.zeros((x.shape[0], len(heads.assignments), x.shape[1], heads.n_clusters))
+    for place in np.ndindex(actual.shape[:3]):
         view, head, row = place
         distances = np.square(fitted - x[view, row]).sum(1)
         voters = np.argsort(distances, kind="stable")[: int(heads.counts[0, 1])]
         votes = softmax(-distances[voters] / (2 * float(heads.temperature[0])))
         for voter, vote in zip(voters, votes, strict=True):
-            found[(*place, int(heads.assignments[head, voter]))] += vote
-    return found
+            actual[(*place, int(heads.assignments[head, voter]))] += vote
+    return actual
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -59,11 +59,11 @@ def test_blocks_change_nothing(monkeypatch, rows, columns):
 
 def test_a_fitted_sample_mostly_keeps_its_cluster():
     heads = some_heads(temperature=0.05, dtype=torch.float16)
-    said = heads(heads.features.float()).logits[0].argmax(-1)
-    assert torch.equal(said, heads.assignments.long())
+    assigned = heads(heads.features.float()).logits[0].argmax(-1)
+    assert torch.equal(assigned, heads.assignments.long())
 
 
-def test_a_head_alone_says_what_it_said_among_others():
+def test_a_head_alone_predicts_as_in_the_ensemble():
     heads = some_heads()
     together = heads(queries()).logits
     for head in range(3):
@@ -87,7 +87,7 @@ def test_renaming_clusters_renames_the_answer():
     torch.testing.assert_close(renamed(queries()).logits[..., names], heads(queries()).logits)
 
 
-def test_a_cluster_nobody_is_in_gets_no_vote():
+def test_an_empty_cluster_gets_no_vote():
     heads = NeighborHeads(
         assignments=torch.zeros(1, 5, dtype=torch.int32),
         features=torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0)),

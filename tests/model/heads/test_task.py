@@ -34,7 +34,7 @@ def naive_space(state, space, head):
         "parametrizations.weight.original1": "direction",
         "bias": "bias",
     }
-    module.load_state_dict({theirs: state[f"space{space}_{ours}"][head] for theirs, ours in names.items()})
+    module.load_state_dict({reference: state[f"space{space}_{ours}"][head] for reference, ours in names.items()})
     return module
 
 
@@ -46,10 +46,10 @@ def test_equal_to_separate_layers_with_torchs_weight_norm(dims):
     assert len(output.space_logits) == len(dims)
     for head in range(3):
         layers = [naive_space(heads.state_dict(), space, head) for space in range(len(dims))]
-        wanted = [layer(x) for layer, x in zip(layers, spaces, strict=True)]
-        for found, logits in zip(output.space_logits, wanted, strict=True):
-            torch.testing.assert_close(found[:, head], logits, rtol=1e-5, atol=1e-6)
-        probs = torch.stack([torch.softmax(logits, -1) for logits in wanted]).mean(0)
+        expected = [layer(x) for layer, x in zip(layers, spaces, strict=True)]
+        for actual, logits in zip(output.space_logits, expected, strict=True):
+            torch.testing.assert_close(actual[:, head], logits, rtol=1e-5, atol=1e-6)
+        probs = torch.stack([torch.softmax(logits, -1) for logits in expected]).mean(0)
         torch.testing.assert_close(torch.softmax(output.logits[:, head], -1), probs, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(output.logits[:, head].exp(), probs, rtol=1e-5, atol=1e-6)
 
@@ -62,10 +62,10 @@ def test_gradients_equal_those_of_torchs_weight_norm(ensemble):
         probs = [torch.softmax(layer(x), -1) for layer, x in zip(layers, spaces, strict=True)]
         ((probs[0] + probs[1]) / 2).log().square().sum().backward()
         for space, layer in enumerate(layers):
-            for theirs, ours in (("original0", "length"), ("original1", "direction")):
+            for reference, ours in (("original0", "length"), ("original1", "direction")):
                 gradient = ensemble.get_parameter(f"space{space}_{ours}").grad[head]
-                wanted = layer.get_parameter(f"parametrizations.weight.{theirs}").grad
-                torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
+                expected = layer.get_parameter(f"parametrizations.weight.{reference}").grad
+                torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_starts_as_linear_layers_do():
@@ -89,7 +89,7 @@ def test_a_head_starts_from_its_own_stream(ensemble):
         assert not torch.equal(tensor, other[name])
 
 
-def test_a_head_alone_says_what_it_says_in_the_ensemble(ensemble):
+def test_a_head_alone_predicts_as_in_the_ensemble(ensemble):
     together = ensemble(*features())
     for head in range(3):
         alone = TaskHeads.from_state(select(ensemble.state_dict(), head))(*features())
@@ -104,7 +104,7 @@ def test_finite_with_saturated_logits(ensemble):
     torch.testing.assert_close(output.logits.exp().sum(-1), torch.ones(2, 3, 7))
 
 
-def test_what_it_says_of_itself(ensemble):
+def test_attributes(ensemble):
     assert HEADS["task"] is TaskHeads
     assert TaskHeads.several_spaces
     assert (ensemble.input_dims, ensemble.n_clusters) == (DIMS, 6)

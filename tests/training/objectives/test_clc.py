@@ -69,12 +69,12 @@ def test_equal_to_a_loop_over_the_formulas(weight, heads, batch, clusters):
     logits, embedding = random_output(heads, batch, clusters, seed=3)
     settings = dict(zip(NAMES, (weight, 0.4, 0.3, 0.2, 4), strict=True))
     loss, _, _ = run(Clc(n_heads=heads, n_clusters=clusters, **settings), logits, embedding)
-    wanted = []
+    expected = []
     for head in range(heads):
         rows, z = logits[:, head].double().tolist(), embedding[:, head].double().tolist()
         codes = [naive_codes(view, 0.2, 4) for view in rows]
-        wanted.append(naive_loss(rows, z, codes, weight=weight, contrast_t=0.4, cluster_t=0.3))
-    np.testing.assert_allclose(loss.numpy(), wanted, rtol=2e-5, atol=2e-6)
+        expected.append(naive_loss(rows, z, codes, weight=weight, contrast_t=0.4, cluster_t=0.3))
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=2e-5, atol=2e-6)
 
 
 def test_gradient_equals_finite_differences_with_the_codes_held():
@@ -123,10 +123,10 @@ def test_a_negatives_gradient_weight_grows_with_its_categorical_similarity():
     instance = torch.tensor([0.8, -0.6]).expand(7, 2).clone().requires_grad_()  # <z, z'> = 0 for all
     codes = torch.stack((shares, 1 - shares), -1)
     contrast(query, torch.cat((instance, math.sqrt(weight) * codes), -1))[0].backward()
-    found = instance.grad.norm(dim=-1)[1:] * temperature
-    torch.testing.assert_close(found, torch.softmax(weight * shares / temperature, 0)[1:])
-    assert (found.diff() > 0).all()
-    torch.testing.assert_close(found[-1] / found[0], torch.tensor(math.exp(weight / temperature)))
+    actual = instance.grad.norm(dim=-1)[1:] * temperature
+    torch.testing.assert_close(actual, torch.softmax(weight * shares / temperature, 0)[1:])
+    assert (actual.diff() > 0).all()
+    torch.testing.assert_close(actual[-1] / actual[0], torch.tensor(math.exp(weight / temperature)))
 
 
 def test_the_weights_of_the_whole_objective_are_those_of_the_formula():
@@ -138,7 +138,7 @@ def test_the_weights_of_the_whole_objective_are_those_of_the_formula():
     _, _, gradient = run(Clc(n_heads=1, n_clusters=3, **settings), logits, embedding)
     p, q = torch.softmax(logits[:, 0] / 0.1, -1), sinkhorn(logits[:, 0])
     category = [p[view] @ q[1 - view].T for view in (0, 1)]  # all instance similarities are 0
-    first, second = (torch.softmax(weight * one / temperature, -1) for one in category)
+    first, second = (torch.softmax(weight * similarity / temperature, -1) for similarity in category)
     pulled = 2 * torch.eye(batch)
     torch.testing.assert_close(gradient[1, 0], (first.T + second - pulled) / (2 * batch * temperature))
     row = first[0][category[0][0].argsort()]  # from the least to the most similar negative of one sample
@@ -241,7 +241,7 @@ def test_free_logits_leave_a_collapse_behind():
     assert torch.softmax(logits[0] / 0.1, -1).amax(-1).mean() > 0.9
 
 
-def test_an_instance_part_that_tells_all_samples_apart_leaves_the_clusters_nothing():
+def test_an_instance_part_that_identifies_all_samples_leaves_no_gradient_for_clusters():
     # The shortcut, and why contrast_temperature is not low.
     logits, _ = random_output(1, 12, 3, scale=0.1)
     sizes = []
@@ -326,7 +326,7 @@ def test_a_summary_is_the_mean_since_the_last_one():
     assert objective.summary()["category"].tolist() == [0.0, 0.0]
 
 
-def test_what_it_says_of_itself():
+def test_attributes():
     objective = Clc(n_heads=2, n_clusters=4, cluster_temperature=0.3)
     assert (objective.views, objective.uses_teacher, objective.temperature) == (("augmented", "augmented"), False, 0.3)
     assert Clc(n_heads=2, n_clusters=4, positive="neighbor").views == ("anchor", "neighbor")

@@ -1,4 +1,4 @@
-"""What every objective has to hold, whoever adds it: it is enough that it is in OBJECTIVES."""
+"""Requirements on every objective in OBJECTIVES."""
 
 import copy
 import inspect
@@ -29,9 +29,9 @@ NO_DRAWS = {"turtle": {"warm_start": True}}
 
 
 def build(name, *, n_heads=HEADS_, n_clusters=CLUSTERS, seed=0, **settings):
-    """The objective, with what its signature asks for beside the settings."""
-    wanted = inspect.signature(OBJECTIVES[name]).parameters
-    more = {key: value for key, value in (("feature_dims", (DIM,)), ("seed", seed)) if key in wanted}
+    """The objective, with the further arguments that its signature names."""
+    parameters = inspect.signature(OBJECTIVES[name]).parameters
+    more = {key: value for key, value in (("feature_dims", (DIM,)), ("seed", seed)) if key in parameters}
     given = {**SETTINGS.get(name, {}), **settings}
     return OBJECTIVES[name](n_heads=n_heads, n_clusters=n_clusters, **more, **given)
 
@@ -55,7 +55,7 @@ def make_output(logits, *, seed=0, grad=False):
 
 
 def run(objective, student_logits, teacher_logits, *, seed=0, progress=0.5):
-    """Losses, and the gradient of their sum by the logits and everything else that asks for one."""
+    """Losses, and the gradients of their sum by the logits and every other tensor that requires one."""
     student = make_output(student_logits, seed=seed, grad=True)
     teacher = make_output(teacher_logits, seed=seed + 1) if objective.uses_teacher else None
     batch = make_batch(objective, batch=student_logits.shape[2], seed=seed)
@@ -109,7 +109,7 @@ def test_one_loss_a_head_of_its_own(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_an_objective_says_of_itself(name):
+def test_attributes(name):
     objective = build(name)
     assert isinstance(objective, nn.Module)
     assert set(objective.views) <= {"anchor", "neighbor", "plain", "augmented", "strong"}
@@ -154,13 +154,13 @@ def test_state_changes_only_in_training_mode(name):
     objective = build(name)
     for step in range(2):
         run(objective, *random_logits(objective, seed=step))
-    kept = copy.deepcopy(objective.state_dict())
+    before = copy.deepcopy(objective.state_dict())
     objective.eval()
     logits = random_logits(objective, seed=7)
     losses = [run(objective, *logits)[0] for _ in range(2)]
     assert torch.equal(*losses)
     for key, tensor in objective.state_dict().items():
-        assert torch.equal(tensor, kept[key]), key
+        assert torch.equal(tensor, before[key]), key
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -192,8 +192,8 @@ def test_permuting_clusters_changes_nothing(name):
         again, permuted, others_again = run(other, student[..., order], teacher[..., order])
         torch.testing.assert_close(again, loss, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(permuted, gradient[..., order], rtol=1e-4, atol=1e-5)
-        for one, two in zip(others, others_again, strict=True):
-            torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+        for first, second in zip(others, others_again, strict=True):
+            torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e6])
@@ -242,7 +242,7 @@ def test_a_single_sample(name):
 
 
 def steps_of(objective, student, teacher):
-    """What two steps of gradient descent do to every tensor of the heads and of the objective."""
+    """Change of every tensor of the heads and of the objective in two steps of gradient descent."""
     before = {key: value.clone() for key, value in {**student.state_dict(), **objective.state_dict()}.items()}
     parameters = [*student.parameters(), *objective.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=1.0)  # far enough for float32 to tell steps to 1e-5
@@ -275,10 +275,10 @@ def far_apart(name, *, alike):
     worst = 0.0
     alone = []
     for head in range(HEADS_):
-        one = build(name, n_heads=1, **NO_DRAWS.get(name, {}))
-        one.load_state_dict(select(objective.state_dict(), head))
+        single = build(name, n_heads=1, **NO_DRAWS.get(name, {}))
+        single.load_state_dict(select(objective.state_dict(), head))
         copies = [kind.from_state(select(heads.state_dict(), head)) for heads in (student, teacher)]
-        alone.append(steps_of(one, *copies))
+        alone.append(steps_of(single, *copies))
     together = steps_of(objective, student, teacher)
     assert max(float(step.abs().max()) for step in together.values()) > 1e-4  # something happens
     for head, steps in enumerate(alone):
@@ -292,12 +292,12 @@ def far_apart(name, *, alike):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_of_a_head_alone_equal_its_steps_within_the_ensemble(name):
-    # What is shared is a teacher's say: with one teacher for all heads, nothing is left to differ by.
+    # The teachers' agreement is shared: with one teacher for all heads, there is no difference.
     assert far_apart(name, alike=name in SHARED) < 1e-5
 
 
 @pytest.mark.parametrize("name", sorted(SHARED))
-def test_what_is_said_to_be_shared_is(name):
+def test_shared_objectives_depend_on_the_other_heads(name):
     assert far_apart(name, alike=False) > 1e-3
 
 
@@ -311,7 +311,7 @@ def test_the_first_heads_of_a_larger_ensemble_train_as_they_would_without_the_ot
     common |= {"freeze_last_layer": 0, "batch_size": 16, "optimizer": "sgd", "reduction": "sum"}
     common |= {"head": kind, "head_settings": head_settings(kind), "objective_settings": SETTINGS.get(name, {})}
     few, many = (train_stage(Stage(objective=name, n_heads=n_heads, **common), samples, seed=3) for n_heads in (2, 4))
-    for one, two in zip(few.history, many.history, strict=True):
-        assert one["loss"] == pytest.approx(two["loss"][:2], rel=1e-4, abs=1e-5)
+    for first, second in zip(few.history, many.history, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"][:2], rel=1e-4, abs=1e-5)
     for key, tensor in few.heads.state_dict().items():
         torch.testing.assert_close(many.heads.state_dict()[key][:2], tensor, rtol=1e-4, atol=1e-5)

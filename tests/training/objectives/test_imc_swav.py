@@ -34,10 +34,10 @@ def test_parity_with_the_authors_code():
 
 
 def test_parity_of_sinkhorn_codes_and_of_the_oracle():
-    wanted = PARITY["sinkhorn_codes_eps0p05_iters3"]
-    torch.testing.assert_close(sinkhorn(PARITY["prototype_scores"]), wanted, rtol=1e-4, atol=1e-9)
+    expected = PARITY["sinkhorn_codes_eps0p05_iters3"]
+    torch.testing.assert_close(sinkhorn(PARITY["prototype_scores"]), expected, rtol=1e-4, atol=1e-9)
     naive = naive_codes(PARITY["prototype_scores"].double().tolist(), 0.05, 3)
-    np.testing.assert_allclose(naive, wanted, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(naive, expected, rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_equal_to_loops_over_the_formulas(settings, heads, batch, clusters):
     objective = build(heads, clusters, **settings)
     drawn = sampled(objective, batch)
     logits = random(len(objective.views), heads, batch, clusters, seed=1, scale=4.0)
-    wanted = [naive_loss(objective, drawn.features[0], logits, head) for head in range(heads)]
+    expected = [naive_loss(objective, drawn.features[0], logits, head) for head in range(heads)]
     loss, _ = run(objective, drawn, logits)
-    np.testing.assert_allclose(loss, wanted, rtol=2e-5, atol=1e-5)
+    np.testing.assert_allclose(loss, expected, rtol=2e-5, atol=1e-5)
     named = objective.summary()
     total = named["swapped"] + named["information"] + objective.logit_weight * named["excess"]
     torch.testing.assert_close(total, loss)
@@ -90,8 +90,8 @@ def test_gradients_of_projection_and_prototypes_are_those_of_the_swapped_predict
             pairs += [-(q * torch.softmax(u[p] / 0.1, -1).log()).sum(-1).mean() for p in range(3) if p != i]
         (sum(pairs) / len(pairs)).backward()
         for name, parameter in own.items():
-            found = objective.get_parameter(name).grad[head].double()
-            torch.testing.assert_close(found, parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
+            actual = objective.get_parameter(name).grad[head].double()
+            torch.testing.assert_close(actual, parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
 
 
 def test_mutual_information_in_closed_form():
@@ -106,9 +106,9 @@ def test_mutual_information_in_closed_form():
     loss = weighted_information(torch.zeros(1, 1, 8, clusters), log_u, balance=4.0)
     assert float(loss) == pytest.approx(-3 * math.log(clusters), rel=1e-5)
     # All in one cluster: nothing.
-    one = torch.zeros(1, 1, 8, clusters)
-    one[..., 0] = 200
-    assert float(weighted_information(one, log_u, balance=4.0)) == pytest.approx(0, abs=1e-6)
+    certain = torch.zeros(1, 1, 8, clusters)
+    certain[..., 0] = 200
+    assert float(weighted_information(certain, log_u, balance=4.0)) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("clusters", [2, 10, 1000])
@@ -124,7 +124,7 @@ def test_saturated_logits_stay_finite(clusters, scale):
     assert all(torch.isfinite(parameter.grad).all() for parameter in objective.parameters())
 
 
-def test_joints_that_hold_exact_zeros_count_them_as_nothing():
+def test_exact_zeros_in_a_joint_contribute_nothing():
     # Half of the cells are exact zeros: clusters 0 and 1, prototypes that are one of two, and never crossed.
     logits = torch.tensor([[1e4, 0.0], [0.0, 1e4]])[None, None].requires_grad_()
     log_u = torch.log_softmax(torch.tensor([[1e4, 0.0], [0.0, 1e4]]), -1)[None, None]
@@ -233,7 +233,7 @@ def test_own_parameters_start_from_streams_of_the_seed():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_what_an_objective_says_of_itself():
+def test_attributes():
     objective = OBJECTIVES["imc-swav"](n_heads=1, n_clusters=2, feature_dims=(3,), seed=0)
     assert objective.views == ("plain", *("augmented",) * 5)
     assert (objective.uses_teacher, objective.temperature) == (False, 1.0)

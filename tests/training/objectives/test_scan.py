@@ -61,9 +61,9 @@ def test_equal_to_a_loop_over_the_formulas(entropy_weight, heads, batch, cluster
     loss, _ = run(objective, logits)
     terms = objective.summary()
     for head in range(heads):
-        wanted = naive_loss(logits[:, head], entropy_weight)
-        found = (float(terms["consistency"][head]), float(terms["entropy"][head]), float(loss[head]))
-        assert found == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+        expected = naive_loss(logits[:, head], entropy_weight)
+        actual = (float(terms["consistency"][head]), float(terms["entropy"][head]), float(loss[head]))
+        assert actual == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_closed_form_of_two_pairs():
@@ -176,7 +176,7 @@ def test_the_summary_is_of_training_steps_since_the_last_one():
         torch.testing.assert_close(both[name], (singles[0][name] + singles[1][name]) / 2)
 
 
-def test_what_an_objective_says_of_itself():
+def test_attributes():
     objective = Scan(n_heads=2, n_clusters=4)
     assert objective.views == ("anchor", "neighbor")
     assert not objective.uses_teacher

@@ -34,18 +34,18 @@ def naive_loss(logits, threshold, balance):
         powers = [math.exp(value - max(values)) for value in values]
         return [power / sum(powers) for power in powers]
 
-    kept = []
+    confident = []
     for plain_row, strong_row in zip(plain, strong, strict=True):
         p = softmax(plain_row)
         if max(p) > threshold:
             label = p.index(max(p))
-            kept.append((label, -math.log(softmax(strong_row)[label])))
-    if not kept:
+            confident.append((label, -math.log(softmax(strong_row)[label])))
+    if not confident:
         return 0.0, 0.0
-    labels = [label for label, _ in kept]
-    weights = [len(kept) / labels.count(label) if balance else 1.0 for label in labels]
-    total = sum(weight * loss for weight, (_, loss) in zip(weights, kept, strict=True))
-    return len(kept) / len(plain), total / sum(weights)
+    labels = [label for label, _ in confident]
+    weights = [len(confident) / labels.count(label) if balance else 1.0 for label in labels]
+    total = sum(weight * loss for weight, (_, loss) in zip(weights, confident, strict=True))
+    return len(confident) / len(plain), total / sum(weights)
 
 
 @pytest.mark.parametrize("balance", [True, False])
@@ -68,8 +68,8 @@ def test_equal_to_a_loop_over_the_formulas(balance, threshold, heads, batch, clu
     loss, _ = run(objective, logits)
     confident = objective.summary()["confident"]
     for head in range(heads):
-        wanted = naive_loss(logits[:, head], threshold, balance)
-        assert (float(confident[head]), float(loss[head])) == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+        expected = naive_loss(logits[:, head], threshold, balance)
+        assert (float(confident[head]), float(loss[head])) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("balance", [True, False])
@@ -82,7 +82,7 @@ def test_gradient_equals_finite_differences(balance):
 
 
 @pytest.mark.parametrize("balance", [True, False])
-def test_a_head_that_is_sure_of_nothing_has_no_loss_and_no_gradient(balance):
+def test_a_head_without_confident_samples_has_no_loss_and_no_gradient(balance):
     # The author code raises an error here. The other head is not disturbed.
     logits = random_logits(2, 6, 4, scale=0.1)
     logits[0, 1] *= 1e3
@@ -108,7 +108,7 @@ def test_gradients_survive_a_large_factor(balance):
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
-def test_what_an_optimizer_does_to_a_head_without_gradient(optimizer):
+def test_optimizers_on_a_head_without_gradient(optimizer):
     # With weight decay or momentum from earlier steps a head still moves; without both it does not, to the bit.
     def step(parameter, gradient, settings, previous=None):
         stepper = optimizer([parameter], lr=0.1, **settings)
@@ -120,10 +120,10 @@ def test_what_an_optimizer_does_to_a_head_without_gradient(optimizer):
         return bool((parameter != before).any())
 
     momentum = {} if optimizer is torch.optim.AdamW else {"momentum": 0.9}
-    ones, none = torch.ones(3), torch.zeros(3)
-    assert not step(torch.nn.Parameter(ones.clone()), none.clone(), {"weight_decay": 0.0, **momentum})
-    assert step(torch.nn.Parameter(ones.clone()), none.clone(), {"weight_decay": 0.01, **momentum})
-    assert step(torch.nn.Parameter(ones.clone()), none.clone(), {"weight_decay": 0.0, **momentum}, ones.clone())
+    weight, zero = torch.ones(3), torch.zeros(3)
+    assert not step(torch.nn.Parameter(weight.clone()), zero.clone(), {"weight_decay": 0.0, **momentum})
+    assert step(torch.nn.Parameter(weight.clone()), zero.clone(), {"weight_decay": 0.01, **momentum})
+    assert step(torch.nn.Parameter(weight.clone()), zero.clone(), {"weight_decay": 0.0, **momentum}, weight.clone())
 
 
 def test_balancing_counts_every_cluster_present_the_same():
@@ -203,7 +203,7 @@ def test_the_summary_is_of_training_steps_since_the_last_one():
     assert objective.summary()["confident"].tolist() == [0.0]
 
 
-def test_what_an_objective_says_of_itself():
+def test_attributes():
     objective = SelfLabel(n_heads=2, n_clusters=4)
     assert objective.views == ("plain", "strong")
     assert not objective.uses_teacher

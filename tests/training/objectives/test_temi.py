@@ -54,8 +54,8 @@ def naive_losses(name, student, teacher, marginal, *, beta=0.6, student_t=0.1, t
         for i in range(batch):
             agreements = [sum(q[0][g][i][c] * q[1][g][i][c] for c in range(clusters)) for g in range(heads)]
             weight = {"temi": sum(agreements) / heads, "wmi": agreements[h], "pmi": 1.0}[name]
-            for one, other in ((0, 1), (1, 0)):
-                ratio = sum((p[one][h][i][c] * q[other][h][i][c]) ** beta / after[h][c] for c in range(clusters))
+            for view, partner in ((0, 1), (1, 0)):
+                ratio = sum((p[view][h][i][c] * q[partner][h][i][c]) ** beta / after[h][c] for c in range(clusters))
                 total += weight * math.log(ratio)
         losses.append(-total / (2 * batch))
     return losses, after
@@ -97,11 +97,11 @@ def test_equal_to_a_loop_over_the_formulas(name, beta, heads, batch, clusters):
     marginal = np.full((heads, clusters), 1 / clusters)
     for step in range(3):
         student, teacher = random_logits(heads, batch, clusters, seed=step)
-        wanted, marginal = naive_losses(
+        expected, marginal = naive_losses(
             name, student, teacher, marginal, beta=beta, student_t=0.3, teacher_t=0.2, momentum=0.7
         )
         loss, _ = run(objective, student, teacher)
-        np.testing.assert_allclose(loss.numpy(), wanted, rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(loss.numpy(), expected, rtol=2e-5, atol=2e-6)
         np.testing.assert_allclose(objective.marginal.numpy(), marginal, rtol=1e-5)
 
 
@@ -134,8 +134,8 @@ def test_closed_form_agreeing_and_balanced(name, beta, clusters):
     assert float(loss) == pytest.approx(-math.log(clusters), rel=1e-6)
 
 
-@pytest.mark.parametrize(("beta", "wanted"), [(1.0, -0.0861777), (0.6, -0.7515070)])
-def test_closed_form_of_one_pair(beta, wanted):
+@pytest.mark.parametrize(("beta", "expected"), [(1.0, -0.0861777), (0.6, -0.7515070)])
+def test_closed_form_of_one_pair(beta, expected):
     # The closed form is the loss of a pair before its weight, sum_c q q' = 0.49, with p = [.7 .2 .1] on both sides.
     p, q, marginal = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.6, 0.3, 0.1]), torch.tensor([0.5, 0.3, 0.2])
     objective = OBJECTIVES["temi"](
@@ -144,7 +144,7 @@ def test_closed_form_of_one_pair(beta, wanted):
     objective.marginal.copy_(marginal)
     student, teacher = (value.log().expand(2, 1, 1, 3).contiguous() for value in (p, q))
     loss, _ = run(objective, student, teacher)
-    assert float(loss) == pytest.approx(wanted * float(q @ q), rel=1e-5)
+    assert float(loss) == pytest.approx(expected * float(q @ q), rel=1e-5)
 
 
 def test_the_reward_of_confidence_over_uniformity_grows_with_beta():
@@ -224,8 +224,8 @@ def test_a_head_alone_equals_itself_in_the_ensemble_but_for_the_shared_weight():
         _, own_gradient = run(alone, student[:, head : head + 1], teacher[:, head : head + 1])
         torch.testing.assert_close(alone.marginal[0], together.marginal[head])
         # A pair's gradient is proportional to its weight, which is all that the other heads have a say in.
-        wanted = own_gradient[:, 0] * (shared / own[head])[:, None]
-        torch.testing.assert_close(gradient[:, head], wanted, rtol=1e-4, atol=1e-6)
+        expected = own_gradient[:, 0] * (shared / own[head])[:, None]
+        torch.testing.assert_close(gradient[:, head], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["wmi", "pmi"])
@@ -233,13 +233,13 @@ def test_without_the_shared_weight_a_head_alone_equals_itself_in_the_ensemble(na
     student, teacher = random_logits(4, 6, 5, seed=8)
     loss, gradient = run(OBJECTIVES[name](n_heads=4, n_clusters=5), student, teacher)
     for head in range(4):
-        one = slice(head, head + 1)
-        own_loss, own_gradient = run(OBJECTIVES[name](n_heads=1, n_clusters=5), student[:, one], teacher[:, one])
-        torch.testing.assert_close(own_loss, loss[one])
-        torch.testing.assert_close(own_gradient, gradient[:, one])
+        rows = slice(head, head + 1)
+        own_loss, own_gradient = run(OBJECTIVES[name](n_heads=1, n_clusters=5), student[:, rows], teacher[:, rows])
+        torch.testing.assert_close(own_loss, loss[rows])
+        torch.testing.assert_close(own_gradient, gradient[:, rows])
 
 
-def test_pairs_a_head_puts_apart_count_nothing_for_it_alone():
+def test_pairs_a_head_separates_count_nothing_for_it_alone():
     # Head 0 is sure that the pair belongs together, head 1 that it does not.
     teacher = torch.tensor([[[[9.0, 0.0]], [[9.0, 0.0]]], [[[9.0, 0.0]], [[0.0, 9.0]]]])
     weights = {}
@@ -263,7 +263,7 @@ def test_heads_with_one_teacher_train_as_they_would_alone():
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_what_an_objective_says_of_itself(name):
+def test_attributes(name):
     objective = OBJECTIVES[name](n_heads=2, n_clusters=4)
     assert objective.views == ("anchor", "neighbor")
     assert objective.uses_teacher

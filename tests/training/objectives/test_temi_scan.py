@@ -39,11 +39,11 @@ def naive_losses(student, teacher, *, weight, student_t, teacher_t):
         p = [[softmax(row, student_t) for row in student[v, h]] for v in (0, 1)]
         q = [[softmax(row, teacher_t) for row in teacher[v, h]] for v in (0, 1)]
         loss = 0.0
-        for one, other in ((0, 1), (1, 0)):
+        for view, partner in ((0, 1), (1, 0)):
             for i in range(batch):
-                loss -= math.log(sum(p[one][i][c] * q[other][i][c] for c in range(clusters))) / (2 * batch)
+                loss -= math.log(sum(p[view][i][c] * q[partner][i][c] for c in range(clusters))) / (2 * batch)
             for c in range(clusters):
-                mean = sum(p[one][i][c] for i in range(batch)) / batch
+                mean = sum(p[view][i][c] for i in range(batch)) / batch
                 loss += weight * mean * math.log(mean) / 2
         losses.append(loss)
     return losses
@@ -66,8 +66,8 @@ def test_equal_to_a_loop_over_the_formula(weight, heads, batch, clusters):
     objective = OBJECTIVES["temi-scan"](n_heads=heads, n_clusters=clusters, **settings)
     student, teacher = random_logits(heads, batch, clusters, seed=batch)
     loss, _ = run(objective, student, teacher)
-    wanted = naive_losses(student, teacher, weight=weight, student_t=0.3, teacher_t=0.2)
-    np.testing.assert_allclose(loss.numpy(), wanted, rtol=2e-5, atol=2e-6)
+    expected = naive_losses(student, teacher, weight=weight, student_t=0.3, teacher_t=0.2)
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=2e-5, atol=2e-6)
 
 
 def test_gradient_equals_finite_differences():
@@ -110,7 +110,7 @@ def test_the_teacher_gets_no_gradient():
     assert student.grad.abs().max() > 0
 
 
-def test_what_an_objective_says_of_itself():
+def test_attributes():
     objective = OBJECTIVES["temi-scan"](n_heads=2, n_clusters=4, teacher_temperature=0.2)
     assert objective.views == ("anchor", "neighbor")
     assert objective.uses_teacher

@@ -33,8 +33,8 @@ def naive_sinkhorn(scores, epsilon, n_iterations):
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
 def test_log_probs_are_scipys(scale):
     logits = normal(2, 3, 5, 7, scale=scale)
-    wanted = scipy.special.log_softmax(logits.double().numpy() / 0.1, axis=-1)
-    np.testing.assert_allclose(terms.log_probs(logits, 0.1), wanted, rtol=1e-5, atol=1e-5)
+    expected = scipy.special.log_softmax(logits.double().numpy() / 0.1, axis=-1)
+    np.testing.assert_allclose(terms.log_probs(logits, 0.1), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dims", [(0, 2), (-2,), (0, 1, 2)])
@@ -42,9 +42,9 @@ def test_means_over_samples_are_numpys(dims):
     values = normal(2, 3, 5, 7)
     np.testing.assert_allclose(terms.batch_mean(values, dims=dims), values.numpy().mean(dims), rtol=1e-5, atol=1e-7)
     for keepdim in (False, True):
-        wanted = np.log(np.exp(values.double().numpy()).mean(dims, keepdims=keepdim))
-        found = terms.log_batch_mean(values, dims=dims, keepdim=keepdim)
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        expected = np.log(np.exp(values.double().numpy()).mean(dims, keepdims=keepdim))
+        actual = terms.log_batch_mean(values, dims=dims, keepdim=keepdim)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_log_of_a_mean_too_small_for_float32_is_finite():
@@ -57,8 +57,8 @@ def test_the_log_of_a_mean_too_small_for_float32_is_finite():
 
 def test_agreement_is_the_log_of_a_dot_product():
     log_p, log_q = (torch.log_softmax(normal(3, 5, 7, seed=seed), -1) for seed in (0, 1))
-    wanted = np.log(np.einsum("hbc,hbc->hb", log_p.exp().numpy(), log_q.exp().numpy()))
-    np.testing.assert_allclose(terms.log_agreement(log_p, log_q), wanted, rtol=1e-5)
+    expected = np.log(np.einsum("hbc,hbc->hb", log_p.exp().numpy(), log_q.exp().numpy()))
+    np.testing.assert_allclose(terms.log_agreement(log_p, log_q), expected, rtol=1e-5)
 
 
 def test_agreement_below_float32_is_finite():
@@ -74,17 +74,17 @@ def test_entropies_are_scipys():
     log_p = torch.log_softmax(normal(2, 3, 5, 7, scale=3), -1)
     p = log_p.double().exp().numpy()
     np.testing.assert_allclose(terms.entropy(log_p), scipy.stats.entropy(p, axis=-1), rtol=1e-5, atol=1e-6)
-    wanted = scipy.stats.entropy(p.mean(2), axis=-1)
-    np.testing.assert_allclose(terms.marginal_entropy(log_p), wanted, rtol=1e-5, atol=1e-6)
+    expected = scipy.stats.entropy(p.mean(2), axis=-1)
+    np.testing.assert_allclose(terms.marginal_entropy(log_p), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("clusters", [1, 2, 1000])
 def test_the_ends_of_entropy(clusters):
     uniform = torch.zeros(4, clusters)
     sure = torch.eye(clusters) * 1e6
-    found = [terms.entropy(terms.log_probs(logits, 0.1)) for logits in (uniform, sure)]
-    assert found[0].tolist() == pytest.approx([np.log(clusters)] * 4, abs=1e-5)
-    assert found[1].tolist() == [0.0] * clusters
+    actual = [terms.entropy(terms.log_probs(logits, 0.1)) for logits in (uniform, sure)]
+    assert actual[0].tolist() == pytest.approx([np.log(clusters)] * 4, abs=1e-5)
+    assert actual[1].tolist() == [0.0] * clusters
     # One sample sure of each cluster: nobody is in doubt, and all clusters are used.
     assert float(terms.marginal_entropy(terms.log_probs(sure, 0.1))) == pytest.approx(np.log(clusters), abs=1e-5)
 
@@ -120,12 +120,12 @@ def test_codes_equal_a_loop_in_float64(batch, clusters, n_iterations):
     codes = terms.sinkhorn(scores, epsilon=0.3, n_iterations=n_iterations)
     for view in range(2):
         for head in range(3):
-            wanted = naive_sinkhorn(scores[view, head].double().numpy(), 0.3, n_iterations)
-            np.testing.assert_allclose(codes[view, head], wanted, rtol=1e-4, atol=1e-6)
+            expected = naive_sinkhorn(scores[view, head].double().numpy(), 0.3, n_iterations)
+            np.testing.assert_allclose(codes[view, head], expected, rtol=1e-4, atol=1e-6)
 
 
 @given(seed=st.integers(0, 50), batch=st.integers(1, 12), clusters=st.integers(1, 12))
-def test_what_codes_are(seed, batch, clusters):
+def test_codes_are_distributions(seed, batch, clusters):
     codes = terms.sinkhorn(normal(batch, clusters, seed=seed), epsilon=0.2, n_iterations=300)
     assert (codes >= 0).all()
     torch.testing.assert_close(codes.sum(1), torch.ones(batch))

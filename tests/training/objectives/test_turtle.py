@@ -173,8 +173,8 @@ def test_permuting_clusters_changes_nothing(seed, clusters):
     loss, gradients = run(first, spaces, logits)
     permuted_loss, permuted = run(second, spaces, [of_space[..., order] for of_space in logits])
     torch.testing.assert_close(permuted_loss, loss, rtol=1e-5, atol=1e-5)
-    for gradient, wanted in zip(permuted, gradients, strict=True):
-        torch.testing.assert_close(gradient, wanted[..., order], rtol=1e-4, atol=1e-6)
+    for gradient, expected in zip(permuted, gradients, strict=True):
+        torch.testing.assert_close(gradient, expected[..., order], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("warm_start", [False, True])
@@ -187,8 +187,8 @@ def test_a_head_alone_equals_itself_in_the_ensemble(warm_start):
         for objective, n in ((first, 1), (pair, 2)):
             own_loss, own = run(objective, spaces, [of_space[:, :n] for of_space in logits])
             torch.testing.assert_close(own_loss, loss[:n], rtol=1e-5, atol=1e-5)
-            for gradient, wanted in zip(own, gradients, strict=True):
-                torch.testing.assert_close(gradient, wanted[:, :n], rtol=1e-5, atol=1e-6)
+            for gradient, expected in zip(own, gradients, strict=True):
+                torch.testing.assert_close(gradient, expected[:, :n], rtol=1e-5, atol=1e-6)
     for name, buffer in classifiers(pair).items():
         torch.testing.assert_close(buffer, together.get_buffer(name)[:2], rtol=1e-5, atol=1e-6)
 
@@ -204,8 +204,8 @@ def test_any_head_alone_goes_on_as_it_would_in_the_ensemble():
     for head, objective in enumerate(alone):
         own_loss, own = run(objective, spaces, [of_space[:, head : head + 1] for of_space in logits])
         torch.testing.assert_close(own_loss[0], loss[head], rtol=1e-5, atol=1e-5)
-        for gradient, wanted in zip(own, gradients, strict=True):
-            torch.testing.assert_close(gradient[:, 0], wanted[:, head], rtol=1e-5, atol=1e-6)
+        for gradient, expected in zip(own, gradients, strict=True):
+            torch.testing.assert_close(gradient[:, 0], expected[:, head], rtol=1e-5, atol=1e-6)
 
 
 def test_inner_classifiers_learn_the_labels():
@@ -215,8 +215,8 @@ def test_inner_classifiers_learn_the_labels():
     run(objective, spaces, (logits, logits))
     for space, rows in enumerate(spaces):
         classifier = objective.get_buffer(f"space{space}_classifier")
-        found = (rows @ classifier[..., :-1].transpose(1, 2) + classifier[:, None, :, -1]).argmax(-1)
-        assert (found == torch.arange(9) % 4).all()
+        actual = (rows @ classifier[..., :-1].transpose(1, 2) + classifier[:, None, :, -1]).argmax(-1)
+        assert (actual == torch.arange(9) % 4).all()
     assert (objective.summary()["prediction_error"] < 0.1).all()
 
 
@@ -253,15 +253,15 @@ def test_state_changes_only_in_training_mode():
 
 
 def test_evaluation_takes_nothing_from_the_streams():
-    one, other = make(), make()
-    one.eval()
-    run(one, random_spaces(), random_logits())
-    one.train()
-    losses = [run(objective, random_spaces(), random_logits())[0] for objective in (one, other)]
+    evaluated, untouched = make(), make()
+    evaluated.eval()
+    run(evaluated, random_spaces(), random_logits())
+    evaluated.train()
+    losses = [run(objective, random_spaces(), random_logits())[0] for objective in (evaluated, untouched)]
     assert torch.equal(*losses)
 
 
-def test_the_summary_is_a_mean_since_it_was_last_asked():
+def test_the_summary_is_a_mean_since_the_last_call():
     at_once, each = make(), make()
     singles = []
     for step in range(2):
@@ -279,7 +279,7 @@ def test_the_global_generator_is_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_what_an_objective_says_of_itself():
+def test_attributes():
     objective = OBJECTIVES["turtle"](n_heads=3, n_clusters=4, feature_dims=(5,), seed=0)
     assert objective.views == ("plain",)
     assert not objective.uses_teacher

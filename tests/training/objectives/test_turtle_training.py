@@ -93,14 +93,14 @@ def test_training_equals_a_plain_loop_over_restarts(warm_start, n_spaces, more):
     )
     trained = train_stage(stage, Samples(spaces), seed=7)
     losses, encoders = naive_training(stage, spaces, 7)
-    found = np.array([record["loss"] for record in trained.history])
-    np.testing.assert_allclose(found, losses.reshape(10, 2, 3).mean(1), rtol=1e-4)
+    actual = np.array([record["loss"] for record in trained.history])
+    np.testing.assert_allclose(actual, losses.reshape(10, 2, 3).mean(1), rtol=1e-4)
     for head, encoder in enumerate(encoders):
         for space, layer in enumerate(encoder):
-            for name, wanted in (
+            for name, expected in (
                 ("direction", layer.parametrizations.weight.original1),
                 ("length", layer.parametrizations.weight.original0),
                 ("bias", layer.bias),
             ):
                 parameter = trained.heads.get_parameter(f"space{space}_{name}")[head]
-                torch.testing.assert_close(parameter, wanted.detach(), rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(parameter, expected.detach(), rtol=1e-4, atol=1e-4)

@@ -1,11 +1,11 @@
 import pytest
-from study import budgets
-from study.budgets import BUDGETS, budget_plan, budget_section, curves_of, draw_budgets, measure
+from study import time_to_quality
 from study.results import read_results
 from study.sections import percent_text
+from study.time_to_quality import CURVES, curve_plan, curve_section, curves_of, draw_curves, measure
 
 from headclust.errors import HeadclustError
-from headclust.methods import configure, find_preset
+from headclust.methods import Recipe
 
 from .conftest import QUICK
 
@@ -15,15 +15,15 @@ POINTS = (("kmeans", "ours", "n_heads", (1, 3)), ("kmeans", "ours", "max_iter", 
 @pytest.fixture
 def points(monkeypatch, cells):
     """Two curves of k-means."""
-    monkeypatch.setattr(budgets, "BUDGETS", POINTS)
-    return budget_plan(cells[0])
+    monkeypatch.setattr(time_to_quality, "CURVES", POINTS)
+    return curve_plan(cells[0])
 
 
 def test_every_point_can_be_configured():
-    for method, preset, name, values in BUDGETS:
-        _, recipe = find_preset(method, preset)
+    for method, preset, name, values in CURVES:
+        recipe = Recipe.of(method, preset)
         for value in values:
-            assert configure(recipe, {name: value})
+            assert recipe.changed({name: value})
         assert list(values) == sorted(values)
 
 
@@ -37,47 +37,47 @@ def test_points_are_measured_once_and_searches_are_in_their_time(places, points,
         ("max_iter", 300),
     ]
     assert len(read_results(target)) == 4
-    monkeypatch.setattr(budgets, "fit_and_score", None)
+    monkeypatch.setattr(time_to_quality, "fit_and_score", None)
     assert measure(points, places, target) == lines
     assert not list(places.root.rglob(".headclust"))
 
 
 def test_one_fit_can_be_a_point_of_two_curves(places, cells, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        budgets, "BUDGETS", (("kmeans", "ours", "n_heads", (10,)), ("kmeans", "ours", "max_iter", (300,)))
+        time_to_quality, "CURVES", (("kmeans", "ours", "n_heads", (10,)), ("kmeans", "ours", "max_iter", (300,)))
     )
-    lines = measure(budget_plan(cells[0]), places, tmp_path / "curve.jsonl")
+    lines = measure(curve_plan(cells[0]), places, tmp_path / "curve.jsonl")
     assert [line["curve"] for line in lines] == ["n_heads", "max_iter"]
     assert lines[0]["key"] == lines[1]["key"]
     assert len(read_results(tmp_path / "curve.jsonl")) == 1
 
 
 def test_a_point_that_fails_is_told_and_tried_again(places, points, tmp_path, monkeypatch, capsys):
-    real, broken = budgets.fit_and_score, [True]
+    real, broken = time_to_quality.fit_and_score, [True]
 
-    def trial(spaces, method, recipe, seed, **more):
-        if recipe[0].n_heads == 3 and broken:
+    def fit(spaces, recipe, seed, **more):
+        if recipe.values["n_heads"] == 3 and broken:
             broken.clear()
             raise HeadclustError("no such luck.")
-        return real(spaces, method, recipe, seed, **more)
+        return real(spaces, recipe, seed, **more)
 
-    monkeypatch.setattr(budgets, "fit_and_score", trial)
+    monkeypatch.setattr(time_to_quality, "fit_and_score", fit)
     lines = measure(points, places, tmp_path / "curve.jsonl")
     assert [line["status"] for line in lines] == ["done", "failed", "done", "done"]
     assert "n_heads=3: failed: no such luck." in capsys.readouterr().err
-    assert len(budget_section(lines).rows) == 3
+    assert len(curve_section(lines).rows) == 3
     assert [line["status"] for line in measure(points, places, tmp_path / "curve.jsonl")] == ["done"] * 4
 
 
 def test_neighbors_are_searched_in_every_fit(places, cells, tmp_path, monkeypatch):
     temi = cells[-1]
-    monkeypatch.setattr(budgets, "BUDGETS", (("temi", "ours", "length", (3, 6)),))
+    monkeypatch.setattr(time_to_quality, "CURVES", (("temi", "ours", "length", (3, 6)),))
     searches = []
-    from headclust.graph.matrix import neighbors
+    from headclust.graph import neighbors
 
     real = neighbors.nearest_neighbors
     monkeypatch.setattr(neighbors, "nearest_neighbors", lambda *a, **b: searches.append(1) or real(*a, **b))
-    measure(budget_plan(temi), places, tmp_path / "curve.jsonl")
+    measure(curve_plan(temi), places, tmp_path / "curve.jsonl")
     assert len(searches) == 2
     assert QUICK["length"] == 10  # the place's own settings are left behind
 
@@ -90,9 +90,9 @@ def test_it_is_told_and_drawn(places, points, tmp_path):
     for these in curves.values():
         seconds = [line["seconds"]["fit"] for line in these]
         assert seconds == sorted(seconds)
-    section = budget_section(lines)
+    section = curve_section(lines)
     assert {len(row) for row in section.rows} == {len(section.columns)}
     assert {row[3] for row in section.rows} == {percent_text(line["scores"]["accuracy"]) for line in lines}
-    one, two = (draw_budgets(lines, "digits", tmp_path / f"{name}.svg").read_bytes() for name in "xy")
+    one, two = (draw_curves(lines, "digits", tmp_path / f"{name}.svg").read_bytes() for name in "xy")
     assert one == two
     assert b"kmeans, n_heads" in one

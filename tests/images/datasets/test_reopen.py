@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headclust.images.datasets.find_again import reopen
+from headclust.images.datasets.reopen import reopen
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_samples_are_found_by_name_wherever_they_are(photos):
 
 @pytest.mark.parametrize(
     ("source", "problem"),
-    [(None, "do not say where the images are"), (3, "do not say where"), ("/nowhere/at/all", "/nowhere/at/all")],
+    [(None, "do not record where the images are"), (3, "do not record where"), ("/nowhere/at/all", "/nowhere/at/all")],
 )
 def test_what_cannot_be_opened_is_told(source, problem):
     found = reopen(source, "all", ("a", "b"))
