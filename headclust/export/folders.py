@@ -112,7 +112,7 @@ class Names:
         stem, suffix = os.path.splitext(name)  # noqa: PTH122  # pathlib would treat "a/" as "a"
         number = self._next.get(_key(name), 1)
         while True:
-            candidate = _cut(stem, suffix if number == 1 else f"-{number}{suffix}", max_bytes)
+            candidate = _cut(stem, "" if number == 1 else f"-{number}", suffix, max_bytes)
             number += 1
             if _key(candidate) not in self._taken:
                 self._next[_key(name)] = number
@@ -124,10 +124,11 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _cut(stem: str, end: str, max_bytes: int) -> str:
-    """`stem` and `end` joined, `stem` cut so that they have at most `max_bytes`; the last bytes of a longer `end`."""
-    tail = os.fsencode(end)[-max_bytes:]
-    return os.fsdecode(os.fsencode(stem)[: max_bytes - len(tail)] + tail)
+def _cut(stem: str, number: str, suffix: str, max_bytes: int) -> str:
+    """The three joined, at most `max_bytes`: the end of `stem` is cut, then the start of `suffix`, never the number."""
+    first, middle, last = map(os.fsencode, (stem, number, suffix))
+    last = last[max(0, len(last) - (max_bytes - len(middle))) :]
+    return os.fsdecode(first[: max_bytes - len(middle) - len(last)] + middle + last)
 
 
 def _base_name(sample_id: str, *, png: bool) -> str:

@@ -507,6 +507,13 @@ def test_names_in_a_folder_are_never_alike(names):
     assert all(0 < len(os.fsencode(name)) <= 12 for name in given)
 
 
+def test_a_suffix_as_long_as_a_name_may_be_leaves_room_for_the_number():
+    free = Names()
+    names = [free.free("a." + "x" * 300, 255) for _ in range(120)]  # once an endless loop
+    assert len(set(names)) == 120
+    assert {len(name) for name in names} == {255}
+
+
 def test_many_of_one_name():
     free = Names()
     names = [free.free("0001.jpg", 255) for _ in range(20_000)]
