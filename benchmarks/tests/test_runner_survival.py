@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from study.places import Places
 from study.results import read_lines, read_results
 from study.runner import Tally, make
@@ -43,7 +44,8 @@ print(json.dumps([tally.kept, tally.made, tally.failed]))
 
 def start(root, *, hang=None, pause=0.0):
     script = SCRIPT.format(root=str(root), hang=hang, pause=pause)
-    environment = {**os.environ, "PYTHONPATH": IMPORTS}
+    # Of as many threads as this process has now, whatever ran in it before: they are part of the keys of cells.
+    environment = {**os.environ, "PYTHONPATH": IMPORTS, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
