@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from study import runner
 from study.places import Places
 from study.results import read_lines, read_results
 from study.runner import Tally, make
@@ -84,11 +86,17 @@ def test_a_killed_table_goes_on_where_it_was(places, more_cells):
         assert np.load(places.root / line["assignments"], allow_pickle=False)["eval"].shape == (40,)
 
 
-def test_two_processes_make_each_cell_once(places, more_cells):
-    processes = [start(places.root, pause=0.3) for _ in range(2)]
-    for process in processes:
-        go(process)
-    tallies = [json.loads(process.communicate()[0]) for process in processes]
+def test_two_processes_make_each_cell_once(places, more_cells, monkeypatch):
+    def make_fit(cell, *more, make_it=runner.make_fit):
+        time.sleep(0.3)  # so that both get their turn
+        return make_it(cell, *more)
+
+    monkeypatch.setattr(runner, "make_fit", make_fit)
+    process = start(places.root, pause=0.3)
+    go(process)
+    own = make(more_cells, places, device="cpu", poll=0.05)
+    tallies = [json.loads(process.communicate()[0]), [own.kept, own.made, own.failed]]
+    assert all(made for _, made, _ in tallies)
     assert [sum(tally) for tally in tallies] == [7, 7]  # each waits until all is there
     assert sum(made for _, made, _ in tallies) == 7
     assert sorted(line["id"] for line in read_lines(places.results)) == sorted(cell.id for cell in more_cells)

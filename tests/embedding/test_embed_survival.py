@@ -82,8 +82,12 @@ ROWS = st.frozensets(st.integers(0, 99), max_size=6)
 FATES = st.builds(Fate, torn=ROWS, killed=ROWS, ended=ROWS, hung=st.frozensets(st.integers(0, 99), max_size=1))
 
 
+# Each example embeds up to four times, and an image that hangs costs two timeouts each time.
+EXAMPLES = 12 if os.environ.get("CI") else 5
+
+
 @pytest.mark.usefixtures("marked")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=12)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=EXAMPLES)
 @given(
     n=st.integers(1, 100),
     fate=FATES,
@@ -119,6 +123,7 @@ def test_rows_stay_with_their_samples_whatever_happens(
 # A process that dies for real.
 
 
+@pytest.mark.slow  # three processes that load torch; the tests below kill one each
 def test_killed_three_times_the_file_is_the_same(tmp_path: Path) -> None:
     whole = embed(tmp_path / "whole.h5", n_views=1).read_bytes()
     path, moments, blocks = tmp_path / "a.h5", random.Random(0), []

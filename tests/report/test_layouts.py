@@ -61,6 +61,7 @@ def test_few_samples_or_dimensions(features):
     assert ((positions > 0) & (positions < [WIDTH, HEIGHT])).all()
 
 
+@pytest.mark.slow  # loading UMAP and compiling it take longer than all other layouts
 @pytest.mark.skipif(not has_umap(), reason="umap-learn is not installed")
 def test_umap_keeps_neighbors_together_and_repeats():
     blobs = make_blobs(90, 3, distance=4.0)
