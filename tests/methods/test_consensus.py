@@ -21,7 +21,6 @@ from headclust.scoring.metrics import accuracy
 QUICK = {**short("consensus"), "temi.batch_size": 1024}
 AS_SHIPPED = {setting.name: setting.value for setting in list_settings(PRESETS["consensus"]["ours"])}
 del AS_SHIPPED["n_clusters"]
-AS_SHIPPED["n_heads"] = 8  # of 16: half of the time, and more heads would say the same
 
 
 def fit_features(features, n_clusters=4, *, seed=0, **changes):
