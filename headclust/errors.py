@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,10 @@ class DataError(HeadclustError):
     """Images, arrays or labels that cannot be used."""
 
 
+class PassingError(DataError):
+    """An image that cannot be read now, but perhaps later: missing, forbidden, on a failing disk, or short of memory."""
+
+
 class FileFormatError(HeadclustError):
     """A file that is not in its format: truncated, of another program, or changed since it was written."""
 
@@ -35,6 +40,38 @@ class ConflictError(HeadclustError):
 
 class BusyError(ConflictError):
     """Another process is writing the same result: retry later."""
+
+
+class Reason(str):
+    """The text of the reason why an image cannot be read, and if the reason can pass.
+
+    Args:
+        text: The reason in one line.
+        passing: True if the same file may be readable later (`PassingError`, a time-out, a decoder that was killed).
+    """
+
+    __slots__ = ("passing",)
+    passing: bool
+
+    def __new__(cls, text: str, passing: bool) -> Reason:
+        reason = super().__new__(cls, text)
+        reason.passing = passing
+        return reason
+
+
+# Codes with which the system refuses a name or a position, at any time; a damaged file leads to impossible positions.
+_LASTING = (errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EFBIG, errno.EOVERFLOW)
+
+
+def unreadable(error: BaseException, text: str) -> DataError:
+    """The DataError with `text` for an error while reading: a PassingError if the system, not the content, was the cause.
+
+    Libraries also raise OSError for damaged content; only errors of the system have a code.
+    """
+    passing = isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno is not None and error.errno not in _LASTING
+    )
+    return PassingError(text) if passing else DataError(text)
 
 
 def unknown(kind: str, name: str, names: Iterable[str], *, how: str = "") -> SettingError:

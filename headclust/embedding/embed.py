@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,20 @@ from numpy.typing import NDArray
 
 from headclust import progress
 from headclust.device import forward, reuse_memory
-from headclust.embedding.parts import Task, decoder, finished_message, make_task, pixel_shape
+from headclust.embedding.again import (
+    Earlier,
+    comparable_plan,
+    earlier,
+    finished_before,
+    finished_message,
+    left_out_count,
+    still_bad,
+    try_reading,
+)
+from headclust.embedding.parts import Pixels, Task, decoder, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings, describe_unreadable
-from headclust.errors import DataError
-from headclust.features import Staging, check_finite, open_staging
+from headclust.errors import DataError, FileFormatError, Reason
+from headclust.features import Staging, check_finite, load_features, open_staging, staging_folder, verify_features
 from headclust.images.decoding import decoded_batches
 
 if TYPE_CHECKING:
@@ -27,8 +37,8 @@ if TYPE_CHECKING:
 def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSettings | None = None) -> Path:
     """Write the features of every image to a feature file; return its path.
 
-    The same call resumes an interrupted run and ends in the same file, byte for byte. For a finished file it does
-    nothing.
+    The same call resumes an interrupted run and ends in the same file, byte for byte. Of a finished file, it tries those
+    left-out images again whose reason can pass, or whose file has changed.
 
     Args:
         images: Row i of the file is the i-th image that can be read. Images are read in forked processes, so
@@ -46,39 +56,85 @@ def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: Emb
     """
     settings, path = settings or EmbedSettings(), Path(path)
     task = make_task(images, backbone, settings)
-    with open_staging(path, task.plan, task.layout, overwrite=settings.overwrite) as staging:
-        if staging is None:
-            progress.note(finished_message(images, path, settings))
-        else:
-            _embed_blocks(images, backbone, task, staging, settings)
-            staging.finish(images.sample_ids, images.labels)
-            _note_unreadable(images, staging)
+    finished = finished_before(images, path, task.plan, settings)
+    if finished is None:
+        with open_staging(path, task.plan, task.layout, overwrite=settings.overwrite) as staging:
+            if staging is not None:
+                passing = any(reason.passing for reason in staging.bad.values())  # of an earlier process
+                _embed_blocks(images, backbone, task, staging, settings)
+                staging.finish(images.sample_ids, images.labels, images.stamps)
+                if not passing:
+                    _note_unreadable(images, path, staging.bad)
+                    return path
+        finished = earlier(images, load_features(path))
+    _embed_again(images, backbone, path, task, settings, finished)
     return path
 
 
-def _embed_blocks(images: ImageSet, backbone: Backbone, task: Task, staging: Staging, settings: EmbedSettings) -> None:
-    """Embed the rows that the staging lacks, one batch per block."""
-    settings.check_unreadable(images.sample_ids, staging.bad)
-    done, total, layout = staging.n_rows, len(images), task.layout
+def _embed_again(
+    images: ImageSet, backbone: Backbone, path: Path, task: Task, settings: EmbedSettings, finished: Earlier
+) -> None:
+    """Make a finished file again with the images that can be read now; if there are none, leave it as it is."""
+    settings.check_unreadable(images.sample_ids, finished.lasting)
+    if not finished.again:
+        if staging_folder(path).exists():  # of a process that was killed after the file was complete
+            with open_staging(path, comparable_plan(images, path, task.plan), task.layout):
+                pass
+        progress.note(finished_message(images, path, finished))
+        return
+    readable, reasons = try_reading(images, finished.again, settings.timeout)
+    if not readable:
+        bad = {row: reasons.get(row, reason) for row, reason in finished.bad.items()}
+        settings.check_unreadable(images.sample_ids, bad)
+        count = f"{len(finished.again)} images that were left out were tried again, and still cannot be read"
+        progress.note(f"{path} is finished already, with the same settings; {count}: it stays as it is.")
+        _note_unreadable(images, path, bad)
+        return
+    if problems := verify_features(path):  # its rows are copied
+        raise FileFormatError(problems[0])
+    progress.note(f"{path}: trying the {len(finished.again)} images again that were left out before.")
+    with open_staging(path, task.plan, task.layout, replaces=finished.features.sha256) as staging:
+        assert staging is not None
+        _embed_blocks(images, backbone, task, staging, settings, finished)
+        staging.finish(images.sample_ids, images.labels, images.stamps)
+        progress.note(f"{path}: {len(finished.bad) - len(staging.bad)} of them are embedded now.")
+        _note_unreadable(images, path, staging.bad)
+
+
+def _embed_blocks(
+    images: ImageSet,
+    backbone: Backbone,
+    task: Task,
+    staging: Staging,
+    settings: EmbedSettings,
+    finished: Earlier | None = None,
+) -> None:
+    """Embed the rows that the staging lacks, one batch per block; with a finished file, only those to try again."""
+    layout = task.layout
+    bad = dict(still_bad(images, staging.bad if finished is None else finished.lasting, settings))
+    done, total = staging.n_rows, len(images)
     if done:
         progress.note(f"{staging.path}: resuming after {done} of {total} images.")
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
-    blocks = [layout.rows(block) for block in range(staging.n_blocks, layout.n_blocks)]
+    decode, blocks = decoder(images, backbone, task.views), range(staging.n_blocks, layout.n_blocks)
+    to_decode = [layout.rows(block) for block in blocks]
+    if finished is not None:
+        decode, to_decode = finished.decoder(decode), [rows for rows in to_decode if finished.touches(rows)]
     shape = pixel_shape(backbone, layout.block_rows, layout.n_views)
     try:
         with (
             reuse_memory(task.device),
             progress.bar("embedding", total, start=done) as advance,
-            closing(
-                decoded_batches(decoder(images, backbone, task.views), blocks, shape, timeout=settings.timeout)
-            ) as batches,
+            closing(decoded_batches(decode, to_decode, shape, timeout=settings.timeout)) as batches,
         ):
-            for rows, pixels, bad in batches:
-                settings.check_unreadable(images.sample_ids, staging.bad | bad)
-                # Plain images and each view go through the model in separate batches of one shape, so that the plain
-                # features have the same bits with and without views: (1 + n_views, rows, dim).
-                features = torch.stack([model(plane)[: len(rows)] for plane in pixels])
-                staging.append(_stored(images, features, rows, bad, task.plan), bad)
+            for rows in map(layout.rows, blocks):
+                if finished is not None and not finished.touches(rows):
+                    staging.append(finished.stored(rows), _within(rows, finished.bad))
+                else:
+                    _, pixels, unread = next(batches)
+                    bad |= unread
+                    settings.check_unreadable(images.sample_ids, bad)
+                    staging.append(*_embedded(images, model, rows, pixels, unread, task.plan, finished))
                 advance(len(rows))
     except KeyboardInterrupt:
         if staging.n_rows:
@@ -86,17 +142,39 @@ def _embed_blocks(images: ImageSet, backbone: Backbone, task: Task, staging: Sta
         raise
 
 
-def _note_unreadable(images: ImageSet, staging: Staging) -> None:
+def _embedded(
+    images: ImageSet,
+    model: Callable[[Pixels], torch.Tensor],
+    rows: range,
+    pixels: Pixels,
+    unread: dict[int, Reason],
+    plan: Mapping[str, Any],
+    finished: Earlier | None,
+) -> tuple[NDArray[np.floating[Any]], dict[int, Reason]]:
+    """Rows of a block, (1 + n_views, rows, dim) in the stored dtype, and reasons of those that cannot be read."""
+    # Plain images and each view go through the model in separate batches of one shape, so that the plain features have
+    # the same bits with and without views: (1 + n_views, rows, dim).
+    features = torch.stack([model(plane)[: len(rows)] for plane in pixels])
+    if finished is None:
+        return _stored(images, features, rows, unread, plan), unread
+    black = [row for row in rows if row in unread or row not in finished.again]
+    values = finished.merged(rows, _stored(images, features, rows, black, plan), unread)
+    return values, _within(rows, finished.lasting) | unread
+
+
+def _within(rows: range, reasons: Mapping[int, Reason]) -> dict[int, Reason]:
+    return {row: reasons[row] for row in rows if row in reasons}
+
+
+def _note_unreadable(images: ImageSet, path: Path, bad: Mapping[int, Reason]) -> None:
     """Log the number of images that are left out, and the first of them."""
-    if staging.bad:
-        row = min(staging.bad)
-        first = describe_unreadable(images.sample_ids[row], staging.bad[row])
-        count = f"{len(staging.bad)} of {len(images)} images cannot be read"
-        progress.note(f"{count} and are listed as skipped in {staging.path}; the first: {first}.")
+    if bad:
+        first = describe_unreadable(images.sample_ids[min(bad)], bad[min(bad)])
+        progress.note(f"{left_out_count(images, bad)} in {path}; the first: {first}.")
 
 
 def _stored(
-    images: ImageSet, features: torch.Tensor, rows: range, bad: dict[int, str], plan: Mapping[str, Any]
+    images: ImageSet, features: torch.Tensor, rows: range, bad: Iterable[int], plan: Mapping[str, Any]
 ) -> NDArray[np.floating[Any]]:
     """Features of a block in the stored dtype, (1 + n_views, rows, dim); rows of unreadable images are zero.
 

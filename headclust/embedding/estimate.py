@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -14,9 +13,11 @@ import numpy as np
 import torch
 
 from headclust.device import available_memory, forward, reuse_memory
-from headclust.embedding.parts import Pixels, Task, decoder, finished_message, make_task, pixel_shape
+from headclust.embedding.again import comparable_plan, earlier, finished_message
+from headclust.embedding.parts import Pixels, Task, decoder, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings
-from headclust.errors import HeadclustError
+from headclust.errors import HeadclustError, Reason
+from headclust.features import load_features
 from headclust.features.format import encode_attributes, escape
 from headclust.features.preflight import check_output_folder, check_unfinished, free_bytes, is_up_to_date, staged_bytes
 from headclust.images.decoding import AHEAD, decoded_batches, n_workers, timeout_reason
@@ -80,7 +81,7 @@ class _Sample:
     """Result of reading some images: rows and reasons of the bad ones, the number of slow ones, seconds per image."""
 
     n: int = 0
-    bad: Mapping[int, str] = field(default_factory=dict)
+    bad: Mapping[int, Reason] = field(default_factory=dict)
     n_slow: int = 0
     seconds: float = 0.0
 
@@ -155,11 +156,12 @@ def _problems(
     images: ImageSet, task: Task, estimate: Estimate, sample: _Sample, settings: EmbedSettings
 ) -> Iterator[str]:
     """Reasons why embedding would stop or fail, one line each."""
-    path, overwrite = estimate.path, settings.overwrite
-    plan = json.loads(json.dumps(task.plan))  # with the types that reading the file gives
+    path, overwrite, plan = estimate.path, settings.overwrite, task.plan
     try:
-        if is_up_to_date(path, plan, overwrite=overwrite):
-            yield finished_message(images, path, settings)
+        if is_up_to_date(path, comparable_plan(images, path, plan), overwrite=overwrite):
+            finished = earlier(images, load_features(path))
+            settings.check_unreadable(images.sample_ids, finished.lasting)
+            yield finished_message(images, path, finished)
             return
     except HeadclustError as error:
         yield str(error)
@@ -191,7 +193,7 @@ def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -
     step = n_workers(batch_size)  # one image per worker, so that images that hang are waited for at the same time
     blocks = [range(start, min(start + step, n)) for start in range(0, n, step)]
     decode, done = decoder(images, backbone, task.views), 0
-    bad: dict[int, str] = {}
+    bad: dict[int, Reason] = {}
     shape = pixel_shape(backbone, step, task.views.n_views)
     start = time.perf_counter()
     sampled = decoded_batches(lambda i, out: decode(rows[i], out), blocks, shape, timeout=limit, tries=1)

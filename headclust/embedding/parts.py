@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 
 from headclust.device import description, resolve_device, resolve_precision
 from headclust.embedding.settings import EmbedSettings
-from headclust.features import Layout, check_sample_ids, load_features, samples_sha256
+from headclust.features import Layout, check_sample_ids, samples_sha256
 from headclust.images.augment import Views, plan_views
 from headclust.versions import versions
 
@@ -75,7 +75,7 @@ def make_task(images: ImageSet, backbone: Backbone, settings: EmbedSettings) -> 
         "seed": settings.seed,
     }
     layout = Layout(len(images), backbone.feature_dim, settings.dtype, settings.batch_size, settings.n_views)
-    return Task(device, views, plan, layout)
+    return Task(device, views, json.loads(json.dumps(plan)), layout)  # with the types that reading a file gives
 
 
 def decoder(images: ImageSet, backbone: Backbone, views: Views) -> Callable[[int, Pixels], None]:
@@ -94,16 +94,3 @@ def decoder(images: ImageSet, backbone: Backbone, views: Views) -> Callable[[int
 def pixel_shape(backbone: Backbone, batch_size: int, n_views: int) -> tuple[int, ...]:
     """Shape of the pixels of a block: (1 + n_views, batch, height, width, 3)."""
     return (1 + n_views, batch_size, *backbone.preprocessing.size, 3)
-
-
-def finished_message(images: ImageSet, path: Path, settings: EmbedSettings) -> str:
-    """The message for a file that is finished already.
-
-    Raises:
-        DataError: The file leaves out more images than the settings allow.
-    """
-    skipped = dict(load_features(path).skipped)
-    rows = [row for row, sample_id in enumerate(images.sample_ids) if sample_id in skipped] if skipped else []
-    settings.check_unreadable(images.sample_ids, {row: skipped[images.sample_ids[row]] for row in rows})
-    left_out = f" ({len(rows)} of {len(images)} images cannot be read and are listed as skipped)" if rows else ""
-    return f"{path} is finished already, with the same settings{left_out}: nothing to do."

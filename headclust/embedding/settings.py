@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from headclust.choices import Augmentation, Dtype, OnError, Precision
-from headclust.errors import DataError, SettingError, unknown
+from headclust.errors import DataError, Reason, SettingError, unknown
 from headclust.progress import printable
 
 _LONGEST_TIMEOUT = 86_400  # seconds
@@ -65,7 +65,7 @@ class EmbedSettings:
             expected = f"more than 0, at most {_LONGEST_TIMEOUT} (a day)"
             raise SettingError(f"timeout {self.timeout:g} s: expected {expected}.")
 
-    def check_unreadable(self, sample_ids: Sequence[str], unreadable: Mapping[int, str]) -> None:
+    def check_unreadable(self, sample_ids: Sequence[str], unreadable: Mapping[int, Reason]) -> None:
         """Raise if there are more unreadable images than these settings allow.
 
         Args:

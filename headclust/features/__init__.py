@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from headclust.features.checks import check_finite, check_sample_ids
 from headclust.features.format import FEATURE_DTYPES, samples_sha256
-from headclust.features.reading import Features, load_features, verify_features
+from headclust.features.left_out import LeftOut, kind_of, samples_as_recorded, worth_trying
+from headclust.features.reading import Features, load_features, stored_rows, verify_features
 from headclust.features.staging import Layout, Staging, open_staging
 from headclust.features.writing import staging_folder, write_features
 
@@ -17,13 +18,18 @@ __all__ = [
     "FEATURE_DTYPES",
     "Features",
     "Layout",
+    "LeftOut",
     "Staging",
     "check_finite",
     "check_sample_ids",
+    "kind_of",
     "load_features",
     "open_staging",
+    "samples_as_recorded",
     "samples_sha256",
     "staging_folder",
+    "stored_rows",
     "verify_features",
+    "worth_trying",
     "write_features",
 ]

@@ -27,9 +27,9 @@ REQUIRED_ATTRIBUTES: dict[str, type] = {
     "sha256": str,
 }
 # The only attributes that are not plain text or a whole number; they are stored as JSON text.
-JSON_ATTRIBUTES = frozenset({"augmentation_settings", "class_names", "preprocessing", "versions"})
-# Attributes that describe the file, not how its rows were made.
-OWN_ATTRIBUTES = frozenset({"format", "format_version", "sha256"})
+JSON_ATTRIBUTES = frozenset({"augmentation_settings", "class_names", "preprocessing", "skipped_kinds", "versions"})
+# Attributes that describe the file, not how its rows were made. `left_out.py` explains `skipped_kinds`.
+OWN_ATTRIBUTES = frozenset({"format", "format_version", "sha256", "skipped_kinds"})
 
 Stored = bytes | int  # an attribute as stored in the file
 _ESCAPE = re.compile("[\\\\\x00\ud800-\udfff]")

@@ -27,8 +27,10 @@ def store_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
     path = folder / "plan.json"
     if path.exists():
         try:
-            difference = _difference(json.loads(path.read_bytes()), plan)
-        except (ValueError, AttributeError):
+            old = {**json.loads(path.read_bytes())}
+            # Rows are the same whether or not they were to replace a file: that file may be gone.
+            difference = _difference({key: old[key] for key in old if key != "replaces" or key in plan}, plan)
+        except (ValueError, TypeError, RecursionError):
             difference = "plan.json cannot be read"
         if not difference:
             return

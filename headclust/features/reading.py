@@ -23,6 +23,7 @@ from headclust.features.checks import (
     label_array,
 )
 from headclust.features.format import DATASETS, ContentDigest, decode_attributes, decode_texts, encode_texts
+from headclust.features.left_out import LeftOut, read_left_out
 from headclust.features.structure import check_structure, stored_attributes
 from headclust.progress import printable
 
@@ -47,6 +48,7 @@ class Features:
         sha256: Checksum over all attributes and data.
         feature_dim: Number of columns.
         n_views: Augmented views per row; 0 if there are none.
+        left_out: `skipped`, with the kinds of the reasons and the stamps of the files.
     """
 
     path: Path | None
@@ -59,6 +61,7 @@ class Features:
     feature_dim: int
     _read: Callable[[int | None], NDArray[np.floating[Any]]] = field(repr=False)
     n_views: int = 0
+    left_out: tuple[LeftOut, ...] = ()
     # The array of each view, read on first use and held in memory, because training draws random rows by the million.
     _held: dict[int | None, NDArray[np.floating[Any]]] = field(default_factory=dict, init=False, repr=False)
 
@@ -139,20 +142,36 @@ def load_features(path: Path | str) -> Features:
     with _opened(path) as file:
         attributes = decode_attributes(stored_attributes(file))
         labels = file["labels"][:] if "labels" in file else None
-        skipped = [decode_texts(pair) for pair in file["skipped"][:]] if "skipped" in file else []
+        pairs = [decode_texts(pair) for pair in file["skipped"][:]] if "skipped" in file else []
+        skipped = tuple((sample_id, reason) for sample_id, reason in pairs)
+        kinds = attributes.pop("skipped_kinds", None)
         check_labels(labels, attributes["class_names"])
         return Features(
             path=path,
             sample_ids=decode_texts(file["sample_ids"][:]),
             labels=labels,
             class_names=tuple(attributes["class_names"]),
-            skipped=tuple((sample_id, reason) for sample_id, reason in skipped),
+            skipped=skipped,
             attributes=attributes,
             sha256=attributes["sha256"],
             feature_dim=file["features"].shape[1],
             n_views=len(file["views"]) if "views" in file else 0,
+            left_out=read_left_out(skipped, kinds),
             _read=lambda view: _read_array(path, attributes["sha256"], view),
         )
+
+
+def stored_rows(features: Features, rows: slice) -> NDArray[np.floating[Any]]:
+    """Rows and their views as stored in the file, (1 + n_views, n, feature_dim); only these are read.
+
+    Raises:
+        FileFormatError: The file has changed since it was opened.
+    """
+    assert features.path is not None
+    with _opened(features.path) as file:
+        _check_unchanged(file, features.sha256)
+        planes = [file["features"][rows], *(file["views"][view, rows] for view in range(features.n_views))]
+    return np.stack(planes)
 
 
 def verify_features(path: Path | str) -> list[str]:
@@ -210,10 +229,14 @@ def _check_signature(path: Path) -> None:
 
 def _read_array(path: Path, sha256: str, view: int | None) -> NDArray[np.floating[Any]]:
     with _opened(path) as file:
-        if stored_attributes(file)["sha256"] != sha256.encode():
-            raise DataError("it has changed since it was opened: start again.")
+        _check_unchanged(file, sha256)
         array: NDArray[np.floating[Any]] = file["features"][:] if view is None else file["views"][view]
         return array
+
+
+def _check_unchanged(file: Any, sha256: str) -> None:
+    if stored_attributes(file)["sha256"] != sha256.encode():
+        raise DataError("it has changed since it was opened: start again.")
 
 
 def _scan(file: Any, sample_ids: Sequence[str]) -> tuple[str, list[str]]:

@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.disk import allocate, check_space, sync_folder, write_at, write_errors
-from headclust.errors import DataError
+from headclust.errors import ConflictError, DataError, Reason
 from headclust.features.checks import check_labels
 from headclust.features.format import FEATURE_DTYPES
+from headclust.features.left_out import PASSING, Stamp, kind_of, stored_kinds
 from headclust.features.lock import writer_lock
 from headclust.features.plan import check_replaceable, discard, is_finished, store_plan
+from headclust.features.reading import load_features
 from headclust.features.writing import Table, side_tables, staging_folder, write_file
 from headclust.progress import note, printable
 
@@ -72,7 +74,7 @@ class Layout:
 
 @contextmanager
 def open_staging(
-    path: Path, plan: Mapping[str, Any], layout: Layout, *, overwrite: bool = False
+    path: Path, plan: Mapping[str, Any], layout: Layout, *, overwrite: bool = False, replaces: str = ""
 ) -> Iterator[Staging | None]:
     """The staging of `path`, new or resumed, locked for this process; None if `path` is finished.
 
@@ -81,9 +83,11 @@ def open_staging(
         plan: Everything the rows depend on; becomes the attributes of the file (types as in `write_features`).
         layout: Shape and blocks of the rows.
         overwrite: Replace a finished file, and staging with another plan.
+        replaces: Checksum of the finished file of this plan that is made again with more rows; it stays until the new
+            file is complete. Staging of anything else is discarded.
 
     Raises:
-        ConflictError: A file or staging with another plan exists, another process is writing, or `path` is no feature
+        ConflictError: The file to replace has changed, a file or staging with another plan exists, another process is writing, or `path` is no feature
             file.
         HeadclustError: The disk is full, or the folder cannot be written.
     """
@@ -91,15 +95,20 @@ def open_staging(
     folder = staging_folder(path)
     with write_errors(path):
         check_replaceable(path)
-    if not overwrite and not folder.exists() and is_finished(path, plan):
+    new = not (overwrite or replaces)
+    if new and not folder.exists() and is_finished(path, plan):
         yield None  # nothing was written: the folder may be read-only
         return
     with writer_lock(folder):
-        if not overwrite and is_finished(path, plan):  # the last holder of the lock may have finished it
+        if new and is_finished(path, plan):  # the last holder of the lock may have finished it
             discard(folder)
             yield None
             return
-        store_plan(folder, plan, overwrite)
+        if replaces:
+            _check_replaced(path, replaces)
+            store_plan(folder, {**plan, "replaces": replaces}, overwrite=True)
+        else:
+            store_plan(folder, plan, overwrite)
         staging = Staging(path, plan, layout)
         try:
             staging.open()
@@ -124,7 +133,7 @@ class Staging:
     plan: Mapping[str, Any]
     layout: Layout
     n_blocks: int = field(default=0, init=False)
-    bad: dict[int, str] = field(default_factory=dict, init=False)
+    bad: dict[int, Reason] = field(default_factory=dict, init=False)
     _data: int = field(default=-1, init=False)
     _journal: int = field(default=-1, init=False)
 
@@ -153,7 +162,7 @@ class Staging:
                 os.close(descriptor)
         self._data = self._journal = -1
 
-    def append(self, values: NDArray[np.floating[Any]], bad: Mapping[int, str]) -> None:
+    def append(self, values: NDArray[np.floating[Any]], bad: Mapping[int, Reason]) -> None:
         """Write the next block durably.
 
         Args:
@@ -168,7 +177,7 @@ class Staging:
         assert values.shape == shape, f"{values.shape} is not {shape}"
         assert values.dtype == FEATURE_DTYPES[self.layout.dtype], values.dtype
         content = values.tobytes()
-        listed = [[row, bad[row]] for row in sorted(bad)]
+        listed = [[row, bad[row], kind_of(bad[row])] for row in sorted(bad)]
         entry = {"block": self.n_blocks, "sha256": _block_sha256(content, listed), "bad": listed}
         with write_errors(self.path):
             write_at(self._data, content, rows.start * self.layout.row_bytes)
@@ -178,12 +187,18 @@ class Staging:
         self.bad.update(bad)
         self.n_blocks += 1
 
-    def finish(self, sample_ids: Sequence[str], labels: NDArray[np.int64] | None) -> Path:
+    def finish(
+        self,
+        sample_ids: Sequence[str],
+        labels: NDArray[np.int64] | None,
+        stamps: Sequence[Stamp] | None = None,
+    ) -> Path:
         """Write the feature file without the bad rows, remove the staging, and return the path.
 
         Args:
             sample_ids: Names of all listed rows.
             labels: Labels of all listed rows, or None.
+            stamps: Size and time of the file of each listed row; without them the kinds of the reasons are not stored.
 
         Raises:
             DataError: No image could be read.
@@ -196,9 +211,11 @@ class Staging:
             first = f"{printable(sample_ids[0])}: {printable(self.bad[0])}"
             raise DataError(f"none of {len(sample_ids)} images can be read (the first: {first}): check the source.")
         check_labels(labels, self.plan["class_names"])
-        skipped = [(sample_ids[row], self.bad[row]) for row in sorted(self.bad)]
+        bad = sorted(self.bad)
+        skipped = [(sample_ids[row], self.bad[row]) for row in bad]
         others = side_tables([sample_ids[row] for row in good], None if labels is None else labels[good], skipped)
-        write_file(self.path, [*self._feature_tables(len(good)), *others], self.plan)
+        kinds = {"skipped_kinds": stored_kinds((self.bad[row], stamps[row]) for row in bad)} if bad and stamps else {}
+        write_file(self.path, [*self._feature_tables(len(good)), *others], {**self.plan, **kinds})
         discard(staging_folder(self.path))
         return self.path
 
@@ -241,7 +258,7 @@ class Staging:
             os.ftruncate(self._journal, valid)
             os.fsync(self._journal)
 
-    def _bad_rows(self, line: bytes) -> dict[int, str] | None:
+    def _bad_rows(self, line: bytes) -> dict[int, Reason] | None:
         """The bad rows of the next block; None if its line is incomplete or its data differs from the checksum."""
         if self.n_blocks == self.layout.n_blocks or not line.endswith(b"\n"):
             return None
@@ -250,9 +267,15 @@ class Staging:
             sha256 = _block_sha256(self._read(self.n_blocks), entry["bad"])
             if (entry["block"], entry["sha256"]) != (self.n_blocks, sha256):
                 return None
-            return {int(row): str(reason) for row, reason in entry["bad"]}
+            # Older versions recorded no kind: such a reason may pass.
+            return {int(row): Reason(str(text), PASSING in (kind or [PASSING])) for row, text, *kind in entry["bad"]}
         except (ValueError, TypeError, KeyError):
             return None
+
+
+def _check_replaced(path: Path, sha256: str) -> None:
+    if not path.exists() or load_features(path).sha256 != sha256:
+        raise ConflictError(f"{printable(str(path))} was changed by another process meanwhile: start again.")
 
 
 def _has_blocks(folder: Path) -> bool:

@@ -19,6 +19,7 @@ from headclust.features.format import (
     Stored,
     decode_attributes,
 )
+from headclust.features.left_out import check_kinds
 
 
 def check_structure(file: Any, size: int) -> None:
@@ -117,6 +118,8 @@ def _check_shapes(file: Any, attributes: dict[str, Any]) -> None:
     for name, shape in shapes.items():
         if shape != expected[name]:
             raise DataError(f"/{name} has shape {shape}: expected {expected[name]}, to match /features.")
+    if "skipped_kinds" in attributes:
+        check_kinds(attributes["skipped_kinds"], n_skipped)
     n_views = shapes.get("views", (0,))[0]
     if "views" in shapes and not n_views:
         raise DataError("/views holds no view: expected at least one, or no /views.")

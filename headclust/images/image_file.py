@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from headclust.errors import DataError, one_line
+from headclust.errors import DataError, PassingError, one_line, unreadable
 
 # Decoders that an untrusted file may reach. Pillow has others, in which most of its security fixes were. AVIF is common
 # on the web, and Pillow's decoder reports the size of an image before decoding it.
@@ -69,6 +69,7 @@ def decode(source: str | bytes) -> Image.Image:
 
     Raises:
         DataError: The reason in one line, without the path: truncated, empty, not an image, too many pixels, ...
+        PassingError: The same, for reasons that can pass: no such file, no permission, a failing disk, no memory.
     """
     # Pillow also warns of damage; the error message is enough.
     with _opened(source) as file, warnings.catch_warnings(action="ignore"):
@@ -83,7 +84,7 @@ def decode(source: str | bytes) -> Image.Image:
         except Image.DecompressionBombError as error:
             raise DataError(f"too many pixels: {_named(error)}") from None
         except _MALFORMED as error:
-            raise DataError(f"cannot be decoded: {_named(error)}") from None
+            raise unreadable(error, f"cannot be decoded: {_named(error)}") from None
 
 
 def check_size(size: int) -> None:
@@ -140,9 +141,9 @@ def _opened(source: str | bytes) -> BinaryIO:
         # Non-blocking: opening a pipe that is named like an image would wait forever.
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise DataError("no such file") from None
+        raise PassingError("no such file") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot be opened: {_named(error)}") from None
+        raise unreadable(error, f"cannot be opened: {_named(error)}") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headclust.errors import ConflictError, DataError, HeadclustError
+from headclust.errors import ConflictError, DataError, HeadclustError, Reason
 from headclust.features import (
     Layout,
     Staging,
@@ -39,7 +39,7 @@ LAYOUT = Layout(n_listed=10, feature_dim=3, dtype="float32", block_rows=4)
 VALUES = np.arange(30, dtype=np.float32).reshape(10, 3)
 IDS = [f"{i}.jpg" for i in range(10)]
 LABELS = np.arange(10) % 2
-BAD = {1: "torn", 9: "empty file"}
+BAD = {1: Reason("torn", False), 9: Reason("empty file", False)}
 
 
 @pytest.fixture
@@ -373,7 +373,7 @@ def test_every_image_bad(path: Path) -> None:
         assert staging is not None
         for block in range(3):
             rows = LAYOUT.rows(block)
-            staging.append(VALUES[None, rows.start : rows.stop], dict.fromkeys(rows, "torn"))
+            staging.append(VALUES[None, rows.start : rows.stop], dict.fromkeys(rows, BAD[1]))
         with pytest.raises(DataError, match=r"none of 10 images can be read \(the first: 0\.jpg: torn\)"):
             staging.finish(IDS, LABELS)
     assert _names(path.parent) == []
@@ -385,7 +385,7 @@ def test_the_journal_is_as_documented(path: Path) -> None:
     assert json.loads((folder / "plan.json").read_text()) == PLAN
     (line,) = (folder / "journal.jsonl").read_text().splitlines()
     entry = json.loads(line)
-    assert (entry["block"], entry["bad"]) == (0, [[1, "torn"]])
+    assert (entry["block"], entry["bad"]) == (0, [[1, "torn", "lasting"]])
     assert (folder / "data.bin").read_bytes() == VALUES[:4].tobytes() + bytes(6 * LAYOUT.row_bytes)
 
 
@@ -441,7 +441,7 @@ def test_views_need_no_more_memory_than_a_block(path: Path, monkeypatch: pytest.
     with open_staging(path, {**PLAN, "dtype": "float16", "n_views": 2}, VIEWED) as staging:
         assert staging is not None
         rows = VIEWED.rows(2)
-        staging.append(SEEN[:, rows.start : rows.stop], {9: "empty file"})
+        staging.append(SEEN[:, rows.start : rows.stop], {9: BAD[9]})
         monkeypatch.setattr(os, "pread", watched)
         for table in staging._feature_tables(8):
             for _ in table.blocks:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from headclust.errors import ConflictError, DataError, one_line
+from headclust.errors import ConflictError, DataError, one_line, unreadable
 from headclust.images.image_file import check_size
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
@@ -128,7 +128,7 @@ class Container:
                 raise ConflictError(f"{self.path} has changed since its images were listed: start again.")
             return _pread(descriptor, offset, size)
         except OSError as error:
-            raise DataError(f"its bytes in {self.path.name} cannot be read: {one_line(error)}") from None
+            raise unreadable(error, f"its bytes in {self.path.name} cannot be read: {one_line(error)}") from None
         finally:
             os.close(descriptor)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from headclust.errors import DataError, HeadclustError, SettingError
+from headclust.errors import DataError, HeadclustError, SettingError, unreadable
 from headclust.images.datasets.folder import checking_folder, exists
 from headclust.images.datasets.hub import (
     check_no_remote_files,
@@ -211,7 +211,7 @@ def _content(images: Any, row: int, column: str) -> str | bytes:
     try:
         stored = images[row][column] or {}
     except Exception as error:
-        raise DataError(f"cannot be read from the table: {_one_line(error)}") from None
+        raise unreadable(error, f"cannot be read from the table: {_one_line(error)}") from None
     content, path = stored.get("bytes"), stored.get("path")
     if content is not None:
         return bytes(content)

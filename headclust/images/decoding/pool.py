@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.device import usable_cores
-from headclust.errors import HeadclustError
+from headclust.errors import HeadclustError, Reason
 from headclust.images.decoding.worker import DONE, WAITING, WORKING, Job, Worker, start_worker
 
 # Batches decoded ahead of the model: enough to cover a few slow images. This many more are held in memory.
@@ -25,7 +25,7 @@ _TRIES = 2
 _MAX_STARTUP_DEATHS = 3  # of workers that die before they decode an image
 
 Pixels = NDArray[np.uint8]
-Batch = tuple[range, Pixels, dict[int, str]]
+Batch = tuple[range, Pixels, dict[int, Reason]]
 
 
 def decoded_batches(
@@ -57,7 +57,7 @@ def decoded_batches(
         RuntimeError: `decode` raised another error, which is a bug.
     """
     pool = _Pool(decode, shape, timeout, workers or n_workers(shape[1]), tries)
-    ahead: deque[tuple[range, int, list[Future[dict[int, str]]]]] = deque()
+    ahead: deque[tuple[range, int, list[Future[dict[int, Reason]]]]] = deque()
     try:
         for number, rows in enumerate(blocks):
             buffer = number % (AHEAD + 1)
@@ -97,16 +97,16 @@ class _Pool:
             self.close()
             raise
 
-    def submit(self, rows: range, buffer: int) -> list[Future[dict[int, str]]]:
+    def submit(self, rows: range, buffer: int) -> list[Future[dict[int, Reason]]]:
         """Start decoding a block."""
         first = buffer * self._batch
         self._states[first : first + self._batch] = WAITING
         jobs = [(row, first + i) for i, row in enumerate(rows)]
         return [self._threads.submit(self._run, jobs[i : i + self._chunk]) for i in range(0, len(jobs), self._chunk)]
 
-    def collect(self, rows: range, buffer: int, decoding: list[Future[dict[int, str]]]) -> Batch:
+    def collect(self, rows: range, buffer: int, decoding: list[Future[dict[int, Reason]]]) -> Batch:
         """Wait for a block."""
-        bad: dict[int, str] = {}
+        bad: dict[int, Reason] = {}
         for future in decoding:
             bad.update(future.result())
         pixels = self._pixels[buffer]
@@ -125,9 +125,9 @@ class _Pool:
             worker.reap()
         self._workers.clear()
 
-    def _run(self, jobs: list[Job]) -> dict[int, str]:
+    def _run(self, jobs: list[Job]) -> dict[int, Reason]:
         """Decode rows, replacing workers that die; return the reasons of the bad rows."""
-        bad: dict[int, str] = {}
+        bad: dict[int, Reason] = {}
         deaths: Counter[int] = Counter()
         worker = self._idle.pop() if self._idle else self._start()
         while jobs:
@@ -161,7 +161,7 @@ class _Pool:
             self._workers.append(worker)
             return worker
 
-    def _remove(self, worker: Worker) -> str:
+    def _remove(self, worker: Worker) -> Reason:
         with self._lock:
             if self._closed:
                 raise CancelledError

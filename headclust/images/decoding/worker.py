@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
+from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, PassingError, Reason
 
 # States of a slot. After a bad image it is WAITING again: its reason is lost if the worker dies before it answers.
 WAITING, WORKING, DONE = 0, 1, 2
@@ -36,6 +36,8 @@ _REAP_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
 _LONGEST_REASON = 300
 _HANDLED = {signal.SIGINT, signal.SIGTERM, signal.SIGALRM}
+# Signals of a decoder that fails at the content of an image; others come from the system, and may not come again.
+_CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 
 # Errors in a worker that are raised as the same error in the parent, by name.
 _KINDS = {kind.__name__: kind for kind in (ConflictError, FileFormatError, HeadclustError, MemoryError)}
@@ -61,7 +63,7 @@ class Worker:
     timeout: float
     timed_out: bool = field(default=False, init=False)
 
-    def decode(self, jobs: Sequence[Job]) -> dict[int, str] | None:
+    def decode(self, jobs: Sequence[Job]) -> dict[int, Reason] | None:
         """Decode rows into their slots in the worker; return the reasons of the bad rows, or None if the worker died.
 
         Raises:
@@ -79,7 +81,7 @@ class Worker:
         if answer["failed"]:
             kind, text = answer["failed"]
             raise _KINDS.get(kind, RuntimeError)(text)
-        return {int(row): reason for row, reason in answer["bad"].items()}
+        return {int(row): Reason(text, passing) for row, (text, passing) in answer["bad"].items()}
 
     def _answers(self, slots: list[int]) -> bool:
         """Wait for its answer; False if it has finished no image for longer than its own alarm allows."""
@@ -96,7 +98,7 @@ class Worker:
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def reap(self) -> str:
+    def reap(self) -> Reason:
         """Wait for its end, or kill it; return why it ended, as the reason of the image that it was decoding."""
         self.connection.close()
         start = time.monotonic()
@@ -106,26 +108,26 @@ class Worker:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:  # already reaped: the parent may ignore SIGCHLD
-                return self._reason(-signal.SIGALRM) if self.timed_out else "its decoder died"
+                return self._reason(-signal.SIGALRM) if self.timed_out else Reason("its decoder died", True)
             if pid:
                 return self._reason(os.waitstatus_to_exitcode(status))
             time.sleep(0.002)
         # It waits in the kernel for a disk that does not answer, and will never run user code again.
         return self._reason(-signal.SIGALRM)
 
-    def _reason(self, code: int) -> str:
+    def _reason(self, code: int) -> Reason:
         if self.timed_out or code == -signal.SIGALRM:
             return timeout_reason(self.timeout)
         if code == -signal.SIGKILL:
-            return "its decoder was killed (signal 9: perhaps the machine ran out of memory)"
-        return (
-            f"its decoder crashed (signal {-code})" if code < 0 else f"its decoder ended by itself (exit code {code})"
-        )
+            return Reason("its decoder was killed (signal 9: perhaps the machine ran out of memory)", True)
+        if code < 0:
+            return Reason(f"its decoder crashed (signal {-code})", -code not in _CRASHES)
+        return Reason(f"its decoder ended by itself (exit code {code})", False)
 
 
-def timeout_reason(timeout: float) -> str:
+def timeout_reason(timeout: float) -> Reason:
     """The reason of an image that took longer than `timeout` seconds."""
-    return f"took more than {timeout:g} s to read: ended"
+    return Reason(f"took more than {timeout:g} s to read: ended", True)
 
 
 def start_worker(decode: Decode, states: NDArray[np.uint8], timeout: float) -> Worker:
@@ -229,7 +231,7 @@ def _serve(connection: Connection, decode: Decode, states: NDArray[np.uint8], ti
             jobs = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        bad: dict[int, str] = {}
+        bad: dict[int, tuple[str, bool]] = {}
         failed: list[str] = []
         for row, slot in jobs:
             states[slot] = WORKING
@@ -238,7 +240,7 @@ def _serve(connection: Connection, decode: Decode, states: NDArray[np.uint8], ti
                 decode(row, slot)
                 state = DONE
             except DataError as error:
-                bad[row], state = _shortened(str(error)), WAITING
+                bad[row], state = (_shortened(str(error)), isinstance(error, PassingError)), WAITING
             except BaseException as error:
                 failed, state = _failure(row, error), WAITING
             signal.setitimer(signal.ITIMER_REAL, 0)
