@@ -27,7 +27,7 @@ class DataError(HeadclustError):
 
 
 class PassingError(DataError):
-    """An image that cannot be read now, but perhaps later: missing, forbidden, on a failing disk, or short of memory."""
+    """An image that cannot be read now, but perhaps later: missing, forbidden, a failing disk, a lack of memory."""
 
 
 class FileFormatError(HeadclustError):
@@ -43,7 +43,7 @@ class BusyError(ConflictError):
 
 
 class Reason(str):
-    """The text of the reason why an image cannot be read, and if the reason can pass.
+    """Text: the reason why an image cannot be read; `passing` is True if that reason can pass.
 
     Args:
         text: The reason in one line.
@@ -54,6 +54,7 @@ class Reason(str):
     passing: bool
 
     def __new__(cls, text: str, passing: bool) -> Reason:
+        """Make the text and its attribute."""
         reason = super().__new__(cls, text)
         reason.passing = passing
         return reason
@@ -64,7 +65,7 @@ _LASTING = (errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.E
 
 
 def unreadable(error: BaseException, text: str) -> DataError:
-    """The DataError with `text` for an error while reading: a PassingError if the system, not the content, was the cause.
+    """The DataError with `text` for an error while reading: a PassingError if the cause was the system.
 
     Libraries also raise OSError for damaged content; only errors of the system have a code.
     """

@@ -8,12 +8,35 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _busy: ContextVar[bool] = ContextVar("a bar is shown", default=False)
+_last: ContextVar[list[str] | None] = ContextVar("lines for the end of the command", default=None)
 
 
 def note(line: str) -> None:
     """Print one line on stderr; do nothing if stderr is closed."""
     if _is_open():
         sys.stderr.write(printable(line) + "\n")
+
+
+def last_note(line: str) -> None:
+    """Print one line on stderr at the end of the command that runs; without a command, print it now."""
+    lines = _last.get()
+    if lines is None:
+        note(line)
+    else:
+        lines.append(line)
+
+
+@contextmanager
+def last_notes() -> Iterator[list[str]]:
+    """A command: the lines of `last_note` inside, printed at the end, also if an error ends it."""
+    lines = list[str]()
+    outer = _last.set(lines)
+    try:
+        yield lines
+    finally:
+        _last.reset(outer)
+        for line in lines:
+            note(line)
 
 
 def _is_open() -> bool:

@@ -16,7 +16,7 @@ PACKAGE = Path(headclust.__file__).parent
 # The ground first. A module imports only from lines above its own, and inside its family.
 ORDER = [
     {"errors"},
-    {"choices", "progress", "device", "seeding", "versions", "filenames"},
+    {"choices", "progress", "device", "seeding", "versions", "filenames", "network"},
     {"disk"},
     {"features", "images", "backbones"},
     {"embedding", "graph"},

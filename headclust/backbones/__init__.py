@@ -17,6 +17,7 @@ from headclust.backbones.memory import check_memory
 from headclust.backbones.smoke_pass import check_patch_multiple
 from headclust.backbones.temi_paper import PRESET, Reproduction, reproduce
 from headclust.errors import SettingError, unknown
+from headclust.network import is_offline, without_network
 
 __all__ = [
     "CATALOG",
@@ -51,7 +52,7 @@ def load_backbone(
         weights: A file (.safetensors, or .pth/.pt of tensors) to use instead; all its tensors must fit. For a published
             checkpoint it is the published file.
         image_size: Input height and width in pixels, instead of the model's default.
-        offline: Forbid downloads, like HF_HUB_OFFLINE=1.
+        offline: Forbid all use of the network, like HF_HUB_OFFLINE=1.
         preset: One of `PRESETS`: preprocessing and feature points of a paper, instead of the model's own.
         dataset: Name of the data set, which a preset may depend on.
 
@@ -63,8 +64,9 @@ def load_backbone(
     entry, reproduction = _resolve(name, image_size, preset, dataset)
     check_memory(name, 4 * entry.parameters)
     if image_size is not None:  # raises for an impossible size before anything is downloaded
-        untrained_backbone(name, image_size=image_size, device="meta")
-    backbone: Backbone = _loader(entry).load(entry, weights=weights, image_size=image_size, offline=offline)
+        untrained_backbone(name, image_size=image_size, device="meta", offline=offline)
+    with without_network(is_offline(offline)):
+        backbone: Backbone = _loader(entry).load(entry, weights=weights, image_size=image_size, offline=offline)
     return reproduction.annotate(backbone) if reproduction else backbone
 
 
@@ -75,6 +77,7 @@ def untrained_backbone(
     preset: str | None = None,
     dataset: str | None = None,
     device: str = "cpu",
+    offline: bool = True,
 ) -> Backbone:
     """The same model and preprocessing with random weights, for its shapes and cost before anything is downloaded.
 
@@ -85,19 +88,21 @@ def untrained_backbone(
         dataset: As for `load_backbone`.
         device: Device to create the model on. "meta" needs no memory; a model that cannot be created there is created
             on the CPU.
+        offline: Forbid downloads of what an architecture needs besides weights (the settings of a text encoder).
 
     Raises:
         SettingError: The name is unknown, or the size or the preset is not allowed.
     """
     entry, reproduction = _resolve(name, image_size, preset, dataset)
     loader = _loader(entry)
-    try:
-        backbone: Backbone = loader.untrained(entry, image_size=image_size, device=device)
-    except SettingError as error:
-        # An operation that torch does not support on the meta device. No model of timm 1.0.31 has one; others may.
-        if device != "meta" or "meta" not in str(error).lower():
-            raise
-        backbone = loader.untrained(entry, image_size=image_size, device="cpu")
+    with without_network(is_offline(offline)):
+        try:
+            backbone: Backbone = loader.untrained(entry, image_size=image_size, device=device)
+        except SettingError as error:
+            # An operation that torch does not support on the meta device. No model of timm 1.0.31 has one; others may.
+            if device != "meta" or "meta" not in str(error).lower():
+                raise
+            backbone = loader.untrained(entry, image_size=image_size, device="cpu")
     if image_size is not None:
         check_patch_multiple(name, backbone.model, image_size)
     return reproduction.annotate(backbone) if reproduction else backbone

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headclust.backbones.catalog_authors import AUTHORS
 from headclust.backbones.catalog_today import PACKAGED, TODAY
 from headclust.backbones.entry import Entry
-from headclust.errors import unknown
+from headclust.errors import SettingError, unknown
 
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in (*PACKAGED, *AUTHORS, *TODAY)}
 
@@ -17,6 +17,11 @@ def find_entry(name: str) -> Entry:
         SettingError: The name is unknown.
     """
     library, colon, key = name.partition(":")
+    if colon and library in ("timm", "open_clip") and ":" in key:
+        raise SettingError(
+            f"model {name!r}: names of {library} with {key.partition(':')[0]}: are not supported: use a name from the "
+            f"lists of {library}, or such a name with --weights FILE for other weights of the same architecture."
+        )
     if colon and library == "timm":
         return Entry(name, "timm", key)
     if colon and library == "open_clip":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headclust.errors import FileFormatError, SettingError, one_line
+from headclust.network import is_offline
 from headclust.progress import note
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _hub_download(name: str, repo: str, filenames: Sequence[str], origin: str) -
 
 
 def _check_reachable(name: str, origin: str, offline: bool) -> None:
-    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if is_offline(offline):
         raise _unavailable(name, origin, "downloads are forbidden (--offline or HF_HUB_OFFLINE)")
     # The hub's client retries for a minute; a short request before it gives a quick error.
     try:

@@ -25,11 +25,12 @@ from headclust.cli import (
     settings,
     verify,
 )
-from headclust.errors import HeadclustError
-from headclust.progress import printable
+from headclust.errors import HeadclustError, one_line
+from headclust.progress import last_notes, printable
 
 # Messages of torch: on the CPU, on an accelerator, and for sizes beyond any memory.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
+_LEFT_OUT = 3  # exit code of a finished command that left out many images, which its last line says
 _COMMANDS = (
     demo.demo,
     run.run,
@@ -56,7 +57,9 @@ def main() -> None:
     # slower on two busy cores. It has to be set before torch is loaded; a value set by the user is not changed.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        code = cli.main(prog_name="headclust", standalone_mode=False)
+        with last_notes() as lines:
+            code = cli.main(prog_name="headclust", standalone_mode=False)
+            code = code or (_LEFT_OUT if lines else 0)
     except (HeadclustError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.echo(f"headclust: error: {printable(' '.join(text.split()))}", err=True)
@@ -67,8 +70,9 @@ def main() -> None:
         _forget_stdout()
         code = 0
     except OSError as error:  # not handled by a verb: stdout on a full disk, a name too long for the disk
-        _forget_stdout()
-        click.echo(f"headclust: error: {error.strerror or error}: {error.filename or 'stdout'}", err=True)
+        place = "" if _forget_stdout() else "stdout"
+        place = str(error.filename or place)
+        click.echo(f"headclust: error: {one_line(error)}{f': {printable(place)}' if place else ''}", err=True)
         code = 2
     except Exception as error:
         if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
@@ -90,12 +94,15 @@ def _interrupted() -> NoReturn:
     os._exit(130)
 
 
-def _forget_stdout() -> None:
-    """Discard output that stdout could not take; flushing it at exit would raise again."""
+def _forget_stdout() -> bool:
+    """Discard output that stdout could not take, as flushing it at exit would raise again; True if there was none."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 @click.group(

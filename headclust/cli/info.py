@@ -22,4 +22,4 @@ def info(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(contents, indent=2))
     else:
-        table(("item", "value"), [[name, plain(value)] for name, value in contents.items()])
+        table(("item", "value"), [[name, plain(value)] for name, value in contents.items() if name != "skipped"])

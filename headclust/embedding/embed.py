@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSettings | None = None) -> Path:
     """Write the features of every image to a feature file; return its path.
 
-    The same call resumes an interrupted run and ends in the same file, byte for byte. Of a finished file, it tries those
-    left-out images again whose reason can pass, or whose file has changed.
+    The same call resumes an interrupted run and ends in the same file, byte for byte. With a finished file, it tries
+    those left-out images again whose reason can pass, or whose file has changed.
 
     Args:
         images: Row i of the file is the i-th image that can be read. Images are read in forked processes, so

@@ -1,7 +1,7 @@
 """The images that a feature file leaves out: their reasons, and which of them are worth another try.
 
-`/skipped` holds id and reason of each. The attribute `skipped_kinds` holds, in the same order, a list of kind, file size
-and file time: the kind is "passing" for a reason that can pass (a disk that was away) and "lasting" for one that cannot
+`/skipped` holds id and reason of each. The attribute `skipped_kinds` holds, in the same order, lists of kind, file size
+and file time. The kind is "passing" for a reason that can pass (a disk that was away) and "lasting" for one that cannot
 (a damaged file); size and time are those that `samples_sha256` was computed of. Files of older versions lack it.
 """
 

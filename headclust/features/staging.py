@@ -87,8 +87,8 @@ def open_staging(
             file is complete. Staging of anything else is discarded.
 
     Raises:
-        ConflictError: The file to replace has changed, a file or staging with another plan exists, another process is writing, or `path` is no feature
-            file.
+        ConflictError: The file to replace has changed, a file or staging with another plan exists, another process is
+            writing, or `path` is no feature file.
         HeadclustError: The disk is full, or the folder cannot be written.
     """
     plan = json.loads(json.dumps(plan))  # with the types that reading it back gives

@@ -11,8 +11,10 @@ from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.embedding.estimate import Estimate, estimate, weight_bytes
 from headclust.errors import FileFormatError
+from headclust.features import load_features
 from headclust.images.datasets import open_source
 from headclust.progress import note
+from headclust.verbs.left_out import listed_in, warn_if_many
 from headclust.verbs.places import features_path
 
 
@@ -45,8 +47,8 @@ def embed(
         image_size: Input size in pixels, instead of the model's own.
         settings: How to embed; the defaults of EmbedSettings when None.
         offline: Never download weights or data.
-        dry_run: Estimate time, memory and disk; write and download nothing (except `hf:` data that are not on the
-            machine). The model is built without its weights, which change neither time nor memory.
+        dry_run: Estimate time, memory and disk; write and download nothing. The model is built without its weights,
+            which change neither time nor memory.
 
     Raises:
         HeadclustError: The source, the model, the images or the output cannot be used.
@@ -56,7 +58,7 @@ def embed(
         raise FileFormatError(f"weights {weights}: no such file.")
     if data is None:
         note("no data given: embedding the bundled digits.")
-    images = open_source(data, split, classes=classes, offline=offline)
+    images = open_source(data, split, classes=classes, offline=offline or dry_run)
     if limit is not None:
         images = images.subset(limit, settings.seed)
     variant = _variant(settings, limit, weights, preset, image_size)
@@ -68,7 +70,9 @@ def embed(
     backbone = load_backbone(
         model, weights=weights, image_size=image_size, offline=offline, preset=preset, dataset=images.dataset
     )
-    return embed_images(images, backbone, path, settings)
+    embed_images(images, backbone, path, settings)
+    warn_if_many(load_features(path), listed_in(path))
+    return path
 
 
 def _variant(

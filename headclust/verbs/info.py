@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from headclust import runs
-from headclust.features import load_features
+from headclust.features import kind_of, load_features
 
 
 def info(path: Path) -> dict[str, Any]:
-    """The counts and attributes of a feature file, or configuration and metrics of a run folder; JSON-like.
+    """The counts, attributes and left-out images of a feature file, or configuration and metrics of a run folder; JSON-like.
 
     Raises:
         HeadclustError: The path is neither, or cannot be read.
@@ -23,4 +23,7 @@ def info(path: Path) -> dict[str, Any]:
     counts = {"n_samples": features.n_samples, "feature_dim": features.feature_dim, "n_views": features.n_views}
     counts["n_skipped"] = len(features.skipped)
     counts["n_labeled"] = 0 if labels is None else int((labels >= 0).sum())
-    return {**counts, **features.attributes}
+    skipped = [
+        {"sample_id": name, "reason": reason, "kind": kind_of(reason)} for name, reason, _ in features.left_out
+    ]
+    return {**counts, **features.attributes, **({"skipped": skipped} if skipped else {})}

@@ -26,6 +26,7 @@ from headclust.runs import novelty
 from headclust.runs.assignments import write_assignments
 from headclust.runs.inputs import load_alike
 from headclust.runs.scored_fit import Assigned, assign
+from headclust.verbs.left_out import listed_in, warn_if_many
 
 _MADE_BY = ("feature_dim", "weights_sha256", "feature_point", "preprocessing")
 
@@ -90,6 +91,8 @@ def predict(
         same = [space.sha256 for space in spaces] == [space["sha256"] for space in recorded]
         scores = novelty.measure(seen, spaces, fitted=same)
     path = write_assignments(output or default, sample_ids, assigned.clusters, assigned.confidence, scores)
+    if data is not None:
+        warn_if_many(spaces[0], listed_in(features[0]))
     _sum_up(sample_ids, assigned, scores, 0 if seen is None else len(seen.numbers))
     return path
 

@@ -21,7 +21,7 @@ from headclust.features import load_features, staging_folder, verify_features
 from headclust.features.format import ContentDigest
 from headclust.features.structure import stored_attributes
 
-AWAY = tuple(range(20, 60)) + (N - 1,)
+AWAY = (*range(20, 60), N - 1)
 
 
 @dataclass(frozen=True)

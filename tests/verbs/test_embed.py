@@ -33,6 +33,7 @@ def test_default_places_of_features(monkeypatch, options, settings, name):
     monkeypatch.setattr(MODULE, "untrained_backbone", lambda *_, **__: backbone)
     monkeypatch.setattr(MODULE, "embed_images", lambda images, backbone, path, settings: path)
     monkeypatch.setattr(MODULE, "estimate", lambda images, backbone, path, settings: path)
+    monkeypatch.setattr(MODULE, "load_features", lambda path: SimpleNamespace(left_out=(), n_samples=1))
     Path("other.pth").touch()
     path = verbs.embed("m", "somewhere", settings=EmbedSettings(**settings), **options)
     assert path.as_posix() == f"features/my-set-train/{name}"

@@ -1,9 +1,8 @@
-"""The Hugging Face libraries without log lines, and without network access unless it is requested."""
+"""The Hugging Face libraries without log lines, and checks before they use the network."""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import urllib.error
 import urllib.request
@@ -15,29 +14,6 @@ from typing import Any
 from headclust.errors import DataError
 
 _PROBE_SECONDS = 5
-
-
-def is_offline(offline: bool) -> bool:
-    """True if the network is forbidden, by the caller or by the settings of the libraries."""
-    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
-    return offline or any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
-
-
-@contextmanager
-def without_network() -> Iterator[None]:
-    """Disable the network access of the libraries; restore the settings at the end."""
-    import datasets.config
-    import huggingface_hub.constants
-
-    modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
-    before = [module.HF_HUB_OFFLINE for module in modules]
-    try:
-        for module in modules:
-            module.HF_HUB_OFFLINE = True
-        yield
-    finally:
-        for module, value in zip(modules, before, strict=True):
-            module.HF_HUB_OFFLINE = value
 
 
 @contextmanager

@@ -14,13 +14,12 @@ from headclust.images.datasets.folder import checking_folder, exists
 from headclust.images.datasets.hub import (
     check_no_remote_files,
     check_reachable,
-    is_offline,
     quiet,
-    without_network,
 )
 from headclust.images.datasets.imageset import ImageSet
 from headclust.images.datasets.layout import encode_labels, numeric_class_names
 from headclust.images.image_file import decode
+from headclust.network import is_offline, without_network
 from headclust.progress import note, printable
 
 # Names of the columns that are used if several columns have the same type.
@@ -128,7 +127,7 @@ def _load_named(datasets: Any, name: str, offline: bool) -> Any:
             return datasets.load_dataset(repo, config or None)
     except Exception:
         if is_offline(offline):
-            forbidden = "downloads are forbidden (--offline, HF_HUB_OFFLINE or HF_DATASETS_OFFLINE)"
+            forbidden = "downloads are forbidden (--offline, --dry-run, HF_HUB_OFFLINE or HF_DATASETS_OFFLINE)"
             raise _unavailable(name, forbidden) from None
     try:
         check_reachable()

@@ -22,6 +22,7 @@ from headclust.images.datasets import ImageSet, open_source
 from headclust.methods import Recipe
 from headclust.progress import note, printable
 from headclust.report import check_place
+from headclust.verbs.left_out import warn_if_many
 from headclust.verbs.run.groups_folder import groups_folder
 from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, report_step
 
@@ -113,6 +114,8 @@ def run(
     with _resumable():
         fit_step(images, data, features, path, recipe, seed, device=device, overwrite=overwrite)
         report = report_step(path, folder / "report.html")
+    if left_out is not None:
+        warn_if_many(features, f"{left_out} lists them")
     return Groups(folder, folder / "features.h5", path, report, features.n_samples, len(features.skipped), left_out)
 
 

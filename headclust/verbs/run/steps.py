@@ -16,15 +16,16 @@ from headclust.backbones import list_backbones, load_backbone
 from headclust.choices import OnError
 from headclust.disk import write_atomically, write_errors
 from headclust.embedding import EmbedSettings
+from headclust.embedding.again import Earlier, earlier, try_reading
 from headclust.embedding.embed import embed_images
 from headclust.errors import BusyError, ConflictError, FileFormatError, HeadclustError
-from headclust.features import Features, load_features, samples_sha256, staging_folder
+from headclust.features import Features, kind_of, load_features, samples_as_recorded, staging_folder
 from headclust.filenames import storable_name
 from headclust.images.datasets import ImageSet
 from headclust.methods import Recipe
 from headclust.progress import note, printable
 from headclust.report import check_place
-from headclust.runs.inputs import load_spaces
+from headclust.runs.inputs import fingerprint, load_spaces
 from headclust.verbs.fit import fit_recipe
 from headclust.verbs.report import report
 from headclust.verbs.run.groups_folder import free_folder, marked_folder
@@ -57,41 +58,54 @@ def embed_step(
     if views is None:
         views = int(before.get("n_views") or 0) if before else (N_VIEWS if len(images) <= MOST_WITH_VIEWS else 0)
     work = f"{len(images):,} images{f' and {views} views of each' if views else ''} with {model}"
-    if not weights and (features := _embedded(images, path, model, views, on_error)):
+    settings = EmbedSettings(n_views=views, on_error=on_error, device=device)
+    finished = None if weights else _embedded(images, path, model, views)
+    if finished and not _is_worth_trying(images, finished, settings):
         note(f"step 1 of 3: {work}: embedded already.")
-        return features
+        return finished.features
     note(f"step 1 of 3: embedding {work}.")
     backbone = load_backbone(model, weights=weights, offline=offline)
-    settings = EmbedSettings(n_views=views, on_error=on_error, device=device)
     with marked_folder(images, path.parent):
         try:
             embed_images(images, backbone, path, settings)
         except BusyError:
             raise
-        except ConflictError:
+        except ConflictError as error:
+            if finished and not overwrite:  # made with other versions or threads: its rows are good as they are
+                note(f"warning: images that were left out can be read now, but {error}")
+                return finished.features
             if not overwrite:
                 raise
             embed_images(images, backbone, path, replace(settings, overwrite=True))
     return load_features(path)
 
 
-def _embedded(images: ImageSet, path: Path, model: str, views: int, on_error: str) -> Features | None:
+def _embedded(images: ImageSet, path: Path, model: str, views: int) -> Earlier | None:
     """The finished features of these images with these settings; None if there are none.
 
     Unlike unfinished work, they may come from other library versions or another number of threads: all rows of the file
     were made in the same way, and only their last bits would change.
     """
     attributes = _begun(path) if path.exists() else {}
-    expected = {
-        "source": images.source,
-        "split": images.split,
-        "samples_sha256": samples_sha256(images.sample_ids, images.stamps, images.labels),
-        "backbone": model,
-    }
+    expected = {"source": images.source, "split": images.split, "backbone": model}
     if any(attributes.get(name) != value for name, value in expected.items()):
         return None
     features = load_features(path)
-    return features if features.n_views == views and not (features.skipped and on_error == "fail") else None
+    samples = samples_as_recorded(features.left_out, images.sample_ids, images.stamps, images.labels)
+    return earlier(images, features) if (attributes.get("samples_sha256"), features.n_views) == (samples, views) else None
+
+
+def _is_worth_trying(images: ImageSet, finished: Earlier, settings: EmbedSettings) -> bool:
+    """True if an image that was left out can be read now.
+
+    Raises:
+        DataError: None can, and the settings allow no image to be left out.
+    """
+    settings.check_unreadable(images.sample_ids, finished.lasting)
+    readable, reasons = try_reading(images, finished.again, settings.timeout)
+    if not readable:
+        settings.check_unreadable(images.sample_ids, {**finished.bad, **reasons})
+    return readable
 
 
 def _begun(path: Path) -> Mapping[str, Any]:
@@ -122,7 +136,8 @@ def list_left_out(path: Path, features: Features) -> Path | None:
             return None
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold line ends
-        rows.writerows([("sample_id", "reason"), *((storable_name(name), reason) for name, reason in features.skipped)])
+        images = [(storable_name(name), reason, kind_of(reason)) for name, reason, _ in features.left_out]
+        rows.writerows([("sample_id", "reason", "kind"), *images])
         write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
     return path
 
@@ -140,10 +155,13 @@ def fit_step(
 ) -> None:
     """Fit a recipe to features into a run folder at `path`, unless that exists with the same settings.
 
+    A run with the same settings is replaced if images that had been left out were added to the features since.
+
     Raises:
         HeadclustError: The fit is not possible, or a run with other settings is in the way.
     """
     assert features.path is not None
+    counted = ("features",) if recipe.n_clusters else ("features", "n_clusters")  # settings that follow from the images
     recipe = recipe.for_features(features)
     clusters = f"{recipe.n_clusters} clusters of {features.n_samples:,} images by {recipe.method}"
     if path.exists():
@@ -152,7 +170,8 @@ def fit_step(
         if not difference:
             note(f"step 2 of 3: {clusters}: fitted already, with the same settings.")
             return
-        if not overwrite:
+        same = {name: value for name, value in {**expected, **recipe.values}.items() if name not in counted}
+        if not overwrite and not (_has_fewer_rows(path, features) and not _difference(path, same)):
             options = ["--clusters", str(recipe.n_clusters), "--method", recipe.method, "--seed", str(seed)]
             place = free_folder(images, path.parent.with_name(f"{path.parent.name}-{recipe.n_clusters}"))
             apart = shlex.join(["headclust", "run", *_as_before(data, features), *options, "-o", str(place)])
@@ -161,6 +180,7 @@ def fit_step(
                 f"{printable(str(path))} was fitted with other settings ({difference}): use --overwrite to replace it, "
                 f"or keep both with {printable(apart)}, or without embedding again with {printable(quick)}."
             )
+        overwrite = True
     note(f"step 2 of 3: fitting {clusters}.")
     fit_recipe(recipe, load_spaces([features.path]), seed, device=device, output=path, overwrite=overwrite)
 
@@ -170,6 +190,20 @@ def _as_before(data: str, features: Features) -> list[str]:
     split, model = str(features.attributes.get("split", "all")), str(features.attributes["backbone"])
     options = {"--split": (split, "all"), "--model": (model, _packaged()), "--views": (features.n_views, N_VIEWS)}
     return [data, *(text for name, (value, usual) in options.items() if value != usual for text in (name, str(value)))]
+
+
+def _has_fewer_rows(path: Path, features: Features) -> bool:
+    """True if the run at `path` was fitted before images that had been left out were added to its features."""
+    try:
+        recorded = runs.read_run(path).config["features"]
+    except FileFormatError:
+        return False
+    same = {name: value for name, value in fingerprint(features).items() if name not in ("path", "sha256", "n_samples")}
+    return (
+        len(recorded) == 1
+        and recorded[0]["n_samples"] < features.n_samples
+        and all(recorded[0].get(name) == value for name, value in same.items())
+    )
 
 
 def _difference(path: Path, expected: Mapping[str, Any]) -> str:

@@ -1,13 +1,8 @@
 import pytest
 
 from headclust.errors import DataError
-from headclust.images.datasets.hub import (
-    check_no_remote_files,
-    check_reachable,
-    is_offline,
-    quiet,
-    without_network,
-)
+from headclust.images.datasets.hub import check_no_remote_files, check_reachable, quiet
+from headclust.network import is_offline, without_network
 
 datasets = pytest.importorskip("datasets")
 
