@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 _busy: ContextVar[bool] = ContextVar("a bar is shown", default=False)
@@ -12,9 +12,10 @@ _last: ContextVar[list[str] | None] = ContextVar("lines for the end of the comma
 
 
 def note(line: str) -> None:
-    """Print one line on stderr; do nothing if stderr is closed."""
+    """Print one line on stderr; do nothing if stderr is closed, or cannot take it."""
     if _is_open():
-        sys.stderr.write(printable(line) + "\n")
+        with suppress(OSError):  # a log on a full disk does not end a run
+            sys.stderr.write(printable(line) + "\n")
 
 
 def last_note(line: str) -> None:

@@ -25,8 +25,9 @@ from headclust.cli import (
     settings,
     verify,
 )
+from headclust.cli.streams import discard_stdout, prepare_stdout
 from headclust.errors import HeadclustError, one_line
-from headclust.progress import last_notes, printable
+from headclust.progress import last_notes, note
 
 # Messages of torch: on the CPU, on an accelerator, and for sizes beyond any memory.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
@@ -51,8 +52,7 @@ _COMMANDS = (
 
 def main() -> None:
     """Run the `headclust` command: exit code 2 and one line for what a user can fix, 130 for Ctrl-C."""
-    if sys.stdout is not None and sys.stdout.encoding == "utf-8":
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths are printed as their bytes
+    prepare_stdout()
     # Threads that wait by spinning delay every barrier when other processes need the core: training became many times
     # slower on two busy cores. It has to be set before torch is loaded; a value set by the user is not changed.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -62,22 +62,21 @@ def main() -> None:
             code = code or (_LEFT_OUT if lines else 0)
     except (HeadclustError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"headclust: error: {printable(' '.join(text.split()))}", err=True)
+        note(f"headclust: error: {' '.join(text.split())}")
         code = 2
     except (KeyboardInterrupt, click.Abort):
         _interrupted()
     except BrokenPipeError:  # the reader, for example `head`, has closed the pipe
-        _forget_stdout()
+        discard_stdout()
         code = 0
     except OSError as error:  # not handled by a verb: stdout on a full disk, a name too long for the disk
-        place = "" if _forget_stdout() else "stdout"
-        place = str(error.filename or place)
-        click.echo(f"headclust: error: {one_line(error)}{f': {printable(place)}' if place else ''}", err=True)
+        place = "stdout" if discard_stdout() else error.filename
+        note(f"headclust: error: {one_line(error)}{f': {place}' if place else _no_folder()}")
         code = 2
     except Exception as error:
         if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
             lower = "lower the heads, their dimensions or the batch size"
-            click.echo(f"headclust: error: not enough memory: {lower}.", err=True)
+            note(f"headclust: error: not enough memory: {lower}.")
             sys.exit(2)
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, KeyboardInterrupt):
@@ -88,21 +87,19 @@ def main() -> None:
     sys.exit(code or 0)
 
 
+def _no_folder() -> str:
+    """The end of the message of an error without a path: often the current folder was removed."""
+    try:
+        os.getcwd()
+    except OSError:
+        return ": the current folder no longer exists: change to another one"
+    return ""
+
+
 def _interrupted() -> NoReturn:
-    click.echo("headclust: interrupted.", err=True)
+    note("headclust: interrupted.")
     # After Ctrl-C within exec, which dataclasses use, sys.exit would end with the signal instead of the exit code.
     os._exit(130)
-
-
-def _forget_stdout() -> bool:
-    """Discard output that stdout could not take, as flushing it at exit would raise again; True if there was none."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return False
-    return True
 
 
 @click.group(

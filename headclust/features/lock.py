@@ -18,10 +18,11 @@ from pathlib import Path
 from filelock import Timeout, UnixFileLock
 
 from headclust.disk import write_errors
-from headclust.errors import BusyError
+from headclust.errors import BusyError, ConflictError
 from headclust.progress import printable
 
 _NAME = "lock"
+_MOST_BYTES = 4_096  # of a lock file that are read
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def _acquire(folder: Path, owner: Owner) -> UnixFileLock:
     path = folder / _NAME
     while True:
         folder.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ConflictError(f"{printable(str(path))} is not a file of headclust: move or delete it.")
         holder = _read_owner(path)
         if holder is not None and holder.host != owner.host:
             raise _busy(folder, holder)
@@ -101,11 +104,16 @@ def _remove(folder: Path, owner: Owner | None) -> None:
 
 
 def _read_owner(path: Path) -> Owner | None:
-    """The owner that a lock file names; None if there is no file or its text is incomplete."""
+    """The owner that a lock file names; None if there is no file, or its text is incomplete or something else."""
     try:
-        content = json.loads(path.read_bytes())
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe does not wait for a writer
+        try:
+            text = os.read(descriptor, _MOST_BYTES)
+        finally:
+            os.close(descriptor)
+        content = json.loads(text)
         return Owner(str(content["host"]), int(content["pid"]))
-    except (FileNotFoundError, PermissionError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
 
 

@@ -53,6 +53,7 @@ def test_everything_is_passed_on(monkeypatch):
     monkeypatch.setattr(MODULE, "open_source", keep(images))
     monkeypatch.setattr(MODULE, "load_backbone", keep(None))
     monkeypatch.setattr(MODULE, "embed_images", keep(Path("o.h5")))
+    monkeypatch.setattr(MODULE, "load_features", lambda path: SimpleNamespace(left_out=(), n_samples=1))
     verbs.embed("m", "somewhere", **given)
     used_here = {"split", "limit", "output", "settings"}
     passed = {name: value for name, value in given.items() if name not in used_here}
