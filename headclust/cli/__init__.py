@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -26,11 +27,13 @@ from headclust.cli import (
     verify,
 )
 from headclust.cli.streams import discard_stdout, prepare_stdout
-from headclust.errors import HeadclustError, one_line
+from headclust.errors import ConflictError, HeadclustError, one_line
 from headclust.progress import last_notes, note
 
 # Messages of torch: on the CPU, on an accelerator, and for sizes beyond any memory.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
+# Codes of a file without a name that cannot be written; errors of the network have others.
+_STDOUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _LEFT_OUT = 3  # exit code of a finished command that left out many images, which its last line says
 _COMMANDS = (
     demo.demo,
@@ -57,6 +60,7 @@ def main() -> None:
     # slower on two busy cores. It has to be set before torch is loaded; a value set by the user is not changed.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
+        _check_folder()
         with last_notes() as lines:
             code = cli.main(prog_name="headclust", standalone_mode=False)
             code = code or (_LEFT_OUT if lines else 0)
@@ -70,8 +74,9 @@ def main() -> None:
         discard_stdout()
         code = 0
     except OSError as error:  # not handled by a verb: stdout on a full disk, a name too long for the disk
-        place = "stdout" if discard_stdout() else error.filename
-        note(f"headclust: error: {one_line(error)}{f': {place}' if place else _no_folder()}")
+        discard_stdout()
+        place = error.filename or ("stdout" if error.errno in _STDOUT else "")
+        note(f"headclust: error: {one_line(error)}{f': {place}' if place else ''}")
         code = 2
     except Exception as error:
         if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
@@ -87,13 +92,12 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _no_folder() -> str:
-    """The end of the message of an error without a path: often the current folder was removed."""
+def _check_folder() -> None:
+    """Raise if the current folder was removed: libraries end the process with messages of their own then."""
     try:
         os.getcwd()
     except OSError:
-        return ": the current folder no longer exists: change to another one"
-    return ""
+        raise ConflictError("the current folder no longer exists: change to another one (cd).") from None
 
 
 def _interrupted() -> NoReturn:

@@ -26,15 +26,13 @@ def prepare_stdout() -> None:
         stream.reconfigure(errors=_ERRORS)
 
 
-def discard_stdout() -> bool:
-    """Discard output that stdout could not take, as flushing it at exit would raise again; False if there was none."""
+def discard_stdout() -> None:
+    """Discard output that stdout could not take; flushing it at exit would raise again."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _bytes_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -83,7 +83,13 @@ def test_released_on_interrupt_and_what_is_in_the_folder_stays(tmp_path: Path) -
     assert [file.name for file in folder.iterdir()] == ["data.bin"]
 
 
-@pytest.mark.parametrize("content", ["", '{"host": "x"', "[]", '{"host": "x"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", '{"host": "x"', "[]", '{"host": "x"}', "null", "7", '"text"', "\0" * 100, "[" * 100_000),
+        *('{"host": "x", "pid": 1e999}', '{"host": "x", "pid": null}', '{"host": [], "pid": "one"}'),
+    ],
+)
 def test_a_lock_whose_writer_died_while_writing_it_is_taken_over(tmp_path: Path, content: str) -> None:
     (tmp_path / "lock").write_text(content)
     with writer_lock(tmp_path):
@@ -203,3 +209,19 @@ def test_a_decoding_worker_does_not_hold_the_lock(tmp_path: Path) -> None:
         finally:
             worker.kill()
             worker.reap()
+
+
+def test_something_else_in_the_place_of_the_lock_is_one_line_and_stays(tmp_path):
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(ConflictError, match="lock is not a file of headclust: move or delete it"), writer_lock(tmp_path):
+        pass
+    (tmp_path / "lock").rmdir()
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(ConflictError, match="lock is not a file of headclust"), writer_lock(tmp_path):
+        pass
+    (tmp_path / "lock").unlink()
+    (tmp_path / "mine.txt").write_text("my own")
+    (tmp_path / "lock").symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(ConflictError, match="lock is not a file of headclust"), writer_lock(tmp_path):
+        pass
+    assert (tmp_path / "mine.txt").read_text() == "my own"
