@@ -92,12 +92,12 @@ def _embed_again(
         return
     if problems := verify_features(path):  # its rows are copied
         raise FileFormatError(problems[0])
-    progress.note(f"{path}: trying the {len(finished.again)} images again that were left out before.")
+    progress.note(f"{path}: trying the images again that were left out before: {len(finished.again)}.")
     with open_staging(path, task.plan, task.layout, replaces=finished.features.sha256) as staging:
         assert staging is not None
         _embed_blocks(images, backbone, task, staging, settings, finished)
         staging.finish(images.sample_ids, images.labels, images.stamps)
-        progress.note(f"{path}: {len(finished.bad) - len(staging.bad)} of them are embedded now.")
+        progress.note(f"{path}: images embedded in addition: {len(finished.bad) - len(staging.bad)}.")
         _note_unreadable(images, path, staging.bad)
 
 

@@ -23,7 +23,5 @@ def info(path: Path) -> dict[str, Any]:
     counts = {"n_samples": features.n_samples, "feature_dim": features.feature_dim, "n_views": features.n_views}
     counts["n_skipped"] = len(features.skipped)
     counts["n_labeled"] = 0 if labels is None else int((labels >= 0).sum())
-    skipped = [
-        {"sample_id": name, "reason": reason, "kind": kind_of(reason)} for name, reason, _ in features.left_out
-    ]
+    skipped = [{"sample_id": name, "reason": reason, "kind": kind_of(reason)} for name, reason, _ in features.left_out]
     return {**counts, **features.attributes, **({"skipped": skipped} if skipped else {})}

@@ -213,7 +213,10 @@ def test_a_decoding_worker_does_not_hold_the_lock(tmp_path: Path) -> None:
 
 def test_something_else_in_the_place_of_the_lock_is_one_line_and_stays(tmp_path):
     (tmp_path / "lock").mkdir()
-    with pytest.raises(ConflictError, match="lock is not a file of headclust: move or delete it"), writer_lock(tmp_path):
+    with (
+        pytest.raises(ConflictError, match="lock is not a file of headclust: move or delete it"),
+        writer_lock(tmp_path),
+    ):
         pass
     (tmp_path / "lock").rmdir()
     os.mkfifo(tmp_path / "lock")

@@ -501,3 +501,52 @@ def test_the_report_is_the_real_one(photos, monkeypatch, small_backbone):
     page = made.report.read_text()
     assert page.startswith("<!")
     assert "data:image/" in page
+
+
+def test_images_that_come_back_are_embedded_and_fitted_without_being_asked(photos, here, calls, capsys):
+    """Links to a disk that is away: the same command finds it there again, and only these images are embedded."""
+    draw(here / "disk", [f"{number:02d}.png" for number in range(20, 26)])
+    for path in (here / "disk").iterdir():
+        (photos / path.name).symlink_to(path)
+    (here / "disk").rename(here / "away")
+    first = run(photos, views=1)
+    assert (first.n_samples, first.n_left_out) == (20, 6)
+    assert [(row["reason"], row["kind"]) for row in rows(first.left_out)] == [("no such file", "passing")] * 6
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith(
+        "WARNING: 6 of 26 images (23.1%) were left out: 6 x no such file. photos-groups/left-out"
+    )
+    calls.clear()
+    assert run(photos, views=1) == first
+    assert calls == []  # nothing has come back
+    assert "WARNING: 6 of 26" in capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(DataError, match=r"^20\.png: no such file"):
+        run(photos, views=1, on_error="fail")
+    (here / "away").rename(here / "disk")
+    mended = run(photos, views=1, on_error="fail")
+    assert [call[0] for call in calls] == ["embed", "fit", "report"]
+    assert (mended.n_samples, mended.n_left_out, mended.left_out) == (26, 0, None)
+    assert "WARNING" not in capsys.readouterr().err
+    whole = run(photos, views=1, output=here / "whole")
+    assert mended.features.read_bytes() == whole.features.read_bytes()
+    assert mended.assignments.read_bytes() == whole.assignments.read_bytes()
+
+
+def test_images_that_come_back_do_not_replace_groups_with_other_settings(photos, here, calls):
+    (photos / "20.png").symlink_to(here / "later.png")
+    run(photos)
+    (photos / "00.png").read_bytes()
+    Image.new("RGB", (24, 24)).save(here / "later.png")
+    with pytest.raises(ConflictError, match="n_clusters: 2 there, 3 here"):
+        run(photos, clusters=3)
+    assert run(photos).n_samples == 21
+
+
+def test_images_that_come_back_to_features_of_other_versions(photos, here, calls, capsys, monkeypatch):
+    (photos / "20.png").symlink_to(here / "later.png")
+    first = run(photos)
+    Image.new("RGB", (24, 24)).save(here / "later.png")
+    monkeypatch.setattr("headclust.embedding.parts.versions", lambda names: {"torch": "0"})
+    assert run(photos) == first
+    assert "images that were left out can be read now, but" in capsys.readouterr().err
+    assert run(photos, overwrite=True).n_samples == 21

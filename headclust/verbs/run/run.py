@@ -3,7 +3,7 @@
 FOLDER-groups/
   headclust.json   records the source of the images
   features.h5      the features of the images, and of their views
-  left-out.csv     sample_id,reason of the images that cannot be read, if there are any
+  left-out.csv     sample_id,reason,kind of the images that cannot be read, if there are any
   run/             the run folder, with assignments.csv
   report.html      the report
 """

@@ -92,7 +92,9 @@ def _embedded(images: ImageSet, path: Path, model: str, views: int) -> Earlier |
         return None
     features = load_features(path)
     samples = samples_as_recorded(features.left_out, images.sample_ids, images.stamps, images.labels)
-    return earlier(images, features) if (attributes.get("samples_sha256"), features.n_views) == (samples, views) else None
+    return (
+        earlier(images, features) if (attributes.get("samples_sha256"), features.n_views) == (samples, views) else None
+    )
 
 
 def _is_worth_trying(images: ImageSet, finished: Earlier, settings: EmbedSettings) -> bool:
@@ -165,12 +167,13 @@ def fit_step(
     recipe = recipe.for_features(features)
     clusters = f"{recipe.n_clusters} clusters of {features.n_samples:,} images by {recipe.method}"
     if path.exists():
-        expected = {"method": recipe.method, "preset": recipe.preset, "seed": seed, "features": features.sha256}
-        difference = _difference(path, {**expected, **recipe.values})
+        expected = {"method": recipe.method, "preset": recipe.preset, "seed": seed, **recipe.values}
+        expected["features"] = features.sha256
+        difference = _difference(path, expected)
         if not difference:
             note(f"step 2 of 3: {clusters}: fitted already, with the same settings.")
             return
-        same = {name: value for name, value in {**expected, **recipe.values}.items() if name not in counted}
+        same = {name: value for name, value in expected.items() if name not in counted}
         if not overwrite and not (_has_fewer_rows(path, features) and not _difference(path, same)):
             options = ["--clusters", str(recipe.n_clusters), "--method", recipe.method, "--seed", str(seed)]
             place = free_folder(images, path.parent.with_name(f"{path.parent.name}-{recipe.n_clusters}"))
