@@ -95,7 +95,7 @@ def main() -> None:
 def _check_folder() -> None:
     """Raise if the current folder was removed: libraries end the process with messages of their own then."""
     try:
-        os.getcwd()
+        os.getcwd()  # noqa: PTH109 - Path.cwd() is the same call
     except OSError:
         raise ConflictError("the current folder no longer exists: change to another one (cd).") from None
 
