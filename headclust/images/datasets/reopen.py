@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import HeadclustError, one_line
 from headclust.filenames import storable_name
-from headclust.images.datasets import open_source
+from headclust.images.datasets import SOURCES, open_source
 from headclust.images.datasets.imageset import ImageSet
+from headclust.images.datasets.lists import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,22 @@ class Reopened:
     images: ImageSet | None
     rows: NDArray[np.int64]
     problem: str = ""
+
+
+class SeparateFiles(NamedTuple):
+    """The folder that sample ids are relative to as paths of image files; `is_list` if a list of paths names them."""
+
+    folder: Path
+    is_list: bool
+
+
+def separate_files(source: str) -> SeparateFiles | None:
+    """Where the image files of a source are; None if it is neither a folder nor a list of paths."""
+    name, colon, below = source.partition(":")
+    path = Path(below if colon and name in SOURCES else source)
+    if path.is_dir():
+        return SeparateFiles(path, is_list=False)
+    return SeparateFiles(path.parent, is_list=True) if path.name.lower().endswith(SUFFIXES) else None
 
 
 def reopen(source: object, split: str | None, sample_ids: Sequence[str]) -> Reopened:
