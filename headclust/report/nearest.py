@@ -31,9 +31,7 @@ class NearestImages:
     similarities: NDArray[np.float32]
 
 
-def find_nearest(
-    space: Features, settings: Mapping[str, Any], *, max_searched: int = _MAX_SEARCHED
-) -> NearestImages:
+def find_nearest(space: Features, settings: Mapping[str, Any], *, max_searched: int = _MAX_SEARCHED) -> NearestImages:
     """The nearest images, by exact search in bounded time; none for a single image.
 
     Args:

@@ -69,8 +69,12 @@ def tiles(data: ReportData) -> list[Tile]:
     agreement, used, n_clusters = metrics.get("agreement"), metrics["clusters_used"], metrics["n_clusters"]
     return [
         Tile("Images", f"{len(data.sample_ids):,}", "on this page"),
-        Tile("Groups", f"{used:,}", "each with at least one image" if used == n_clusters else f"of {n_clusters:,} asked for"),
-        Tile("Largest group", percent(metrics["largest_share"]), f"of the images; even: {percent(1 / n_clusters)}"),
+        Tile(
+            "Groups",
+            f"{used:,}",
+            "each with at least one image" if used == n_clusters else f"of {n_clusters:,} asked for",
+        ),
+        Tile("Largest group", percent(metrics["largest_share"]), f"{percent(1 / n_clusters)} would be even"),
         Tile("Confidence", percent(data.confidence.mean(dtype=float)), "mean over all images", _CONFIDENCE),
         Tile("Evenness", percent(metrics["entropy"]), "100 % if all groups have the same size", _EVENNESS),
         Tile(

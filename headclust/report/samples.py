@@ -39,7 +39,8 @@ def front_coded(names: Sequence[str]) -> str:
     """
     lines, before = [], ""
     for name in map(printable, names):
-        shared = len(os.path.commonprefix((before, name)))
+        pairs = zip(before, name, strict=False)
+        shared = next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(before), len(name)))
         units = shared if name.isascii() else len(name[:shared].encode("utf-16-le")) // 2
         lines.append(f"{units}|{name[shared:]}")
         before = name
@@ -73,9 +74,7 @@ def page_samples(
         "confidence": np.rint(1000 * data.confidence[rows].astype(float)).astype(int).tolist(),
         "points": points.tolist(),
         "nearest": _nearest(nearest, rows),
-        "thumbs": {
-            row: thumb.uri.partition(",")[2] for row, thumb in thumbnails.made.items() if row not in embedded
-        },
+        "thumbs": {row: thumb.uri.partition(",")[2] for row, thumb in thumbnails.made.items() if row not in embedded},
         "tiny": bool(thumbnails.made) and all(thumb.is_tiny for thumb in thumbnails.made.values()),
         "noThumbnails": not thumbnails.made,
     }

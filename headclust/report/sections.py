@@ -47,15 +47,14 @@ def head(data: ReportData, scores: Scores | None) -> dict[str, Any]:
         "title": str(provenance.get("dataset") or data.name or "run"),
         "headline": f"{n_samples:,} {images} in {used:,} {groups}",
         "origin": data.name,
-        "lead": f"{dataset}, grouped by what the images show, with {' and '.join(backbones)} and {config['method']}.",
+        "lead": f"{dataset}, grouped by what the images show. Features: {' and '.join(backbones)}; "
+        f"method: {config['method']}.",
         "sections": [*names.items(), ("making", "Recipe")],
         "version": __version__,
     }
 
 
-def top(
-    data: ReportData, clusters: list[Card], duplicates: NearDuplicates | None, pairs: list[Pair]
-) -> dict[str, Any]:
+def top(data: ReportData, clusters: list[Card], duplicates: NearDuplicates | None, pairs: list[Pair]) -> dict[str, Any]:
     """Numbers, sizes, confidences and near-duplicates."""
     limit = overview.threshold(data.n_clusters)
     unsure = int((data.confidence < limit).sum())
@@ -85,9 +84,10 @@ def _near_duplicates(data: ReportData, duplicates: NearDuplicates | None, pairs:
     n_pairs = len(duplicates.pairs)
     n_apart = sum(int(data.clusters[first] != data.clusters[second]) for first, second, _ in duplicates.pairs)
     apart = f", {n_apart:,} of them in different groups" if n_apart else ""
-    first = f" The first {len(pairs)}, the most alike, are shown." if n_pairs > len(pairs) else ""
+    looks = "pair looks" if n_pairs == 1 else "pairs look"
+    first = f" The {len(pairs)} most alike are shown." if n_pairs > len(pairs) else ""
     shown = {
-        "text": f"{n_pairs:,} {'pair looks' if n_pairs == 1 else 'pairs look'} the same or nearly so{apart}.{first}",
+        "text": f"{n_pairs:,} {looks} the same or nearly so{apart}.{first}",
         "details": f"Pairs whose features have a cosine similarity of {MIN_SIMILARITY} or more; each image with the one "
         f"most similar to it.{searched}",
         "pairs": pairs,
@@ -101,10 +101,10 @@ def _selection_text(data: ReportData) -> str:
     if not data.spaces:
         return f"Typical images are those of the highest confidence. {unsure}"
     return (
-        "Typical images are the nearest to the center of the group, among the more confident half of it. Images between "
-        f"two groups are nearly as near to the center of the other group, which is named below. {unsure} The nearest "
-        "groups are those whose centers have the highest cosine similarity; point at one to read it. The nearest images "
-        "of an image are those with the highest cosine similarity of the features."
+        "Typical images are the nearest to the center of the group, among the more confident half of it. Images "
+        f"between two groups are nearly as near to the center of the other group, which is named below. {unsure} The "
+        "nearest groups are those whose centers have the highest cosine similarity; point at one to read it. The "
+        "nearest images of an image are those with the highest cosine similarity of the features."
     )
 
 

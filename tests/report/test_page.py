@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from headclust import __version__, verbs, write_features
-from headclust.report import page, read_data, sections
 from headclust.progress import printable
+from headclust.report import page, read_data, sections
 from headclust.report.near_duplicates import NearDuplicates
 from headclust.report.page import render
 from report.conftest import HOSTILE

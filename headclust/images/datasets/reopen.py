@@ -40,7 +40,7 @@ class SeparateFiles(NamedTuple):
 
 
 def separate_files(source: str) -> SeparateFiles | None:
-    """Where the image files of a source are; None if it is neither a folder nor a list of paths."""
+    """The folder of the image files of a source; None if it is neither a folder nor a list of paths."""
     name, colon, below = source.partition(":")
     path = Path(below if colon and name in SOURCES else source)
     if path.is_dir():

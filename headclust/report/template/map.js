@@ -175,7 +175,7 @@ function map() {
   plane.setAttribute("tabindex", "0");
   plane.setAttribute("role", "application");
   plane.addEventListener("focus", () => { if (current < 0 && plane.matches(":focus-visible")) show(first(), true); });
-  plane.addEventListener("blur", hide);
+  plane.addEventListener("blur", () => { if (!select("dialog[open]")) hide(); });  // an image opened from here keeps its place
   plane.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key.startsWith("Arrow")) {
