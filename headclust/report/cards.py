@@ -101,7 +101,7 @@ def choose_images(data: ReportData, geometry: Geometry | None) -> dict[int, Clus
 
 
 def first_rows(chosen: dict[int, ClusterImages], duplicates: NearDuplicates | None) -> list[int]:
-    """Rows to make thumbnails of first, each once: of near-duplicates, then the first of every cluster, the second, ..."""
+    """The first rows to make thumbnails of: near-duplicates, then the first of every cluster, the second, ..."""
     pairs = duplicates.pairs[:_MAX_PAIRS] if duplicates else ()
     rows = [row for first, second, _ in pairs for row in (first, second)]
     for place in range(max((len(images.rows) for images in chosen.values()), default=0)):

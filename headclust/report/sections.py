@@ -88,8 +88,8 @@ def _near_duplicates(data: ReportData, duplicates: NearDuplicates | None, pairs:
     first = f" The {len(pairs)} most alike are shown." if n_pairs > len(pairs) else ""
     shown = {
         "text": f"{n_pairs:,} {looks} the same or nearly so{apart}.{first}",
-        "details": f"Pairs whose features have a cosine similarity of {MIN_SIMILARITY} or more; each image with the one "
-        f"most similar to it.{searched}",
+        "details": f"Pairs whose features have a cosine similarity of {MIN_SIMILARITY} or more; each image with the "
+        f"one most similar to it.{searched}",
         "pairs": pairs,
     }
     return {"among": among, "near_duplicates": shown if pairs else None}

@@ -164,7 +164,8 @@ def test_images_are_there_and_have_a_text(browser):
     images = script(
         browser,
         "return Promise.all([...document.images].filter((image) => !image.closest('dialog'))"
-        ".map((image) => image.decode().then(() => [image.alt, image.naturalWidth, image.closest('[aria-hidden]') !== null])))",
+        ".map((image) => image.decode().then(() => "
+        "[image.alt, image.naturalWidth, image.closest('[aria-hidden]') !== null])))",
     )
     assert len(images) >= 60
     assert all(width > 0 and (alt or hidden) for alt, width, hidden in images)

@@ -197,6 +197,17 @@ def test_images_that_are_gone_show_their_small_copy(browser, place):
         (place.root / "hidden").rename(place.folder)
 
 
+def test_images_without_a_small_copy_are_shown_from_their_files(window, place):  # noqa: F811
+    page = verbs.report(place.run, umap=False, thumbnails=5, output=place.root / "out" / "few.html")
+    assert "Small copies of 5 of 60 images are in this page:" in page.read_text(encoding="utf-8")
+    browser = opened(window, page)
+    click(browser, "[data-group='1']")
+    wait(browser, "[...document.querySelectorAll('#group-images img')].every((image) => image.naturalWidth)")
+    kinds = script(browser, "return [...document.querySelectorAll('#group-images img')].map((image) => image.src[0])")
+    assert kinds.count("f") >= len(kinds) - 5 > 0
+    assert browser.get_log("browser") == []
+
+
 def test_a_page_from_a_server_asks_for_nothing(window, place):  # noqa: F811
     asked = []
 

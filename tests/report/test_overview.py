@@ -5,7 +5,7 @@ from headclust.report import overview
 from headclust.report.images import Source, Thumbnails
 from headclust.report.near_duplicates import NearDuplicates
 
-SOURCE = Source(None, np.zeros(0, int))
+SOURCE = Source(object(), np.zeros(0, int))
 
 
 def changed(data, **values):
