@@ -12,12 +12,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.errors import SettingError
+
+if TYPE_CHECKING:
+    import torch
 
 PRECISIONS = ("auto", "float32")
 _AUTOCAST = "float16 autocast"
@@ -38,6 +41,8 @@ def resolve_device(name: str | None = None) -> torch.device:
     Raises:
         SettingError: The name is not a device, or the device is not present.
     """
+    import torch
+
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -54,6 +59,8 @@ def resolve_device(name: str | None = None) -> torch.device:
 
 def description(device: torch.device) -> dict[str, str | int]:
     """The device and the number of threads; the last bits of a result depend on them (and on versions)."""
+    import torch
+
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"device": name, "threads": torch.get_num_threads()}
 
@@ -129,6 +136,8 @@ def autocast(device: torch.device, resolved: str) -> AbstractContextManager[obje
         device: Device of the backbone.
         resolved: Result of `resolve_precision`.
     """
+    import torch
+
     return torch.autocast(device.type, torch.float16) if resolved == _AUTOCAST else nullcontext()
 
 
@@ -146,6 +155,8 @@ def forward(
         device: Device of the backbone.
         precision: Result of `resolve_precision`.
     """
+    import torch
+
     # In this memory order, convolutions on the CPU take about 60 % of the time; transformers take the same time.
     model = model.to(device).to(memory_format=torch.channels_last)
 

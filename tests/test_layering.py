@@ -15,7 +15,7 @@ import headclust
 PACKAGE = Path(headclust.__file__).parent
 # The ground first. A module imports only from lines above its own, and inside its family.
 ORDER = [
-    {"errors"},
+    {"errors", "lazy"},
     {"choices", "progress", "device", "seeding", "versions", "filenames"},
     {"disk"},
     {"features", "images", "backbones"},

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError
@@ -25,6 +24,9 @@ from headclust.features.checks import (
 from headclust.features.format import DATASETS, ContentDigest, decode_attributes, decode_texts, encode_texts
 from headclust.features.structure import check_structure, stored_attributes
 from headclust.progress import printable
+
+if TYPE_CHECKING:
+    import torch
 
 _SLAB_BYTES = 1 << 24
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -112,6 +114,8 @@ class Features:
             DataError: The view does not exist.
             FileFormatError: The file has changed since it was opened.
         """
+        import torch
+
         if view is not None and not 0 <= view < self.n_views:
             step = f"expected 0 to {self.n_views - 1}" if self.n_views else "make the features again with --views"
             raise DataError(f"view {view}: the features have {self.n_views} views: {step}.")

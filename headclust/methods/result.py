@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.features import Features
-from headclust.model import ClusterModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from headclust.model import ClusterModel
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def conclude(
     Raises:
         HeadclustError: A prediction is not finite, because the last step of training diverged.
     """
+    import torch
+
     assigned = model.assign(*spaces)
     if not np.isfinite(assigned.confidence).all():
         raise HeadclustError("the fitted heads predict values that are not finite: lower lr, or try another transform.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from headclust.choices import Transform
 from headclust.errors import DataError, FileFormatError, SettingError
 from headclust.model.heads import HEADS, Heads, select
 
-TRANSFORMS = ("none", "l2", "standardize", "pca")
+TRANSFORMS = get_args(Transform)
 _PARTS = ("mean", "scale", "matrix")
 _NORMALIZED = ("l2", "unit")
 _ROWS = 8_192

@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
-
 from headclust.errors import DataError, FileFormatError, HeadclustError
 from headclust.features import Features, check_finite, load_features
-from headclust.model import side_by_side
 from headclust.progress import note, printable
 
 FEATURES_FOLDER = Path("features")
@@ -38,6 +35,10 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
 
 def joined(spaces: Sequence[Features]) -> Features:
     """Several feature spaces as one: unit rows concatenated. A single one is returned unchanged."""
+    import torch.nn.functional as F
+
+    from headclust.model import side_by_side
+
     if len(spaces) == 1:
         return spaces[0]
     rows = side_by_side([F.normalize(space.all(), dim=-1) for space in spaces])
