@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -41,16 +42,15 @@ def resolve_device(name: str | None = None) -> torch.device:
     Raises:
         SettingError: The name is not a device, or the device is not present.
     """
+    if name is not None and not re.fullmatch(r"(cpu|mps|cuda)(:\d+)?", name):
+        raise SettingError(f"unknown device {name!r}: expected cpu, cuda, cuda:N or mps.")
     import torch
 
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingError(f"unknown device {name!r}: expected cpu, cuda, cuda:N or mps.") from None
+    device = torch.device(name)
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present.get(device.type, False):
         raise SettingError(f"device {name!r} is not present on this machine: leave --device out, or use --device cpu.")

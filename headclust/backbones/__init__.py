@@ -16,7 +16,7 @@ from headclust.backbones.entry import Entry
 from headclust.backbones.memory import check_memory
 from headclust.backbones.smoke_pass import check_patch_multiple
 from headclust.backbones.temi_paper import PRESET, Reproduction, reproduce
-from headclust.errors import SettingError, unknown
+from headclust.errors import FileFormatError, SettingError, unknown
 
 __all__ = [
     "CATALOG",
@@ -24,6 +24,8 @@ __all__ = [
     "Backbone",
     "Preprocessing",
     "check_memory",
+    "check_weights",
+    "find_entry",
     "list_backbones",
     "load_backbone",
     "untrained_backbone",
@@ -61,11 +63,23 @@ def load_backbone(
         FileFormatError: The file of weights is missing, unreadable, holds more than tensors, or does not fit the model.
     """
     entry, reproduction = _resolve(name, image_size, preset, dataset)
+    if weights is not None:
+        check_weights(weights)
     check_memory(name, 4 * entry.parameters)
     if image_size is not None:  # raises for an impossible size before anything is downloaded
         untrained_backbone(name, image_size=image_size, device="meta")
     backbone: Backbone = _loader(entry).load(entry, weights=weights, image_size=image_size, offline=offline)
     return reproduction.annotate(backbone) if reproduction else backbone
+
+
+def check_weights(path: Path) -> None:
+    """Raise if there is no file of weights at `path`.
+
+    Raises:
+        FileFormatError: There is none.
+    """
+    if not path.is_file():
+        raise FileFormatError(f"weights {path}: no such file.")
 
 
 def untrained_backbone(

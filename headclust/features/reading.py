@@ -116,13 +116,16 @@ class Features:
         """
         import torch
 
+        return torch.from_numpy(self.values(index if isinstance(index, slice) else np.asarray(index), view))
+
+    def values(self, index: NDArray[Any] | slice, view: int | None = None) -> NDArray[np.float32]:
+        """As `rows`, without PyTorch: float32 (n, feature_dim)."""
         if view is not None and not 0 <= view < self.n_views:
             step = f"expected 0 to {self.n_views - 1}" if self.n_views else "make the features again with --views"
             raise DataError(f"view {view}: the features have {self.n_views} views: {step}.")
         if view not in self._held:
             self._held[view] = self._read(view)
-        rows = index if isinstance(index, slice) else np.asarray(index)
-        return torch.from_numpy(self._held[view][rows].astype(np.float32))
+        return self._held[view][index].astype(np.float32)
 
     def all(self) -> torch.Tensor:
         """All rows, copied: float32 (n_samples, feature_dim), on the CPU."""

@@ -156,14 +156,14 @@ def _check_finite(space: Features) -> None:
     try:
         for start in range(0, space.n_samples, _ROWS):
             block = slice(start, start + _ROWS)
-            check_finite(space.rows(block).numpy(), space.sample_ids[block])
+            check_finite(space.values(block), space.sample_ids[block])
     except DataError as error:
         raise DataError(f"{_name(space)}: {error}") from None
 
 
 def _is_constant(space: Features) -> bool:
-    first = space.rows([0])
-    blocks = (space.rows(slice(start, start + _ROWS)) for start in range(0, space.n_samples, _ROWS))
+    first = space.values(slice(1))
+    blocks = (space.values(slice(start, start + _ROWS)) for start in range(0, space.n_samples, _ROWS))
     return all(bool((block == first).all()) for block in blocks)
 
 

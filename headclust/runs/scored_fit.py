@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from headclust.model import ClusterModel
 
 # What methods load when they fit: loaded before, so that the seconds of a fit are those of the computation.
-_LIBRARIES = ("faiss", "sklearn.cluster", "sklearn.linear_model", "sklearn.mixture", "headclust.training.train")
-_LIBRARIES += ("headclust.graph.matrix", "headclust.graph.neighbors")
+_LIBRARIES = (
+    *("faiss", "sklearn.cluster", "sklearn.linear_model", "sklearn.mixture"),
+    *("headclust.graph.matrix", "headclust.graph.neighbors", "headclust.training.train"),
+)
 
 
 @dataclass(frozen=True)
