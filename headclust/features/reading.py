@@ -98,6 +98,14 @@ class Features:
             _read=lambda view: values,
         )
 
+    def __repr__(self) -> str:
+        n_labeled = 0 if self.labels is None else int((self.labels >= 0).sum())
+        place = f"{str(self.path)!r}, " if self.path else ""
+        return (
+            f"Features({place}{self.n_samples} x {self.feature_dim}, n_views={self.n_views}, "
+            f"backbone={self.attributes.get('backbone')!r}, n_labeled={n_labeled}, n_skipped={len(self.skipped)})"
+        )
+
     @property
     def n_samples(self) -> int:
         """The number of rows."""

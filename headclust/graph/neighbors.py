@@ -36,6 +36,10 @@ class NeighborGraph:
     indices: Tensor
     similarities: Tensor
 
+    def __repr__(self) -> str:
+        n_samples, k = self.indices.shape
+        return f"NeighborGraph({n_samples} samples, {k} neighbors)"
+
 
 def nearest_neighbors(
     features: Tensor, k: int, *, rows_per_block: int = _ROWS, columns_per_block: int = _COLUMNS

@@ -35,6 +35,11 @@ class Recipe:
     stages: tuple[Any, ...]
     asked_for: frozenset[str] = frozenset()
 
+    def __repr__(self) -> str:
+        usual = Recipe.of(self.method, self.preset).values
+        changes = {name: value for name, value in self.values.items() if usual.get(name) != value}
+        return f"Recipe.of({self.method!r}, {self.preset!r}{f', {changes}' if changes else ''})"
+
     @classmethod
     def of(cls, method: str = "default", preset: str = "ours", settings: Mapping[str, Any] | None = None) -> Recipe:
         """The recipe of a preset.

@@ -40,6 +40,10 @@ class FitResult:
     history: list[dict[str, Any]]
     checkpoints: tuple[tuple[int, ClusterModel], ...] = ()
 
+    def __repr__(self) -> str:
+        used = len(np.unique(self.assignments))
+        return f"FitResult({len(self.assignments)} samples in {used} clusters, lowest loss={min(self.losses):.4g}, {self.model!r})"
+
 
 def check_fit(spaces: tuple[Features, ...], stages: tuple[Any, ...], *, at_least: int) -> None:
     """Raise if a method cannot use these spaces or this number of clusters.

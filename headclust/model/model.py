@@ -46,6 +46,10 @@ class FeatureTransform:
     matrix: Tensor | None = None
     unit: bool = False
 
+    def __repr__(self) -> str:
+        parts = [f"{name}={tuple(part.shape)}" for name in _PARTS if (part := getattr(self, name)) is not None]
+        return f"FeatureTransform({', '.join([*(name for name in _NORMALIZED if getattr(self, name)), *parts])})"
+
     def __call__(self, features: Tensor) -> Tensor:
         """Rows (..., feature_dim) transformed to (..., dim)."""
         if self.l2:
@@ -171,6 +175,14 @@ class ClusterModel:
     heads: Heads
     used_heads: tuple[int, ...]
     temperature: float
+
+    def __repr__(self) -> str:
+        used = self.used_heads if len(self.used_heads) <= 4 else f"{len(self.used_heads)} heads"
+        dims = f"input_dims={tuple(self.heads.input_dims)}"
+        return (
+            f"ClusterModel({self.heads.kind!r}, {dims}, n_clusters={self.n_clusters}, n_heads={self.n_heads}, "
+            f"used_heads={used}, temperature={self.temperature:g})"
+        )
 
     @torch.no_grad()
     def probs(self, *spaces: Tensor) -> Tensor:

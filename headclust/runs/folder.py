@@ -54,6 +54,10 @@ class Run:
     config: dict[str, Any]
     metrics: dict[str, Any]
 
+    def __repr__(self) -> str:
+        method, n_samples = self.config["method"], self.metrics["n_samples"]
+        return f"Run({str(self.path)!r}, method={method!r}, {n_samples} samples, n_clusters={self.n_clusters})"
+
     @property
     def n_clusters(self) -> int:
         """Number of clusters of the model, empty ones included."""

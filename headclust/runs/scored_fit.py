@@ -40,6 +40,9 @@ class Assigned:
     confidence: NDArray[np.float32]
     report: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"Assigned({len(self.clusters)} samples in {len(np.unique(self.clusters))} clusters)"
+
 
 @dataclass(frozen=True)
 class ScoredFit:

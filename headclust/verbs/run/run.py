@@ -48,6 +48,9 @@ class Groups:
     n_left_out: int
     left_out: Path | None
 
+    def __repr__(self) -> str:
+        return f"Groups({str(self.folder)!r}, n_samples={self.n_samples}, n_left_out={self.n_left_out})"
+
     @property
     def assignments(self) -> Path:
         """The CSV file with the cluster of each image."""
