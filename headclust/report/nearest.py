@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors, is_cached, nearest_neighbors
 
 N_NEAREST = 6  # per image
 _MAX_SEARCHED = 20_000  # rows; their search takes half a minute for 1,280 dimensions on one core
@@ -39,6 +38,8 @@ def find_nearest(space: Features, settings: Mapping[str, Any], *, max_searched: 
         settings: Settings of the run: if its neighbor graph is cached, that is used, for any number of rows.
         max_searched: Rows to search if it is not.
     """
+    from headclust.graph.neighbors import cached_neighbors, is_cached, nearest_neighbors
+
     n_neighbors = settings.get("n_neighbors")
     rows = np.arange(space.n_samples)
     if len(rows) < 2:
