@@ -162,7 +162,7 @@ def _strips(
         made = []
         for row in rows:
             confidence = percent(float(data.confidence[row]))
-            note = f"near group {geometry.neighbor[row]}" if geometry and kind == "borderline" else confidence
+            note = f"near {geometry.neighbor[row]}" if geometry and kind == "borderline" else confidence
             name = data.sample_ids[row]
             alt = f"{name}: {kind} of group {cluster}, confidence {confidence}"
             made.append(Picture(row, name, note, alt, thumbnails.made.get(row)))

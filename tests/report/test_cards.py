@@ -63,7 +63,7 @@ def test_the_content_of_a_card(data, geometry):
     assert {near.number: near.face for near in made[0].nearest}[1] == made[1].face
     (borderline,) = (strip for strip in made[1].strips if strip.kind == "borderline")
     assert [picture.note for picture in borderline.pictures] == [
-        f"near group {geometry.neighbor[row]}" for row in chosen[1].borderline
+        f"near {geometry.neighbor[row]}" for row in chosen[1].borderline
     ]
     typical = made[1].strips[0].pictures[0]
     assert typical.alt == f"{typical.name}: typical of group 1, confidence {typical.note}"
