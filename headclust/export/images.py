@@ -68,9 +68,9 @@ def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]
     files = separate_files(source)
     if files is None:
         return FoundImages(nothing, None, images, rows, split=split)
-    folder, is_list = files
+    folder, is_folder, is_list = files
     paths = tuple(None if row is None else _file(folder, images.sample_ids[row], any_name=is_list) for row in rows)
-    return FoundImages(paths, None if is_list else folder, images, rows, any(paths), split)
+    return FoundImages(paths, folder if is_folder else None, images, rows, any(paths), split)
 
 
 def _file(base: Path, name: str, *, any_name: bool) -> str | None:

@@ -7,12 +7,14 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from headclust import verbs, write_features
+from headclust.images.datasets import open_source
 from headclust.progress import printable
 from headclust.report import read_data
 from report.conftest import HOSTILE, SIDE, World
@@ -205,6 +207,30 @@ def test_images_without_a_small_copy_are_shown_from_their_files(window, place): 
     wait(browser, "[...document.querySelectorAll('#group-images img')].every((image) => image.naturalWidth)")
     kinds = script(browser, "return [...document.querySelectorAll('#group-images img')].map((image) => image.src[0])")
     assert kinds.count("f") >= len(kinds) - 5 > 0
+    assert browser.get_log("browser") == []
+
+
+def test_images_of_a_list(window, tmp_path):  # noqa: F811
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "other photos").mkdir()
+    names = [f"{tmp_path}/other photos/absolute #1.png", "../other photos/b%?.png", "beside.png", "page.html"]
+    for number, name in enumerate(names):
+        Image.new("RGB", (20 + number, 9)).save(tmp_path / "lists" / name, "PNG")
+    (tmp_path / "lists" / "mine.csv").write_text("\n".join(["path", *names]))
+    images = open_source(str(tmp_path / "lists" / "mine.csv"))
+    described = {"dataset": "x", "backbone": "y", "attributes": {"source": images.source, "split": "all"}}
+    features = write_features(tmp_path / "x.h5", np.eye(4), sample_ids=images.sample_ids, **described)
+    page = verbs.report(verbs.fit([features], method="kmeans", clusters=2, output=tmp_path / "run"), umap=False)
+    browser = opened(window, page)
+    for number, name in enumerate(names):
+        assert find(browser, name) == [name]
+        press(browser, Keys.ENTER)
+        wait(browser, f"{IMAGE}.src.startsWith('file:') && {IMAGE}.naturalWidth === {20 + number}")
+        shown = text_of(browser, "#large-path")
+        assert shown == (name if name.startswith("/") else f"{tmp_path}/lists/{name}")
+        # A file that is not named like an image is shown, and no link opens it as a page.
+        assert bool(visible(browser, "#large-file")) == name.endswith(".png")
+        press(browser, Keys.ESCAPE)
     assert browser.get_log("browser") == []
 
 

@@ -14,6 +14,7 @@ from headclust.errors import HeadclustError, one_line
 from headclust.filenames import storable_name
 from headclust.images.datasets import SOURCES, open_source
 from headclust.images.datasets.imageset import ImageSet
+from headclust.images.datasets.layout import is_image_name
 from headclust.images.datasets.lists import SUFFIXES
 
 
@@ -33,19 +34,21 @@ class Reopened:
 
 
 class SeparateFiles(NamedTuple):
-    """The folder that sample ids are relative to as paths of image files; `is_list` if a list of paths names them."""
+    """The folder that sample ids are relative to, and the source: that folder itself, a list of paths, or an image."""
 
     folder: Path
+    is_folder: bool
     is_list: bool
 
 
 def separate_files(source: str) -> SeparateFiles | None:
-    """The folder of the image files of a source; None if it is neither a folder nor a list of paths."""
+    """The folder of the image files of a source; None if the images are not separate files."""
     name, colon, below = source.partition(":")
     path = Path(below if colon and name in SOURCES else source)
-    if path.is_dir():
-        return SeparateFiles(path, is_list=False)
-    return SeparateFiles(path.parent, is_list=True) if path.name.lower().endswith(SUFFIXES) else None
+    is_folder, is_list = path.is_dir(), path.name.lower().endswith(SUFFIXES)
+    if not (is_folder or is_list or is_image_name(path.name)):
+        return None
+    return SeparateFiles(path if is_folder else path.parent, is_folder, is_list and not is_folder)
 
 
 def reopen(source: object, split: str | None, sample_ids: Sequence[str]) -> Reopened:

@@ -58,8 +58,9 @@ const large = (() => {
       probe.addEventListener("load", () => {
         if (mine !== turn) return;
         use(address, "");
+        // Only names of images become links: a list may name anything, and the browser may take it for a page.
         file.href = address;
-        file.hidden = false;
+        file.hidden = !/\.(jpe?g|jfif|png|webp|gif|bmp|avif)$/i.test(address);
       });
       probe.src = address;
     };
