@@ -86,8 +86,9 @@ def _nearest(nearest: NearestImages | None, rows: NDArray[np.int64]) -> dict[int
         return {}
     listed = np.zeros(max(int(rows.max(initial=0)), int(nearest.rows.max())) + 1, bool)
     listed[rows] = True
-    usable = [(row, near) for row, near in zip(nearest.rows, nearest.indices, strict=True) if listed[row]]
-    return {int(row): near[listed[near]].tolist() for row, near in usable[:_MAX_NEAREST]}
+    places = np.flatnonzero(listed[nearest.rows])[:_MAX_NEAREST]
+    pairs = zip(nearest.rows[places].tolist(), nearest.indices[places], strict=True)
+    return {row: near[listed[near]].tolist() for row, near in pairs}
 
 
 def files_of(data: ReportData, source: Source, rows: NDArray[np.int64], place: Path | None) -> dict[str, Any] | None:

@@ -88,6 +88,13 @@ def test_row_numbers_are_no_files(data):
     assert samples.files_of(data, Source(numbers, np.arange(60)), np.arange(60), None) is None
 
 
+def test_a_name_that_no_file_can_have(data):
+    source = find_source(data)
+    ids = ("a\ud800.jpg", *source.images.sample_ids[1:])
+    files = samples.files_of(data, Source(replace(source.images, sample_ids=ids), source.rows), np.arange(60), None)
+    assert files["addresses"][source.rows.tolist().index(0)] is None
+
+
 def test_an_image_that_is_gone(world):
     (world.folder / "photo 040.png").unlink()
     data = read_data(world.run)
