@@ -51,7 +51,7 @@ def test_a_cached_graph_is_used_whatever_the_size(write, monkeypatch):
     def never(*_):
         raise AssertionError("searched again")
 
-    monkeypatch.setattr("headclust.report.near_duplicates.nearest_neighbors", never)
+    monkeypatch.setattr("headclust.graph.neighbors.nearest_neighbors", never)
     assert find_near_duplicates(features, {"n_neighbors": 4}, max_searched=10) == expected
 
 
