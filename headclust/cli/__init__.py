@@ -26,9 +26,10 @@ from headclust.cli import (
     settings,
     verify,
 )
+from headclust.cli.options import quiet_option
 from headclust.cli.streams import discard_stdout, prepare_stdout
 from headclust.errors import ConflictError, HeadclustError, one_line
-from headclust.progress import last_notes, note
+from headclust.progress import alert, be_quiet, last_notes
 
 # Messages of torch: on the CPU, on an accelerator, and for sizes beyond any memory.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
@@ -66,7 +67,7 @@ def main() -> None:
             code = code or (_LEFT_OUT if lines else 0)
     except (HeadclustError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        note(f"headclust: error: {' '.join(text.split())}")
+        alert(f"headclust: error: {' '.join(text.split())}")
         code = 2
     except (KeyboardInterrupt, click.Abort):
         _interrupted()
@@ -76,12 +77,12 @@ def main() -> None:
     except OSError as error:  # not handled by a verb: stdout on a full disk, a name too long for the disk
         discard_stdout()
         place = error.filename or ("stdout" if error.errno in _STDOUT else "")
-        note(f"headclust: error: {one_line(error)}{f': {place}' if place else ''}")
+        alert(f"headclust: error: {one_line(error)}{f': {place}' if place else ''}")
         code = 2
     except Exception as error:
         if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
             lower = "lower the heads, their dimensions or the batch size"
-            note(f"headclust: error: not enough memory: {lower}.")
+            alert(f"headclust: error: not enough memory: {lower}.")
             sys.exit(2)
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, KeyboardInterrupt):
@@ -101,7 +102,7 @@ def _check_folder() -> None:
 
 
 def _interrupted() -> NoReturn:
-    note("headclust: interrupted.")
+    alert("headclust: interrupted.")
     # After Ctrl-C within exec, which dataclasses use, sys.exit would end with the signal instead of the exit code.
     os._exit(130)
 
@@ -109,16 +110,18 @@ def _interrupted() -> NoReturn:
 @click.group(
     invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(__version__, prog_name="headclust")
+@click.version_option(__version__, "-V", "--version", prog_name="headclust")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no notes; results and errors stay.")
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, quiet: bool) -> None:
     """Sort images into meaningful groups without labels.
 
     Embed images once with a frozen backbone, then fit clustering heads on the features as often as you like.
     """
+    be_quiet(quiet)
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 for _command in _COMMANDS:
-    cli.add_command(_command)
+    cli.add_command(quiet_option(_command))

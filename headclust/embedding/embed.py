@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust import progress
@@ -23,14 +22,16 @@ from headclust.embedding.again import (
     still_bad,
     try_reading,
 )
-from headclust.embedding.parts import Pixels, Task, decoder, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings, describe_unreadable
 from headclust.errors import DataError, FileFormatError, Reason
 from headclust.features import Staging, check_finite, load_features, open_staging, staging_folder, verify_features
 from headclust.images.decoding import decoded_batches
 
 if TYPE_CHECKING:
+    import torch
+
     from headclust.backbones import Backbone
+    from headclust.embedding.parts import Pixels, Task
     from headclust.images.datasets import ImageSet
 
 
@@ -54,6 +55,8 @@ def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: Emb
             the source of the images was removed or changed meanwhile.
         HeadclustError: The disk is full, the folder cannot be written, or no process can be started.
     """
+    from headclust.embedding.parts import make_task
+
     settings, path = settings or EmbedSettings(), Path(path)
     task = make_task(images, backbone, settings)
     finished = finished_before(images, path, task.plan, settings)
@@ -110,6 +113,8 @@ def _embed_blocks(
     finished: Earlier | None = None,
 ) -> None:
     """Embed the rows that the staging lacks, one batch per block; with a finished file, only those to try again."""
+    from headclust.embedding.parts import decoder, pixel_shape
+
     layout = task.layout
     bad = dict(still_bad(images, staging.bad if finished is None else finished.lasting, settings))
     done, total = staging.n_rows, len(images)
@@ -152,6 +157,8 @@ def _embedded(
     finished: Earlier | None,
 ) -> tuple[NDArray[np.floating[Any]], dict[int, Reason]]:
     """Rows of a block, (1 + n_views, rows, dim) in the stored dtype, and reasons of those that cannot be read."""
+    import torch
+
     # Plain images and each view go through the model in separate batches of one shape, so that the plain features have
     # the same bits with and without views: (1 + n_views, rows, dim).
     features = torch.stack([model(plane)[: len(rows)] for plane in pixels])
@@ -181,6 +188,8 @@ def _stored(
     Raises:
         DataError: A feature is not finite, or overflows float16.
     """
+    import torch
+
     features = features.index_fill(1, torch.tensor([row - rows.start for row in bad], dtype=torch.long), 0)
     ids = images.sample_ids[rows.start : rows.stop]
     try:

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from headclust.device import available_memory, forward, reuse_memory
 from headclust.embedding.again import comparable_plan, earlier, finished_message
-from headclust.embedding.parts import Pixels, Task, decoder, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import HeadclustError, Reason
 from headclust.features import load_features
@@ -23,7 +21,10 @@ from headclust.features.preflight import check_output_folder, check_unfinished, 
 from headclust.images.decoding import AHEAD, decoded_batches, n_workers, timeout_reason
 
 if TYPE_CHECKING:
+    import torch
+
     from headclust.backbones import Backbone
+    from headclust.embedding.parts import Pixels, Task
     from headclust.images.datasets import ImageSet
 
 # Seconds spent on measuring: reading images, then running the model.
@@ -97,6 +98,8 @@ def estimate(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSe
         DataError: There are no images, or an id appears twice.
         HeadclustError: No process can be started, or the output has no name.
     """
+    from headclust.embedding.parts import make_task, pixel_shape
+
     settings = settings or EmbedSettings()
     task = make_task(images, backbone, settings)
     path, layout, weights = Path(path), task.layout, weight_bytes(backbone)
@@ -187,6 +190,8 @@ def _problems(
 
 def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -> _Sample:
     """Read some random images, on all cores."""
+    from headclust.embedding.parts import decoder, pixel_shape
+
     batch_size, limit = task.layout.block_rows, min(timeout, _READING / 2)
     n = min(len(images), 2 * batch_size)
     rows = np.random.default_rng(task.views.seed).permutation(len(images))[:n].tolist()
@@ -226,6 +231,8 @@ def _running(model: Callable[[Pixels], torch.Tensor], image: Pixels, batch_size:
 
 def _largest_layer(model: torch.nn.Module, run: Callable[[], object]) -> int:
     """Largest sum of input and output of a layer, in bytes."""
+    import torch
+
     largest = 0
 
     def look(_: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
