@@ -33,7 +33,7 @@ Rows = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """A finished feature file of the same images, and what it leaves out.
+    """A finished feature file of the same images, and the images that it leaves out.
 
     Attributes:
         features: The file.
@@ -87,7 +87,7 @@ class Earlier:
 
 
 def earlier(images: ImageSet, features: Features) -> Earlier:
-    """What a feature file of these images leaves out."""
+    """A feature file of these images, with the rows of the images that it leaves out."""
     if not features.left_out:
         return Earlier(features, {}, frozenset())
     row_of = {name: row for row, name in enumerate(images.sample_ids)}
@@ -120,7 +120,7 @@ def comparable_plan(images: ImageSet, path: Path, plan: Mapping[str, Any]) -> di
 def try_reading(
     images: ImageSet, rows: Iterable[int], timeout: float, *, everything: bool = False
 ) -> tuple[bool, dict[int, Reason]]:
-    """If one of the images can be read now, and the reasons of those that cannot.
+    """True if one of the images can be read now, and the reasons of those that cannot.
 
     Args:
         images: All images.
@@ -131,7 +131,11 @@ def try_reading(
     listed, readable = sorted(rows), False
     blocks = [range(start, min(start + _BATCH, len(listed))) for start in range(0, len(listed), _BATCH)]
     reasons: dict[int, Reason] = {}
-    trial = decoded_batches(lambda i, _: images.read(listed[i]) and None, blocks, (1, _BATCH, 1, 1, 3), timeout=timeout)
+
+    def read(number: int, _: Pixels) -> None:
+        images.read(listed[number])
+
+    trial = decoded_batches(read, blocks, (1, _BATCH, 1, 1, 3), timeout=timeout)
     with closing(trial) as batches:
         for block, _, bad in batches:
             reasons.update({listed[i]: reason for i, reason in bad.items()})

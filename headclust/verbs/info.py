@@ -10,7 +10,7 @@ from headclust.features import kind_of, load_features
 
 
 def info(path: Path) -> dict[str, Any]:
-    """Counts, attributes and left-out images of a feature file, or configuration and metrics of a run; JSON-like.
+    """The counts, attributes and left-out images of a feature file, or configuration and metrics of a run: JSON-like.
 
     Raises:
         HeadclustError: The path is neither, or cannot be read.

@@ -21,7 +21,7 @@ def warn_if_many(features: Features, place: str) -> None:
 
     Args:
         features: The features of the images.
-        place: Where the list of images that were left out is, as a sentence without a period.
+        place: Place of the list of images that were left out, as a sentence without a period.
     """
     count, total = len(features.left_out), features.n_samples + len(features.left_out)
     if count <= MANY * total:
@@ -36,7 +36,7 @@ def warn_if_many(features: Features, place: str) -> None:
 
 
 def listed_in(path: Path) -> str:
-    """Where the images are listed that a feature file leaves out."""
+    """The sentence that names the list of images that a feature file leaves out."""
     return f"headclust info {shlex.quote(str(path))} --json lists them as skipped"
 
 
