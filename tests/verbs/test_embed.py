@@ -1,4 +1,4 @@
-import sys
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from headclust import verbs
 from headclust.embedding import EmbedSettings
 from headclust.errors import FileFormatError, SettingError
 
-MODULE = sys.modules["headclust.verbs.embed"]  # the package's attribute of that name is the function
+MODULE = importlib.import_module("headclust.verbs.embed")  # the package's attribute of that name is the function
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_default_places_of_features(monkeypatch, options, settings, name):
     monkeypatch.setattr(MODULE, "untrained_backbone", lambda *_, **__: backbone)
     monkeypatch.setattr(MODULE, "embed_images", lambda images, backbone, path, settings: path)
     monkeypatch.setattr(MODULE, "estimate", lambda images, backbone, path, settings: path)
-    for name in ("find_entry", "check_weights"):
-        monkeypatch.setattr(MODULE, name, lambda _: None)
+    for check in ("find_entry", "check_weights"):
+        monkeypatch.setattr(MODULE, check, lambda _: None)
     monkeypatch.setattr(MODULE, "load_features", lambda path: SimpleNamespace(left_out=(), n_samples=1))
     Path("other.pth").touch()
     path = verbs.embed("m", "somewhere", settings=EmbedSettings(**settings), **options)
@@ -55,8 +55,8 @@ def test_everything_is_passed_on(monkeypatch):
     monkeypatch.setattr(MODULE, "open_source", keep(images))
     monkeypatch.setattr(MODULE, "load_backbone", keep(None))
     monkeypatch.setattr(MODULE, "embed_images", keep(Path("o.h5")))
-    for name in ("find_entry", "check_weights"):
-        monkeypatch.setattr(MODULE, name, lambda _: None)
+    for check in ("find_entry", "check_weights"):
+        monkeypatch.setattr(MODULE, check, lambda _: None)
     monkeypatch.setattr(MODULE, "load_features", lambda path: SimpleNamespace(left_out=(), n_samples=1))
     verbs.embed("m", "somewhere", **given)
     used_here = {"split", "limit", "output", "settings"}
