@@ -25,6 +25,8 @@ def report(run: Path, *, features: Sequence[Path] = (), umap: bool = True, outpu
         HeadclustError: The run or the features named cannot be used, or the file cannot be written.
     """
     path = output or run / "report.html"
+    if output is not None:
+        check_place(output)  # before anything is loaded
     data = read_data(run, features)
     check_place(path)
     return write_page(path, render(data, umap=umap))
