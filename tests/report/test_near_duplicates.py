@@ -3,7 +3,12 @@ from conftest import make_blobs
 
 from headclust.features import Features
 from headclust.graph.neighbors import cached_neighbors
-from headclust.report.near_duplicates import MIN_SIMILARITY, find_near_duplicates
+from headclust.report import near_duplicates, nearest
+from headclust.report.near_duplicates import MIN_SIMILARITY
+
+
+def find_near_duplicates(features, settings, **options):
+    return near_duplicates.find_near_duplicates(nearest.find_nearest(features, settings, **options))
 
 
 def rows():
