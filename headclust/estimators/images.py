@@ -25,7 +25,8 @@ from headclust.errors import DataError, one_line
 from headclust.estimators.validation import InputError, check_kind, value_errors
 from headclust.features import check_finite
 from headclust.images.decoding import decoded_batches
-from headclust.images.image_file import decode, to_rgb
+from headclust.images.image_file import decode
+from headclust.images.pixels import to_rgb
 from headclust.progress import bar
 
 

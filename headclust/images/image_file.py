@@ -10,10 +10,10 @@ import zlib
 from io import BytesIO
 from typing import BinaryIO
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from headclust.errors import DataError, one_line
+from headclust.images.pixels import stored_pixels, tiff_kind, to_rgb
 
 # Decoders that an untrusted file may reach. Pillow has others, in which most of its security fixes were. AVIF is common
 # on the web, and Pillow's decoder reports the size of an image before decoding it.
@@ -76,14 +76,22 @@ def decode(source: str | bytes) -> Image.Image:
             with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"{image.width} x {image.height} pixels: more than the {MAX_PIXELS} allowed")
+                stored = stored_pixels(image, file)
                 image.load()
-                return to_rgb(_upright(image))
+                return to_rgb(_upright(image), stored)
         except UnidentifiedImageError:
-            raise DataError(f"not an image in a supported format ({', '.join(FORMATS)}), or a damaged one") from None
+            raise DataError(_unidentified(file)) from None
         except Image.DecompressionBombError as error:
             raise DataError(f"too many pixels: {_named(error)}") from None
         except _MALFORMED as error:
             raise DataError(f"cannot be decoded: {_named(error)}") from None
+
+
+def _unidentified(file: BinaryIO) -> str:
+    kind = tiff_kind(file)
+    if kind:
+        return f"{kind} are not read, or damaged: convert the file to 8-bit RGB"
+    return f"not an image in a supported format ({', '.join(FORMATS)}), or a damaged one"
 
 
 def check_size(size: int) -> None:
@@ -94,32 +102,6 @@ def check_size(size: int) -> None:
     """
     if size > MAX_BYTES:
         raise DataError(f"a file of {size} bytes: more than the {MAX_BYTES} allowed")
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """`image` as 8-bit RGB, transparent parts on white.
-
-    Raises:
-        DataError: The pixels have no defined range: integers beyond 16 bits, floating point.
-    """
-    if image.mode.startswith("I"):
-        return _from_16_bit(np.asarray(image), image.info.get("transparency"))
-    if image.mode == "F":
-        raise DataError("floating-point pixels have no defined range: convert the file to 8 or 16 bits")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_16_bit(values: np.ndarray, transparent: object) -> Image.Image:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 0xFFFF:
-        raise DataError(f"integer pixels from {low} to {high}: expected 0 to 65535")
-    gray = (values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF
-    if isinstance(transparent, int):
-        gray[values == transparent] = 255
-    return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
