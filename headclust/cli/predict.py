@@ -9,7 +9,7 @@ from typing import get_args
 import click
 
 from headclust.choices import OnError
-from headclust.cli.options import PATH
+from headclust.cli.options import PATH, max_pixels_option
 
 
 @click.command()
@@ -25,6 +25,7 @@ from headclust.cli.options import PATH
     show_default=True,
     help="At an unreadable image of --data.",
 )
+@max_pixels_option
 @click.option("--device", help="cpu, cuda, cuda:N or mps, to embed --data. [default: the best available]")
 @click.option("--offline", is_flag=True, help="Never download weights.")
 @click.option("-o", "--output", type=PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
@@ -35,6 +36,7 @@ def predict(
     split: str | None,
     weights: Path | None,
     on_error: OnError,
+    max_pixels: int | None,
     device: str | None,
     offline: bool,
     output: Path | None,
@@ -49,6 +51,7 @@ def predict(
         split=split,
         weights=weights,
         on_error=on_error,
+        max_pixels=max_pixels,
         device=device,
         offline=offline,
         output=output,

@@ -10,7 +10,7 @@ from typing import get_args
 import click
 
 from headclust.choices import OnError
-from headclust.cli.options import DEVICE, PATH, json_option
+from headclust.cli.options import DEVICE, PATH, json_option, max_pixels_option
 from headclust.cli.printing import print_metrics
 
 
@@ -38,6 +38,7 @@ from headclust.cli.printing import print_metrics
     show_default=True,
     help="At an unreadable image: stop, or leave it out and list it.",
 )
+@max_pixels_option
 @click.option("--device", help=DEVICE)
 @click.option("--offline", is_flag=True, help="Never download weights or data.")
 @click.option("--overwrite", is_flag=True, help="Replace results made with other settings.")
@@ -53,6 +54,7 @@ def run(
     method: str,
     seed: int,
     on_error: OnError,
+    max_pixels: int | None,
     device: str | None,
     offline: bool,
     overwrite: bool,
@@ -75,6 +77,7 @@ def run(
         method=method,
         seed=seed,
         on_error=on_error,
+        max_pixels=max_pixels,
         device=device,
         offline=offline,
         overwrite=overwrite,
