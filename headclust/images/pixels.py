@@ -48,12 +48,12 @@ class Stored:
     guessed_alpha: bool = False
 
 
-def stored_pixels(image: Image.Image, file: BinaryIO) -> Stored:
+def stored_pixels(image: Image.Image, file: BinaryIO | None) -> Stored:
     """Facts about the pixels of an opened image, before it is decoded; scale its transparent value to its pixels.
 
     Args:
         image: An image that Pillow has opened and not decoded.
-        file: Its file, whose position is kept.
+        file: Its file, whose position is kept; None if it is not open.
     """
     raw_mode = _raw_mode(image)
     deep = ";16" in raw_mode or image.mode.startswith("I")
@@ -61,7 +61,7 @@ def stored_pixels(image: Image.Image, file: BinaryIO) -> Stored:
         return _stored_tiff(image, deep)
     if image.format == "PNG":
         _scale_transparent(image, raw_mode)
-        return Stored(significant=_png_significant_bits(file) if deep else None, is_16_bit=deep)
+        return Stored(significant=_png_significant_bits(file) if deep and file else None, is_16_bit=deep)
     if image.format == "PPM":
         return Stored(white=0xFFFF)  # Pillow scales its largest value to this
     return Stored(guessed_alpha=image.format == "BMP")
