@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 FINITE = sys.float_info.max  # as the upper end of a range: any number but infinity
-# Messages without a type of their own: of torch on the CPU, on an accelerator and for sizes beyond any memory, of oneDNN,
-# of C++ and of the system, while it loads a library.
+# Messages without a type of their own: of torch on the CPU, on an accelerator and for sizes beyond any memory; of
+# oneDNN, of C++, and of the system while it loads a library.
 _OUT_OF_MEMORY = (
     *("can't allocate memory", "out of memory", "Storage size calculation overflowed", "not enough memory"),
     *("could not create a memory", "could not create a primitive", "std::bad_alloc"),

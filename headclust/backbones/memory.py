@@ -1,4 +1,4 @@
-"""Check that a model fits into memory, before its weights are read or downloaded, and name the failure if it does not."""
+"""Check that a model fits into memory, before its weights are read or downloaded, and name the failure if not."""
 
 from __future__ import annotations
 

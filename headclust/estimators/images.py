@@ -34,10 +34,11 @@ from headclust.progress import bar
 class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Embed images with a frozen backbone, one row per image, in order, with the same numbers as `headclust embed`.
 
-    X is a list (array, series) of paths; or of images, each a PIL image or uint8 array (height, width[, 3]), in sRGB. A
-    single image is refused: put it in a list. Nothing is learned: `fit` only checks the parameters, and `transform` works without it. Rows are held in memory and computed
-    again in each call. For many or damaged images, make a feature file with `headclust embed`, which can be interrupted
-    and leaves out unreadable images, and pass that to `HeadClustering`.
+    X is a list (array, series) of paths; or of images, each a PIL image or uint8 array (height, width[, 3]) in sRGB. A
+    single image is refused: put it in a list. Nothing is learned: `fit` only checks the parameters, and `transform`
+    works without it. Rows are held in memory and computed again in each call. For many or damaged images, make a
+    feature file with `headclust embed`, which can be interrupted and leaves out unreadable images, and pass that to
+    `HeadClustering`.
 
     Args:
         model: A backbone's name, `timm:NAME` or `open_clip:ARCH/PRETRAINED`.
@@ -228,7 +229,8 @@ def _image(row: int, item: Any) -> tuple[Image.Image, Stored]:
     except (RuntimeError, TypeError, ValueError) as error:  # a tensor on a GPU, or one that needs gradients
         raise DataError(f"X[{row}] is no array: {one_line(error)}") from None
     is_row = pixels.ndim == 2 and pixels.shape[1] in (3, 4)  # of a color image: no gray image is so narrow
-    if is_row or pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (3,)):
+    is_image = pixels.ndim in (2, 3) and 0 not in pixels.shape and pixels.shape[2:] in ((), (3,))
+    if is_row or not is_image or pixels.dtype != np.uint8:
         kind = f"{type(item).__name__}" if pixels.ndim == 0 else f"{pixels.dtype} of shape {pixels.shape}"
         hint = ""
         if is_row:

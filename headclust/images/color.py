@@ -41,7 +41,10 @@ def to_srgb(rgb: Image.Image, loaded: Image.Image, profile: bytes | None) -> Ima
 
 
 def profile_of(image: Image.Image) -> bytes | None:
-    """The ICC profile of an image; that of Adobe RGB if its EXIF names it; None without either."""
+    """The ICC profile of a decoded image; that of Adobe RGB if its EXIF names it; None without either.
+
+    (Pillow decodes a PNG to find its EXIF, and an error of that would be lost in here.)
+    """
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and profile:
         return profile

@@ -34,8 +34,8 @@ _MAX_JPEG_PIXELS = 3 * MAX_PIXELS
 # Some decoders read the whole file into memory first. An uncompressed image of MAX_PIXELS fits.
 MAX_BYTES = 2**30
 _JPEG = ("JPEG", "MPO")  # MPO: several JPEGs in a file, as some cameras write
-# Version of the rules by which a file becomes RGB pixels, recorded in feature files: with a change of the rules, it makes
-# sure that rows of two rules are never in one file. 1, and not recorded: without color profiles, at most MAX_PIXELS.
+# Version of the rules by which a file becomes RGB pixels, recorded in feature files, so that one file never has rows of
+# two versions. 1, which was not recorded: without color profiles, and at most MAX_PIXELS.
 PIXEL_RULES = 2
 
 _max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
@@ -73,9 +73,10 @@ _EXIF_ORIENTATION = 0x0112
 
 @contextmanager
 def pixel_limit(max_pixels: int | None) -> Iterator[None]:
-    """Let `decode` read images of up to this many pixels inside; when None, `MAX_PIXELS`, and three times that of a JPEG.
+    """Let `decode` read images of up to this many pixels inside.
 
-    JPEGs of more than `MAX_PIXELS` are decoded at a reduced size with any limit.
+    When None, the limit is `MAX_PIXELS`, and three times that of a JPEG. JPEGs of more than `MAX_PIXELS` are decoded at
+    a reduced size with any limit.
     """
     token = _max_pixels.set(max_pixels)
     try:
@@ -110,17 +111,17 @@ def decode(source: str | bytes) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, file: BinaryIO) -> Image.Image:
-    stored, profile = stored_pixels(image, file), profile_of(image)
+    stored = stored_pixels(image, file)
     if image.format in _JPEG:
         file.seek(0)
         loaded = load_jpeg(image, file.read(), MAX_PIXELS)
     else:
         image.load()
         loaded = image
-    turn = _turn(image)  # the EXIF of a PNG may follow the pixels
+    turn = _turn(image)  # after decoding: the EXIF of a PNG may follow the pixels
     if turn is not None:
         loaded = loaded.transpose(turn)
-    return to_srgb(to_rgb(loaded, stored), loaded, profile)
+    return to_srgb(to_rgb(loaded, stored), loaded, profile_of(image))
 
 
 def _open(file: BinaryIO) -> Image.Image:

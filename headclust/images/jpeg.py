@@ -139,7 +139,8 @@ class _Structure:
         """The number of zero bytes in a row that no picture leads to, in the data of a scan; 0 if some could.
 
         Zeros decode to the first code of the tables, again and again. If for a component that is a coefficient, and not
-        the end of a block, then all coefficients of its blocks are equal. Two whole units of such blocks are no picture.
+        the end of a block, then all coefficients of its blocks are equal: two whole units of such blocks are no
+        picture.
         """
         n_parts = scan[0]
         first, last = scan[1 + 2 * n_parts : 3 + 2 * n_parts]

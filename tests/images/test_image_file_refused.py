@@ -155,3 +155,17 @@ def test_avif_says_its_size_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.AvifImagePlugin.AvifImageFile.load", lambda image: pytest.fail("decoded"))
     with pixel_limit(64 * 64 - 1):
         assert reason(Path(path)).startswith("64 x 64 pixels: more than the 4095 allowed")
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "PNG"}, {"format": "TIFF", "compression": "tiff_adobe_deflate"}], ids=str
+)
+def test_a_block_of_zeros_in_the_middle(options):
+    # Formats with a checksum of their pixels; Pillow decodes a PNG as soon as its EXIF is asked for.
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(data, **options)
+    damaged = bytearray(data.getvalue())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 512] = bytes(512)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode(bytes(damaged))

@@ -66,8 +66,8 @@ def test_a_block_of_something_else(options):
     data = bytearray(jpeg(scene(), **{**options, "quality": 60}))
     middle = (scan_start(data) + len(data)) // 2
     data[middle : middle + 2048] = np.random.default_rng(3).bytes(2048)
-    with pytest.raises(DataError, match="damaged: |cannot be decoded: "):
-        decode(bytes(data[: len(data)]))
+    with pytest.raises(DataError, match=r"damaged: |cannot be decoded: "):
+        decode(bytes(data))
 
 
 def test_a_missing_piece():
@@ -145,7 +145,7 @@ def sized(width: int, height: int) -> bytes:
 
 
 def test_a_bomb_is_still_refused():
-    assert 16_320 * 12_240 > 2 * MAX_PIXELS  # of a phone, which Pillow itself refuses
+    assert 2 * MAX_PIXELS < 16_320 * 12_240  # of a phone, which Pillow itself refuses
     with pytest.raises(DataError, match="damaged: premature end of data segment"):
         decode(sized(16_320, 12_240))
     for side in (20_000, 65_500):

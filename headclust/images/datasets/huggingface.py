@@ -35,11 +35,11 @@ _LOCAL_FILES = {".parquet": "parquet", ".arrow": "arrow"}
 def open_huggingface(name: str, split: str | None, *, offline: bool = False) -> ImageSet:
     """The images of a Hugging Face data set. Sample ids are row numbers of the split.
 
-    The image column is the column of type Image; of several, `image` or `img`. Without any, it is a struct of `bytes` and
-    perhaps `path`, or a binary column named `image` or `img`. The label column is the column of type
-    ClassLabel; of several, `label`, `labels` or `fine_label`; without any, a column `label` of whole numbers, or of
-    texts, which are class names, numbered by code point over all splits; empty is unknown. No code of a data set is
-    run. Data that the library has prepared before is read from its cache.
+    The image column is the column of type Image; of several, `image` or `img`. Without any, it is a struct of `bytes`
+    and perhaps `path`, or a binary column named `image` or `img`. The label column is the column of type ClassLabel; of
+    several, `label`, `labels` or `fine_label`; without any, a column `label` of whole numbers, or of texts, which are
+    class names, numbered by code point over all splits; empty is unknown. No code of a data set is run. Data that the
+    library has prepared before is read from its cache.
 
     Args:
         name: A folder made by `save_to_disk`, a folder that `load_dataset` accepts, or a `.parquet` or `.arrow` file;
