@@ -84,18 +84,18 @@ def distances(images: list[Image.Image]) -> dict[str, dict[str, list[float]]]:
     """Per color space, mean and largest cosine distance from the original's features, with and without the profile."""
     embed = EmbedImages(device="cpu", offline=True)
     original = normalized(embed.transform(images))
-    found = {}
+    measured = {}
     for name, profile in SPACES.items():
         space = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         wide = [ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), space) for image in images]
         used = [decode(stored(image, "PNG", profile)) for image in wide]
         ignored = [decode(stored(image, "PNG", None)) for image in wide]
-        found[name] = {
+        measured[name] = {
             kind: [float(distance.mean()), float(distance.max())]
             for kind, read in (("used", used), ("ignored", ignored))
             for distance in (1 - (normalized(embed.transform(read)) * original).sum(axis=1),)
         }
-    return found
+    return measured
 
 
 def normalized(rows: np.ndarray) -> np.ndarray:

@@ -82,12 +82,12 @@ def to_rgb(image: Image.Image, stored: Stored = Stored()) -> Image.Image:
         return _from_deep_gray(np.asarray(image), stored, image.info.get("transparency"))
     if image.mode == "F":
         raise DataError("floating-point pixels have no defined range: convert the file to 8 or 16 bits")
-    if stored.signed and image.getextrema()[1] > 127:
+    if stored.signed and np.asarray(image).max() > 127:
         raise DataError("signed pixels, with values below 0: convert the file to 8 or 16 bits without sign")
     if image.mode == "La":  # premultiplied: what is missing to full alpha is white
         value, alpha = np.asarray(image, np.uint16).transpose(2, 0, 1)
         return Image.fromarray(np.minimum(value + 255 - alpha, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "RGBA" and stored.guessed_alpha and image.getextrema()[3] == (0, 0):
+    if image.mode == "RGBA" and stored.guessed_alpha and not np.asarray(image.getchannel(3)).any():
         rgb = image.convert("RGB")
     elif image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -95,7 +95,7 @@ def to_rgb(image: Image.Image, stored: Stored = Stored()) -> Image.Image:
     else:
         rgb = image if image.mode == "RGB" else image.convert("RGB")
     if stored.is_16_bit:
-        _check_depth(max(high for _, high in rgb.getextrema()) << 8)
+        _check_depth(int(np.asarray(rgb).max()) << 8)
     return rgb
 
 
