@@ -30,8 +30,8 @@ def test_work_by_other_rules_is_not_resumed(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ConflictError, match=f"pixel_rules: {PIXEL_RULES} there, {PIXEL_RULES + 1} here"):
         embed(tmp_path / "a.h5")
     embed(tmp_path / "a.h5", overwrite=True)
+    monkeypatch.setattr("headclust.embedding.parts.PIXEL_RULES", PIXEL_RULES)
     with pytest.raises(ConflictError, match="pixel_rules"):
-        monkeypatch.setattr("headclust.embedding.parts.PIXEL_RULES", PIXEL_RULES)
         embed(tmp_path / "a.h5")
 
 
