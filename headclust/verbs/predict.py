@@ -39,6 +39,7 @@ def predict(
     split: str | None = None,
     weights: Path | None = None,
     on_error: OnError = "fail",
+    max_pixels: int | None = None,
     device: str | None = None,
     offline: bool = False,
     output: Path | None = None,
@@ -54,6 +55,7 @@ def predict(
         split: The split, if `data` has several.
         weights: The file with the model's weights, if the run's features were made with one.
         on_error: "fail" at an unreadable image, or "skip" it, so that it gets no row.
+        max_pixels: Largest image to read, as in EmbedSettings.
         device: Where to embed; the best available when None.
         offline: Never download weights.
         output: The CSV to write; `RUN/predicted/NAME.csv` when None, where NAME has data set and split, and for
@@ -76,7 +78,7 @@ def predict(
     if data is not None:
         images = open_source(data, split, offline=offline)
         _ = fitted.model, runs.read_seen(fitted)  # damaged files are refused before anything is embedded
-        settings = EmbedSettings(device=device, on_error=on_error)
+        settings = EmbedSettings(device=device, on_error=on_error, max_pixels=max_pixels)
         features = [
             _embed_space(space, folder, images, number, settings, weights=weights, offline=offline)
             for number, space in enumerate(recorded, start=1)
