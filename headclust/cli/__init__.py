@@ -28,11 +28,9 @@ from headclust.cli import (
 )
 from headclust.cli.options import quiet_option
 from headclust.cli.streams import discard_stdout, prepare_stdout
-from headclust.errors import ConflictError, HeadclustError, one_line
+from headclust.errors import ConflictError, HeadclustError, is_out_of_memory, one_line
 from headclust.progress import alert, be_quiet, last_notes
 
-# Messages of torch: on the CPU, on an accelerator, and for sizes beyond any memory.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
 # Codes of a file without a name that cannot be written; errors of the network have others.
 _STDOUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _LEFT_OUT = 3  # exit code of a finished command that left out many images, which its last line says
@@ -80,8 +78,10 @@ def main() -> None:
         alert(f"headclust: error: {one_line(error)}{f': {place}' if place else ''}")
         code = 2
     except Exception as error:
-        if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
+        if is_out_of_memory(error):
             lower = "lower the heads, their dimensions or the batch size"
+            if isinstance(error, ImportError):
+                lower = "the libraries cannot be loaded; free some, or raise the limit of this process (ulimit -v)"
             alert(f"headclust: error: not enough memory: {lower}.")
             sys.exit(2)
         cause: BaseException | None = error

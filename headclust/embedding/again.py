@@ -21,6 +21,7 @@ from headclust.errors import DataError, HeadclustError, Reason
 from headclust.features import Features, load_features, samples_as_recorded, stored_rows, worth_trying
 from headclust.features.preflight import is_up_to_date
 from headclust.images.decoding import decoded_batches
+from headclust.images.image_file import pixel_limit
 
 if TYPE_CHECKING:
     from headclust.images.datasets import ImageSet
@@ -118,14 +119,14 @@ def comparable_plan(images: ImageSet, path: Path, plan: Mapping[str, Any]) -> di
 
 
 def try_reading(
-    images: ImageSet, rows: Iterable[int], timeout: float, *, everything: bool = False
+    images: ImageSet, rows: Iterable[int], settings: EmbedSettings, *, everything: bool = False
 ) -> tuple[bool, dict[int, Reason]]:
     """True if one of the images can be read now, and the reasons of those that cannot.
 
     Args:
         images: All images.
         rows: Those to try.
-        timeout: Seconds that reading an image may take.
+        settings: Their limits of time and pixels count.
         everything: Try all of them; by default, stop after the batch with the first that can be read.
     """
     listed, readable = sorted(rows), False
@@ -133,9 +134,10 @@ def try_reading(
     reasons: dict[int, Reason] = {}
 
     def read(number: int, _: Pixels) -> None:
-        images.read(listed[number])
+        with pixel_limit(settings.max_pixels):
+            images.read(listed[number])
 
-    trial = decoded_batches(read, blocks, (1, _BATCH, 1, 1, 3), timeout=timeout)
+    trial = decoded_batches(read, blocks, (1, _BATCH, 1, 1, 3), timeout=settings.timeout)
     with closing(trial) as batches:
         for block, _, bad in batches:
             reasons.update({listed[i]: reason for i, reason in bad.items()})
@@ -155,7 +157,7 @@ def still_bad(images: ImageSet, bad: Mapping[int, Reason], settings: EmbedSettin
         settings.check_unreadable(images.sample_ids, bad)
     except DataError:
         passing = {row for row, reason in bad.items() if reason.passing}
-        _, reasons = try_reading(images, passing, settings.timeout, everything=True)
+        _, reasons = try_reading(images, passing, settings, everything=True)
         bad = {row: reasons.get(row, bad[row]) for row in bad if row not in passing or row in reasons}
         settings.check_unreadable(images.sample_ids, bad)
     return bad

@@ -85,7 +85,7 @@ def _embed_again(
                 pass
         progress.note(finished_message(images, path, finished))
         return
-    readable, reasons = try_reading(images, finished.again, settings.timeout)
+    readable, reasons = try_reading(images, finished.again, settings)
     if not readable:
         bad = {row: reasons.get(row, reason) for row, reason in finished.bad.items()}
         settings.check_unreadable(images.sample_ids, bad)
@@ -121,7 +121,7 @@ def _embed_blocks(
     if done:
         progress.note(f"{staging.path}: resuming after {done} of {total} images.")
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
-    decode, blocks = decoder(images, backbone, task.views), range(staging.n_blocks, layout.n_blocks)
+    decode, blocks = decoder(images, backbone, task), range(staging.n_blocks, layout.n_blocks)
     to_decode = [layout.rows(block) for block in blocks]
     if finished is not None:
         decode, to_decode = finished.decoder(decode), [rows for rows in to_decode if finished.touches(rows)]

@@ -45,6 +45,7 @@ def embed_step(
     views: int | None,
     device: str | None,
     on_error: OnError,
+    max_pixels: int | None = None,
     offline: bool,
     overwrite: bool,
 ) -> Features:
@@ -58,8 +59,8 @@ def embed_step(
     if views is None:
         views = int(before.get("n_views") or 0) if before else (N_VIEWS if len(images) <= MOST_WITH_VIEWS else 0)
     work = f"{len(images):,} images{f' and {views} views of each' if views else ''} with {model}"
-    settings = EmbedSettings(n_views=views, on_error=on_error, device=device)
-    finished = None if weights else _embedded(images, path, model, views)
+    settings = EmbedSettings(n_views=views, on_error=on_error, device=device, max_pixels=max_pixels)
+    finished = None if weights else _embedded(images, path, model, views, max_pixels)
     if finished and not _is_worth_trying(images, finished, settings):
         note(f"step 1 of 3: {work}: embedded already.")
         return finished.features
@@ -80,14 +81,14 @@ def embed_step(
     return load_features(path)
 
 
-def _embedded(images: ImageSet, path: Path, model: str, views: int) -> Earlier | None:
+def _embedded(images: ImageSet, path: Path, model: str, views: int, max_pixels: int | None) -> Earlier | None:
     """The finished features of these images with these settings; None if there are none.
 
     Unlike unfinished work, they may come from other library versions or another number of threads: all rows of the file
     were made in the same way, and only their last bits would change.
     """
     attributes = _begun(path) if path.exists() else {}
-    expected = {"source": images.source, "split": images.split, "backbone": model}
+    expected = {"source": images.source, "split": images.split, "backbone": model, "max_pixels": max_pixels}
     if any(attributes.get(name) != value for name, value in expected.items()):
         return None
     features = load_features(path)
@@ -104,7 +105,7 @@ def _is_worth_trying(images: ImageSet, finished: Earlier, settings: EmbedSetting
         DataError: None can, and the settings allow no image to be left out.
     """
     settings.check_unreadable(images.sample_ids, finished.lasting)
-    readable, reasons = try_reading(images, finished.again, settings.timeout)
+    readable, reasons = try_reading(images, finished.again, settings)
     if not readable:
         settings.check_unreadable(images.sample_ids, {**finished.bad, **reasons})
     return readable
