@@ -8,12 +8,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _busy: ContextVar[bool] = ContextVar("a bar is shown", default=False)
+_quiet: ContextVar[bool] = ContextVar("lines are not printed", default=False)
 
 
 def note(line: str) -> None:
-    """Print one line on stderr; do nothing if stderr is closed."""
-    if _is_open():
+    """Print one line on stderr; do nothing if stderr is closed, or in the context of `quiet`."""
+    if _is_open() and not _quiet.get():
         sys.stderr.write(printable(line) + "\n")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Print no lines in the context: they have been printed before, or are about something else than its result."""
+    outer = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(outer)
 
 
 def _is_open() -> bool:

@@ -102,8 +102,8 @@ def test_what_counts_as_the_root(tmp_path, names, ids, suffix):
 
 
 def test_what_is_ignored_is_said(tmp_path, capsys):
-    open_archive(str(tar(tmp_path / "x.tar", "a.png", "b.heic", "c.txt", "d.txt")), None)
-    assert capsys.readouterr().err.endswith("ignored 3 files that are not images by name: 2 .txt, 1 .heic\n")
+    open_archive(str(tar(tmp_path / "x.tar", "a.png", "b.doc", "c.txt", "d.txt")), None)
+    assert capsys.readouterr().err.endswith("ignored 3 files that are not images by name: 2 .txt, 1 .doc\n")
     open_archive(str(tar(tmp_path / "x.tar", "a.png")), None)
     assert capsys.readouterr().err == ""
 

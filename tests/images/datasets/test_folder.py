@@ -127,7 +127,7 @@ def test_a_folder_that_goes_while_it_is_read_stops_the_run(tmp_path):
 def test_pipes_called_like_images_are_counted(tmp_path, capsys):
     os.mkfifo(tree(tmp_path, "a.png") / "pipe.png")
     assert open_folder(str(tmp_path), None).sample_ids == ("a.png",)
-    line = f"{tmp_path}: left out, because they are pipes or devices with the name of an image: 1\n"
+    line = f"{tmp_path}: ignored 1 pipe or device named like images\n"
     assert capsys.readouterr().err == line
 
 
@@ -169,8 +169,8 @@ def test_opened_again_from_its_record(tmp_path):
 def test_files_left_out_are_counted_by_kind(tmp_path, capsys):
     tree(tmp_path, "cat/a.png", "dog/b.png")
     for name in (
-        "cat/1.HEIC",
-        "dog/2.heic",
+        "cat/1.TXT",
+        "dog/2.txt",
         "clip.mp4",
         "README",
         ".hidden.mp4",
@@ -184,8 +184,8 @@ def test_files_left_out_are_counted_by_kind(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.txt")
     assert len(open_folder(str(tmp_path), None)) == 2
     line = (
-        f"{tmp_path}: ignored 6 files that are not images by name: "
-        "2 .heic, 1 without a suffix, 1 .a\\x1bb, 1 .mp4, 1 .part\n"
+        f"{tmp_path}: ignored 1 video: 1 .mp4; 5 files that are not images by name: "
+        "2 .txt, 1 without a suffix, 1 .a\\x1bb, 1 .part\n"
     )
     assert capsys.readouterr().err == line
 
@@ -211,10 +211,10 @@ def test_nothing_left_out_is_no_line(tmp_path, capsys):
 
 
 def test_only_other_files(tmp_path, capsys):
-    for name in ("a.heic", "b.heic", "c.mp4"):
+    for name in ("a.doc", "b.doc", "c.pdf"):
         (tmp_path / name).touch()
     with pytest.raises(
-        DataError, match=r"no images, only 3 files that are not images by name: 2 .heic, 1 .mp4: expected"
+        DataError, match=r"no images, only 3 files that are not images by name: 2 .doc, 1 .pdf: expected"
     ):
         open_folder(str(tmp_path), None)
     assert capsys.readouterr().err == ""

@@ -83,7 +83,7 @@ def test_files_are_opened_by_their_names(tmp_path):
 def test_what_opens_what(tmp_path, monkeypatch):
     for name in ("a.ZIP", "a.tar.gz", "a.tsv", "a.tar"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(archives, "open_archive", lambda *given: ("archive", *given))
+    monkeypatch.setattr(archives, "open_archive", lambda path, split, _: ("archive", path, split))
     monkeypatch.setattr(lists, "open_list", lambda *given: ("list", *given))
     monkeypatch.setattr(webdataset, "open_webdataset", lambda *given: ("shards", *given))
     monkeypatch.setattr(huggingface, "open_huggingface", lambda *given, offline: ("hub", *given, offline))

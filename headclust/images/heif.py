@@ -1,0 +1,25 @@
+"""HEIF images (HEIC: the photos of iPhones), read with pillow-heif: the extra `heif`."""
+
+from __future__ import annotations
+
+from functools import cache
+
+HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
+# Brands of the first box of an HEIF file: ISO/IEC 23008-12, and those of HEVC still images.
+_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+@cache
+def heif_is_installed() -> bool:
+    """True if pillow-heif is installed; Pillow reads HEIF from then on."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def is_heif(start: bytes) -> bool:
+    """True if a file that starts with these bytes is an HEIF image."""
+    return start[4:8] == b"ftyp" and start[8:12] in _BRANDS
