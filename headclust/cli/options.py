@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from headclust.choices import Augmentation, Dtype, OnError, Precision
+from headclust.choices import Augmentation, Dtype, Labels, OnError, Precision
 from headclust.embedding import EmbedSettings
 
 PATH = click.Path(path_type=Path)
@@ -90,6 +90,25 @@ def embed_settings(command: _Command) -> _Command:
     for option in reversed(_EMBED_OPTIONS):
         option(with_settings)
     return with_settings  # type: ignore[return-value]  # click calls it with the options as keywords
+
+
+EXCLUDE = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out files and folders of this name ('*.gif', private) or path (2021/raw/*); may be repeated.",
+)
+
+
+def labels_option(default: Labels) -> Callable[[_Command], _Command]:
+    """The option --labels."""
+    return click.option(
+        "--labels",
+        type=click.Choice(get_args(Labels)),
+        default=default,
+        show_default=True,
+        help="What becomes labels, for scores only: those of a data set, subfolders too, or nothing.",
+    )
 
 
 def json_option(help_text: str = "Print one object.") -> Callable[[_Command], _Command]:

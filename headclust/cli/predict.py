@@ -9,7 +9,7 @@ from typing import get_args
 import click
 
 from headclust.choices import OnError
-from headclust.cli.options import PATH
+from headclust.cli.options import EXCLUDE, PATH
 
 
 @click.command()
@@ -17,6 +17,7 @@ from headclust.cli.options import PATH
 @click.option("--features", multiple=True, type=PATH, metavar="FILE", help="Features of the images to assign.")
 @click.option("--data", metavar="SOURCE", help="Images to embed like those of the run, and assign.")
 @click.option("--split", help="The split of --data.")
+@EXCLUDE
 @click.option("--weights", type=PATH, help="File with the model's weights, if the run's features were made with one.")
 @click.option(
     "--on-error",
@@ -33,6 +34,7 @@ def predict(
     features: Sequence[Path],
     data: str | None,
     split: str | None,
+    exclude: Sequence[str],
     weights: Path | None,
     on_error: OnError,
     device: str | None,
@@ -47,6 +49,7 @@ def predict(
         features=features,
         data=data,
         split=split,
+        exclude=exclude,
         weights=weights,
         on_error=on_error,
         device=device,

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from headclust.choices import OnError
-from headclust.cli.options import DEVICE, PATH, json_option
+from headclust.choices import Labels, OnError
+from headclust.cli.options import DEVICE, EXCLUDE, PATH, json_option, labels_option
 from headclust.cli.printing import print_metrics
 
 
 @click.command()
 @click.argument("data", metavar="FOLDER")
 @click.option(
-    "--clusters", type=click.IntRange(1), metavar="K", help="Number of groups. [default: the class subfolders]"
+    "--clusters", type=click.IntRange(1), metavar="K", help="Number of groups. [default: the labeled classes]"
 )
 @click.option("--split", help="The split, where FOLDER has several.")
+@EXCLUDE
+@labels_option("dataset")
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="Folder for everything. [default: NAME-groups]")
 @click.option("--model", help="Backbone: see `headclust models`. [default: the best of the packaged ones]")
 @click.option("--weights", type=PATH, help="File with the model's weights (.safetensors, .pth).")
@@ -46,6 +49,8 @@ def run(
     data: str,
     clusters: int | None,
     split: str | None,
+    exclude: Sequence[str],
+    labels: Labels,
     output: Path | None,
     model: str | None,
     weights: Path | None,
@@ -68,6 +73,8 @@ def run(
         data,
         clusters=clusters,
         split=split,
+        exclude=exclude,
+        labels=labels,
         output=output,
         model=model,
         weights=weights,
@@ -88,6 +95,8 @@ def run(
     print_metrics(metrics, as_json=False)
     if groups.left_out:
         count = "1 image" if groups.n_left_out == 1 else f"{groups.n_left_out} images"
+        if groups.n_folders_left_out:
+            count += f", and {groups.n_folders_left_out} of the folders"
         click.echo(f"Left out, as unreadable: {count}, listed in {groups.left_out}")
     click.echo(f"Report: {groups.report}")
     click.echo(f"Which image is in which group: {groups.assignments}")

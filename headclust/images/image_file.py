@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from headclust.errors import DataError, one_line
+from headclust.images.heif import N_BYTES, NEEDS_EXTRA, heif_is_installed, is_heif
 
 # Decoders that an untrusted file may reach. Pillow has others, in which most of its security fixes were. AVIF is common
 # on the web, and Pillow's decoder reports the size of an image before decoding it.
@@ -73,7 +74,7 @@ def decode(source: str | bytes) -> Image.Image:
     # Pillow also warns of damage; the error message is enough.
     with _opened(source) as file, warnings.catch_warnings(action="ignore"):
         try:
-            with Image.open(file, formats=FORMATS) as image:
+            with Image.open(file, formats=_formats(file)) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"{image.width} x {image.height} pixels: more than the {MAX_PIXELS} allowed")
                 image.load()
@@ -84,6 +85,21 @@ def decode(source: str | bytes) -> Image.Image:
             raise DataError(f"too many pixels: {_named(error)}") from None
         except _MALFORMED as error:
             raise DataError(f"cannot be decoded: {_named(error)}") from None
+
+
+def _formats(file: BinaryIO) -> tuple[str, ...]:
+    """The decoders to try for an open file.
+
+    Raises:
+        DataError: It is an HEIF image, and their decoder is not installed.
+    """
+    start = file.read(N_BYTES)
+    file.seek(0)
+    if not is_heif(start):
+        return FORMATS
+    if not heif_is_installed():
+        raise DataError(f"an HEIF image, which {NEEDS_EXTRA}")
+    return ("HEIF",)
 
 
 def check_size(size: int) -> None:

@@ -50,7 +50,7 @@ def calls(monkeypatch, small_backbone):
         done.append(("fit", recipe.method))
         return fit_recipe(recipe, *arguments, **options)
 
-    def report(run, *, output=None):
+    def report(run, *, output=None, labels=False):
         done.append(("report", run.name))
         output.write_text(PAGE)
         return output

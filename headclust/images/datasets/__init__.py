@@ -18,7 +18,7 @@ from headclust.images.datasets.imageset import ImageSet
 from headclust.images.datasets.stl10 import open_stl10
 from headclust.images.datasets.subset import read_class_ids
 
-__all__ = ["SOURCES", "ImageSet", "open_source", "read_class_ids"]
+__all__ = ["SOURCES", "ImageSet", "describe_folders", "open_source", "read_class_ids"]
 
 
 def _open_webdataset(path: str, split: str | None) -> ImageSet:
@@ -45,6 +45,8 @@ SOURCES: dict[str, Callable[..., ImageSet]] = {
     "webdataset": _open_webdataset,
 }
 _FETCHED = {"hf"}
+# Folders that are named in a message, and characters of each.
+_NAMES, _LONGEST_NAME = 4, 40
 
 
 def open_source(
@@ -78,7 +80,14 @@ def open_source(
     images = exclusion.apply(_open(source, split, offline, exclusion))
     if ids is not None:
         images = images.of_classes(ids)
-    return images.without_labels() if labels == "none" or (labels == "dataset" and images.folder_labels) else images
+    return images.without_labels() if labels == "none" or (labels == "dataset" and images.class_folders) else images
+
+
+def describe_folders(images: ImageSet) -> str:
+    """The class subfolders of a source, as a phrase with the first of them."""
+    folders = images.class_folders
+    names = ", ".join(name[:_LONGEST_NAME] for name in folders[:_NAMES])
+    return f"{len(folders)} subfolders ({names}{', ...' if len(folders) > _NAMES else ''})"
 
 
 def _open(source: str | None, split: str | None, offline: bool, exclusion: Exclusion) -> ImageSet:

@@ -90,7 +90,7 @@ def open_archive(path: str, split: str | None, exclusion: Exclusion | None = Non
         class_names=class_names,
         stamps=tuple(contents.stamp(root + name) for name in ids),
         read=lambda i: decode(contents.read(root + ids[i])),
-        folder_labels=labels is not None,
+        class_folders=class_names,
     )
 
 

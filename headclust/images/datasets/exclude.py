@@ -83,7 +83,7 @@ class Exclusion:
         if not names:
             raise DataError(f"{printable(images.source)}: --exclude leaves out all {len(images)} images.")
         if len(names) < len(images):
-            note(f"{images.source}: left out {len(images) - len(names)} images by --exclude")
+            note(f"{images.source}: left out {_images(len(images) - len(names))} by --exclude")
             rows = [row for row, name in enumerate(images.sample_ids) if name in names]
             images = images.take(np.array(rows))
         for number in sorted(self._unmatched):
@@ -109,3 +109,7 @@ def _match(parts: Sequence[str], names: Sequence[str]) -> bool:
     if first == "**":
         return bool(names) if not rest else any(_match(rest, names[start:]) for start in range(len(names)))
     return bool(names) and (names[0] == first or fnmatchcase(names[0], first)) and _match(rest, names[1:])
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

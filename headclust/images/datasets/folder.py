@@ -47,7 +47,7 @@ def open_folder(path: str, split: str | None, exclusion: Exclusion | None = None
     images = list_folder(root, choose_split(str(root), splits, split), splits, exclusion)
     if not splits:
         _note_deeper_splits(root, images.sample_ids)
-    return replace(images, folder_labels=images.labels is not None)
+    return replace(images, class_folders=images.class_names)
 
 
 def locate(path: str) -> Path:

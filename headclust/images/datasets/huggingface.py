@@ -62,7 +62,7 @@ def open_huggingface(name: str, split: str | None, *, offline: bool = False) -> 
             raise
         except Exception as error:  # malformed tables
             raise DataError(f"{where} cannot be read: {_one_line(error)}") from None
-    return _of_folder(images, local) if local and local.is_dir() else replace(images, folder_labels=False)
+    return _of_folder(images, local) if local and local.is_dir() else replace(images, class_folders=())
 
 
 def _image_set(datasets: Any, loaded: Any, where: str, title: str, split: str | None) -> ImageSet:
@@ -83,7 +83,7 @@ def _image_set(datasets: Any, loaded: Any, where: str, title: str, split: str | 
         class_names=class_names,
         stamps=((0, changes),) * len(rows),
         read=lambda i: _read(images, i, column, files),
-        folder_labels=labels is not None and _is_image_folder(datasets, rows),
+        class_folders=class_names if _is_image_folder(datasets, rows) else (),
     )
 
 

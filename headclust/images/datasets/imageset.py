@@ -34,7 +34,7 @@ class ImageSet:
             processes forked from the main process, one call at a time per process, which have closed all inherited file
             descriptors. So it must open files itself, per call or once per process (keyed by `os.getpid()`), and never
             use a file object opened before the fork. Arrays, bytes and memory maps made before the fork are fine.
-        folder_labels: True if the labels are names of subfolders, and the source is no named data set.
+        class_folders: The subfolders that may be classes, of a source that is no named data set, used as labels or not.
         record: What is needed besides `source` and `split` to reopen the images (see `reopen.reopen`), and
             the folders that could not be listed; recorded in the feature file.
     """
@@ -47,7 +47,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     stamps: tuple[tuple[int, int], ...]
     read: Callable[[int], Image.Image]
-    folder_labels: bool = False
+    class_folders: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class ImageSet:
         """The images without their labels and class names, which is recorded; unchanged if there are none."""
         if self.labels is None:
             return self
-        return replace(self, labels=None, class_names=(), folder_labels=False).recorded(labels="none")
+        return replace(self, labels=None, class_names=()).recorded(labels="none")
 
     def recorded(self, **record: Any) -> ImageSet:
         """The images with more to record."""

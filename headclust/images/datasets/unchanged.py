@@ -86,8 +86,9 @@ def check_folder(folder: str, identity: Identity | None) -> None:
         now = None
     if now is None or identity not in (None, now):
         gone = Path(folder)
-        while not gone.parent.exists():
-            gone = gone.parent
+        with suppress(OSError):
+            while not gone.parent.exists():
+                gone = gone.parent
         step = "put it back, and repeat the same command"
         raise SourceError(f"{gone}, the folder of the images, no longer exists: {step}.")
 
