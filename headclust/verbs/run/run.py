@@ -37,8 +37,8 @@ class Groups:
         report: The report.
         n_samples: Images that were grouped.
         n_left_out: Images that cannot be read.
+        left_out: The list of these images, and of folders that cannot be listed; None if there are none.
         n_folders_left_out: Folders that cannot be listed.
-        left_out: The list of these images and folders; None if there are none.
     """
 
     folder: Path
@@ -47,8 +47,8 @@ class Groups:
     report: Path
     n_samples: int
     n_left_out: int
-    n_folders_left_out: int
     left_out: Path | None
+    n_folders_left_out: int = 0
 
     @property
     def assignments(self) -> Path:
@@ -130,8 +130,8 @@ def run(
         report,
         features.n_samples,
         len(features.skipped),
-        len(features.attributes.get("unlisted", ())),
         left_out,
+        len(features.attributes.get("unlisted", ())),
     )
 
 
@@ -158,9 +158,9 @@ def _check(images: ImageSet, labels: Labels, recipe: Recipe, seed: int, device: 
             "leave --labels out."
         )
     if recipe.n_clusters == 0 and images.labels is None:
-        folders = f"; --labels folders counts its {describe_folders(images)}" if images.class_folders else ""
-        raise SettingError(
-            f"{printable(images.source)}: set the number of groups with --clusters K{printable(folders)}."
-        )
+        counted = "has no class subfolders to count"
+        if images.class_folders:
+            counted = f"has {describe_folders(images)}, which --labels folders counts as classes"
+        raise SettingError(printable(f"{images.source} {counted}: set the number of groups with --clusters K."))
     if recipe.n_clusters > len(images):
         raise SettingError(f"{recipe.n_clusters} clusters of {len(images)} images: expected at most {len(images)}.")
