@@ -12,6 +12,7 @@ import click
 
 from headclust.choices import Augmentation, Dtype, Labels, OnError, Precision
 from headclust.embedding import EmbedSettings
+from headclust.progress import be_quiet
 
 PATH = click.Path(path_type=Path)
 DEVICE = "cpu, cuda, cuda:N or mps. [default: the best available]"
@@ -109,6 +110,20 @@ def labels_option(default: Labels) -> Callable[[_Command], _Command]:
         show_default=True,
         help="What becomes labels, for scores only: those of a data set, subfolders too, or nothing.",
     )
+
+
+def quiet_option(command: click.Command) -> click.Command:
+    """Add the option --quiet to a command, which also may stand before the command's name."""
+
+    def silence(context: click.Context, parameter: click.Parameter, quiet: bool) -> None:
+        if quiet:
+            be_quiet()
+
+    help_text = "Print no progress and no notes; results and errors stay."
+    command.params.append(
+        click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=silence, help=help_text)
+    )
+    return command
 
 
 def json_option(help_text: str = "Print one object.") -> Callable[[_Command], _Command]:

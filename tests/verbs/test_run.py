@@ -422,7 +422,7 @@ def test_a_file_that_changes_meanwhile_stops_the_run(photos, here, calls, monkey
 
     monkeypatch.setattr(steps, "embed_images", embed)
     for overwrite in (False, True):
-        with pytest.raises(SourceError, match="07.png has changed since its images were listed: start again"):
+        with pytest.raises(SourceError, match=r"07\.png has changed since its images were listed: start again"):
             run(photos, overwrite=overwrite)
     assert not (here / "photos-groups" / "run").exists()
 
