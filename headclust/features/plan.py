@@ -14,7 +14,7 @@ from headclust.features.reading import SIGNATURE, load_features
 from headclust.progress import printable
 
 _FILES = ("journal.jsonl", "data.bin", "plan.json")  # in the order of removal: the plan last
-_FIRST = ("exclude", "labels")  # named first: the samples and their classes follow from them
+_FIRST = ("exclude", "labels", "unlisted")  # named first: the samples and their classes follow from them
 _DESCRIPTIONS = {"samples_sha256": "the samples (ids, file sizes, file times or labels)"}
 
 

@@ -106,7 +106,7 @@ def test_folders_that_cannot_be_listed_are_noted(capsys):
     Ignored(unlisted=[("private/", "Permission denied"), ("b/", "Input/output error")]).check_images("x", 1)
     assert capsys.readouterr().err == (
         "x: left out 2 folders that cannot be listed (private/: Permission denied): "
-        "repeat the command when it can be, or use --exclude.\n"
+        "make them readable, or use --exclude.\n"
     )
 
 
