@@ -10,7 +10,7 @@ from PIL import Image
 
 from headclust.errors import DataError
 from headclust.images.datasets import SOURCES, ImageSet
-from headclust.images.datasets.layout import is_image_name
+from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.lists import SUFFIXES
 from headclust.images.datasets.reopen import reopen
 from headclust.progress import note

@@ -1,4 +1,4 @@
-import sys
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from headclust import verbs
 from headclust.embedding import EmbedSettings
 from headclust.errors import FileFormatError, SettingError
 
-MODULE = sys.modules["headclust.verbs.embed"]  # the package's attribute of that name is the function
+MODULE = importlib.import_module("headclust.verbs.embed")  # the package's attribute of that name is the function
 
 
 @pytest.mark.parametrize(
