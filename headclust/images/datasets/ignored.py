@@ -147,7 +147,8 @@ class Ignored:
             count = _plural(len(self.unlisted), "folder that cannot be listed", "folders that cannot be listed")
             path, reason = self.unlisted[0]
             first = f"{printable(path)}: {printable(reason)}"
-            note(f"{where}: left out {count} ({first}): make them readable, or use --exclude.")
+            step = f"make {'it' if len(self.unlisted) == 1 else 'them'} readable, or use --exclude"
+            note(f"{where}: left out {count} ({first}): {step}.")
 
 
 def _describe_files(names: Iterable[str]) -> list[str]:

@@ -232,5 +232,4 @@ def report_step(path: Path, output: Path, *, labels: bool) -> Path:
         note(f"step 3 of 3: {output} is there already.")
         return output
     note("step 3 of 3: making the report.")
-    options = {"labels": True} if labels else {}
-    return report(path, output=output, **options)  # type: ignore[arg-type]
+    return report(path, labels=labels, output=output)
