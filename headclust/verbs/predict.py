@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust import runs
-from headclust.backbones import Backbone, load_backbone
+from headclust.backbones import Backbone, check_weights, load_backbone
 from headclust.choices import OnError
+from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import ConflictError, DataError, SettingError, SourceError
@@ -70,6 +71,10 @@ def predict(
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
     _check_output(output)
+    if device is not None:
+        resolve_device(device)
+    if weights is not None:
+        check_weights(weights)
     recorded = fitted.config["features"]
     folder = fitted.path / "predicted"
     if data is not None:
