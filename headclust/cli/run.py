@@ -106,7 +106,9 @@ def run(
     if groups.left_out:
         count = "1 image" if groups.n_left_out == 1 else f"{groups.n_left_out} images"
         if groups.n_folders_left_out:
-            count += f", and {groups.n_folders_left_out} of the folders"
+            count += (
+                f" and {groups.n_folders_left_out} whole {'folder' if groups.n_folders_left_out == 1 else 'folders'}"
+            )
         click.echo(f"Left out, as unreadable: {count}, listed in {groups.left_out}")
     click.echo(f"Report: {groups.report}")
     click.echo(f"Which image is in which group: {groups.assignments}")
