@@ -44,6 +44,10 @@ class BusyError(ConflictError):
     """Another process is writing the same result: retry later."""
 
 
+class SourceError(ConflictError):
+    """The source of the images is gone, or has changed while it was read."""
+
+
 def unknown(kind: str, name: str, names: Iterable[str], *, how: str = "") -> SettingError:
     """The error for a name that is not in a registry, with the most similar names of the registry.
 

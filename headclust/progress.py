@@ -20,9 +20,19 @@ def be_quiet(quiet: bool = True) -> None:
 
 
 def note(line: str) -> None:
-    """Print one line on stderr; do nothing if stderr is closed, or after `be_quiet`."""
+    """Print one line on stderr; do nothing if stderr is closed, after `be_quiet`, or in the context of `quiet`."""
     if _is_open() and not _quiet.get():
         sys.stderr.write(printable(line) + "\n")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Print no lines in the context: they have been printed before, or are about something else than its result."""
+    outer = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(outer)
 
 
 def _is_open() -> bool:

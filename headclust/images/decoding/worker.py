@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
+from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, SourceError
 
 # States of a slot. After a bad image it is WAITING again: its reason is lost if the worker dies before it answers.
 WAITING, WORKING, DONE = 0, 1, 2
@@ -38,7 +38,7 @@ _LONGEST_REASON = 300
 _HANDLED = {signal.SIGINT, signal.SIGTERM, signal.SIGALRM}
 
 # Errors in a worker that are raised as the same error in the parent, by name.
-_KINDS = {kind.__name__: kind for kind in (ConflictError, FileFormatError, HeadclustError, MemoryError)}
+_KINDS = {kind.__name__: kind for kind in (SourceError, ConflictError, FileFormatError, HeadclustError, MemoryError)}
 
 Job = tuple[int, int]  # row, slot
 Decode = Callable[[int, int], None]
