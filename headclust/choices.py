@@ -26,6 +26,7 @@ Method = Literal[
     "hdbscan",
 ]
 OnError = Literal["fail", "skip"]  # at an image that cannot be read
+Labels = Literal["folders", "dataset", "none"]  # of a source that become labels
 Dtype = Literal["float32", "float16"]  # of stored features
 Precision = Literal["auto", "float32"]  # of the computation
 Augmentation = Literal["standard", "strong"]  # of cached views

@@ -49,6 +49,10 @@ class BusyError(ConflictError):
     """Another process is writing the same result: retry later."""
 
 
+class SourceError(ConflictError):
+    """The source of the images is gone, or has changed while it was read."""
+
+
 class Reason(str):
     """Text: the reason why an image cannot be read; `passing` is True if that reason can pass.
 

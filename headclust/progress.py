@@ -55,6 +55,16 @@ def last_notes() -> Iterator[list[str]]:
             alert(line)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Print no lines in the context: they have been printed before, or are about something else than its result."""
+    outer = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(outer)
+
+
 def _is_open() -> bool:
     """True if stderr can be written; it is None if it was closed before Python started."""
     return sys.stderr is not None and not sys.stderr.closed

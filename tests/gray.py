@@ -33,6 +33,7 @@ class FakeImages:
     source: str = "/gray"
     class_names: tuple[str, ...] = ("dark", "light")
     before: Callable[[int], None] = lambda row: None
+    record: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sample_ids(self) -> tuple[str, ...]:

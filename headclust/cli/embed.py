@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
-from headclust.choices import Preprocessing
+from headclust.choices import Labels, Preprocessing
 from headclust.cli.completion import complete_model, complete_path
-from headclust.cli.options import PATH, embed_settings, json_option
+from headclust.cli.options import EXCLUDE, PATH, embed_settings, json_option, labels_option
 from headclust.cli.printing import print_features, print_json, table
 from headclust.embedding import EmbedSettings
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 )
 @click.option("--split", help="The split, where the source has several. [default: train for named sources]")
 @click.option("--classes", type=PATH, metavar="FILE", help="Keep only the classes named in this file, one per line.")
+@EXCLUDE
+@labels_option("folders")
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Take a random subset of N images, drawn without labels."
 )
@@ -54,6 +57,8 @@ def embed(
     data: str | None,
     split: str | None,
     classes: Path | None,
+    exclude: Sequence[str],
+    labels: Labels,
     limit: int | None,
     output: Path | None,
     weights: Path | None,
@@ -72,6 +77,8 @@ def embed(
         data,
         split=split,
         classes=classes,
+        exclude=exclude,
+        labels=labels,
         limit=limit,
         output=output,
         weights=weights,

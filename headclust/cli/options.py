@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from headclust.choices import Augmentation, Dtype, OnError, Precision
+from headclust.choices import Augmentation, Dtype, Labels, OnError, Precision
 from headclust.embedding import EmbedSettings
 from headclust.embedding.settings import MOST_PIXELS
 from headclust.progress import be_quiet
@@ -101,6 +101,25 @@ def embed_settings(command: _Command) -> _Command:
     for option in reversed(_EMBED_OPTIONS):
         option(with_settings)
     return with_settings  # type: ignore[return-value]  # click calls it with the options as keywords
+
+
+EXCLUDE = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out files and folders of this name ('*.gif', private) or path (2021/raw/*); may be repeated.",
+)
+
+
+def labels_option(default: Labels) -> Callable[[_Command], _Command]:
+    """The option --labels."""
+    return click.option(
+        "--labels",
+        type=click.Choice(get_args(Labels)),
+        default=default,
+        show_default=True,
+        help="What becomes labels, for scores only: those of a data set, subfolders too, or nothing.",
+    )
 
 
 def quiet_option(command: click.Command) -> click.Command:

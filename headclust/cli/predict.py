@@ -10,7 +10,7 @@ import click
 
 from headclust.choices import OnError
 from headclust.cli.completion import complete_path
-from headclust.cli.options import PATH, json_option, max_pixels_option
+from headclust.cli.options import EXCLUDE, PATH, json_option, max_pixels_option
 from headclust.cli.printing import print_path
 
 
@@ -24,6 +24,7 @@ from headclust.cli.printing import print_path
     shell_complete=complete_path,
 )
 @click.option("--split", help="The split of --data.")
+@EXCLUDE
 @click.option("--weights", type=PATH, help="File with the model's weights, if the run's features were made with one.")
 @click.option(
     "--on-error",
@@ -42,6 +43,7 @@ def predict(
     features: Sequence[Path],
     data: str | None,
     split: str | None,
+    exclude: Sequence[str],
     weights: Path | None,
     on_error: OnError,
     max_pixels: int | None,
@@ -58,6 +60,7 @@ def predict(
         features=features,
         data=data,
         split=split,
+        exclude=exclude,
         weights=weights,
         on_error=on_error,
         max_pixels=max_pixels,

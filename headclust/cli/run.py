@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from headclust.choices import OnError
+from headclust.choices import Labels, OnError
 from headclust.cli.completion import complete_method, complete_model, complete_path
-from headclust.cli.options import DEVICE, PATH, json_option, max_pixels_option
+from headclust.cli.options import DEVICE, EXCLUDE, PATH, json_option, labels_option, max_pixels_option
 from headclust.cli.printing import print_json, print_metrics
 
 
 @click.command()
 @click.argument("data", metavar="FOLDER", shell_complete=complete_path)
 @click.option(
-    "-k", "--clusters", type=click.IntRange(1), metavar="K", help="Number of groups. [default: the class subfolders]"
+    "-k", "--clusters", type=click.IntRange(1), metavar="K", help="Number of groups. [default: the labeled classes]"
 )
 @click.option("--split", help="The split, where FOLDER has several.")
+@EXCLUDE
+@labels_option("dataset")
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="Folder for everything. [default: NAME-groups]")
 @click.option(
     "-m",
@@ -59,6 +62,8 @@ def run(
     data: str,
     clusters: int | None,
     split: str | None,
+    exclude: Sequence[str],
+    labels: Labels,
     output: Path | None,
     model: str | None,
     weights: Path | None,
@@ -82,6 +87,8 @@ def run(
         data,
         clusters=clusters,
         split=split,
+        exclude=exclude,
+        labels=labels,
         output=output,
         model=model,
         weights=weights,
@@ -101,6 +108,10 @@ def run(
     print_metrics(metrics, as_json=False)
     if groups.left_out:
         count = "1 image" if groups.n_left_out == 1 else f"{groups.n_left_out} images"
+        if groups.n_folders_left_out:
+            count += (
+                f" and {groups.n_folders_left_out} whole {'folder' if groups.n_folders_left_out == 1 else 'folders'}"
+            )
         click.echo(f"Left out, as unreadable: {count}, listed in {groups.left_out}")
     click.echo(f"Report: {groups.report}")
     click.echo(f"Which image is in which group: {groups.assignments}")

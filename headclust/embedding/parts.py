@@ -60,6 +60,7 @@ def make_task(images: ImageSet, backbone: Backbone, settings: EmbedSettings) -> 
         "dataset": images.dataset,
         "split": images.split,
         "source": images.source,
+        **images.record,
         "class_names": list(images.class_names),
         "n_listed": len(images),
         "samples_sha256": samples_sha256(images.sample_ids, images.stamps, images.labels),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from headclust.errors import DataError
 from headclust.images.datasets import ImageSet
-from headclust.images.datasets.layout import is_image_name
+from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.reopen import reopen, separate_files
 from headclust.progress import note
 

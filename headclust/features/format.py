@@ -27,7 +27,9 @@ REQUIRED_ATTRIBUTES: dict[str, type] = {
     "sha256": str,
 }
 # The only attributes that are not plain text or a whole number; they are stored as JSON text.
-JSON_ATTRIBUTES = frozenset({"augmentation_settings", "class_names", "preprocessing", "skipped_kinds", "versions"})
+JSON_ATTRIBUTES = frozenset(
+    {"augmentation_settings", "class_names", "exclude", "preprocessing", "skipped_kinds", "unlisted", "versions"}
+)
 # Attributes that describe the file, not how its rows were made. `left_out.py` explains `skipped_kinds`.
 OWN_ATTRIBUTES = frozenset({"format", "format_version", "sha256", "skipped_kinds"})
 

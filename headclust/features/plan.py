@@ -14,6 +14,7 @@ from headclust.features.reading import SIGNATURE, load_features
 from headclust.progress import printable
 
 _FILES = ("journal.jsonl", "data.bin", "plan.json")  # in the order of removal: the plan last
+_FIRST = ("exclude", "labels", "unlisted")  # named first: the samples and their classes follow from them
 _DESCRIPTIONS = {"samples_sha256": "the samples (ids, file sizes, file times or labels)"}
 
 
@@ -82,7 +83,7 @@ def is_finished(path: Path, plan: Mapping[str, Any]) -> bool:
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
     """The first item that differs, with its old and new value; empty if none differs."""
-    for key in sorted(old.keys() | new.keys()):
+    for key in sorted(old.keys() | new.keys(), key=lambda key: (key not in _FIRST, key)):
         before, now = old.get(key), new.get(key)
         if before == now:
             continue

@@ -66,6 +66,11 @@ def _check_attributes(file: Any, size: int) -> dict[str, Any]:
             raise DataError(f"attribute {name!r} is {attributes.get(name)!r}: expected {kind.__name__}.")
     if not all(isinstance(name, str) for name in attributes["class_names"]):
         raise DataError("attribute 'class_names' holds something other than text: expected a list of names.")
+    for name in ("exclude", "unlisted"):
+        if not isinstance(attributes.get(name, []), list):
+            raise DataError(f"attribute {name!r} is {attributes[name]!r}: expected a list.")
+    if not all(isinstance(item, list) and len(item) == 2 for item in attributes.get("unlisted", [])):
+        raise DataError("attribute 'unlisted' holds something other than pairs of path and reason.")
     return attributes
 
 

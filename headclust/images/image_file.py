@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from headclust.errors import DataError, PassingError, one_line, unreadable
 from headclust.images.color import profile_of, to_srgb
+from headclust.images.heif import N_BYTES, NEEDS_EXTRA, heif_is_installed, is_heif
 from headclust.images.jpeg import load_jpeg
 from headclust.images.pixels import stored_pixels, tiff_kind, to_rgb
 
@@ -127,13 +128,14 @@ def _to_srgb(image: Image.Image, file: BinaryIO) -> Image.Image:
 
 def _open(file: BinaryIO) -> Image.Image:
     """The image, opened and not decoded, without a limit of its size."""
+    formats = _formats(file)
     try:
-        return Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=formats)
     except Image.DecompressionBombError:
         file.seek(0)
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=FORMATS)
+            return Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -150,6 +152,21 @@ def _unidentified(file: BinaryIO) -> str:
     if kind:
         return f"{kind} are not read, or damaged: convert the file to 8-bit RGB"
     return f"not an image in a supported format ({', '.join(FORMATS)}), or a damaged one"
+
+
+def _formats(file: BinaryIO) -> tuple[str, ...]:
+    """The decoders to try for an open file.
+
+    Raises:
+        DataError: It is an HEIF image, and their decoder is not installed.
+    """
+    start = file.read(N_BYTES)
+    file.seek(0)
+    if not is_heif(start):
+        return FORMATS
+    if not heif_is_installed():
+        raise DataError(f"an HEIF image, which {NEEDS_EXTRA}")
+    return ("HEIF",)
 
 
 def check_size(size: int) -> None:

@@ -76,7 +76,7 @@ class Thumbnails:
 def find_source(data: ReportData) -> Source:
     """The source of the samples' images; samples and images are matched by sample id."""
     provenance, ids = data.provenance, data.sample_ids
-    reopened = reopen(provenance.get("source"), provenance.get("split"), ids)
+    reopened = reopen(provenance.get("source"), provenance.get("split"), ids, provenance)
     images, rows = reopened.images, reopened.rows
     if images is None:
         return Source(None, rows, reopened.problem)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.images.datasets.layout import is_image_name
+from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.reopen import separate_files
 from headclust.progress import printable
 from headclust.report.data import ReportData

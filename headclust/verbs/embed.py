@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from headclust.backbones import check_memory, check_weights, find_entry, load_backbone, untrained_backbone
-from headclust.choices import Preprocessing
+from headclust.choices import Labels, Preprocessing
 from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.embedding.estimate import Estimate, estimate, weight_bytes
 from headclust.features import load_features
-from headclust.images.datasets import open_source
+from headclust.images.datasets import describe_folders, open_source
 from headclust.progress import note
 from headclust.verbs.left_out import listed_in, warn_if_many
 from headclust.verbs.places import features_path
@@ -24,6 +25,8 @@ def embed(
     *,
     split: str | None = None,
     classes: Path | None = None,
+    exclude: Sequence[str] = (),
+    labels: Labels = "folders",
     limit: int | None = None,
     output: Path | None = None,
     weights: Path | None = None,
@@ -40,6 +43,9 @@ def embed(
         data: Source of the images, as for `headclust.images.datasets.open_source`; the bundled digits when None.
         split: The split, if the source has several.
         classes: A file with the names of the classes to keep, one per line.
+        exclude: Patterns of files and folders to leave out, as for `open_source`.
+        labels: What becomes labels: "folders" for class subfolders too, "dataset" for the labels of a named data set,
+            a list or shards, "none".
         limit: Size of a random subset of the images, drawn without labels; all images when None.
         output: The file to make; `features/DATASET-SPLIT/MODEL[-VARIANT].h5` when None.
         weights: A file with the model's weights.
@@ -61,7 +67,10 @@ def embed(
         resolve_device(settings.device)
     if data is None:
         note("no data given: embedding the bundled digits.")
-    images = open_source(data, split, classes=classes, offline=offline or dry_run)
+    images = open_source(data, split, classes=classes, exclude=exclude, labels=labels, offline=offline or dry_run)
+    if images.class_folders and images.labels is not None:
+        use = "are stored as labels, for scores only; --labels none leaves them out"
+        note(f"{images.source}: its {describe_folders(images)} {use}.")
     if limit is not None:
         images = images.subset(limit, settings.seed)
     variant = _variant(settings, limit, weights, preset, image_size)

@@ -18,7 +18,7 @@ from headclust.choices import OnError
 from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
-from headclust.errors import ConflictError, DataError, SettingError
+from headclust.errors import ConflictError, DataError, SettingError, SourceError
 from headclust.features import load_features
 from headclust.filenames import file_name, numbered
 from headclust.images.datasets import ImageSet, open_source
@@ -38,6 +38,7 @@ def predict(
     features: Sequence[Path] = (),
     data: str | None = None,
     split: str | None = None,
+    exclude: Sequence[str] = (),
     weights: Path | None = None,
     on_error: OnError = "fail",
     max_pixels: int | None = None,
@@ -54,6 +55,7 @@ def predict(
         features: Feature files of the images, one per space. Either these or `data` is needed.
         data: Source of the images, which are first embedded like those of the run, into `RUN/predicted/`.
         split: The split, if `data` has several.
+        exclude: Patterns of files and folders of `data` to leave out, as for `open_source`.
         weights: The file with the model's weights, if the run's features were made with one.
         on_error: "fail" at an unreadable image, or "skip" it, so that it gets no row.
         max_pixels: Largest image to read, as in EmbedSettings.
@@ -66,6 +68,8 @@ def predict(
         ConflictError: The output is the assignments.csv of a run.
         HeadclustError: Neither or both of them are given, or the features come from another backbone or preprocessing.
     """
+    if exclude and data is None:
+        raise SettingError("exclude leaves out images of --data: leave it out with --features.")
     if bool(features) == bool(data):
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
@@ -77,7 +81,7 @@ def predict(
     recorded = fitted.config["features"]
     folder = fitted.path / "predicted"
     if data is not None:
-        images = open_source(data, split, offline=offline)
+        images = open_source(data, split, exclude=exclude, offline=offline)
         _ = fitted.model, runs.read_seen(fitted)  # damaged files are refused before anything is embedded
         settings = EmbedSettings(device=device, on_error=on_error, max_pixels=max_pixels)
         features = [
@@ -166,6 +170,8 @@ def _embed_space(
     path = _predicted_path(folder, images, "" if number == 1 else f"-space{number}")
     try:
         return embed_images(images, backbone, path, settings)
+    except SourceError:
+        raise
     except ConflictError:
         # The images or the versions have changed. This verb made the file, so it may replace it.
         return embed_images(images, backbone, path, replace(settings, overwrite=True))
@@ -188,9 +194,13 @@ def _check_backbone(backbone: Backbone, recorded: Mapping[str, Any]) -> None:
 
 
 def _predicted_path(folder: Path, images: ImageSet, suffix: str) -> Path:
-    """`DATASET-SPLIT.h5`, or with -2, -3 ... if that name has images of another source."""
+    """`DATASET-SPLIT.h5`, or with -2, -3 ... if that name has images of another source, or with others left out."""
     name = file_name(f"{images.dataset}-{images.split}")
     paths = (path.with_name(f"{path.name}{suffix}.h5") for path in numbered(folder / name))
-    return next(
-        path for path in paths if not path.exists() or load_features(path).attributes.get("source") == images.source
-    )
+    return next(path for path in paths if not path.exists() or _is_of(path, images))
+
+
+def _is_of(path: Path, images: ImageSet) -> bool:
+    attributes = load_features(path).attributes
+    same = attributes.get("exclude") == images.record.get("exclude")
+    return same and attributes.get("source") == images.source

@@ -34,8 +34,9 @@ def test_a_size_that_is_no_multiple_of_the_patch_is_refused(tmp_path, name, patc
     with pytest.raises(SettingError, match=rf"squares of {patch} px.*such as {near} px\.$") as caught:
         untrained_backbone(name, image_size=100, device="meta")
     assert "\n" not in str(caught.value)
-    with pytest.raises(SettingError, match="squares of"):  # before anything is read
-        load_backbone(name, image_size=100, weights=tmp_path / "nothing")
+    (tmp_path / "empty").touch()
+    with pytest.raises(SettingError, match="squares of"):  # before it is read
+        load_backbone(name, image_size=100, weights=tmp_path / "empty")
     untrained_backbone(name, image_size=int(near[:2]), device="meta")
 
 

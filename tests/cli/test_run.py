@@ -65,13 +65,16 @@ def test_it_ends_with_where_things_are(asked, command):
 def test_options_reach_the_verb(asked, command):
     command("photos")
     line = "--clusters 3 --split test -o out --model m --weights w.pth --views 1 --method temi --seed 4 --on-error fail"
+    line += " --exclude a --exclude b/* --labels folders"
     command("photos", *line.split(), "--device", "cpu", "--offline", "--overwrite")
     (_, plain), (_, given) = asked
-    assert plain["on_error"] == "skip"
+    assert (plain["on_error"], plain["labels"], plain["exclude"]) == ("skip", "dataset", ())
     assert (plain["clusters"], plain["model"], plain["views"], plain["output"]) == (None, None, None, None)
     assert given == {
         "clusters": 3,
         "split": "test",
+        "exclude": ("a", "b/*"),
+        "labels": "folders",
         "output": Path("out"),
         "model": "m",
         "weights": Path("w.pth"),

@@ -26,7 +26,7 @@ MODULE = importlib.import_module("headclust.verbs.embed")  # the package's attri
     ],
 )
 def test_default_places_of_features(monkeypatch, options, settings, name):
-    images = SimpleNamespace(dataset="my set", split="train", subset=lambda limit, seed: images)
+    images = SimpleNamespace(dataset="my set", split="train", class_folders=(), subset=lambda limit, seed: images)
     backbone = SimpleNamespace(model=torch.nn.Identity())
     monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: images)
     monkeypatch.setattr(MODULE, "load_backbone", lambda *_, **__: backbone)
@@ -45,13 +45,14 @@ def test_default_places_of_features(monkeypatch, options, settings, name):
 def test_everything_is_passed_on(monkeypatch):
     given = {"split": "s", "classes": Path("c"), "limit": None, "output": Path("o.h5"), "weights": Path("w")}
     given |= {"preset": "temi-paper", "image_size": 7, "settings": EmbedSettings(n_views=3), "offline": True}
+    given |= {"exclude": ("x",), "labels": "none"}
     assert {*given, "dry_run"} == set(verbs.embed.__kwdefaults__)
     seen = {}
 
     def keep(result):
         return lambda *positional, **options: seen.update(options, last=positional[-1]) or result
 
-    images = SimpleNamespace(dataset="d", split="train")
+    images = SimpleNamespace(dataset="d", split="train", class_folders=())
     monkeypatch.setattr(MODULE, "open_source", keep(images))
     monkeypatch.setattr(MODULE, "load_backbone", keep(None))
     monkeypatch.setattr(MODULE, "embed_images", keep(Path("o.h5")))

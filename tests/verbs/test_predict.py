@@ -1,4 +1,4 @@
-import sys
+import importlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +12,7 @@ from headclust.methods import METHODS
 from headclust.runs import scored_fit as trials
 from verbs.conftest import rows
 
-MODULE = sys.modules["headclust.verbs.predict"]  # the package's attribute of that name is the function
+MODULE = importlib.import_module("headclust.verbs.predict")  # the package's attribute of that name is the function
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -169,11 +169,11 @@ def test_another_source_of_the_same_name_replaces_nothing(fit, write, blobs, mon
     def embed(images, backbone, path, settings):
         if path.exists() and not settings.overwrite:
             raise ConflictError("made with other settings")
-        attributes = {**described["attributes"], "source": images.source}
+        attributes = {**described["attributes"], "source": images.source, **images.record}
         return write(path, blobs.features[:5], attributes=attributes, overwrite=settings.overwrite)
 
-    def predict(source):
-        photos = SimpleNamespace(dataset="photos", split="all", source=source)
+    def predict(source, **record):
+        photos = SimpleNamespace(dataset="photos", split="all", source=source, record=record)
         monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: photos)
         return verbs.predict(run, data=source).name
 
@@ -186,6 +186,7 @@ def test_another_source_of_the_same_name_replaces_nothing(fit, write, blobs, mon
         "photos-all-2.csv",
         "photos-all-3.csv",
     ]
+    assert [predict("/a/photos", exclude=["x"]), predict("/a/photos")] == ["photos-all-4.csv", "photos-all.csv"]
 
 
 @pytest.mark.parametrize(

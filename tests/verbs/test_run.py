@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from headclust import backbones, load_features, runs, verbs
-from headclust.errors import BusyError, ConflictError, DataError, HeadclustError, SettingError
-from headclust.images.datasets import open_source
+from headclust.errors import BusyError, ConflictError, DataError, HeadclustError, SettingError, SourceError
+from headclust.images.datasets import open_source, walk
 from headclust.verbs.run import groups_folder as groups
 from headclust.verbs.run import steps
 from verbs.conftest import read_config, read_metrics, rows
@@ -50,7 +50,7 @@ def calls(monkeypatch, small_backbone):
         done.append(("fit", recipe.method))
         return fit_recipe(recipe, *arguments, **options)
 
-    def report(run, *, output=None):
+    def report(run, *, output=None, labels=False):
         done.append(("report", run.name))
         output.write_text(PAGE)
         return output
@@ -328,12 +328,126 @@ def test_a_newer_run_gets_a_new_report(photos, calls):
     assert calls == [("report", "run")]
 
 
-def test_class_folders_say_how_many(here, calls):
-    folder = draw(here / "pets", ["cat/0.png", "dog/1.png", "cat/2.png", "dog/3.png", "owl/4.png"])
-    made = run(folder, clusters=None)
+PETS = ["cat/0.png", "dog/1.png", "cat/2.png", "dog/3.png", "owl/4.png"]
+
+
+def test_class_folders_are_classes_when_that_is_asked_for(here, calls):
+    folder = draw(here / "pets", PETS)
+    made = run(folder, clusters=None, labels="folders")
     assert read_config(made.run)["settings"]["n_clusters"] == 3
     assert "accuracy" in read_metrics(made.run)
-    assert read_config(run(folder, clusters=2, output=here / "two").run)["settings"]["n_clusters"] == 2
+    two = run(folder, clusters=2, labels="folders", output=here / "two")
+    assert read_config(two.run)["settings"]["n_clusters"] == 2
+
+
+def test_year_folders_are_no_classes(here, calls, capsys):
+    folder = draw(here / "years", [f"{year}/{number}.png" for year in (2021, 2022, 2023) for number in range(2)])
+    with pytest.raises(SettingError, match=r"has 3 subfolders \(2021, 2022, 2023\), which .*--clusters K") as caught:
+        run(folder, clusters=None)
+    assert "\n" not in str(caught.value)
+    made = run(folder)
+    line = "its 3 subfolders (2021, 2022, 2023) are not used as classes; --labels folders uses them"
+    assert capsys.readouterr().err.count(line) == 1
+    features = load_features(made.features)
+    assert (features.labels, features.class_names, features.attributes["labels"]) == (None, (), "none")
+    assert "accuracy" not in read_metrics(made.run)
+    calls.clear()
+    assert run(folder) == made
+    assert calls == []
+
+
+@pytest.mark.parametrize(("labels", "shown"), [("folders", True), ("dataset", False), ("none", False)])
+def test_only_labels_of_folders_are_shown_in_the_report(here, calls, monkeypatch, labels, shown):
+    reports = []
+
+    def report(run, *, output, labels=False):
+        reports.append(labels)
+        output.write_text(PAGE)
+        return output
+
+    monkeypatch.setattr(steps, "report", report)
+    run(draw(here / "pets", PETS), labels=labels)
+    assert reports == [shown]
+
+
+def test_labels_of_a_list_are_its_own(here, calls):
+    draw(here / "pets", PETS)
+    (here / "pets.csv").write_text("path,label\n" + "".join(f"pets/{name},{name[:3]}\n" for name in PETS))
+    assert "accuracy" in read_metrics(run(here / "pets.csv", clusters=None).run)
+    assert "accuracy" not in read_metrics(run(here / "pets.csv", labels="none", output=here / "none").run)
+
+
+def test_folders_that_are_no_classes_cannot_be_labels(photos, here, calls):
+    with pytest.raises(SettingError, match=r"has no class subfolders .*: leave --labels out"):
+        run(photos, labels="folders")
+    assert [path.name for path in here.iterdir()] == ["photos"]
+
+
+def test_features_of_earlier_versions_with_labels_of_folders(here, calls):
+    """Earlier versions took every such folder for classes, and recorded nothing about it."""
+    folder = draw(here / "pets", PETS)
+    before = run(folder, labels="folders")
+    assert "labels" not in load_features(before.features).attributes
+    with pytest.raises(ConflictError, match=r"continue with --labels folders, use --overwrite .* or .* -o") as caught:
+        run(folder)
+    assert "\n" not in str(caught.value)
+    calls.clear()
+    assert run(folder, labels="folders") == before
+    assert calls == []
+    assert load_features(run(folder, overwrite=True).features).labels is None
+    with pytest.raises(ConflictError, match="was made without labels: leave --labels out"):
+        run(folder, labels="folders")
+
+
+def test_what_is_left_out_is_recorded_and_another_choice_is_a_conflict(here, calls, capsys):
+    folder = draw(here / "pets", PETS)
+    made = run(folder, exclude=["owl"])
+    assert (made.n_samples, load_features(made.features).attributes["exclude"]) == (4, ["owl"])
+    assert capsys.readouterr().err.count("ignored 1 file or folder by --exclude") == 1
+    assert run(folder, exclude=["owl", "owl"]) == made
+    with pytest.raises(ConflictError, match=r"exclude: \['owl'\] there, nothing here"):
+        run(folder)
+    with pytest.raises(ConflictError, match=r"exclude: \['owl'\] there, \['dog'\] here"):
+        run(folder, exclude=["dog"])
+    with pytest.raises(ConflictError, match=r"headclust run \S+ --exclude owl --clusters 3"):
+        run(folder, exclude=["owl"], clusters=3)
+
+
+def test_a_file_that_changes_meanwhile_stops_the_run(photos, here, calls, monkeypatch):
+    listed, times = steps.embed_images, iter(range(9))
+
+    def embed(images, *arguments):
+        os.utime(photos / "07.png", ns=(0, next(times)))
+        return listed(images, *arguments)
+
+    monkeypatch.setattr(steps, "embed_images", embed)
+    for overwrite in (False, True):
+        with pytest.raises(SourceError, match=r"07\.png has changed since its images were listed: start again"):
+            run(photos, overwrite=overwrite)
+    assert not (here / "photos-groups" / "run").exists()
+
+
+def test_a_folder_that_cannot_be_listed_is_left_out_and_recorded(here, calls, monkeypatch, capsys):
+    folder = draw(here / "photos", ["a/0.png", "a/1.png", "private/2.png", "b/3.png"])
+    scan = walk.scan
+
+    def denied(place):
+        if place.name == "private":
+            raise DataError("cannot be listed") from PermissionError(13, "Permission denied")
+        return scan(place)
+
+    monkeypatch.setattr(walk, "scan", denied)
+    made = run(folder)
+    assert capsys.readouterr().err.count("left out 1 folder that cannot be listed (private/: Permission denied)") == 1
+    assert (made.n_samples, made.n_left_out, made.n_folders_left_out) == (3, 0, 1)
+    assert rows(made.left_out) == [{"sample_id": "private/", "reason": "Permission denied", "kind": ""}]
+    assert load_features(made.features).attributes["unlisted"] == [["private/", "Permission denied"]]
+    assert run(folder) == made
+    monkeypatch.setattr(walk, "scan", scan)
+    with pytest.raises(ConflictError, match="unlisted"):
+        run(folder)
+    made = run(folder, overwrite=True)
+    assert (made.n_samples, made.left_out) == (4, None)
 
 
 @pytest.mark.parametrize(

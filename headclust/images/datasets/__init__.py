@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from headclust.choices import Labels
 from headclust.errors import DataError, SettingError, unknown
 from headclust.images.datasets.bundled import open_digits
 from headclust.images.datasets.cifar import open_cifar10, open_cifar20, open_cifar100
+from headclust.images.datasets.exclude import Exclusion
 from headclust.images.datasets.folder import locate, open_folder
 from headclust.images.datasets.idx import open_fashion_mnist
+from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.imagenet import open_imagenet
 from headclust.images.datasets.imageset import ImageSet
-from headclust.images.datasets.layout import is_image_name
 from headclust.images.datasets.stl10 import open_stl10
 from headclust.images.datasets.subset import read_class_ids
 
-__all__ = ["SOURCES", "ImageSet", "open_source", "read_class_ids"]
+__all__ = ["SOURCES", "ImageSet", "describe_folders", "open_source", "read_class_ids"]
 
 
 def _open_webdataset(path: str, split: str | None) -> ImageSet:
@@ -43,10 +45,18 @@ SOURCES: dict[str, Callable[..., ImageSet]] = {
     "webdataset": _open_webdataset,
 }
 _FETCHED = {"hf"}
+# Folders that are named in a message, and characters of each.
+_NAMES, _LONGEST_NAME = 4, 40
 
 
 def open_source(
-    source: str | None, split: str | None = None, *, classes: Path | None = None, offline: bool = False
+    source: str | None,
+    split: str | None = None,
+    *,
+    classes: Path | None = None,
+    exclude: Sequence[str] = (),
+    labels: Labels = "folders",
+    offline: bool = False,
 ) -> ImageSet:
     """The images of a source, listed in a fixed order; no image is opened yet.
 
@@ -56,18 +66,31 @@ def open_source(
             (also None). A folder named digits is `./digits`.
         split: "train" by default for named sources. Folders with splits need one; folders without have "all".
         classes: A file with the classes to keep, one per line (see `read_class_ids`); None keeps all images.
+        exclude: Patterns of files and folders, or of sample ids, to leave out (see `exclude.Exclusion`).
+        labels: "folders": those of the data set, and class subfolders of a folder or an archive; "dataset": only those
+            that a named data set, a list or shards record; "none".
         offline: Forbid downloads, which only `hf:` sources make.
 
     Raises:
-        SettingError: The name of the source, the split or a class does not exist.
+        SettingError: The name of the source, the split or a class does not exist, or a pattern is not possible.
         DataError: The source is missing or holds no usable images.
     """
     ids = None if classes is None else read_class_ids(Path(classes))  # first, because listing may take long
-    images = _open(source, split, offline)
-    return images if ids is None else images.of_classes(ids)
+    exclusion = Exclusion(exclude)
+    images = exclusion.apply(_open(source, split, offline, exclusion))
+    if ids is not None:
+        images = images.of_classes(ids)
+    return images.without_labels() if labels == "none" or (labels == "dataset" and images.class_folders) else images
 
 
-def _open(source: str | None, split: str | None, offline: bool) -> ImageSet:
+def describe_folders(images: ImageSet) -> str:
+    """The class subfolders of a source, as a phrase with the first of them."""
+    folders = images.class_folders
+    names = ", ".join(name[:_LONGEST_NAME] for name in folders[:_NAMES])
+    return f"{len(folders)} subfolders ({names}{', ...' if len(folders) > _NAMES else ''})"
+
+
+def _open(source: str | None, split: str | None, offline: bool, exclusion: Exclusion) -> ImageSet:
     if source is None or source == "digits":
         return open_digits(split)
     if not source:
@@ -84,16 +107,16 @@ def _open(source: str | None, split: str | None, offline: bool) -> ImageSet:
             raise SettingError(f"source {name!r} needs its folder: use {name}:PATH.") from None
         kinds = ["digits", *(f"{kind}:PATH" for kind in SOURCES)]
         raise unknown("source", source[:100], kinds, how="There is no folder of that name either.") from None
-    return _open_file(source, place, split) if place.is_file() else open_folder(source, split)
+    return _open_file(source, place, split, exclusion) if place.is_file() else open_folder(source, split, exclusion)
 
 
-def _open_file(source: str, place: Path, split: str | None) -> ImageSet:
+def _open_file(source: str, place: Path, split: str | None, exclusion: Exclusion) -> ImageSet:
     """The images of an archive or of a list, recognized by the file's name."""
     from headclust.images.datasets import archives, lists
 
     name = place.name.lower()
     if name.endswith(archives.SUFFIXES):
-        return archives.open_archive(source, split)
+        return archives.open_archive(source, split, exclusion)
     if name.endswith(lists.SUFFIXES):
         return lists.open_list(source, split)
     if is_image_name(name):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from headclust.errors import ConflictError, DataError, one_line, unreadable
+from headclust.errors import DataError, SourceError, one_line, unreadable
+from headclust.images.datasets.unchanged import CHANGED
 from headclust.images.image_file import check_size
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
@@ -113,19 +114,19 @@ class Container:
 
         Raises:
             DataError: The bytes are too many for an image, or cannot be read. One line, without the path.
-            ConflictError: The file can no longer be opened, or has changed since it was listed.
+            SourceError: The file can no longer be opened, or has changed since it was listed.
         """
         check_size(size)
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise ConflictError(
+            raise SourceError(
                 f"{self.path} can no longer be opened: {one_line(error)}. Put it back, and repeat the same command."
             ) from None
         try:
             status = os.fstat(descriptor)
             if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
-                raise ConflictError(f"{self.path} has changed since its images were listed: start again.")
+                raise SourceError(f"{self.path} {CHANGED}")
             return _pread(descriptor, offset, size)
         except OSError as error:
             raise unreadable(error, f"its bytes in {self.path.name} cannot be read: {one_line(error)}") from None

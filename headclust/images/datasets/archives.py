@@ -10,18 +10,11 @@ from typing import NamedTuple
 from headclust import progress
 from headclust.errors import DataError
 from headclust.images.datasets.archive_members import Container, resolve_members
+from headclust.images.datasets.exclude import Exclusion
 from headclust.images.datasets.folder import locate
+from headclust.images.datasets.ignored import Ignored, is_image_name, left_out_at
 from headclust.images.datasets.imageset import ImageSet
-from headclust.images.datasets.layout import (
-    SPLITS,
-    check_images,
-    choose_split,
-    class_folders,
-    find_splits,
-    infer_classes,
-    is_hidden,
-    is_image_name,
-)
+from headclust.images.datasets.layout import SPLITS, choose_split, class_folders, find_splits, infer_classes
 from headclust.images.datasets.tarballs import TarMember, TarReader, looks_like_tar, open_tar
 from headclust.images.datasets.zips import read_member, zip_members
 from headclust.images.image_file import decode
@@ -49,14 +42,13 @@ class Contents(NamedTuple):
     read: Callable[[str], bytes]
 
 
-def open_archive(path: str, split: str | None) -> ImageSet:
+def open_archive(path: str, split: str | None, exclusion: Exclusion | None = None) -> ImageSet:
     """The images of an archive, listed without unpacking it: the same rows as those of the unpacked folder.
 
-    Images, splits and classes are recognized as in `folder.open_folder`. If everything is in a single folder, as in
-    most archives, that folder is the root (one level only, and not if it has the name of a split). Names below
-    `__MACOSX/` and names with a leading dot are ignored. Hard links in a tar are followed, other links are not; members
-    that are left out are counted in a line on stderr. Of several members with the same name the last counts, as when
-    unpacking.
+    Images, splits and classes are recognized as in `folder.open_folder`, and the same names are left out. If all images
+    are in a single folder, as in most archives, that folder is the root (one level only, and not if it has the name of
+    a split). Hard links in a tar are followed, other links are not; members that are left out are counted in a line on
+    stderr. Of several members with the same name the last counts, as when unpacking.
 
     A tar or zip file is read in place. A compressed tar is read once (twice if an image is a hard link to a file
     without an image's extension), and the images of all its splits are held in memory.
@@ -64,6 +56,7 @@ def open_archive(path: str, split: str | None) -> ImageSet:
     Args:
         path: The archive; its format is recognized by its content.
         split: Name of the split folder; None or "all" if there are no splits.
+        exclusion: Patterns of the files and folders to leave out.
 
     Raises:
         DataError: The file does not exist, it holds no images, a member's name leads outside, or the images of a
@@ -71,18 +64,21 @@ def open_archive(path: str, split: str | None) -> ImageSet:
         FileFormatError: The archive is damaged.
         SettingError: `split` is missing or does not exist.
     """
-    archive = locate(path)
+    archive, exclusion, ignored = locate(path), exclusion or Exclusion(), Ignored()
     contents = _contents(archive)
     if contents.left_out:
         progress.note(f"{archive}: members left out, because they are links, devices or sparse: {contents.left_out}")
-    files, folders, root = _below_single_folder(_visible(contents.files), _visible(contents.folders))
-    top_folders = {name.partition("/")[0] for name in folders} | {n.partition("/")[0] for n in files if "/" in n}
-    splits = find_splits(top_folders, (name for name in files if "/" not in name))
+    visible, folders = ignored.visible(contents.files), ignored.visible(contents.folders)
+    root = _single_folder(visible, folders)
+    ignored.files += [name for name in visible if not name.startswith(root)]
+    files = exclusion.remaining({name.removeprefix(root) for name in visible if name.startswith(root)})
+    splits = _splits(archive, files, {name.removeprefix(root) for name in folders if name.startswith(root)} - {""})
     split = choose_split(str(archive), splits, split)
     prefix = f"{split}/" if split else ""
     inside = sorted(name for name in files if name.startswith(prefix))
     ids = tuple(filter(is_image_name, inside))
-    check_images(archive, ids, [name for name in inside if not is_image_name(name)])
+    ignored.files += [name for name in inside if not is_image_name(name)]
+    ignored.check_images(archive, len(ids), excluded=exclusion.count)
     others = {other: class_folders(_images_below(f"{other}/", files)) for other in splits if other != split}
     labels, class_names = infer_classes(_images_below(prefix, ids), others, split)
     return ImageSet(
@@ -94,6 +90,7 @@ def open_archive(path: str, split: str | None) -> ImageSet:
         class_names=class_names,
         stamps=tuple(contents.stamp(root + name) for name in ids),
         read=lambda i: decode(contents.read(root + ids[i])),
+        class_folders=class_names,
     )
 
 
@@ -164,7 +161,7 @@ def _held_contents(archive: Path, also: Collection[str] = ()) -> Contents:
 
 
 def _is_visible_image(name: str) -> bool:
-    return is_image_name(name) and not is_hidden(name)
+    return is_image_name(name) and not left_out_at(name)
 
 
 def _check_held(archive: Path, held: int) -> None:
@@ -175,17 +172,28 @@ def _check_held(archive: Path, held: int) -> None:
         )
 
 
-def _visible(names: Iterable[str]) -> set[str]:
-    return {name for name in names if name and not is_hidden(name)}
+def _single_folder(files: Iterable[str], folders: Iterable[str]) -> str:
+    """The top folder that is the root, with "/"; empty if images are outside it, or if it has the name of a split.
+
+    Other files or folders may be beside it only if it holds splits or classes, which they would hide otherwise.
+    """
+    images = [name for name in files if is_image_name(name)]
+    tops = {name.partition("/")[:2] for name in images}
+    top, slash = tops.pop() if len(tops) == 1 else ("", "")
+    if not slash or top in SPLITS:
+        return ""
+    root = f"{top}/"
+    inside = [name.removeprefix(root) for name in images]
+    parts = {name.partition("/")[0] for name in inside}
+    alone = all(f"{name}/".startswith(root) for name in (*files, *folders))
+    return root if alone or parts.intersection(SPLITS) or len(class_folders(inside)) > 1 else ""
 
 
-def _below_single_folder(files: set[str], folders: set[str]) -> tuple[set[str], set[str], str]:
-    """Files and folders below the single top folder, and that folder with "/"; unchanged if there are several."""
-    tops = {name.partition("/")[0] for name in files | folders}
-    if len(tops) != 1 or tops & files or tops & set(SPLITS):
-        return files, folders, ""
-    root = f"{tops.pop()}/"
-    return {name.removeprefix(root) for name in files}, {n.removeprefix(root) for n in folders if n != root[:-1]}, root
+def _splits(archive: Path, files: set[str], folders: Iterable[str]) -> list[str]:
+    """The split folders of an archive, if all its images are in these."""
+    with_images = {name.partition("/")[0] for name in files if "/" in name and is_image_name(name)}
+    tops = {name.partition("/")[0] for name in (*folders, *(name for name in files if "/" in name))}
+    return find_splits(archive, tops, (name for name in files if "/" not in name), with_images.__contains__)
 
 
 def _images_below(prefix: str, names: Iterable[str]) -> list[str]:

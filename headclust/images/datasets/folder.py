@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
-from headclust import progress
-from headclust.errors import ConflictError, DataError, one_line
+from headclust.errors import DataError, one_line
+from headclust.images.datasets.exclude import Exclusion
+from headclust.images.datasets.ignored import Ignored
 from headclust.images.datasets.imageset import ImageSet
-from headclust.images.datasets.layout import (
-    check_images,
-    choose_split,
-    find_splits,
-    infer_classes,
-    is_hidden,
-    is_image_name,
-)
-from headclust.images.image_file import decode
+from headclust.images.datasets.layout import SPLITS, choose_split, find_splits, infer_classes
+from headclust.images.datasets.unchanged import ListedFiles, folder_identity, folders_of
+from headclust.images.datasets.walk import holds_images, image_files, is_folder, is_image_file, visible
+from headclust.progress import note
 
 
-def open_folder(path: str, split: str | None) -> ImageSet:
+def open_folder(path: str, split: str | None, exclusion: Exclusion | None = None) -> ImageSet:
     """The images of a folder, listed without opening any.
 
-    **Images** are files with one of `image_file.EXTENSIONS`, in any case. Other files, and pipes and devices that are
-    named like images, are left out and counted in a line on stderr. Names that start with a dot and `__MACOSX` are
-    ignored. Links are followed; a folder with several paths is read once, which also ends loops. The order is by code
+    **Images** are files with one of `image_file.EXTENSIONS`, in any case. Other files, pipes and devices that are named
+    like images, and system folders (`ignored.is_system`) are left out and counted in a line on stderr. Names that start
+    with a dot are ignored. Links are followed; a folder with several paths is read once, which also ends loops. A
+    subfolder that cannot be listed is left out, with a line on stderr, and recorded as `unlisted`. The order is by code
     point of the path, independent of the locale and the file system.
 
-    **Splits.** A folder that holds nothing but `train/`, `test/`, `val/`, `valid/` or `validation/` has splits, and
+    **Splits.** A folder whose images are all in `train/`, `test/`, `val/`, `valid/` or `validation/` has splits, and
     `split` must name one.
 
     **Classes.** Subfolders are classes if every image (of the split) is exactly one folder deep, as CLASS/FILE, and
@@ -42,14 +36,18 @@ def open_folder(path: str, split: str | None) -> ImageSet:
     Args:
         path: The folder.
         split: Name of the split folder; None or "all" if there are no splits.
+        exclusion: Patterns of the files and folders to leave out.
 
     Raises:
         DataError: The folder is missing, not a folder, unreadable, or holds no images.
         SettingError: `split` is missing or does not exist.
     """
-    root = locate(path)
-    splits = _splits(root)
-    return list_folder(root, choose_split(str(root), splits, split), splits)
+    root, exclusion = locate(path), exclusion or Exclusion()
+    splits = _splits(root, exclusion)
+    images = list_folder(root, choose_split(str(root), splits, split), splits, exclusion)
+    if not splits:
+        _note_deeper_splits(root, images.sample_ids)
+    return replace(images, class_folders=images.class_names)
 
 
 def locate(path: str) -> Path:
@@ -74,58 +72,47 @@ def exists(path: str) -> bool:
         return False
 
 
-def list_folder(root: Path, split: str | None, splits: Sequence[str] = ()) -> ImageSet:
+def list_folder(
+    root: Path, split: str | None, splits: Sequence[str] = (), exclusion: Exclusion | None = None
+) -> ImageSet:
     """The images of a folder, or of one of its split folders, listed without opening any.
 
     Args:
         root: The absolute folder; sample ids are relative to it.
         split: Name of the split's folder, or None for the whole folder.
         splits: All split folders, which share one list of classes.
+        exclusion: Patterns of the files and folders to leave out.
 
     Raises:
         DataError: The folder cannot be listed, or holds no images.
     """
-    top = root / split if split else root
-    ignored, special = list[str](), list[str]()
-    files = sorted(_images(top, ignored, special))
-    names = [name for name, _ in files]
-    check_images(top, names, ignored)
-    if special:
-        progress.note(f"{top}: left out, because they are pipes or devices with the name of an image: {len(special)}")
-    others = {other: folders_with_images(root / other) for other in splits if other != split}
-    labels, class_names = infer_classes(names, others, split)
+    ignored, exclusion = Ignored(), exclusion or Exclusion()
+    files = sorted(image_files(root, split or "", ignored, exclusion))
+    ignored.check_images(root / split if split else root, len(files), excluded=exclusion.count)
+    ids = tuple(name for name, _, _ in files)
     prefix = f"{split}/" if split else ""
-    ids = tuple(prefix + name for name in names)
-    return ImageSet(
+    others = {other: folders_with_images(root, other, exclusion) for other in splits if other != split}
+    labels, class_names = infer_classes([name.removeprefix(prefix) for name in ids], others, split)
+    stamps = tuple(stamp for _, stamp, _ in files)
+    folders = folders_of(_one_per_folder(root, files))
+    listed = ListedFiles(lambda row: f"{root}/{ids[row]}", stamps, folders)
+    images = ImageSet(
         dataset=root.name or "images",
         split=split or "all",
         source=str(root),
         sample_ids=ids,
         labels=labels,
         class_names=class_names,
-        stamps=tuple(stamp for _, stamp in files),
-        read=checking_folder(top, lambda i: decode(f"{root}/{ids[i]}")),
+        stamps=stamps,
+        read=listed.read,
     )
+    return images.recorded(unlisted=[list(item) for item in sorted(ignored.unlisted)]) if ignored.unlisted else images
 
 
-def checking_folder(folder: Path, read: Callable[[int], Image.Image]) -> Callable[[int], Image.Image]:
-    """`read` with a ConflictError in place of DataError if the folder of the images is gone.
-
-    A folder on another device counts as gone: an unmounted disk leaves an empty folder.
-    """
-    device = _device(folder)
-
-    def guarded(row: int) -> Image.Image:
-        try:
-            return read(row)
-        except DataError:
-            if _device(folder) != device:
-                raise ConflictError(
-                    f"{folder}, the folder of the images, no longer exists: put it back, and repeat the same command."
-                ) from None
-            raise
-
-    return guarded
+def _one_per_folder(root: Path, files: Sequence[tuple[str, tuple[int, int], bool]]) -> list[str]:
+    """Paths of files that stand for all: the links, and one other file per folder."""
+    others = {name.rpartition("/")[0]: name for name, _, is_link in files if not is_link}
+    return [f"{root}/{name}" for name in (*others.values(), *(name for name, _, is_link in files if is_link))]
 
 
 def list_class_folders(
@@ -157,116 +144,49 @@ def list_class_folders(
     return replace(images, dataset=dataset, source=f"{dataset}:{root}")
 
 
-def folders_with_images(top: Path) -> set[str]:
+def folders_with_images(root: Path, split: str, exclusion: Exclusion | None = None) -> set[str]:
     """The `layout.class_folders` of a split; each folder is listed only up to its first image.
 
     Raises:
-        DataError: A folder cannot be listed.
+        DataError: The split folder cannot be listed.
     """
-    entries = list(visible(top))
-    if any(_is_image(entry) for entry in entries):
+    top, exclusion = root / split, exclusion or Exclusion()
+    entries = [entry for entry in visible(top) if not _is_excluded(exclusion, root, entry)]
+    if any(is_image_file(entry) for entry in entries):
         return set()
-    names, seen = set[str](), {_identity(top)}
-    # Links last, as in `_images`: a folder is listed under its own name.
+    names, seen = set[str](), {folder_identity(top)}
+    # Links last, as in `image_files`: a folder is listed under its own name.
     for entry in sorted(filter(is_folder, entries), key=lambda entry: (entry.is_symlink(), entry.name)):
-        identity = _identity(entry)
-        if identity not in seen and any(_is_image(inner) for inner in visible(Path(entry.path))):
-            names.add(entry.name)
-        seen.add(identity)
+        try:
+            identity = folder_identity(entry)
+            inner = visible(Path(entry.path))
+            if identity not in seen and any(
+                is_image_file(file) and not _is_excluded(exclusion, root, file) for file in inner
+            ):
+                names.add(entry.name)
+            seen.add(identity)
+        except (DataError, OSError) as error:
+            note(f"{entry.path} is no class, because it cannot be listed: {one_line(error.__cause__ or error)}")
     return names
 
 
-def _splits(root: Path) -> list[str]:
-    """The split folders of `root`, if it holds only these."""
-    entries = list(visible(root))
+def _is_excluded(exclusion: Exclusion, root: Path, entry: os.DirEntry[str]) -> bool:
+    path = os.path.relpath(entry.path, root)
+    return exclusion.matches(path, folder=is_folder(entry), count=False)
+
+
+def _splits(root: Path, exclusion: Exclusion) -> list[str]:
+    """The split folders of `root`, if all its images are in these."""
+    entries = [entry for entry in visible(root) if not _is_excluded(exclusion, root, entry)]
     folders = {entry.name for entry in entries if is_folder(entry)}
-    return find_splits(folders, (entry.name for entry in entries if entry.name not in folders))
+    files = [entry.name for entry in entries if entry.name not in folders]
+    return find_splits(root, folders, files, lambda name: holds_images(root / name))
 
 
-def _images(root: Path, ignored: list[str], special: list[str]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(path below `root`, (size, mtime_ns)) of every image file, in no particular order.
-
-    Names of other files are appended to `ignored`, those of pipes and devices named like images to `special`.
-    """
-    seen: set[tuple[int, int]] = set()
-    folders, links = [""], list[str]()
-    while folders or links:
-        # Links are read after all folders, so that a folder is listed under its own name.
-        if not folders:
-            links.sort(reverse=True)
-            folders.append(links.pop())
-        below = folders.pop()
-        folder = Path(root, below)
-        identity = _identity(folder)
-        if identity in seen:
-            continue
-        seen.add(identity)
-        for entry in visible(folder):
-            name = f"{below}/{entry.name}" if below else entry.name
-            if is_folder(entry):
-                (links if entry.is_symlink() else folders).append(name)
-            elif is_image_name(entry.name):
-                if stamp := _stamp(entry):
-                    yield name, stamp
-                else:
-                    special.append(entry.name)
-            elif _is_file(entry):
-                ignored.append(entry.name)
-
-
-def visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder without hidden names, in no particular order.
-
-    Raises:
-        DataError: The folder cannot be listed.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not is_hidden(f"{entry.name}/"))
-    except FileNotFoundError:
-        raise DataError(f"{folder}: no such folder.") from None
-    except NotADirectoryError:
-        raise DataError(f"{folder} is a file: expected a folder of images.") from None
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {one_line(error)}.") from None
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """True if the entry is a folder or a link to one."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return is_image_name(entry.name) and not is_folder(entry) and _stamp(entry) is not None
-
-
-def _device(folder: Path) -> int | None:
-    try:
-        return folder.stat().st_dev
-    except OSError:
-        return None
-
-
-def _identity(folder: Path | os.DirEntry[str]) -> tuple[int, int]:
-    """Device and inode of a folder, the same for all of its paths."""
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _stamp(entry: os.DirEntry[str]) -> tuple[int, int] | None:
-    """Size and time of a regular file; (0, 0) for a broken link, which is listed and fails when read; else None."""
-    try:
-        status = entry.stat()
-    except OSError:
-        return 0, 0
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+def _note_deeper_splits(root: Path, ids: Sequence[str]) -> None:
+    """Note in a line on stderr that all images are in split folders one level deeper, which are not used."""
+    parts = [name.split("/") for name in ids]
+    tops, folders = {names[0] for names in parts}, {names[1] for names in parts if len(names) > 2}
+    if len(tops) == 1 and len(folders) > 1 and folders.issubset(SPLITS) and all(len(names) > 2 for names in parts):
+        inner = root / tops.pop()
+        note(f"{root}: its {' and '.join(sorted(folders))} are not used as splits: name {inner} to use one of them.")

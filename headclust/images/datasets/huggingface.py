@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from headclust.errors import DataError, HeadclustError, SettingError, unreadable
-from headclust.images.datasets.folder import checking_folder, exists
+from headclust.images.datasets.folder import exists
 from headclust.images.datasets.hub import (
     check_no_remote_files,
     check_reachable,
@@ -18,6 +19,7 @@ from headclust.images.datasets.hub import (
 )
 from headclust.images.datasets.imageset import ImageSet
 from headclust.images.datasets.layout import encode_labels, numeric_class_names
+from headclust.images.datasets.unchanged import ListedFiles, check_folder, file_stamp, folder_identity, folders_of
 from headclust.images.image_file import decode
 from headclust.network import is_offline, without_network
 from headclust.progress import note, printable
@@ -63,7 +65,7 @@ def open_huggingface(name: str, split: str | None, *, offline: bool = False) -> 
             raise
         except Exception as error:  # malformed tables
             raise DataError(f"{where} cannot be read: {_one_line(error)}") from None
-    return replace(images, read=checking_folder(local, images.read)) if local and local.is_dir() else images
+    return _of_folder(images, local) if local and local.is_dir() else replace(images, class_folders=())
 
 
 def _image_set(datasets: Any, loaded: Any, where: str, title: str, split: str | None) -> ImageSet:
@@ -74,6 +76,7 @@ def _image_set(datasets: Any, loaded: Any, where: str, title: str, split: str | 
     images = rows.with_format(None).select_columns([column])
     if isinstance(rows.features[column], datasets.Image):
         images = images.cast_column(column, datasets.Image(decode=False))
+    files = _listed_files(images, column)
     # The library's fingerprint of the data.
     changes = int.from_bytes(hashlib.sha256(str(rows._fingerprint).encode()).digest()[:7])
     return ImageSet(
@@ -84,8 +87,50 @@ def _image_set(datasets: Any, loaded: Any, where: str, title: str, split: str | 
         labels=labels,
         class_names=class_names,
         stamps=((0, changes),) * len(rows),
-        read=lambda i: decode(_content(images, i, column)),
+        read=lambda i: _read(images, i, column, files),
+        class_folders=class_names if _is_image_folder(datasets, rows) else (),
     )
+
+
+def _of_folder(images: ImageSet, folder: Path) -> ImageSet:
+    """The images of a local folder; reading stops the run if the folder is gone."""
+    identity = folder_identity(folder)
+
+    def read(row: int) -> Image.Image:
+        try:
+            return images.read(row)
+        except DataError:
+            check_folder(str(folder), identity)
+            raise
+
+    return replace(images, read=read)
+
+
+def _is_image_folder(datasets: Any, rows: Any) -> bool:
+    """True if the library has made the labels from the names of subfolders."""
+    return rows.info.builder_name == "imagefolder" and isinstance(rows.features.get("label"), datasets.ClassLabel)
+
+
+def _listed_files(images: Any, column: str) -> ListedFiles:
+    """The files of the rows whose images are not in the table; empty paths for the others."""
+    chunks = images.data.column(column).chunks
+    paths = list[str]()
+    for chunk in chunks:
+        if "path" not in [field.name for field in getattr(chunk.type, "fields", [])]:  # a column of bytes
+            paths += [""] * len(chunk)
+            continue
+        stored = chunk.field("bytes").is_valid().to_pylist()
+        names = chunk.field("path").to_pylist()
+        paths += ["" if inside else name or "" for name, inside in zip(names, stored, strict=True)]
+    if images._indices is not None:
+        paths = [paths[row] for row in images._indices.column(0).to_pylist()]
+    stamps = [file_stamp(path) if path else (0, 0) for path in paths]
+    return ListedFiles(paths.__getitem__, stamps, folders_of(list(filter(None, paths))))
+
+
+def _read(images: Any, row: int, column: str, files: ListedFiles) -> Image.Image:
+    content = _content(images, row, column)
+    return files.read(row) if isinstance(content, str) else decode(content)
 
 
 def _library(name: str) -> Any:

@@ -45,7 +45,7 @@ def open_imagenet(path: str, split: str | None) -> ImageSet:
     root = _find(locate(path), split)
     splits = [name for name in _SPLITS if (root / name).is_dir()]
     images = list_folder(root, split, splits)
-    if "val" in splits and not folders_with_images(root / "val"):
+    if "val" in splits and not folders_with_images(root, "val"):
         images = _with_solution(images, root, splits)
     _check_classes(images, root)
     n_classes = len(images.class_names)
@@ -85,7 +85,7 @@ def _with_solution(images: ImageSet, root: Path, splits: Sequence[str]) -> Image
     if not lists or (images.split == "train" and images.labels is None):
         return images
     wnids = _read_solution(lists[0])
-    classes = {*wnids.values(), *(folders_with_images(root / "train") if "train" in splits else ())}
+    classes = {*wnids.values(), *(folders_with_images(root, "train") if "train" in splits else ())}
     if images.split == "train":
         texts = [name.split("/")[1] for name in images.sample_ids]
     else:

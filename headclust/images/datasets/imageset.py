@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,6 +34,9 @@ class ImageSet:
             processes forked from the main process, one call at a time per process, which have closed all inherited file
             descriptors. So it must open files itself, per call or once per process (keyed by `os.getpid()`), and never
             use a file object opened before the fork. Arrays, bytes and memory maps made before the fork are fine.
+        class_folders: The subfolders that may be classes, of a source that is no named data set, used as labels or not.
+        record: What is needed besides `source` and `split` to reopen the images (see `reopen.reopen`), and
+            the folders that could not be listed; recorded in the feature file.
     """
 
     dataset: str
@@ -43,6 +47,8 @@ class ImageSet:
     class_names: tuple[str, ...]
     stamps: tuple[tuple[int, int], ...]
     read: Callable[[int], Image.Image]
+    class_folders: tuple[str, ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -68,7 +74,7 @@ class ImageSet:
         if limit >= len(self):
             return self
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:limit])
-        return self._take(rows)
+        return self.take(rows)
 
     def of_classes(self, ids: Sequence[str]) -> ImageSet:
         """The images of the given classes, in their original order; `dataset` becomes "NAME-N" for N classes.
@@ -94,7 +100,7 @@ class ImageSet:
         if not len(rows):
             raise DataError(f"{self.dataset} ({self.split}) has no image of the {len(ids)} classes named.")
         name = f"{self.dataset.removesuffix(f'-{len(self.class_names)}')}-{len(ids)}"
-        return replace(self._take(rows), dataset=name, labels=labels[rows], class_names=tuple(ids))
+        return replace(self.take(rows), dataset=name, labels=labels[rows], class_names=tuple(ids))
 
     def _indices(self, ids: Sequence[str]) -> list[int]:
         """Index in `class_names` of each of `ids`."""
@@ -111,8 +117,18 @@ class ImageSet:
             raise DataError(f"{self.dataset} has several classes of the same name: they cannot be chosen by name.")
         return [index[name] for name in ids]
 
-    def _take(self, rows: np.ndarray) -> ImageSet:
-        """The given rows, in the given order."""
+    def without_labels(self) -> ImageSet:
+        """The images without their labels and class names, which is recorded; unchanged if there are none."""
+        if self.labels is None:
+            return self
+        return replace(self, labels=None, class_names=()).recorded(labels="none")
+
+    def recorded(self, **record: Any) -> ImageSet:
+        """The images with more to record."""
+        return replace(self, record={**self.record, **record})
+
+    def take(self, rows: np.ndarray) -> ImageSet:
+        """The given rows, int64 (n,), in the given order."""
         read = self.read
         return replace(
             self,

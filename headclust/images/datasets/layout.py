@@ -2,77 +2,38 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import PurePath
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from headclust.errors import DataError, SettingError
-from headclust.images.image_file import EXTENSIONS
+from headclust.errors import SettingError
+from headclust.images.datasets.ignored import is_image_name
 from headclust.progress import note, printable
 
 SPLITS = ("train", "test", "val", "valid", "validation")
-# Kinds of other files named in a message, and characters of each suffix.
-_KINDS, _SUFFIX_LENGTH = 6, 16
 
 
-def is_image_name(name: str) -> bool:
-    """True if a file name has the extension of an image, in any case."""
-    return name.lower().endswith(EXTENSIONS)
-
-
-def is_hidden(path: str) -> bool:
-    """True if a part of the path starts with a dot or the path is below `__MACOSX`: such files are ignored.
+def find_splits(
+    where: object, folders: Iterable[str], files: Iterable[str], holds_images: Callable[[str], bool]
+) -> list[str]:
+    """The split folders of a root, sorted; empty if images are outside them, which is noted in a line on stderr.
 
     Args:
-        path: Path below the root, with "/".
-    """
-    return path.startswith((".", "__MACOSX/")) or "/." in path
-
-
-def describe_other_files(names: Iterable[str]) -> str:
-    """Number and kinds of files that are no images by name, as a phrase; empty for none."""
-    kinds = Counter(PurePath(name).suffix.lower() for name in names).most_common()
-    kinds.sort(key=lambda kind: (-kind[1], kind[0]))
-    if not kinds:
-        return ""
-    named = [f"{count} {suffix[:_SUFFIX_LENGTH] or 'without a suffix'}" for suffix, count in kinds[:_KINDS]]
-    total, rest = sum(count for _, count in kinds), sum(count for _, count in kinds[_KINDS:])
-    files = "1 file that is not an image" if total == 1 else f"{total} files that are not images"
-    return f"{files} by name: {', '.join(named)}{f', {rest} others' if rest else ''}"
-
-
-def check_images(where: object, names: Collection[str], ignored: Collection[str]) -> None:
-    """Raise if there are no images; note ignored files in a line on stderr.
-
-    Args:
-        where: The folder or archive, for messages.
-        names: Paths of its images.
-        ignored: Names of its other files.
-
-    Raises:
-        DataError: There are no images.
-    """
-    others = describe_other_files(ignored)
-    if not names:
-        content = f"only {others}" if others else "no files at all"
-        raise DataError(f"{where} holds no images, {content}: expected files named {' '.join(EXTENSIONS)}.")
-    if others:
-        note(f"{where}: ignored {others}")
-
-
-def find_splits(folders: Iterable[str], files: Iterable[str]) -> list[str]:
-    """The split folders of a root, sorted; empty if the root also holds other folders or images.
-
-    Args:
-        folders: Names of the folders directly below the root, without hidden ones.
-        files: Names of the files directly below the root; files that are no images are ignored.
+        where: The source, for the message.
+        folders: Names of the folders directly below the root, without those that are left out.
+        files: Names of the files directly below the root.
+        holds_images: Function that returns if a folder holds images, at any depth; not called without a split folder.
     """
     names = set(folders)
-    if not names.issubset(SPLITS) or any(is_image_name(name) for name in files):
+    splits = sorted(names.intersection(SPLITS))
+    if not splits:
         return []
-    return sorted(names)
+    outside = next(filter(holds_images, sorted(names.difference(SPLITS))), next(filter(is_image_name, files), None))
+    if outside is None:
+        return splits
+    if len(splits) > 1:  # a single one may be a class
+        note(f"{where}: {' and '.join(splits)} are not used as splits, because {outside} is an image, or holds some.")
+    return []
 
 
 def choose_split(where: str, splits: Sequence[str], split: str | None) -> str | None:

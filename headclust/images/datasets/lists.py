@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from headclust.errors import DataError, FileFormatError
-from headclust.images.datasets.folder import checking_folder, locate
+from headclust.images.datasets.folder import locate
 from headclust.images.datasets.imageset import ImageSet
 from headclust.images.datasets.layout import choose_split, encode_labels, numeric_class_names
 from headclust.images.datasets.parquet import read_parquet
-from headclust.images.image_file import decode
+from headclust.images.datasets.unchanged import ListedFiles, file_stamp, folders_of
 from headclust.progress import printable
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -75,6 +75,8 @@ def open_list(path: str, split: str | None) -> ImageSet:
     ids = tuple(columns.paths[row] for row in rows)
     _check_ids(file, ids)
     labels, class_names = _labels(file, columns.labels)
+    paths = [str(file.parent / name) for name in ids]
+    listed = ListedFiles(paths.__getitem__, tuple(map(file_stamp, paths)), folders_of(paths))
     return ImageSet(
         dataset=file.stem,
         split=split or "all",
@@ -82,8 +84,8 @@ def open_list(path: str, split: str | None) -> ImageSet:
         sample_ids=ids,
         labels=None if labels is None else labels[list(rows)],
         class_names=class_names,
-        stamps=tuple(_stamp(file.parent, name) for name in ids),
-        read=checking_folder(file.parent, lambda i: decode(str(file.parent / ids[i]))),
+        stamps=tuple(listed.stamps),
+        read=listed.read,
     )
 
 
@@ -167,12 +169,3 @@ def _labels(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None,
         raise DataError(f"{file}: label {min(values.values())}: expected 0 or more; -1 or empty for unknown.")
     labels = np.array([values.get(text, -1) for text in texts], np.int64)
     return (labels, numeric_class_names(labels)) if numbers else (None, ())
-
-
-def _stamp(folder: Path, name: str) -> tuple[int, int]:
-    """Size and time of a file; (0, 0) if it does not exist, in which case it is listed and fails when read."""
-    try:
-        status = (folder / name).stat()
-    except (OSError, ValueError):
-        return 0, 0
-    return status.st_size, status.st_mtime_ns

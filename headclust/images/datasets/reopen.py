@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from headclust.errors import HeadclustError, one_line
 from headclust.filenames import storable_name
 from headclust.images.datasets import SOURCES, open_source
+from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.imageset import ImageSet
-from headclust.images.datasets.layout import is_image_name
 from headclust.images.datasets.lists import SUFFIXES
+from headclust.progress import quiet
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,36 @@ def separate_files(source: str) -> SeparateFiles | None:
     return SeparateFiles(path if is_folder else path.parent, is_folder, is_list and not is_folder)
 
 
-def reopen(source: object, split: str | None, sample_ids: Sequence[str]) -> Reopened:
+def reopen(
+    source: object, split: str | None, sample_ids: Sequence[str], recorded: Mapping[str, Any] | None = None
+) -> Reopened:
     """The images of samples. Sample ids are looked up in the list of the source, never opened as paths.
 
-    Nothing is downloaded.
+    Nothing is downloaded, and nothing is noted on stderr.
 
     Args:
         source: The source recorded in a feature file; any other type than str if it is unknown.
         split: The recorded split.
         sample_ids: Sample ids of a feature file or of an assignments file.
+        recorded: The attributes of the feature file, for the images with exactly the rows and labels of the file; None
+            if the order of the images and their labels do not matter.
     """
     missing = np.full(len(sample_ids), -1, np.int64)
     if not isinstance(source, str):
         return Reopened(None, missing, "the features were imported, and do not record where the images are.")
     try:
-        images = open_source(source, split, offline=True)
+        with quiet():
+            images = open_source(source, split, offline=True, **_options(recorded or {}))
     except HeadclustError as error:
         return Reopened(None, missing, one_line(error))
     row_of = {storable_name(name): row for row, name in enumerate(images.sample_ids)}
     return Reopened(images, np.array([row_of.get(storable_name(name), -1) for name in sample_ids], np.int64))
+
+
+def _options(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `open_source` that a feature file records."""
+    exclude = recorded.get("exclude")
+    return {
+        "exclude": [str(pattern) for pattern in exclude] if isinstance(exclude, list | tuple) else [],
+        "labels": "none" if recorded.get("labels") == "none" else "folders",
+    }

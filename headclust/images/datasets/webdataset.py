@@ -17,10 +17,12 @@ import numpy as np
 from headclust import progress
 from headclust.errors import DataError, one_line
 from headclust.images.datasets.archive_members import Container
-from headclust.images.datasets.folder import exists, is_folder, locate, visible
+from headclust.images.datasets.folder import exists, locate
+from headclust.images.datasets.ignored import is_image_name, left_out_at
 from headclust.images.datasets.imageset import ImageSet
-from headclust.images.datasets.layout import choose_split, find_splits, is_hidden, numeric_class_names
+from headclust.images.datasets.layout import choose_split, find_splits, numeric_class_names
 from headclust.images.datasets.tarballs import TarMember, TarReader, open_tar
+from headclust.images.datasets.walk import is_folder, visible
 from headclust.images.image_file import EXTENSIONS, decode
 
 # Beside the shards or one folder up, one name per line, as in https://huggingface.co/datasets/clip-benchmark/wds_mnist
@@ -102,7 +104,7 @@ def _shards(path: str, split: str | None) -> tuple[str, list[Path], str | None]:
         choose_split(str(root), [], split)
         return str(root), [root], None
     shards = _tars(root)
-    splits = [] if shards else find_splits((entry.name for entry in visible(root) if is_folder(entry)), ())
+    splits = [] if shards else _splits(root)
     split = choose_split(str(root), splits, "train" if split is None and "train" in splits else split)
     folder = root / split if split else root
     shards = _tars(folder)
@@ -150,6 +152,12 @@ def _expanded(pattern: str) -> Iterator[str]:
         yield from _expanded(pattern[: match.start()] + str(number).zfill(len(first)) + pattern[match.end() :])
 
 
+def _splits(root: Path) -> list[str]:
+    """The split folders of `root`, if all its shards are in these."""
+    folders = [entry.name for entry in visible(root) if is_folder(entry)]
+    return find_splits(root, folders, (), lambda name: bool(_tars(root / name)))
+
+
 def _samples(shard: Path) -> list[Sample]:
     """The images of a shard, in its order."""
     samples, n_without = list[Sample](), 0
@@ -170,7 +178,7 @@ def _groups(shard: Path, reader: TarReader) -> Iterator[tuple[str, TarMember | N
     """(key, image, label) of every run of files with the same key."""
     key, image, label, seen = "", None, -1, set[str]()
     for member in reader:
-        if member.kind != "file" or is_hidden(member.name):
+        if member.kind != "file" or left_out_at(member.name):
             continue
         folder, slash, name = member.name.rpartition("/")
         stem, _, extension = name.partition(".")
@@ -183,7 +191,7 @@ def _groups(shard: Path, reader: TarReader) -> Iterator[tuple[str, TarMember | N
             key, image, label = new_key, None, -1
         if extension.lower() == "cls":
             label = _label(shard, member, reader)
-        elif f".{extension.lower()}" in EXTENSIONS:
+        elif is_image_name(f".{extension}") and "." not in extension:
             if image is not None:
                 raise DataError(f"{shard}: sample {key!r} has two images: expected one.")
             image = member

@@ -91,7 +91,7 @@ def read_member(container: Container, member: ZipMember) -> bytes:
 
     Raises:
         DataError: It is encrypted, too large, damaged, or has an unsupported compression. One line, without names.
-        ConflictError: The archive is gone or has changed.
+        SourceError: The archive is gone or has changed.
     """
     if member.encrypted:
         raise DataError("encrypted: unpack the archive and name the folder")

@@ -25,7 +25,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, PassingError, Reason
+from headclust.errors import (
+    ConflictError,
+    DataError,
+    FileFormatError,
+    HeadclustError,
+    PassingError,
+    Reason,
+    SourceError,
+)
 
 # States of a slot. After a bad image it is WAITING again: its reason is lost if the worker dies before it answers.
 WAITING, WORKING, DONE = 0, 1, 2
@@ -40,7 +48,7 @@ _HANDLED = {signal.SIGINT, signal.SIGTERM, signal.SIGALRM}
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 
 # Errors in a worker that are raised as the same error in the parent, by name.
-_KINDS = {kind.__name__: kind for kind in (ConflictError, FileFormatError, HeadclustError, MemoryError)}
+_KINDS = {kind.__name__: kind for kind in (SourceError, ConflictError, FileFormatError, HeadclustError, MemoryError)}
 
 Job = tuple[int, int]  # row, slot
 Decode = Callable[[int, int], None]

@@ -10,15 +10,15 @@ FOLDER-groups/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from headclust.choices import OnError
+from headclust.choices import Labels, OnError
 from headclust.device import resolve_device
 from headclust.errors import DataError, SettingError
-from headclust.images.datasets import ImageSet, open_source
+from headclust.images.datasets import ImageSet, describe_folders, open_source
 from headclust.methods import Recipe
 from headclust.progress import note, printable
 from headclust.report import check_place
@@ -38,7 +38,8 @@ class Groups:
         report: The report.
         n_samples: Images that were grouped.
         n_left_out: Images that cannot be read.
-        left_out: The list of these images; None if there are none.
+        left_out: The list of these images, and of folders that cannot be listed; None if there are none.
+        n_folders_left_out: Folders that cannot be listed.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Groups:
     n_samples: int
     n_left_out: int
     left_out: Path | None
+    n_folders_left_out: int = 0
 
     def __repr__(self) -> str:
         return f"Groups({str(self.folder)!r}, n_samples={self.n_samples}, n_left_out={self.n_left_out})"
@@ -63,6 +65,8 @@ def run(
     *,
     clusters: int | None = None,
     split: str | None = None,
+    exclude: Sequence[str] = (),
+    labels: Labels = "dataset",
     output: Path | None = None,
     model: str | None = None,
     weights: Path | None = None,
@@ -79,8 +83,11 @@ def run(
 
     Args:
         data: Source of the images, usually a folder, as for `headclust.images.datasets.open_source`.
-        clusters: Number of clusters; the number of class subfolders when None.
+        clusters: Number of clusters; the number of labeled classes when None.
         split: The split, if the source has several.
+        exclude: Patterns of files and folders to leave out, as for `open_source`.
+        labels: What becomes labels: "dataset" for those of a named data set, a list or shards, "folders" for class
+            subfolders too, whose names the report then shows, "none".
         output: The folder for all results. When None, `NAME-groups` with the name of the data, or with -2, -3 ... if
             that holds something else.
         model: A backbone's name. When None, the one used before in that folder, or the best of the packaged ones that
@@ -99,11 +106,14 @@ def run(
     Raises:
         HeadclustError: The images, the settings or the folder cannot be used.
     """
-    images = open_source(data, split, offline=offline)
+    images = open_source(data, split, exclude=exclude, labels=labels, offline=offline)
     recipe = Recipe.of(method).changed({} if clusters is None else {"n_clusters": clusters})
-    _check(images, recipe, seed, device)
+    _check(images, labels, recipe, seed, device)
     folder = groups_folder(images, output)
     check_place(folder / "report.html")
+    if images.class_folders and labels == "dataset":
+        use = "are not used as classes; --labels folders uses them, for scores and names in the report only"
+        note(f"{images.source}: its {describe_folders(images)} {use}.")
     features = embed_step(
         images,
         folder / "features.h5",
@@ -118,11 +128,20 @@ def run(
     )
     left_out, path = list_left_out(folder / "left-out.csv", features), folder / "run"
     with _resumable():
-        fit_step(images, data, features, path, recipe, seed, device=device, overwrite=overwrite)
-        report = report_step(path, folder / "report.html")
+        fit_step(images, data, features, path, recipe, seed, labels=labels, device=device, overwrite=overwrite)
+        report = report_step(path, folder / "report.html", labels=labels == "folders")
     if left_out is not None:
         warn_if_many(features, f"{left_out} lists them")
-    return Groups(folder, folder / "features.h5", path, report, features.n_samples, len(features.skipped), left_out)
+    return Groups(
+        folder,
+        folder / "features.h5",
+        path,
+        report,
+        features.n_samples,
+        len(features.skipped),
+        left_out,
+        len(features.attributes.get("unlisted", ())),
+    )
 
 
 @contextmanager
@@ -135,16 +154,22 @@ def _resumable() -> Iterator[None]:
         raise
 
 
-def _check(images: ImageSet, recipe: Recipe, seed: int, device: str | None) -> None:
+def _check(images: ImageSet, labels: Labels, recipe: Recipe, seed: int, device: str | None) -> None:
     """Raise for settings that are known to be impossible before an image is opened."""
     if seed < 0:
         raise SettingError(f"seed {seed}: expected 0 or more.")
     if len(images) < 2:
         raise DataError(f"{printable(images.source)}: one image: expected at least 2 to make groups of.")
-    if recipe.n_clusters == 0 and images.labels is None:
+    if labels == "folders" and images.labels is None:
         raise SettingError(
-            f"{printable(images.source)} has no class subfolders to count: set the number of groups with --clusters K."
+            f"{printable(images.source)} has no class subfolders (every image in FOLDER/CLASS/, two classes or more): "
+            "leave --labels out."
         )
+    if recipe.n_clusters == 0 and images.labels is None:
+        counted = "has no class subfolders to count"
+        if images.class_folders:
+            counted = f"has {describe_folders(images)}, which --labels folders counts as classes"
+        raise SettingError(printable(f"{images.source} {counted}: set the number of groups with --clusters K."))
     if recipe.n_clusters > len(images):
         raise SettingError(f"{recipe.n_clusters} clusters of {len(images)} images: expected at most {len(images)}.")
     if device is not None:

