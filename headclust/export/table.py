@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from headclust.errors import DataError, FileFormatError
 from headclust.progress import printable
+from headclust.textfiles import table_rows
 
 _HEADER = ["cluster", "name"]
 _MAX_LENGTH = 200  # characters of a name
@@ -68,29 +68,20 @@ def read_names(path: Path, n_clusters: int) -> dict[int, str]:
 
     Raises:
         DataError: The file does not exist, a cluster does not exist or occurs twice, a name is empty or too long.
-        FileFormatError: The file has another header, or is not UTF-8.
+        FileFormatError: The file has another header, or is not text.
     """
     names: dict[int, str] = {}
-    file, line = printable(str(path)), 1
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            if header != _HEADER:
-                start = printable(",".join(header))[:100]
-                raise FileFormatError(f"{file} starts with {start!r}: expected the header {','.join(_HEADER)}.")
-            for row in reader:
-                line = reader.line_num
-                if row:
-                    _add(names, row, n_clusters)
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file: expected a CSV file with the columns {','.join(_HEADER)}.") from None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise FileFormatError(f"{file} is not UTF-8 text: save it as UTF-8.") from None
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{file}, line {line}: {error}.") from None
+    file = printable(str(path))
+    rows = table_rows(path)
+    header = [name.strip().lower() for name in next(rows, (0, []))[1]]
+    if header != _HEADER:
+        start = printable(",".join(header))[:100]
+        raise FileFormatError(f"{file} starts with {start!r}: expected the header {','.join(_HEADER)}.")
+    for line, row in rows:
+        try:
+            _add(names, row, n_clusters)
+        except ValueError as error:
+            raise DataError(f"{file}, line {line}: {error}.") from None
     return names
 
 

@@ -121,7 +121,7 @@ def test_classes_of_any_source(tmp_path):
     write(tmp_path / "cifar", cifar10_files())
     images = open_source(f"cifar10:{tmp_path / 'cifar'}", "train", classes=tmp_path / "classes.txt")
     assert (images.dataset, images.sample_ids, images.labels.tolist()) == ("cifar10-2", ("0", "1"), [1, 1])
-    with pytest.raises(DataError, match=r"list of classes .*none.txt' cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"none.txt: no such file"):
         open_source("digits", classes=tmp_path / "none.txt")
     with pytest.raises(SettingError, match="unknown class of digits 'truck'"):
         open_source("digits", classes=tmp_path / "classes.txt")
@@ -130,7 +130,7 @@ def test_classes_of_any_source(tmp_path):
 
 
 def test_the_list_of_classes_is_read_before_the_images_are_listed(tmp_path):
-    with pytest.raises(DataError, match="list of classes"):
+    with pytest.raises(DataError, match=r"none.txt: no such file"):
         open_source(str(tmp_path / "gone"), classes=tmp_path / "none.txt")
 
 
