@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from headclust.errors import DataError, FileFormatError
@@ -48,17 +48,30 @@ def read_names(path: Path) -> list[str]:
         DataError: The file does not exist, a line is blank, or a name occurs twice; with the numbers of the lines.
         FileFormatError: It is not text.
     """
-    lines_of: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path, any_bytes=True), start=1):
-        if not line.strip():
-            raise DataError(f"{printable(str(path))}, line {number} is blank: expected one name per line.")
-        if line in lines_of:
-            raise DataError(
-                f"{printable(str(path))}, line {number}: {printable(line)[:100]!r} is on line {lines_of[line]} "
-                "already: expected every name once."
-            )
-        lines_of[line] = number
-    return list(lines_of)
+    return unique_names(path, enumerate(read_lines(path, any_bytes=True), start=1))
+
+
+def unique_names(path: Path, numbered: Iterable[tuple[int, str]], unit: str = "line") -> list[str]:
+    """The names in pairs (number of the line, name), none of them blank or repeated.
+
+    Args:
+        path: The file, for messages.
+        numbered: The pairs.
+        unit: The word for what is numbered, for messages.
+
+    Raises:
+        DataError: A name is blank or occurs twice.
+    """
+    numbers: dict[str, int] = {}
+    for number, name in numbered:
+        where = f"{printable(str(path))}, {unit} {number}"
+        if not name.strip():
+            raise DataError(f"{where} is blank: expected one name per {unit}.")
+        if name in numbers:
+            shown = printable(name)[:100]
+            raise DataError(f"{where}: {shown!r} is in {unit} {numbers[name]} already: expected every name once.")
+        numbers[name] = number
+    return list(numbers)
 
 
 def table_rows(path: Path, *, delimiter: str = ",", any_bytes: bool = False) -> Iterator[tuple[int, list[str]]]:

@@ -71,7 +71,7 @@ def open_list(path: str, split: str | None) -> ImageSet:
         rows = [row for row in rows if columns.splits[row] == split]
     ids = tuple(columns.paths[row] for row in rows)
     _check_ids(file, ids)
-    labels, class_names = _labels(file, columns.labels)
+    labels, class_names = encode_texts(file, columns.labels)
     return ImageSet(
         dataset=file.stem,
         split=split or "all",
@@ -136,8 +136,16 @@ def _check_ids(file: Path, ids: Sequence[str]) -> None:
         raise DataError(f"{file} names {name!r} {count} times: expected every image once.")
 
 
-def _labels(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels and class names of the whole list, so that all its splits share one list of classes."""
+def encode_texts(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels int64 (n,) and class names of a whole list, so that all its splits share one list of classes.
+
+    Args:
+        file: The file, for messages.
+        texts: Whole numbers or class names, one per row; empty or NaN for unknown. None without labels.
+
+    Raises:
+        DataError: A number is not whole, or below -1.
+    """
     distinct = set(texts or ()) - {""}
     if texts is None or not distinct:
         return None, ()
