@@ -15,7 +15,7 @@ from headclust.cli.options import PATH
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("--features", multiple=True, type=PATH, metavar="FILE", help="Features of the images to assign.")
-@click.option("--data", metavar="SOURCE", help="Images to embed like those of the run, and assign.")
+@click.option("--data", metavar="SOURCE", help="Images to embed like those of the run, and assign; or one image.")
 @click.option("--split", help="The split of --data.")
 @click.option("--weights", type=PATH, help="File with the model's weights, if the run's features were made with one.")
 @click.option(

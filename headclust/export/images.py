@@ -69,10 +69,10 @@ def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]
     path = _source_path(source)
     is_list = path.name.lower().endswith(SUFFIXES)
     base = path if path.is_dir() else path.parent
-    if not (is_list or path.is_dir()):
+    if not (is_list or path.is_dir() or is_image_name(path.name)):
         return FoundImages(nothing, None, images, rows, split=split)
     paths = tuple(None if row is None else _file(base, images.sample_ids[row], any_name=is_list) for row in rows)
-    return FoundImages(paths, None if is_list else base, images, rows, any(paths), split)
+    return FoundImages(paths, path if path.is_dir() else None, images, rows, any(paths), split)
 
 
 def _source_path(source: str) -> Path:

@@ -43,8 +43,8 @@ def read_array(path: Path) -> np.ndarray:
         start = file.read(len(MAGIC_PREFIX))
     if start != MAGIC_PREFIX:  # numpy would open archives, and suggest unpickling for anything else
         raise DataError(
-            f"{name} is not in .npy format (it starts with {start!r}): expected one array saved by numpy.save, or a file "
-            "named .npz, .csv, .tsv, .parquet or .pt."
+            f"{name} is not in .npy format (it starts with {start!r}): expected one array saved by numpy.save, or a "
+            "file named .npz, .csv, .tsv, .parquet or .pt."
         )
     try:
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")

@@ -81,7 +81,7 @@ def test_any_damage_is_an_array_or_one_line(tmp_path, position, content):
 @pytest.mark.parametrize("read", [read_array, read_labels, read_npz, read_torch])
 def test_missing_files_and_folders(tmp_path, read):
     for path in (tmp_path / "none.npy", tmp_path, tmp_path / "none.txt"):
-        with pytest.raises(DataError, match="no such file|cannot be read: Is a directory"):
+        with pytest.raises(DataError, match=r"no such file|cannot be read: Is a directory"):
             read(path)
 
 

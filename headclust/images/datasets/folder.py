@@ -108,6 +108,25 @@ def list_folder(root: Path, split: str | None, splits: Sequence[str] = ()) -> Im
     )
 
 
+def open_image(path: Path) -> ImageSet:
+    """One image, with its file name as sample id.
+
+    Args:
+        path: The absolute path of an existing file.
+    """
+    status = path.stat()
+    return ImageSet(
+        dataset=path.name,
+        split="all",
+        source=str(path),
+        sample_ids=(path.name,),
+        labels=None,
+        class_names=(),
+        stamps=((status.st_size, status.st_mtime_ns),),
+        read=checking_folder(path.parent, lambda _: decode(str(path))),
+    )
+
+
 def checking_folder(folder: Path, read: Callable[[int], Image.Image]) -> Callable[[int], Image.Image]:
     """`read` with a ConflictError in place of DataError if the folder of the images is gone.
 

@@ -51,6 +51,6 @@ def test_files_that_are_refused(tmp_path, data, error, message):
 
 def test_files_that_are_not_there(tmp_path):
     for path in (tmp_path / "none.txt", tmp_path, tmp_path / "a\0b", tmp_path / ("x" * 5000)):
-        with pytest.raises(HeadclustError, match="cannot be read: |no such file") as caught:
+        with pytest.raises(HeadclustError, match=r"cannot be read: |no such file") as caught:
             read_class_ids(path)
         assert "\n" not in str(caught.value)
