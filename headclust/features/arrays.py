@@ -123,8 +123,8 @@ def read_labels(path: Path) -> np.ndarray:
         number = whole_number(text)
         if number is None:
             raise DataError(
-                f"{printable(str(path))}, line {line}: {printable(text)[:50]!r}: expected one whole number per line, -1 "
-                "for unknown."
+                f"{printable(str(path))}, line {line}: {printable(text)[:50]!r}: expected one whole number per line, "
+                "-1 for unknown."
             )
         numbers.append(number)
     return np.array(numbers, np.int64)
