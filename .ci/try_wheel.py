@@ -1,22 +1,19 @@
 """Try an installed headclust as a user would: embed the bundled digits, fit, report, predict, export.
 
-The versions that are installed are compared with the oldest that pyproject.toml allows.
+The installed versions have to be the oldest that pyproject.toml allows.
 """
 
 from __future__ import annotations
 
-import re
 import sys
-import tomllib
 from importlib.metadata import version
 from pathlib import Path
+
+from floors import floors
 
 import headclust
 from headclust import load_features, verbs, write_features
 from headclust.errors import HeadclustError
-
-EXTRAS = ("offline", "parquet", "graph", "maps", "huggingface")
-
 
 def main() -> None:
     """Raise if a step fails; print what was done."""
@@ -51,19 +48,16 @@ def main() -> None:
 
 
 def check_floors() -> None:
-    """Raise if a package is older than its floor; name those that another package holds above it."""
-    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *(text for name in EXTRAS for text in project["optional-dependencies"][name])]
-    above = []
-    for text in wanted:
-        name, floor = re.fullmatch(r"([\w.-]+)>=([0-9.]+)", text).groups()
-        installed = version(name)
-        oldest = [int(part) for part in floor.split(".")]
-        numbers = [int(part) for part in re.match(r"[0-9.]+[0-9]|[0-9]", installed)[0].split(".")]
-        assert numbers >= oldest, f"{name} {installed} is older than its floor {floor}"
-        if numbers[: len(oldest)] != oldest:
-            above.append(f"{name} {installed} for {floor}")
-    print(f"{len(wanted) - len(above)} of {len(wanted)} requirements are at their floors", *above, sep="; ")
+    """Raise if a package is not at its floor, so that nothing has tried the floor."""
+    oldest = floors(Path("pyproject.toml"))
+    others = [f"{name} {version(name)}" for name, floor in oldest.items() if not is_at(version(name), floor)]
+    assert not others, f"not at their floors in pyproject.toml: {', '.join(others)}"
+    print(f"{len(oldest)} requirements are at their floors")
+
+
+def is_at(installed: str, floor: str) -> bool:
+    """True if a version is the floor, or a later repair of it: 2.10.1+cpu for 2.10."""
+    return f"{installed.partition('+')[0]}.".startswith(f"{floor}.")
 
 
 if __name__ == "__main__":

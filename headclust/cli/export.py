@@ -22,6 +22,8 @@ from headclust.errors import SettingError
 @click.option("--names", type=PATH, metavar="FILE", help="CSV file cluster,name: names for clusters.")
 @click.option("--copy", is_flag=True, help="In folders, copy the images instead of linking to them.")
 @click.option("--move", is_flag=True, help="Into folders, move the images themselves.")
+@click.option("--vectors", is_flag=True, help="In Parquet, add the features of the images.")
+@click.option("--positions", is_flag=True, help="In CSV and Parquet, add the positions on the report's map.")
 @click.option("-o", "--output", type=PATH, metavar="PATH", help="What to make. [default: under exports/]")
 @click.option("--overwrite", is_flag=True, help="Replace a file; folders are never replaced.")
 def export(
@@ -32,6 +34,8 @@ def export(
     names: Path | None,
     copy: bool,
     move: bool,
+    vectors: bool,
+    positions: bool,
     output: Path | None,
     overwrite: bool,
 ) -> None:
@@ -49,6 +53,8 @@ def export(
         features=features,
         names=names,
         how=how,
+        vectors=vectors,
+        positions=positions,
         overwrite=overwrite,
     )
     click.echo(path)

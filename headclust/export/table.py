@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError
 from headclust.progress import printable
@@ -27,6 +31,7 @@ class Table:
         novelty: Novelty of each sample, from 0 to 1; None if unknown.
         labels: Class name of each sample, None where unknown; None without labels.
         source: The image source, for messages and metadata; None if unknown.
+        more: Further columns by name, in tables only: numbers (n,), or in Parquet vectors (n, dim).
     """
 
     sample_ids: Sequence[str]
@@ -37,6 +42,7 @@ class Table:
     novelty: Sequence[float] | None = None
     labels: Sequence[str | None] | None = None
     source: str | None = None
+    more: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
 
     @property
     def group_of(self) -> list[str]:
