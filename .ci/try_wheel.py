@@ -15,6 +15,7 @@ import headclust
 from headclust import load_features, verbs, write_features
 from headclust.errors import HeadclustError
 
+
 def main() -> None:
     """Raise if a step fails; print what was done."""
     assert Path(headclust.__file__).is_relative_to(sys.prefix), f"not the installed package: {headclust.__file__}"

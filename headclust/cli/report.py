@@ -10,7 +10,8 @@ from typing import Literal
 
 import click
 
-from headclust.cli.options import PATH
+from headclust.cli.options import PATH, json_option
+from headclust.cli.printing import print_path
 
 
 @click.command()
@@ -20,6 +21,7 @@ from headclust.cli.options import PATH
 )
 @click.option("--umap/--no-umap", default=True, show_default=True, help="Add a UMAP layout of the map, if installed.")
 @click.option("-o", "--output", type=PATH, metavar="HTML", help="File to write. [default: RUN/report.html]")
+@json_option("Print one object: the path of the file.")
 @click.option(
     "--open",
     "open_it",
@@ -27,13 +29,18 @@ from headclust.cli.options import PATH
     help="Show it in the browser. [default: yes on a terminal with a screen]",
 )
 def report(
-    run: Path, features: Sequence[Path], umap: bool, output: Path | None, open_it: Literal["yes", "no"] | None
+    run: Path,
+    features: Sequence[Path],
+    umap: bool,
+    output: Path | None,
+    open_it: Literal["yes", "no"] | None,
+    as_json: bool,
 ) -> None:
     """Make one HTML file that shows RUN: its clusters, their images, a map, scores."""
     from headclust import verbs
 
     path = verbs.report(run, features=features, umap=umap, output=output)
-    click.echo(path)
+    print_path(path, as_json=as_json)
     if open_it == "yes" or (open_it is None and _has_screen()):
         import webbrowser
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors, is_cached, nearest_neighbors
 
 MIN_SIMILARITY = 0.97  # cosine similarity; no pair of 10,000 different photos reached it
 _MAX_SEARCHED = 20_000  # rows; their search takes half a minute for 1,280 dimensions on one core
@@ -38,6 +37,8 @@ def find_near_duplicates(
         settings: Settings of the run: if its neighbor graph is cached, that is used, for any number of rows.
         max_searched: Rows to search if it is not.
     """
+    from headclust.graph.neighbors import cached_neighbors, is_cached, nearest_neighbors
+
     if space.n_samples < 2:
         return NearDuplicates((), space.n_samples)
     n_neighbors = settings.get("n_neighbors")

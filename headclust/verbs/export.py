@@ -27,7 +27,6 @@ from headclust.export import (
 from headclust.features import Features, load_features
 from headclust.filenames import file_name, storable_name
 from headclust.progress import note, printable
-from headclust.report.layouts import HEIGHT, WIDTH, make_layouts, sample_rows
 from headclust.runs.assignments import Assignments, read_assignments
 from headclust.runs.inputs import load_alike, locate_features
 
@@ -81,7 +80,7 @@ def export(
         raise SettingError(f"--{'vectors' if vectors else 'positions'} is for --to parquet: leave it out for {to}.")
     fitted = runs.read_run(run)
     file = _assignments_file(fitted.path, predicted)
-    assigned, n_clusters = read_assignments(file), fitted.model.n_clusters
+    assigned, n_clusters = read_assignments(file), fitted.n_clusters
     if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
         raise DataError(f"{printable(str(file))} has no rows, or clusters that {printable(str(run))} does not have.")
     groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
@@ -99,7 +98,9 @@ def export(
     table = _table(assigned, groups, images, space, source)
     if vectors or positions:
         paths = _space_paths(fitted, file, features, is_fitted=predicted is None)
-        table = replace(table, more=_columns(run, load_alike(fitted.config["features"], paths), assigned, vectors, positions))
+        table = replace(
+            table, more=_columns(run, load_alike(fitted.config["features"], paths), assigned, vectors, positions)
+        )
     if to == "folders":
         write_folders(path, table, images, how)
         return path
@@ -173,6 +174,8 @@ def _columns(
     run: Path, spaces: Sequence[Features], assigned: Assignments, vectors: bool, positions: bool
 ) -> dict[str, NDArray[np.floating[Any]]]:
     """The features and the positions on the map, in the order of the assignments."""
+    from headclust.report.layouts import HEIGHT, WIDTH, make_layouts, sample_rows
+
     row_of = {storable_name(name): row for row, name in enumerate(spaces[0].sample_ids)}
     missing = [name for name in assigned.sample_ids if name not in row_of]
     if missing:

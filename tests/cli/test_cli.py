@@ -534,7 +534,7 @@ def test_ctrl_c_is_exit_130_wherever_it_strikes(run, monkeypatch, failure):
 def shell(tmp_path):
     """The command in a process of its own."""
     environment = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8:strict"}
-    command = [sys.executable, "-m", "headclust.cli"]
+    command = [sys.executable, "-m", "headclust"]
 
     def start(*arguments, **options):
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path, "env": environment, **options}
