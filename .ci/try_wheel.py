@@ -36,7 +36,7 @@ def main() -> None:
     for method, changes in (("consensus", quick), ("kmeans", {}), ("spectral", {}), ("leiden", {})):
         run = verbs.fit([few], method=method, clusters=10, heads=3 if changes else None, changes=changes)
         print(method, run)
-    print(verbs.report(run))
+    print(verbs.report(run, umap=False))
     print(verbs.predict(run, features=[few]))
     for kind in ("csv", "parquet", "coco"):
         print(verbs.export(run, to=kind))

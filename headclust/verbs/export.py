@@ -98,9 +98,8 @@ def export(
     table = _table(assigned, groups, images, space, source)
     if vectors or positions:
         paths = _space_paths(fitted, file, features, is_fitted=predicted is None)
-        table = replace(
-            table, more=_columns(run, load_alike(fitted.config["features"], paths), assigned, vectors, positions)
-        )
+        spaces = load_alike(fitted.config["features"], paths)
+        table = replace(table, more=_columns(run, spaces, assigned, vectors=vectors, positions=positions))
     if to == "folders":
         write_folders(path, table, images, how)
         return path
@@ -171,7 +170,7 @@ def _space_paths(fitted: runs.Run, file: Path, given: Path | None, *, is_fitted:
 
 
 def _columns(
-    run: Path, spaces: Sequence[Features], assigned: Assignments, vectors: bool, positions: bool
+    run: Path, spaces: Sequence[Features], assigned: Assignments, *, vectors: bool, positions: bool
 ) -> dict[str, NDArray[np.floating[Any]]]:
     """The features and the positions on the map, in the order of the assignments."""
     from headclust.report.layouts import HEIGHT, WIDTH, make_layouts, sample_rows

@@ -77,7 +77,7 @@ def test_vectors_and_positions_for_embedding_atlas(run, blobs, without_umap):
     distances = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 + 9 * np.eye(len(x))
     clusters = np.array(table["cluster"])
     assert (clusters[distances.argmin(1)] == clusters).mean() > 0.9
-    assert "vector" not in verbs.export(run, to="csv", positions=True).read_text()
+    assert set(rows(verbs.export(run, to="csv", positions=True))[0]) == set(table.column_names) - {"vector"}
     back = verbs.import_array(made)  # and it can be read again
     assert np.array_equal(load_features(back).all().numpy(), blobs.features)
 
