@@ -105,7 +105,7 @@ def test_vectors_of_predicted_images(run, write, here):
 
 def test_vectors_of_several_spaces(fit, write, blobs, without_umap):
     second = blobs.features[:, :5] * 2
-    run = fit(write("a.h5", blobs.features), write("b.h5", second, backbone="other"), clusters=4)
+    run = fit(write("a.h5", blobs.features), write("b.h5", second, backbone="other"), method="kmeans", clusters=4)
     table = pq.read_table(verbs.export(run, to="parquet", vectors=True, positions=True))
     assert np.array_equal(np.array(table["vector_1"].to_pylist(), np.float32), blobs.features)
     assert np.array_equal(np.array(table["vector_2"].to_pylist(), np.float32), second)
