@@ -1,4 +1,4 @@
-"""Which parts of a file of another program are the embeddings, the ids and the labels: arrays, entries or columns."""
+"""The parts of a file of another program that are embeddings, ids and labels: arrays, entries or columns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Parts:
 
     @property
     def description(self) -> str:
-        """What is read and what is left out, in a phrase."""
+        """The parts that are read and those that are left out, in a phrase."""
         first, last = printable(self.features[0]), printable(self.features[-1])
         phrases = [first if len(self.features) == 1 else f"{len(self.features)} columns, {first} to {last}"]
         used = (("ids", self.ids), ("labels", self.labels))
