@@ -23,11 +23,7 @@ _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|`*_<
 def in_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table of cells of text."""
     head, *body = ([" ".join(cell.translate(_MARKDOWN).split()) for cell in line] for line in (columns, *rows))
-    lines = [head, ["---"] * len(columns), *body]
-    cells = [
-        [cell if line is lines[1] else " ".join(cell.translate(_MARKDOWN).split()) for cell in line] for line in lines
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(columns), *body))
 
 
 def in_latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

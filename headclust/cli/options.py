@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from dataclasses import fields
@@ -94,17 +95,17 @@ def embed_settings(command: _Command) -> _Command:
 
 
 def quiet_option(command: click.Command) -> click.Command:
-    """Add the option --quiet to a command, which also may stand before the command's name."""
+    """The command with the option --quiet, which may also stand before the command's name."""
 
     def silence(context: click.Context, parameter: click.Parameter, quiet: bool) -> None:
         if quiet:
             be_quiet()
 
     help_text = "Print no progress and no notes; results and errors stay."
-    command.params.append(
-        click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=silence, help=help_text)
-    )
-    return command
+    option = click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=silence, help=help_text)
+    with_option = copy.copy(command)
+    with_option.params = [*command.params, option]
+    return with_option
 
 
 def json_option(help_text: str = "Print one object.") -> Callable[[_Command], _Command]:

@@ -36,7 +36,8 @@ class Recipe:
     asked_for: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        usual = Recipe.of(self.method, self.preset).values
+        preset = PRESETS.get(self.method, {}).get(self.preset, ())
+        usual = {setting.name: setting.value for setting in list_settings(preset)}
         changes = {name: value for name, value in self.values.items() if usual.get(name) != value}
         return f"Recipe.of({self.method!r}, {self.preset!r}{f', {changes}' if changes else ''})"
 

@@ -41,8 +41,8 @@ class FitResult:
     checkpoints: tuple[tuple[int, ClusterModel], ...] = ()
 
     def __repr__(self) -> str:
-        used = len(np.unique(self.assignments))
-        return f"FitResult({len(self.assignments)} samples in {used} clusters, lowest loss={min(self.losses):.4g}, {self.model!r})"
+        clusters = f"{len(self.assignments)} samples in {len(np.unique(self.assignments))} clusters"
+        return f"FitResult({clusters}, {len(self.losses)} losses, {self.model!r})"
 
 
 def check_fit(spaces: tuple[Features, ...], stages: tuple[Any, ...], *, at_least: int) -> None:
