@@ -138,6 +138,7 @@ def own_features(name: str, fit: Path, evaluation: Path) -> tuple[FeatureSpec, F
     if backbones[0] != backbones[1] or fitted.feature_dim != scored.feature_dim:
         raise DataError(f"{printable(str(evaluation))} is of another backbone than {printable(str(fit))}.")
     splits = [str(features.attributes.get("split", "all")) for features in (fitted, scored)]
+    assert fitted.labels is not None
     n_classes = len(fitted.class_names) or int(fitted.labels.max()) + 1
     dataset = DataSet(name, "", splits[1], fitted.n_samples, scored.n_samples, n_classes)
     files = (fit, evaluation)
