@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import resource
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "float32")
 _AUTOCAST = "float16 autocast"
 
-_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+_MEMINFO, _STATM, _CGROUP = Path("/proc/meminfo"), Path("/proc/self/statm"), Path("/sys/fs/cgroup")
 
 # Parameters of glibc's mallopt, and the values its own thresholds grow to in a process that uses large blocks.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
@@ -90,7 +91,7 @@ def available_memory() -> int:
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(0, min([free, *_container_memory()]))
+    return max(0, min([free, *_container_memory(), *_process_memory()]))
 
 
 def usable_cores() -> int:
@@ -114,6 +115,15 @@ def _container_memory() -> Iterator[int]:
             lines = _text(f"{folder}memory.stat").splitlines()
             page_cache = [int(line.split()[1]) for line in lines if line.startswith("inactive_file ")]
             yield numbers[0] - numbers[1] + sum(page_cache)
+
+
+def _process_memory() -> Iterator[int]:
+    """Bytes of address space left of the limit of this process (ulimit -v)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(OSError, ValueError, IndexError):  # without /proc, its size is not known
+        size = int(_STATM.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        if limit != resource.RLIM_INFINITY:
+            yield limit - size
 
 
 def _numbers(name: str) -> list[int]:

@@ -8,6 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 FINITE = sys.float_info.max  # as the upper end of a range: any number but infinity
+# Messages without a type of their own: of torch on the CPU, on an accelerator and for sizes beyond any memory; of
+# oneDNN, of C++, and of the system while it loads a library.
+_OUT_OF_MEMORY = (
+    *("can't allocate memory", "out of memory", "Storage size calculation overflowed", "not enough memory"),
+    *("could not create a memory", "could not create a primitive", "std::bad_alloc"),
+    *("Cannot allocate memory", "failed to map segment"),
+)
 ABOVE_ZERO, BELOW_ONE = math.nextafter(0, 1), math.nextafter(1, 0)  # as ends of a range: 0 and 1 themselves are outside
 
 
@@ -59,6 +66,11 @@ def unknown(kind: str, name: str, names: Iterable[str], *, how: str = "") -> Set
 def one_line(error: BaseException) -> str:
     """The message of an error, without a file's path, in one line of at most 200 characters; else its type."""
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if memory ran out, or if that is the reason in the message of an error."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def check_ranges(owner: object, ranges: Mapping[str, tuple[float, float]]) -> None:

@@ -146,6 +146,7 @@ def _resident():
 def system(monkeypatch, tmp_path):
     """Writes what the system says of memory and of the container."""
     monkeypatch.setattr("headclust.device._MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("headclust.device._STATM", tmp_path / "statm")
     monkeypatch.setattr("headclust.device._CGROUP", tmp_path)
 
     def write_files(**files):
@@ -198,3 +199,9 @@ def test_a_containers_share_of_the_cores_counts(system, monkeypatch):
     assert usable_cores() == 8
     system(cpu__cpu_D_cfs_quota_us="200000\n")
     assert usable_cores() == 2
+
+
+def test_a_limit_of_the_address_space_counts(system, monkeypatch):
+    system(meminfo="MemAvailable: 9000000 kB\n", statm="1000 5 5\n")
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1000 * os.sysconf("SC_PAGE_SIZE") + 4_000_000, -1))
+    assert available_memory() == 4_000_000

@@ -15,7 +15,7 @@ from typing import Any
 from headclust.backbones.backbone import Backbone, Preprocessing
 from headclust.backbones.catalog import CATALOG, find_entry
 from headclust.backbones.entry import Entry
-from headclust.backbones.memory import check_memory
+from headclust.backbones.memory import check_memory, memory_errors
 from headclust.backbones.smoke_pass import check_patch_multiple
 from headclust.backbones.temi_paper import PRESET, Reproduction, reproduce
 from headclust.errors import FileFormatError, SettingError, unknown
@@ -71,7 +71,8 @@ def load_backbone(
     check_memory(name, 4 * entry.parameters)
     if image_size is not None:  # raises for an impossible size before anything is downloaded
         untrained_backbone(name, image_size=image_size, device="meta")
-    backbone: Backbone = _loader(entry).load(entry, weights=weights, image_size=image_size, offline=offline)
+    with memory_errors(name):
+        backbone: Backbone = _loader(entry).load(entry, weights=weights, image_size=image_size, offline=offline)
     return reproduction.annotate(backbone) if reproduction else backbone
 
 
@@ -109,7 +110,8 @@ def untrained_backbone(
     entry, reproduction = _resolve(name, image_size, preset, dataset)
     loader = _loader(entry)
     try:
-        backbone: Backbone = loader.untrained(entry, image_size=image_size, device=device)
+        with memory_errors(name):
+            backbone: Backbone = loader.untrained(entry, image_size=image_size, device=device)
     except SettingError as error:
         # An operation that torch does not support on the meta device. No model of timm 1.0.31 has one; others may.
         if device != "meta" or "meta" not in str(error).lower():

@@ -28,11 +28,9 @@ from headclust.cli import (
     verify,
 )
 from headclust.cli.options import quiet_option
-from headclust.errors import HeadclustError
+from headclust.errors import HeadclustError, is_out_of_memory
 from headclust.progress import be_quiet, printable
 
-# Messages of torch: on the CPU, on an accelerator, and for sizes beyond any memory.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
 _COMMANDS = (
     demo.demo,
     run.run,
@@ -76,8 +74,10 @@ def main() -> None:
         click.echo(f"headclust: error: {error.strerror or error}: {error.filename or 'stdout'}", err=True)
         code = 2
     except Exception as error:
-        if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
+        if is_out_of_memory(error):
             lower = "lower the heads, their dimensions or the batch size"
+            if isinstance(error, ImportError):
+                lower = "the libraries cannot be loaded; free some, or raise the limit of this process (ulimit -v)"
             click.echo(f"headclust: error: not enough memory: {lower}.", err=True)
             sys.exit(2)
         cause: BaseException | None = error

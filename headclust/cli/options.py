@@ -13,11 +13,19 @@ import click
 
 from headclust.choices import Augmentation, Dtype, OnError, Precision
 from headclust.embedding import EmbedSettings
+from headclust.embedding.settings import MOST_PIXELS
 from headclust.progress import be_quiet
 
 PATH = click.Path(path_type=Path)
 DEVICE = "cpu, cuda, cuda:N or mps. [default: the best available]"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1, MOST_PIXELS),
+    metavar="N",
+    help="Largest image to read, in pixels. [default: 89 million, of a JPEG 268 million]",
+)
 
 # The options of EmbedSettings, in the order of `headclust embed --help`; a test compares names, defaults and choices.
 _EMBED_OPTIONS = (
@@ -77,6 +85,7 @@ _EMBED_OPTIONS = (
         metavar="S",
         help="Seconds that reading an image may take.",
     ),
+    max_pixels_option,
     click.option("--overwrite", is_flag=True, help="Replace a file made with other settings."),
 )
 

@@ -10,7 +10,7 @@ import click
 
 from headclust.choices import OnError
 from headclust.cli.completion import complete_path
-from headclust.cli.options import PATH, json_option
+from headclust.cli.options import PATH, json_option, max_pixels_option
 from headclust.cli.printing import print_path
 
 
@@ -32,6 +32,7 @@ from headclust.cli.printing import print_path
     show_default=True,
     help="At an unreadable image of --data.",
 )
+@max_pixels_option
 @click.option("--device", help="cpu, cuda, cuda:N or mps, to embed --data. [default: the best available]")
 @click.option("--offline", is_flag=True, help="Never download weights.")
 @click.option("-o", "--output", type=PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
@@ -43,6 +44,7 @@ def predict(
     split: str | None,
     weights: Path | None,
     on_error: OnError,
+    max_pixels: int | None,
     device: str | None,
     offline: bool,
     output: Path | None,
@@ -58,6 +60,7 @@ def predict(
         split=split,
         weights=weights,
         on_error=on_error,
+        max_pixels=max_pixels,
         device=device,
         offline=offline,
         output=output,

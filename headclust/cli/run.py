@@ -11,7 +11,7 @@ import click
 
 from headclust.choices import OnError
 from headclust.cli.completion import complete_method, complete_model, complete_path
-from headclust.cli.options import DEVICE, PATH, json_option
+from headclust.cli.options import DEVICE, PATH, json_option, max_pixels_option
 from headclust.cli.printing import print_json, print_metrics
 
 
@@ -50,6 +50,7 @@ from headclust.cli.printing import print_json, print_metrics
     show_default=True,
     help="At an unreadable image: stop, or leave it out and list it.",
 )
+@max_pixels_option
 @click.option("--device", help=DEVICE)
 @click.option("--offline", is_flag=True, help="Never download weights or data.")
 @click.option("--overwrite", is_flag=True, help="Replace results made with other settings.")
@@ -65,6 +66,7 @@ def run(
     method: str,
     seed: int,
     on_error: OnError,
+    max_pixels: int | None,
     device: str | None,
     offline: bool,
     overwrite: bool,
@@ -87,6 +89,7 @@ def run(
         method=method,
         seed=seed,
         on_error=on_error,
+        max_pixels=max_pixels,
         device=device,
         offline=offline,
         overwrite=overwrite,

@@ -77,7 +77,7 @@ def _embed_blocks(images: ImageSet, backbone: Backbone, task: Task, staging: Sta
             reuse_memory(task.device),
             progress.bar("embedding", total, start=done) as advance,
             closing(
-                decoded_batches(decoder(images, backbone, task.views), blocks, shape, timeout=settings.timeout)
+                decoded_batches(decoder(images, backbone, task), blocks, shape, timeout=settings.timeout)
             ) as batches,
         ):
             for rows, pixels, bad in batches:

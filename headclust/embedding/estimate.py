@@ -197,7 +197,7 @@ def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -
     rows = np.random.default_rng(task.views.seed).permutation(len(images))[:n].tolist()
     step = n_workers(batch_size)  # one image per worker, so that images that hang are waited for at the same time
     blocks = [range(start, min(start + step, n)) for start in range(0, n, step)]
-    decode, done = decoder(images, backbone, task.views), 0
+    decode, done = decoder(images, backbone, task), 0
     bad: dict[int, str] = {}
     shape = pixel_shape(backbone, step, task.views.n_views)
     start = time.perf_counter()

@@ -15,6 +15,7 @@ from headclust.device import description, resolve_device, resolve_precision
 from headclust.embedding.settings import EmbedSettings
 from headclust.features import Layout, check_sample_ids, load_features, samples_sha256
 from headclust.images.augment import Views, plan_views
+from headclust.images.image_file import PIXEL_RULES, pixel_limit
 from headclust.versions import versions
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from headclust.backbones import Backbone
     from headclust.images.datasets import ImageSet
 
-_LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "pillow", "numpy", "h5py")
+_LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "pillow", "simplejpeg", "numpy", "h5py")
 
 Pixels = NDArray[np.uint8]
 
@@ -67,6 +68,8 @@ def make_task(images: ImageSet, backbone: Backbone, settings: EmbedSettings) -> 
         "weights_sha256": backbone.weights_sha256,
         "feature_point": backbone.feature_point,
         "preprocessing": backbone.preprocessing.record,
+        "pixel_rules": PIXEL_RULES,
+        **({} if settings.max_pixels is None else {"max_pixels": settings.max_pixels}),
         "versions": versions(_LIBRARIES),
         **views.record(),
         **description(device),
@@ -79,12 +82,14 @@ def make_task(images: ImageSet, backbone: Backbone, settings: EmbedSettings) -> 
     return Task(device, views, plan, layout)
 
 
-def decoder(images: ImageSet, backbone: Backbone, views: Views) -> Callable[[int, Pixels], None]:
+def decoder(images: ImageSet, backbone: Backbone, task: Task) -> Callable[[int, Pixels], None]:
     """A function that decodes each row once, into uint8 (1 + n_views, height, width, 3): the image, then its views."""
     Image.init()  # before workers are forked, so that none has to load the readers of rarer formats
+    views, limit = task.views, task.plan.get("max_pixels")
 
     def decode(row: int, out: Pixels) -> None:
-        image = images.read(row)
+        with pixel_limit(limit):
+            image = images.read(row)
         out[0] = backbone.preprocessing.pixels(image)
         for view in range(views.n_views):
             out[1 + view] = views.pixels(image, row, view)

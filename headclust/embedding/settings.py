@@ -12,6 +12,7 @@ from headclust.errors import DataError, SettingError, unknown
 from headclust.progress import printable
 
 _LONGEST_TIMEOUT = 86_400  # seconds
+MOST_PIXELS = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class EmbedSettings:
         max_bad: With "skip", stop when more images than this cannot be read; finished work is not lost. None: no limit.
         timeout: Seconds that reading an image may take, up to a day; a slower image is tried once more, then counts as
             unreadable.
+        max_pixels: Largest image to read, in pixels. When None, 89 million, and 268 million of a JPEG, which takes less
+            memory because it is decoded at a reduced size.
         overwrite: Replace a finished file, and unfinished work with other settings.
         seed: Seed of a random subset of the images and of the views, 0 to 2**63 - 1.
 
@@ -45,6 +48,7 @@ class EmbedSettings:
     on_error: OnError = "fail"
     max_bad: int | None = None
     timeout: float = 60.0
+    max_pixels: int | None = None
     overwrite: bool = False
     seed: int = 0
 
@@ -54,6 +58,8 @@ class EmbedSettings:
             if not (hasattr(value, "__index__") and least <= value < 2**63):
                 raise SettingError(f"{name.replace('_', ' ')} {value!r}: expected a whole number, {least} or more.")
             object.__setattr__(self, name, operator.index(value))  # Python integers, which JSON can store
+        if self.max_pixels is not None and not 1 <= self.max_pixels <= MOST_PIXELS:
+            raise SettingError(f"max-pixels {self.max_pixels}: expected 1 to {MOST_PIXELS}.")
         for name, choices in (("dtype", Dtype), ("precision", Precision), ("augmentation", Augmentation)):
             if getattr(self, name) not in get_args(choices):
                 raise unknown(name, getattr(self, name), get_args(choices))

@@ -24,18 +24,21 @@ from headclust.embedding.settings import describe_unreadable
 from headclust.errors import DataError, one_line
 from headclust.estimators.validation import InputError, check_kind, value_errors
 from headclust.features import check_finite
+from headclust.images.color import profile_of, to_srgb
 from headclust.images.decoding import decoded_batches
-from headclust.images.image_file import decode, to_rgb
+from headclust.images.image_file import decode
+from headclust.images.pixels import Stored, stored_pixels, to_rgb
 from headclust.progress import bar
 
 
 class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Embed images with a frozen backbone, one row per image, in order, with the same numbers as `headclust embed`.
 
-    X is a list (array, series) of paths; or of images, each a PIL image or uint8 array (height, width[, 3]). Nothing is
-    learned: `fit` only checks the parameters, and `transform` works without it. Rows are held in memory and computed
-    again in each call. For many or damaged images, make a feature file with `headclust embed`, which can be interrupted
-    and leaves out unreadable images, and pass that to `HeadClustering`.
+    X is a list (array, series) of paths; or of images, each a PIL image or uint8 array (height, width[, 3]) in sRGB. A
+    single image is refused: put it in a list. Nothing is learned: `fit` only checks the parameters, and `transform`
+    works without it. Rows are held in memory and computed again in each call. For many or damaged images, make a
+    feature file with `headclust embed`, which can be interrupted and leaves out unreadable images, and pass that to
+    `HeadClustering`.
 
     Args:
         model: A backbone's name, `timm:NAME` or `open_clip:ARCH/PRETRAINED`.
@@ -177,6 +180,7 @@ def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
     if isinstance(X, str | bytes | os.PathLike | Image.Image | Mapping) or not isinstance(X, Iterable):
         example = "a list of paths or images, for example sorted(Path(FOLDER).glob('*.jpg'))"
         raise DataError(f"X is a {type(X).__name__}: expected {example}.")
+    _check_several(X)
     column = getattr(X, "shape", ())[1:] == (1,)  # a column, as passed by a ColumnTransformer
     items = list(np.asarray(X)[:, 0] if column else X)
     if not items:
@@ -185,21 +189,56 @@ def _named_readers(X: Any) -> tuple[list[str], Callable[[int], Image.Image]]:
     names = [f"X[{row}]" if row in images else os.fsdecode(item) for row, item in enumerate(items)]
 
     def read(row: int) -> Image.Image:
-        return to_rgb(ImageOps.exif_transpose(images[row])) if row in images else decode(names[row])
+        return _in_memory(*images[row]) if row in images else decode(names[row])
 
     return names, read
 
 
-def _image(row: int, item: Any) -> Image.Image:
-    """An image in memory, as worker processes cannot use files that are open."""
+def _check_several(X: Any) -> None:
+    """Raise if X is an array of a single image, whose rows would pass as gray images.
+
+    Raises:
+        DataError: X is numbers of shape (height, width), or (height, width, channels) with at most 4 channels; or a
+            tensor of shape (channels, height, width).
+    """
+    shape, kind = tuple(getattr(X, "shape", ())), getattr(X, "dtype", None)
+    is_tensor = kind is not None and not isinstance(kind, np.dtype)  # of torch, with channels first, as a rule
+    if kind is None or (not is_tensor and kind.kind not in "uifb"):
+        return
+    channels = (shape[-1:], shape[:1]) if is_tensor else (shape[-1:],)
+    if len(shape) == 2 or (len(shape) == 3 and any(count in ((1,), (3,), (4,)) for count in channels)):
+        raise DataError(f"X is one image, {kind} of shape {shape}: put it in a list, [X].")
+
+
+def _in_memory(image: Image.Image, stored: Stored) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    return to_srgb(to_rgb(upright, stored), upright, profile_of(image))
+
+
+def _image(row: int, item: Any) -> tuple[Image.Image, Stored]:
+    """An image in memory, as worker processes cannot use files that are open, and the facts about its pixels."""
     if isinstance(item, Image.Image):
         try:
+            stored = stored_pixels(item, getattr(item, "fp", None))
             item.load()
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"X[{row}]: cannot be decoded: {one_line(error)}.") from None
-        return item
-    pixels = np.asarray(item)
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (3,)):
+        return item, stored
+    try:
+        pixels = np.asarray(item)
+    except (RuntimeError, TypeError, ValueError) as error:  # a tensor on a GPU, or one that needs gradients
+        raise DataError(f"X[{row}] is no array: {one_line(error)}") from None
+    is_row = pixels.ndim == 2 and pixels.shape[1] in (3, 4)  # of a color image: no gray image is so narrow
+    is_image = pixels.ndim in (2, 3) and 0 not in pixels.shape and pixels.shape[2:] in ((), (3,))
+    if is_row or not is_image or pixels.dtype != np.uint8:
         kind = f"{type(item).__name__}" if pixels.ndim == 0 else f"{pixels.dtype} of shape {pixels.shape}"
-        raise DataError(f"X[{row}] is {kind}: expected a path, a PIL image, or uint8 of shape (height, width[, 3]).")
-    return Image.fromarray(pixels)
+        hint = ""
+        if is_row:
+            hint = " Is X one image? Then put it in a list, [X]."
+        elif pixels.dtype.kind == "f":
+            hint = " Values from 0 to 1 become these by (255 * X).round().astype('uint8')."
+        elif pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+            hint = " Channels come last: np.moveaxis(X, 1, -1)."
+        expected = "a path, a PIL image, or uint8 of shape (height, width[, 3])"
+        raise DataError(f"X[{row}] is {kind}: expected {expected}.{hint}")
+    return Image.fromarray(pixels), Stored()

@@ -7,13 +7,18 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BytesIO
 from typing import BinaryIO
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from headclust.errors import DataError, one_line
+from headclust.images.color import profile_of, to_srgb
+from headclust.images.jpeg import load_jpeg
+from headclust.images.pixels import stored_pixels, tiff_kind, to_rgb
 
 # Decoders that an untrusted file may reach. Pillow has others, in which most of its security fixes were. AVIF is common
 # on the web, and Pillow's decoder reports the size of an image before decoding it.
@@ -22,10 +27,18 @@ EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
 )
-# The size above which Pillow warns of a decompression bomb.
+# The size above which Pillow warns of a decompression bomb. Larger JPEGs, such as the 108 and 200 megapixels of phones,
+# are decoded at half of their width and height or less, which takes less memory than this many pixels.
 MAX_PIXELS = 1024**3 // 12
+_MAX_JPEG_PIXELS = 3 * MAX_PIXELS
 # Some decoders read the whole file into memory first. An uncompressed image of MAX_PIXELS fits.
 MAX_BYTES = 2**30
+_JPEG = ("JPEG", "MPO")  # MPO: several JPEGs in a file, as some cameras write
+# Version of the rules by which a file becomes RGB pixels, recorded in feature files, so that one file never has rows of
+# two versions. 1, which was not recorded: without color profiles, and at most MAX_PIXELS.
+PIXEL_RULES = 2
+
+_max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
 
 # Errors of Pillow's decoders on malformed files: OSError (truncated, unreadable, unknown), SyntaxError (broken PNG and
 # TIFF structure), ValueError (impossible sizes, oversized text chunks), EOFError (missing frames), RuntimeError (AVIF
@@ -58,11 +71,26 @@ _UPRIGHT = {
 _EXIF_ORIENTATION = 0x0112
 
 
+@contextmanager
+def pixel_limit(max_pixels: int | None) -> Iterator[None]:
+    """Let `decode` read images of up to this many pixels inside.
+
+    When None, the limit is `MAX_PIXELS`, and three times that of a JPEG. JPEGs of more than `MAX_PIXELS` are decoded at
+    a reduced size with any limit.
+    """
+    token = _max_pixels.set(max_pixels)
+    try:
+        yield
+    finally:
+        _max_pixels.reset(token)
+
+
 def decode(source: str | bytes) -> Image.Image:
-    """The image in a file, upright, as 8-bit RGB.
+    """The image in a file, upright, as 8-bit sRGB.
 
     Of files with several frames or pages, the first; rotated by its EXIF orientation; transparent parts on white;
-    16-bit gray scaled to 8 bits; palettes, gray, CMYK and other color spaces converted by Pillow.
+    9- to 16-bit gray scaled to 8 bits; colors converted by its ICC profile; palettes, CMYK and other color spaces
+    without a profile converted by Pillow. JPEGs of more than `MAX_PIXELS` are decoded at a reduced size.
 
     Args:
         source: Path of a regular file in one of `FORMATS`, with any extension, or the bytes of a file.
@@ -73,17 +101,54 @@ def decode(source: str | bytes) -> Image.Image:
     # Pillow also warns of damage; the error message is enough.
     with _opened(source) as file, warnings.catch_warnings(action="ignore"):
         try:
-            with Image.open(file, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{image.width} x {image.height} pixels: more than the {MAX_PIXELS} allowed")
-                image.load()
-                return to_rgb(_upright(image))
+            with _open(file) as image:
+                _check_pixels(image)
+                return _to_srgb(image, file)
         except UnidentifiedImageError:
-            raise DataError(f"not an image in a supported format ({', '.join(FORMATS)}), or a damaged one") from None
-        except Image.DecompressionBombError as error:
-            raise DataError(f"too many pixels: {_named(error)}") from None
+            raise DataError(_unidentified(file)) from None
         except _MALFORMED as error:
             raise DataError(f"cannot be decoded: {_named(error)}") from None
+
+
+def _to_srgb(image: Image.Image, file: BinaryIO) -> Image.Image:
+    stored = stored_pixels(image, file)
+    if image.format in _JPEG:
+        file.seek(0)
+        loaded = load_jpeg(image, file.read(), MAX_PIXELS)
+    else:
+        image.load()
+        loaded = image
+    turn = _turn(image)  # after decoding: the EXIF of a PNG may follow the pixels
+    if turn is not None:
+        loaded = loaded.transpose(turn)
+    return to_srgb(to_rgb(loaded, stored), loaded, profile_of(image))
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """The image, opened and not decoded, without a limit of its size."""
+    try:
+        return Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError:
+        file.seek(0)
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_pixels(image: Image.Image) -> None:
+    limit = _max_pixels.get() or (_MAX_JPEG_PIXELS if image.format in _JPEG else MAX_PIXELS)
+    if image.width * image.height > limit:
+        step = "make it smaller, or raise --max-pixels"
+        raise DataError(f"{image.width} x {image.height} pixels: more than the {limit} allowed; {step}")
+
+
+def _unidentified(file: BinaryIO) -> str:
+    kind = tiff_kind(file)
+    if kind:
+        return f"{kind} are not read, or damaged: convert the file to 8-bit RGB"
+    return f"not an image in a supported format ({', '.join(FORMATS)}), or a damaged one"
 
 
 def check_size(size: int) -> None:
@@ -96,39 +161,12 @@ def check_size(size: int) -> None:
         raise DataError(f"a file of {size} bytes: more than the {MAX_BYTES} allowed")
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """`image` as 8-bit RGB, transparent parts on white.
-
-    Raises:
-        DataError: The pixels have no defined range: integers beyond 16 bits, floating point.
-    """
-    if image.mode.startswith("I"):
-        return _from_16_bit(np.asarray(image), image.info.get("transparency"))
-    if image.mode == "F":
-        raise DataError("floating-point pixels have no defined range: convert the file to 8 or 16 bits")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_16_bit(values: np.ndarray, transparent: object) -> Image.Image:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 0xFFFF:
-        raise DataError(f"integer pixels from {low} to {high}: expected 0 to 65535")
-    gray = (values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF
-    if isinstance(transparent, int):
-        gray[values == transparent] = 255
-    return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image rotated by its EXIF orientation; unchanged if EXIF is missing or damaged, as in image viewers."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """The turn that makes an image upright; None if it is, or if its EXIF is damaged, as in image viewers."""
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except _MALFORMED:
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _opened(source: str | bytes) -> BinaryIO:

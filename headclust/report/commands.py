@@ -57,6 +57,8 @@ def _embed(space: Features, source: Source) -> list[str]:
         words += ["--views", str(used["n_views"]), "--augmentation", str(used["augmentation"])]
     if used["batch_size"] != defaults["batch_size"]:
         words += ["--batch-size", str(used["batch_size"])]
+    if used["max_pixels"] != defaults["max_pixels"]:
+        words += ["--max-pixels", str(used["max_pixels"])]
     if used["dtype"] != defaults["dtype"]:
         words += ["--dtype", str(used["dtype"])]
     # On a CPU float32 is what the default "auto" gives.

@@ -22,6 +22,9 @@ def check_place(path: Path) -> None:
     with write_errors(path):
         if path.is_dir() or not path.name:
             raise ConflictError(f"{printable(str(path))} is a folder: name the HTML file to write.")
+        for parent in path.parents:
+            if parent.exists() and not parent.is_dir():
+                raise ConflictError(f"cannot write {printable(str(path))}: {printable(str(parent))} is not a folder.")
         if path.exists() and not path.is_file():
             raise ConflictError(f"{printable(str(path))} exists and is not a regular file: choose another -o.")
         if path.is_file():

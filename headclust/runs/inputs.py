@@ -15,7 +15,10 @@ _ROWS = 8_192
 TEST_SPLITS = ("test", "val", "valid", "validation")
 # Attributes that are equal for two feature files whose rows lie in the same space.
 _SPACE_ATTRIBUTES = ("backbone", "weights_sha256", "feature_point", "preprocessing")
-_FINGERPRINT = (*_SPACE_ATTRIBUTES, "dataset", "split", "source", "weights_origin", "dtype", "batch_size", "precision")
+_FINGERPRINT = (
+    *(*_SPACE_ATTRIBUTES, "pixel_rules", "dataset", "split", "source"),
+    *("weights_origin", "dtype", "batch_size", "precision"),
+)
 
 
 def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
@@ -144,6 +147,10 @@ def check_alike(fingerprints: Sequence[Mapping[str, Any]], others: Sequence[Feat
                 )
         _check_same_samples(other, others[0])
         _check_finite(other)
+        rules, fitted = own.get("pixel_rules", 1), recorded.get("pixel_rules", 1)
+        if rules != fitted and recorded.get("preprocessing"):
+            change = f"version {rules} of the rules in docs/sources.md, the fitted ones by version {fitted}"
+            note(f"{_name(other)}: its images were read by {change}; only unusual files differ.")
 
 
 def _check_same_samples(space: Features, first: Features) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust import runs
-from headclust.backbones import Backbone, load_backbone
+from headclust.backbones import Backbone, check_weights, load_backbone
 from headclust.choices import OnError
+from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import ConflictError, DataError, SettingError
@@ -38,6 +39,7 @@ def predict(
     split: str | None = None,
     weights: Path | None = None,
     on_error: OnError = "fail",
+    max_pixels: int | None = None,
     device: str | None = None,
     offline: bool = False,
     output: Path | None = None,
@@ -53,6 +55,7 @@ def predict(
         split: The split, if `data` has several.
         weights: The file with the model's weights, if the run's features were made with one.
         on_error: "fail" at an unreadable image, or "skip" it, so that it gets no row.
+        max_pixels: Largest image to read, as in EmbedSettings.
         device: Where to embed; the best available when None.
         offline: Never download weights.
         output: The CSV to write; `RUN/predicted/NAME.csv` when None, where NAME has data set and split, and for
@@ -66,12 +69,16 @@ def predict(
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
     _check_output(output)
+    if device is not None:
+        resolve_device(device)
+    if weights is not None:
+        check_weights(weights)
     recorded = fitted.config["features"]
     folder = fitted.path / "predicted"
     if data is not None:
         images = open_source(data, split, offline=offline)
         _ = fitted.model, runs.read_seen(fitted)  # damaged files are refused before anything is embedded
-        settings = EmbedSettings(device=device, on_error=on_error)
+        settings = EmbedSettings(device=device, on_error=on_error, max_pixels=max_pixels)
         features = [
             _embed_space(space, folder, images, number, settings, weights=weights, offline=offline)
             for number, space in enumerate(recorded, start=1)

@@ -3,6 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
@@ -10,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 
 from headclust import EmbedImages, HeadClustering, HeadclustError, load_features, verbs
 from headclust.embedding import EmbedSettings
+from headclust.images.color import matrix_profile
 
 MODEL = "efficientnet_lite0"
 SMALL = {"model": MODEL, "image_size": 64, "batch_size": 8, "device": "cpu", "offline": True}
@@ -139,6 +141,16 @@ def test_a_truncated_image_is_refused_however_it_comes(embed, paths, tmp_path):
         ({"a.png": 1}, "X is a dict"),
         ([], "X holds no images"),
         ([3], r"X\[0\] is int: expected a path"),
+        # A single image was taken for gray images, one per row of pixels.
+        (np.zeros((9, 8, 3), np.uint8), r"X is one image, uint8 of shape \(9, 8, 3\): put it in a list, \[X\]"),
+        (np.zeros((9, 8, 4), np.uint8), "X is one image"),
+        (np.zeros((9, 8), np.uint8), "X is one image"),
+        (np.zeros((9, 8, 3)), "X is one image, float64"),
+        (torch.zeros(3, 9, 8, dtype=torch.uint8), "X is one image, torch.uint8"),
+        (list(np.zeros((9, 8, 3), np.uint8)), r"X\[0\] is uint8 of shape \(8, 3\).* Is X one image\?"),
+        (np.zeros((2, 3, 9, 8), np.uint8), "Channels come last"),
+        (np.zeros((2, 9, 8, 3)), r"Values from 0 to 1 become these by \(255 \* X\)"),
+        ([torch.zeros(9, 8, 3, requires_grad=True)], r"X\[0\] is no array: Can't call numpy"),
         ([np.zeros((9, 9, 3))], r"X\[0\] is float64 of shape \(9, 9, 3\)"),
         ([np.zeros((9, 9, 4), np.uint8)], r"X\[0\] is uint8 of shape \(9, 9, 4\)"),
         ([np.zeros((0, 9, 3), np.uint8)], r"X\[0\] is uint8 of shape \(0, 9, 3\)"),
@@ -148,6 +160,17 @@ def test_what_x_may_not_be(embed, x, line):
     for call in (embed.transform, clone(embed).fit):
         with pytest.raises(ValueError, match=line):
             call(x)
+
+
+def test_images_in_memory_are_read_like_files(embed, tmp_path):
+    wide = matrix_profile([(0.73, 0.27), (0.16, 0.84), (0.04, 0.0001)], (0.3457, 0.3585), 1.8)
+    colors = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    Image.fromarray(colors).save(tmp_path / "wide.png", icc_profile=wide)
+    Image.fromarray((colors[..., 0] * 16).astype(np.uint16)).save(tmp_path / "deep.tif", tiffinfo={281: 4095})
+    for path in tmp_path.iterdir():
+        assert np.array_equal(embed.transform([path]), embed.transform([Image.open(path)]))
+    plain = embed.transform([colors])
+    assert not np.array_equal(embed.transform([tmp_path / "wide.png"]), plain)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from image_files import COLORS, chunk, png, saved
 from PIL import Image
 
 from headclust.errors import DataError
-from headclust.images.image_file import decode, to_rgb
+from headclust.images.image_file import decode
+from headclust.images.pixels import to_rgb
 
 
 def pixels(path: str) -> np.ndarray:
@@ -130,8 +131,8 @@ def test_sixteen_bit_gray_with_alpha():
 def test_sixteen_bit_gray_with_a_transparent_value():
     # Once shown as it was, although everything transparent is shown on white.
     transparent = chunk(b"tRNS", struct.pack(">H", 257))
-    found = np.asarray(decode(png(16, 0, b"\0" + struct.pack(">2H", 257, 514), transparent, size=(2, 1))))
-    assert found[..., 0].tolist() == [[255, 2]]
+    found = np.asarray(decode(png(16, 0, b"\0" + struct.pack(">3H", 257, 514, 65535), transparent, size=(3, 1))))
+    assert found[..., 0].tolist() == [[255, 2, 255]]
 
 
 def test_four_bit_gray():

@@ -14,7 +14,7 @@ from image_files import COLORS, chunk, png, saved
 from PIL import Image
 
 from headclust.errors import DataError
-from headclust.images.image_file import MAX_BYTES, MAX_PIXELS, decode
+from headclust.images.image_file import MAX_BYTES, MAX_PIXELS, decode, pixel_limit
 
 
 def reason(path: Path) -> str:
@@ -133,7 +133,9 @@ def test_decompression_bombs(tmp_path, side):
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_bombs_are_refused_where_warnings_are_only_shown(tmp_path):
     (tmp_path / "a.png").write_bytes(png_of_size(12_000, 12_000))
-    assert reason(tmp_path / "a.png") == f"12000 x 12000 pixels: more than the {MAX_PIXELS} allowed"
+    assert reason(tmp_path / "a.png") == (
+        f"12000 x 12000 pixels: more than the {MAX_PIXELS} allowed; make it smaller, or raise --max-pixels"
+    )
 
 
 def test_a_color_profile_that_inflates_without_end(tmp_path):
@@ -150,6 +152,20 @@ def test_a_text_chunk_that_inflates_without_end(tmp_path):
 
 def test_avif_says_its_size_before_it_is_decoded(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.avif", Image.new("RGB", (64, 64)))
-    monkeypatch.setattr("headclust.images.image_file.MAX_PIXELS", 64 * 64 - 1)
     monkeypatch.setattr("PIL.AvifImagePlugin.AvifImageFile.load", lambda image: pytest.fail("decoded"))
-    assert reason(Path(path)) == "64 x 64 pixels: more than the 4095 allowed"
+    with pixel_limit(64 * 64 - 1):
+        assert reason(Path(path)).startswith("64 x 64 pixels: more than the 4095 allowed")
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "PNG"}, {"format": "TIFF", "compression": "tiff_adobe_deflate"}], ids=str
+)
+def test_a_block_of_zeros_in_the_middle(options):
+    # Formats with a checksum of their pixels; Pillow decodes a PNG as soon as its EXIF is asked for.
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(data, **options)
+    damaged = bytearray(data.getvalue())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 512] = bytes(512)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode(bytes(damaged))

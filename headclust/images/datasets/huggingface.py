@@ -26,16 +26,20 @@ from headclust.progress import note, printable
 # Names of the columns that are used if several columns have the same type.
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
+# Types of columns, as the library names them.
+_TEXT = ("string", "large_string", "string_view")
+_BINARY = ("binary", "large_binary", "binary_view")
 _LOCAL_FILES = {".parquet": "parquet", ".arrow": "arrow"}
 
 
 def open_huggingface(name: str, split: str | None, *, offline: bool = False) -> ImageSet:
     """The images of a Hugging Face data set. Sample ids are row numbers of the split.
 
-    The image column is the column of type Image; of several, `image` or `img`. The label column is the column of type
-    ClassLabel; of several, `label`, `labels` or `fine_label`; without any, a column `label` of whole numbers, or of
-    texts, which are class names, numbered by code point over all splits; empty is unknown. No code of a data set is
-    run. Data that the library has prepared before is read from its cache.
+    The image column is the column of type Image; of several, `image` or `img`. Without any, it is a struct of `bytes`
+    and perhaps `path`, or a binary column named `image` or `img`. The label column is the column of type ClassLabel; of
+    several, `label`, `labels` or `fine_label`; without any, a column `label` of whole numbers, or of texts, which are
+    class names, numbered by code point over all splits; empty is unknown. No code of a data set is run. Data that the
+    library has prepared before is read from its cache.
 
     Args:
         name: A folder made by `save_to_disk`, a folder that `load_dataset` accepts, or a `.parquet` or `.arrow` file;
@@ -68,7 +72,9 @@ def _image_set(datasets: Any, loaded: Any, where: str, title: str, split: str | 
     column = _image_column(datasets, rows, where)
     splits = list(loaded.values()) if isinstance(loaded, dict) else [loaded]
     labels, class_names = _labels(datasets, rows, splits, where)
-    images = rows.with_format(None).select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    images = rows.with_format(None).select_columns([column])
+    if isinstance(rows.features[column], datasets.Image):
+        images = images.cast_column(column, datasets.Image(decode=False))
     # The library's fingerprint of the data.
     changes = int.from_bytes(hashlib.sha256(str(rows._fingerprint).encode()).digest()[:7])
     return ImageSet(
@@ -164,12 +170,22 @@ def _split(loaded: Any, where: str, split: str | None) -> tuple[Any, str]:
 
 def _image_column(datasets: Any, rows: Any, where: str) -> str:
     names = [name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)]
+    # Files of other programs do not record the type: images as bytes and path, or as bytes alone.
+    names = names or [name for name, kind in rows.features.items() if _holds_files(kind)]
+    names = names or [name for name in _IMAGE_COLUMNS if _kind(rows.features.get(name)) in _BINARY]
     if len(names) > 1:
         names = [name for name in names if name in _IMAGE_COLUMNS]
     if len(names) != 1:
         columns = printable(", ".join(f"{name} ({_kind(kind)})" for name, kind in rows.features.items()))
         raise DataError(f"{where} has the columns {columns[:300]}: expected one of type Image, or one named image.")
     return str(names[0])
+
+
+def _holds_files(feature: Any) -> bool:
+    """True for a struct of the bytes of a file, and perhaps its path."""
+    if not isinstance(feature, dict) or _kind(feature.get("bytes")) not in _BINARY:
+        return False
+    return feature.keys() <= {"bytes", "path"} and _kind(feature.get("path")) in (*_TEXT, "NoneType")
 
 
 def _kind(feature: Any) -> str:
@@ -183,7 +199,7 @@ def _labels(datasets: Any, rows: Any, splits: list[Any], where: str) -> tuple[np
         note(f"{where}: no labels, because it has several label columns: {printable(', '.join(named))}")
         return None, ()
     kind = _kind(rows.features.get("label"))
-    if chosen is None and kind in ("string", "large_string"):
+    if chosen is None and kind in _TEXT:
         names = {text for part in splits if "label" in part.features for text in _texts(part)}
         return encode_labels(_texts(rows), names) if names - {""} else (None, ())
     if chosen is None and not kind.startswith(("int", "uint")):
@@ -210,6 +226,7 @@ def _content(images: Any, row: int, column: str) -> str | bytes:
     """The image to decode: bytes from the table, or the path of a local file."""
     try:
         stored = images[row][column] or {}
+        stored = {"bytes": stored} if isinstance(stored, bytes) else stored
     except Exception as error:
         raise DataError(f"cannot be read from the table: {_one_line(error)}") from None
     content, path = stored.get("bytes"), stored.get("path")

@@ -48,7 +48,7 @@ def _check_types(file: Path, fields: Sequence[Any]) -> None:
 
     for field in fields:
         kind = field.type.value_type if kinds.is_dictionary(field.type) else field.type
-        text = kinds.is_string(kind) or kinds.is_large_string(kind)
+        text = kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind)
         if not (text or kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_null(kind)):
             raise DataError(
                 f"{file}: column {field.name!r} is of type {printable(str(field.type))[:100]}: "

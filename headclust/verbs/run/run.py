@@ -69,6 +69,7 @@ def run(
     method: str = "default",
     seed: int = 0,
     on_error: OnError = "skip",
+    max_pixels: int | None = None,
     device: str | None = None,
     offline: bool = False,
     overwrite: bool = False,
@@ -89,6 +90,7 @@ def run(
         method: A name in METHODS, or "default".
         seed: Seed of the fit.
         on_error: "skip" leaves out unreadable images and lists them, "fail" stops at the first.
+        max_pixels: Largest image to read, as in EmbedSettings.
         device: Where to compute; the best available when None.
         offline: Never download weights or data.
         overwrite: Replace results that were made with other settings.
@@ -109,6 +111,7 @@ def run(
         views=views,
         device=device,
         on_error=on_error,
+        max_pixels=max_pixels,
         offline=offline,
         overwrite=overwrite,
     )

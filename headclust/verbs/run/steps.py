@@ -44,6 +44,7 @@ def embed_step(
     views: int | None,
     device: str | None,
     on_error: OnError,
+    max_pixels: int | None = None,
     offline: bool,
     overwrite: bool,
 ) -> Features:
@@ -57,12 +58,12 @@ def embed_step(
     if views is None:
         views = int(before.get("n_views") or 0) if before else (N_VIEWS if len(images) <= MOST_WITH_VIEWS else 0)
     work = f"{len(images):,} images{f' and {views} views of each' if views else ''} with {model}"
-    if not weights and (features := _embedded(images, path, model, views, on_error)):
+    if not weights and (features := _embedded(images, path, model, views, on_error, max_pixels)):
         note(f"step 1 of 3: {work}: embedded already.")
         return features
     note(f"step 1 of 3: embedding {work}.")
     backbone = load_backbone(model, weights=weights, offline=offline)
-    settings = EmbedSettings(n_views=views, on_error=on_error, device=device)
+    settings = EmbedSettings(n_views=views, on_error=on_error, device=device, max_pixels=max_pixels)
     with marked_folder(images, path.parent):
         try:
             embed_images(images, backbone, path, settings)
@@ -75,7 +76,9 @@ def embed_step(
     return load_features(path)
 
 
-def _embedded(images: ImageSet, path: Path, model: str, views: int, on_error: str) -> Features | None:
+def _embedded(
+    images: ImageSet, path: Path, model: str, views: int, on_error: str, max_pixels: int | None
+) -> Features | None:
     """The finished features of these images with these settings; None if there are none.
 
     Unlike unfinished work, they may come from other library versions or another number of threads: all rows of the file
@@ -87,6 +90,7 @@ def _embedded(images: ImageSet, path: Path, model: str, views: int, on_error: st
         "split": images.split,
         "samples_sha256": samples_sha256(images.sample_ids, images.stamps, images.labels),
         "backbone": model,
+        "max_pixels": max_pixels,
     }
     if any(attributes.get(name) != value for name, value in expected.items()):
         return None

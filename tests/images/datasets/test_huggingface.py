@@ -293,3 +293,29 @@ def test_a_forked_process_without_the_parents_files_reads_the_same(tmp_path):
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("binary", ["binary", "large_binary", "binary_view"])
+@pytest.mark.parametrize("text", ["string", "large_string", "string_view"])
+def test_images_of_other_writers(tmp_path, binary, text):
+    # Without the record of the type that the library writes, a table with images was refused.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = []
+    for picture in pictures(3):
+        files.append(io.BytesIO())
+        picture.save(files[-1], "PNG")
+    content = pa.array([file.getvalue() for file in files], getattr(pa, binary)())
+    names = pa.array(["x.png", "y.png", None], getattr(pa, text)())
+    labels = pa.array(["dog", "cat", "dog"], getattr(pa, text)())
+    columns = {
+        "both": pa.StructArray.from_arrays([content, names], ["bytes", "path"]),
+        "bytes": pa.StructArray.from_arrays([content], ["bytes"]),
+        "plain": content,
+    }
+    for name, column in columns.items():
+        pq.write_table(pa.table({"image": column, "label": labels}), tmp_path / f"{name}.parquet")
+        images = open_huggingface(str(tmp_path / f"{name}.parquet"), None)
+        assert numbers(images) == [0, 1, 2]
+        assert (images.labels.tolist(), images.class_names) == ([1, 0, 1], ("cat", "dog"))

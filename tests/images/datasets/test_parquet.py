@@ -49,6 +49,14 @@ def test_whole_numbers_and_categories(write):
     assert (images.labels.tolist(), images.class_names) == ([0, 1, 0], ("x", "y"))
 
 
+def test_texts_of_every_type(write):
+    import pyarrow as pa
+
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        images = open_list(write({"file": pa.array(["a", "b"], kind), "label": pa.array(["x", None], kind)}), None)
+        assert (images.sample_ids, images.labels.tolist(), images.class_names) == (("a", "b"), [0, -1], ("x",))
+
+
 def test_whole_numbers_kept_as_floats(write):
     images = open_list(write({"file": ["a", "b", "c", "d"], "label": [2.0, None, float("nan"), 0.0]}), None)
     assert (images.labels.tolist(), images.class_names) == ([2, -1, -1, 0], ())
