@@ -52,7 +52,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
             heads that are used together.
         model_: The fitted `headclust.ClusterModel`, on the CPU.
         report_: Sizes, entropy, agreement of heads and seconds, with the keys of metrics.json.
-        history_: Records of the training. There is no n_iter_, because stages and heads count in different units.
+        history_: Records of the training. There is no `n_iter_`, because stages and heads count in different units.
         seed_: The seed of the fit.
         n_features_in_: Number of features.
         feature_names_in_: Their names, if X was a data frame with column names.

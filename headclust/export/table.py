@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError
 from headclust.progress import printable
+from headclust.textfiles import table_rows
 
 _HEADER = ["cluster", "name"]
 _MAX_LENGTH = 200  # characters of a name
@@ -27,6 +31,7 @@ class Table:
         novelty: Novelty of each sample, from 0 to 1; None if unknown.
         labels: Class name of each sample, None where unknown; None without labels.
         source: The image source, for messages and metadata; None if unknown.
+        more: Further columns by name, in tables only: numbers (n,), or in Parquet vectors (n, dim).
     """
 
     sample_ids: Sequence[str]
@@ -37,6 +42,7 @@ class Table:
     novelty: Sequence[float] | None = None
     labels: Sequence[str | None] | None = None
     source: str | None = None
+    more: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
 
     @property
     def group_of(self) -> list[str]:
@@ -68,29 +74,20 @@ def read_names(path: Path, n_clusters: int) -> dict[int, str]:
 
     Raises:
         DataError: The file does not exist, a cluster does not exist or occurs twice, a name is empty or too long.
-        FileFormatError: The file has another header, or is not UTF-8.
+        FileFormatError: The file has another header, or is not text.
     """
     names: dict[int, str] = {}
-    file, line = printable(str(path)), 1
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            if header != _HEADER:
-                start = printable(",".join(header))[:100]
-                raise FileFormatError(f"{file} starts with {start!r}: expected the header {','.join(_HEADER)}.")
-            for row in reader:
-                line = reader.line_num
-                if row:
-                    _add(names, row, n_clusters)
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file: expected a CSV file with the columns {','.join(_HEADER)}.") from None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise FileFormatError(f"{file} is not UTF-8 text: save it as UTF-8.") from None
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{file}, line {line}: {error}.") from None
+    file = printable(str(path))
+    rows = table_rows(path)
+    header = [name.strip().lower() for name in next(rows, (0, []))[1]]
+    if header != _HEADER:
+        start = printable(",".join(header))[:100]
+        raise FileFormatError(f"{file} starts with {start!r}: expected the header {','.join(_HEADER)}.")
+    for line, row in rows:
+        try:
+            _add(names, row, n_clusters)
+        except ValueError as error:
+            raise DataError(f"{file}, line {line}: {error}.") from None
     return names
 
 

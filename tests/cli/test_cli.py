@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from headclust import cli, load_features, verbs
+from headclust.cli.demo import own_command
 from headclust.cli.embed import _duration, _size
 from headclust.embedding import EmbedSettings
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
@@ -296,7 +297,22 @@ def test_demo_prints_one_table(run, monkeypatch):
     cells = [re.split(r"  +", line) for line in out.splitlines()]
     assert ["consensus", "train", "50.0 %", "25.0 %", "12.5 %", "6.2 %", "1.3 s"] in cells
     assert "here/features" in out
-    assert "here/runs/consensus/assignments.csv" in out
+    assert "open this page in a browser:\n  here/report.html\n" in out
+    assert out.endswith(" run photos --clusters 20\n")
+
+
+def test_the_next_command_is_found_by_the_shell(tmp_path, monkeypatch):
+    # README's was not found after `make demo`: nothing had activated the environment.
+    programs = [tmp_path / name / "headclust" for name in ("my env", "other")]
+    for program in programs:
+        program.parent.mkdir()
+        program.touch(0o755)
+    monkeypatch.setenv("PATH", str(programs[0].parent))
+    assert own_command(str(programs[0])) == "headclust"
+    assert own_command(str(programs[1])) == str(programs[1])
+    monkeypatch.setenv("PATH", "")
+    assert own_command(str(programs[0])) == f"'{programs[0]}'"
+    assert own_command("/site/headclust/__main__.py") == f"{sys.executable} -m headclust"
 
 
 COMMANDS = sorted(cli.cli.commands)

@@ -75,8 +75,16 @@ def test_the_line_after_predict(fit, write, blobs, blob_file, test_file, capsys)
     few = fit(write("few.h5", blobs.features[:50]), clusters=4, output="few")
     verbs.predict(few, features=[write("one.h5", blobs.features[:1], sample_ids=["\x1b[2J=1+1"])])
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith(
-        "1 image: 50 fitted ones are too few to tell which are unlike them; least sure is \\x1b[2J=1+1"
+    assert told.startswith("\\x1b[2J=1+1: cluster ")
+    assert told.endswith("%; 50 fitted ones are too few to tell which are unlike them.")
+
+
+def test_the_line_about_one_image(fit, write, blobs, blob_file, capsys):
+    one = write("one.h5", blobs.features[:1], sample_ids=["cat.jpg"])
+    (row,) = rows(verbs.predict(fit(blob_file, method="kmeans"), features=[one]))
+    confidence, novelty = 100 * float(row["confidence"]), float(row["novelty"])
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"cat.jpg: cluster {row['cluster']}, confidence {confidence:.1f} %, novelty {novelty:.2f}."
     )
 
 
