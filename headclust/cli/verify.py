@@ -11,11 +11,11 @@ from headclust.cli.options import PATH
 
 
 @click.command()
-@click.argument("file", type=PATH)
-def verify(file: Path) -> None:
-    """Check a feature file against its checksum; exit code 1 if they differ or it is damaged."""
+@click.argument("path", type=PATH, metavar="FILE|RUN")
+def verify(path: Path) -> None:
+    """Check a feature file or a run folder against its checksums; exit code 1 if something has changed."""
     from headclust import verbs
 
-    problems = verbs.verify(file)
-    click.echo("\n".join(problems) or f"{file}: holds.")
+    problems = verbs.verify(path)
+    click.echo("\n".join(problems) or f"{path}: holds.")
     sys.exit(1 if problems else 0)

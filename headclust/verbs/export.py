@@ -66,9 +66,9 @@ def export(
         raise SettingError(f"--{how} is for --to folders: {to} leaves the images where they are.")
     if to == "folders" and overwrite:
         raise SettingError("folders are never replaced: choose another place with -o, without --overwrite.")
-    fitted = runs.read_run(run)
-    file = _assignments_file(fitted.path, predicted)
-    assigned, n_clusters = read_assignments(file), fitted.model.n_clusters
+    fitted = runs.read_record(run)
+    file, n_clusters = _assignments_file(fitted.path, predicted), fitted.n_clusters
+    assigned = runs.read_assigned(fitted) if predicted is None else read_assignments(file)
     if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
         raise DataError(f"{printable(str(file))} has no rows, or clusters that {printable(str(run))} does not have.")
     groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
@@ -106,6 +106,7 @@ def _check_place(path: Path, run: Path) -> None:
         raise ConflictError(
             f"{printable(str(path))} lies in the run folder, and would be deleted with it: choose another -o."
         )
+    runs.check_not_of_run(path)
 
 
 def _assignments_file(run: Path, predicted: str | None) -> Path:
