@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headclust.runs.checksums import CHECKSUMS
 from headclust.runs.folder import (
     Run,
     check_free,
@@ -13,16 +14,16 @@ from headclust.runs.folder import (
     verify_run,
     write_run,
 )
-from headclust.runs.record import GROUPS_MARK, Record, find_run, is_groups, is_run, read_config, read_record
+from headclust.runs.record import GROUPS_MARK, Record, find_run, is_run, read_config, read_record
 
 __all__ = [
+    "CHECKSUMS",
     "GROUPS_MARK",
     "Record",
     "Run",
     "check_free",
     "check_not_of_run",
     "find_run",
-    "is_groups",
     "is_run",
     "read_assigned",
     "read_config",

@@ -15,7 +15,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,18 +179,26 @@ def read_run(path: Path) -> Run:
         DataError: The folder does not exist, or is not a run.
         FileFormatError: A file is missing, damaged, changed since the fit, or of another version.
     """
+    record = read_record(path)
+    return Run(record.path, record.config, record.metrics, _read_model(record))
+
+
+def _read_model(run: Record) -> ClusterModel:
+    """The model of a run.
+
+    Raises:
+        FileFormatError: It is damaged or changed since the fit, or does not belong to the run's spaces.
+    """
     from headclust.model import ClusterModel
 
-    record = read_record(path)
-    file = record.path / "model.safetensors"
+    file = run.path / "model.safetensors"
     tensors = _read_tensors(file)
     try:
         model = ClusterModel.from_tensors(tensors)
-        dims = [space["feature_dim"] for space in record.config["features"]]
-        model.check_fits(dims, record.n_clusters)
+        model.check_fits([space["feature_dim"] for space in run.config["features"]], run.n_clusters)
     except FileFormatError as error:
         raise FileFormatError(f"{printable(str(file))}: {error}") from None
-    return Run(record.path, record.config, record.metrics, model)
+    return model
 
 
 def read_assigned(run: Record) -> Assignments:
@@ -234,31 +242,33 @@ def read_seen(run: Record) -> Seen | None:
 def verify_run(path: Path) -> list[str]:
     """Problems of a run folder, one line each; empty if every file is as it was written.
 
-    A run without checksums, of an older version, is checked for contents that are not possible, as a line on stderr
-    reports.
+    A run without checksums, of an older version, is checked for contents that are not possible only.
 
     Raises:
         DataError: The folder does not exist, or is not a run.
     """
     problems: list[str] = []
     try:
-        run = read_run(path)
+        run = read_record(path)
     except FileFormatError as error:
         return [str(error)]
-    for check in (read_assigned, read_seen, _read_history):
+    checks: tuple[Callable[[Record], object], ...] = (_read_model, read_assigned, read_seen, _check_history)
+    for check in checks:
         try:
             check(run)
         except FileFormatError as error:
             problems.append(str(error))
-    if read_checksums(run.path) is None:
-        note(f"{run.path}: made by an older version, without checksums: only its contents were checked.")
     return problems
 
 
-def _read_history(run: Record) -> list[dict[str, Any]]:
+def _check_history(run: Record) -> None:
+    """Raise if history.jsonl has changed, or without checksums if a line is no JSON object."""
     path = run.path / "history.jsonl"
     check_file(path)
-    return [parse_json(path, line) for line in read_regular(path).splitlines()]
+    if read_checksums(run.path):
+        return
+    for line in read_regular(path).splitlines():
+        parse_json(path, line)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headclust import runs
 from headclust.features import load_features, verify_features
-from headclust.progress import printable
+from headclust.progress import note, printable
 
 
 def verify(path: Path) -> list[str]:
@@ -17,12 +17,18 @@ def verify(path: Path) -> list[str]:
     """
     if not path.is_dir():
         return verify_features(path)
-    if not runs.is_groups(path):
+    folder = runs.find_run(path)
+    if runs.is_run(folder) and not (folder / runs.CHECKSUMS).exists():
+        note(f"{folder} is of an older version, without checksums: its contents are checked.")
+    if folder == path:
         return runs.verify_run(path)
     features = path / "features.h5"
     missing = f"{printable(str(features))} is missing: restore it from a copy, or repeat the headclust run."
-    problems = [*(verify_features(features) if features.exists() else [missing]), *runs.verify_run(path)]
-    return problems or _match(features, path)
+    problems = verify_features(features) if features.exists() else [missing]
+    if not folder.exists():
+        note(f"{path} holds no run yet: the features alone are checked.")
+        return problems
+    return [*problems, *runs.verify_run(path)] or _match(features, path)
 
 
 def _match(features: Path, groups: Path) -> list[str]:
