@@ -15,6 +15,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from headclust import __version__
+from headclust.errors import DataError, one_line
 from headclust.progress import note, printable
 from headclust.report import cards, overview
 from headclust.report.commands import repeat
@@ -55,7 +56,7 @@ def render(data: ReportData, *, umap: bool = True) -> str:
     chosen = cards.choose_images(data, geometry)
     points = sample_rows(data.clusters) if spaces else np.empty(0, np.int64)
     kinds = ("pca", "umap") if umap else ("pca",)
-    layouts = make_layouts(data.model, spaces, points, kinds) if spaces else []
+    layouts, no_map = _layouts(data, points, kinds)
 
     source = find_source(data)
     first = cards.thumbnail_rows(chosen, duplicates)
@@ -73,11 +74,24 @@ def render(data: ReportData, *, umap: bool = True) -> str:
         **_top(data, clusters, duplicates, pairs),
         "remarks": remarks,
         **_map(data, points, layouts, umap),
+        "no_map": no_map,
         **_scored(data, scores),
         **_making(data, source),
         "data": _json(_data(data, points, thumbnails, embedded)),
     }
     return _fill(context)
+
+
+def _layouts(data: ReportData, points: NDArray[np.int64], kinds: Sequence[str]) -> tuple[list[Layout], str]:
+    """The layouts of the map, and if there are none, a sentence with the reason; the rest of the page needs no map."""
+    if not data.spaces:
+        return [], f"There is no map, because the feature file is not available. {data.problem}"
+    try:
+        return make_layouts(data.model, data.spaces, points, kinds), ""
+    except DataError as error:
+        reason = f"There is no map: {one_line(error)}"
+        note(reason)
+        return [], reason
 
 
 def _shuffled(points: NDArray[np.int64], without: Sequence[int]) -> list[int]:
@@ -172,7 +186,6 @@ def _map(data: ReportData, points: NDArray[np.int64], layouts: list[Layout], uma
         "grid": {"width": WIDTH, "height": HEIGHT},
         "map_text": "Each dot is an image, placed by its features; color, shape and number are those of its cluster."
         f"{sampled}{hint}",
-        "no_map": f"There is no map, because the feature file is not available. {data.problem}",
     }
 
 
