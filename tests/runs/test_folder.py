@@ -54,7 +54,7 @@ def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c"), seen=T
         metrics=metrics,
         model=some_model(),
         history=[{"step": 1}, {"step": 2}],
-        assignments=(ids, np.arange(len(ids)), np.linspace(0.5, 1, len(ids), dtype=np.float32)),
+        assignments=(ids, np.arange(len(ids)) % 2, np.linspace(0.5, 1, len(ids), dtype=np.float32)),
         seen=some_samples() if seen else None,
         overwrite=overwrite,
     )
@@ -77,7 +77,7 @@ def test_what_is_written_is_read(tmp_path):
     features = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(run.model.probs(features), some_model().probs(features))
     assert (path / "assignments.csv").read_text() == (
-        "sample_id,cluster,confidence\na,0,0.500000\nb,1,0.750000\nc,2,1.000000\n"
+        "sample_id,cluster,confidence\na,0,0.500000\nb,1,0.750000\nc,0,1.000000\n"
     )
     assert [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()] == [
         {"step": 1},
@@ -158,7 +158,15 @@ def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
-STEPS = ["write_atomically", "_tensor_bytes", "checksum_lines", "write_assignments", "sync_folder", "_move_into_place", "os.fsync"]
+STEPS = [
+    "write_atomically",
+    "_tensor_bytes",
+    "checksum_lines",
+    "write_assignments",
+    "sync_folder",
+    "_move_into_place",
+    "os.fsync",
+]
 FAILURES = [
     (full_disk, HeadclustError, "No space left on device: free some space"),
     (read_only, HeadclustError, "Read-only file system: choose another place"),
