@@ -193,7 +193,7 @@ def _check_config(name: str, config: Mapping[str, Any]) -> None:
 def _check_types(
     name: str, where: str, values: Mapping[str, Any], types: Mapping[str, type], optional: Mapping[str, type]
 ) -> None:
-    for key, kind in (types | optional).items():
+    for key, kind in {**types, **optional}.items():
         if (key in types or key in values) and type(values.get(key)) is not kind:
             raise _wrong(name, where + key, values.get(key))
 
@@ -218,7 +218,11 @@ def _check_metrics(file: Path, metrics: Any, n_samples: int | None) -> None:
         value = metrics.get(key)
         if (key in _OPTIONAL_METRICS and key not in metrics) or (key == "agreement" and value is None):
             continue
-        if type(value) not in (int, float) or not least - _ROUNDING <= value <= greatest + _ROUNDING:
+        if (
+            not isinstance(value, int | float)
+            or type(value) is bool
+            or not least - _ROUNDING <= value <= greatest + _ROUNDING
+        ):
             raise _wrong(name, key, value)
 
 

@@ -35,9 +35,9 @@ def test_a_link_in_the_path_of_a_run(tmp_path):
 def test_a_link_to_nothing_is_refused(tmp_path, target):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / target)
-    with pytest.raises(ConflictError, match="is a link to .*, which does not exist"):
+    with pytest.raises(ConflictError, match=r"is a link to .*, which does not exist"):
         write(link, overwrite=True)
-    with pytest.raises(ConflictError, match="is a link to .*, which does not exist"):
+    with pytest.raises(ConflictError, match=r"is a link to .*, which does not exist"):
         write_atomically(link, b"x")
     assert names(tmp_path) == ["link"]
 
