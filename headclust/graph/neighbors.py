@@ -7,17 +7,19 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from headclust.choices import NeighborList
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.progress import bar
 
-NEIGHBOR_LISTS = ("others", "with-self", "temi-paper")
+NEIGHBOR_LISTS = get_args(NeighborList)
 _ROWS, _COLUMNS = 2_048, 65_536  # a block of similarities is at most 512 MB
 _TEMI_WHOLE = 80_000  # samples up to which TEMI's code computes all similarities at once
 
@@ -33,6 +35,10 @@ class NeighborGraph:
 
     indices: Tensor
     similarities: Tensor
+
+    def __repr__(self) -> str:
+        n_samples, k = self.indices.shape
+        return f"NeighborGraph({n_samples} samples, {k} neighbors)"
 
 
 def nearest_neighbors(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from headclust.errors import SettingError, unknown
 from headclust.features import Features
 from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.result import FitResult
 from headclust.methods.settings import Setting, change_settings, list_settings
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Recipe:
     preset: str
     stages: tuple[Any, ...]
     asked_for: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        preset = PRESETS.get(self.method, {}).get(self.preset, ())
+        usual = {setting.name: setting.value for setting in list_settings(preset)}
+        changes = {name: value for name, value in self.values.items() if usual.get(name) != value}
+        return f"Recipe.of({self.method!r}, {self.preset!r}{f', {changes}' if changes else ''})"
 
     @classmethod
     def of(cls, method: str = "default", preset: str = "ours", settings: Mapping[str, Any] | None = None) -> Recipe:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from headclust.choices import Transform
 from headclust.errors import DataError, FileFormatError, SettingError, one_line
 from headclust.model.heads import HEADS, Heads, select
 
-TRANSFORMS = ("none", "l2", "standardize", "pca")
+TRANSFORMS = get_args(Transform)
 _PARTS = ("mean", "scale", "matrix")
 _NORMALIZED = ("l2", "unit")
 # Types of tensors by the end of their names; all others are float32.
@@ -56,6 +57,10 @@ class FeatureTransform:
     scale: Tensor | None = None
     matrix: Tensor | None = None
     unit: bool = False
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={tuple(part.shape)}" for name in _PARTS if (part := getattr(self, name)) is not None]
+        return f"FeatureTransform({', '.join([*(name for name in _NORMALIZED if getattr(self, name)), *parts])})"
 
     def __call__(self, features: Tensor) -> Tensor:
         """Rows (..., feature_dim) transformed to (..., dim)."""
@@ -182,6 +187,14 @@ class ClusterModel:
     heads: Heads
     used_heads: tuple[int, ...]
     temperature: float
+
+    def __repr__(self) -> str:
+        used = self.used_heads if len(self.used_heads) <= 4 else f"{len(self.used_heads)} heads"
+        dims = f"input_dims={tuple(self.heads.input_dims)}"
+        return (
+            f"ClusterModel({self.heads.kind!r}, {dims}, n_clusters={self.n_clusters}, n_heads={self.n_heads}, "
+            f"used_heads={used}, temperature={self.temperature:g})"
+        )
 
     @torch.no_grad()
     def probs(self, *spaces: Tensor) -> Tensor:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.errors import DataError
 from headclust.features import Features
-from headclust.model import ClusterModel, fit_transform
 from headclust.report.geometry import transformed_rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from headclust.model import ClusterModel
 
 MAX_POINTS = 6_000  # on the map
 WIDTH, HEIGHT = 4_000, 2_600  # of the grid of positions
@@ -110,6 +114,8 @@ def _components(points: torch.Tensor, count: int) -> NDArray[np.float32]:
     Raises:
         DataError: All points are the same up to rounding.
     """
+    from headclust.model import fit_transform
+
     if len(points) > 2 and bool((points != points[0]).any()):
         points = fit_transform(points, "pca", n_components=count)(points)
     components = np.zeros((len(points), count), np.float32)

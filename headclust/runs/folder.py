@@ -17,11 +17,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from headclust.disk import is_temporary, real_place, sync_folder, write_atomically, write_errors
 from headclust.errors import ConflictError, FileFormatError, one_line
@@ -43,9 +45,25 @@ _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file manag
 
 @dataclass(frozen=True)
 class Run(Record):
-    """A run folder as read: its `config` and `metrics` as written, and the `model`."""
+    """A run folder as read: its `config` and `metrics` as written, and the model, which is read on first use."""
 
-    model: ClusterModel
+    @cached_property
+    def model(self) -> ClusterModel:
+        """The fitted model.
+
+        Raises:
+            FileFormatError: It is damaged or changed since the fit, or does not belong to the run's spaces.
+        """
+        from headclust.model import ClusterModel
+
+        file = self.path / "model.safetensors"
+        tensors = _read_tensors(file)
+        try:
+            model = ClusterModel.from_tensors(tensors)
+            model.check_fits([space["feature_dim"] for space in self.config["features"]], self.n_clusters)
+        except FileFormatError as error:
+            raise FileFormatError(f"{printable(str(file))}: {error}") from None
+        return model
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -173,32 +191,21 @@ def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def read_run(path: Path) -> Run:
-    """The run in a folder, which `find_run` finds, with its model.
+    """The run in a folder, which `find_run` finds; of its model, which is read on first use, the file is checked.
 
     Raises:
         DataError: The folder does not exist, or is not a run.
         FileFormatError: A file is missing, damaged, changed since the fit, or of another version.
     """
     record = read_record(path)
-    return Run(record.path, record.config, record.metrics, _read_model(record))
-
-
-def _read_model(run: Record) -> ClusterModel:
-    """The model of a run.
-
-    Raises:
-        FileFormatError: It is damaged or changed since the fit, or does not belong to the run's spaces.
-    """
-    from headclust.model import ClusterModel
-
-    file = run.path / "model.safetensors"
-    tensors = _read_tensors(file)
+    file = record.path / "model.safetensors"
+    check_file(file)
     try:
-        model = ClusterModel.from_tensors(tensors)
-        model.check_fits([space["feature_dim"] for space in run.config["features"]], run.n_clusters)
-    except FileFormatError as error:
-        raise FileFormatError(f"{printable(str(file))}: {error}") from None
-    return model
+        with safe_open(file, framework="numpy"):  # checks the header and the size of the file
+            pass
+    except Exception as error:  # the library's own error, and others on malformed headers
+        raise _unreadable(file, error) from None
+    return Run(record.path, record.config, record.metrics)
 
 
 def read_assigned(run: Record) -> Assignments:
@@ -249,10 +256,11 @@ def verify_run(path: Path) -> list[str]:
     """
     problems: list[str] = []
     try:
-        run = read_record(path)
+        record = read_record(path)
     except FileFormatError as error:
         return [str(error)]
-    checks: tuple[Callable[[Record], object], ...] = (_read_model, read_assigned, read_seen, _check_history)
+    run = Run(record.path, record.config, record.metrics)
+    checks: tuple[Callable[[Run], object], ...] = (lambda run: run.model, read_assigned, read_seen, _check_history)
     for check in checks:
         try:
             check(run)
@@ -282,9 +290,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     check_file(path)
     try:
         return dict(load_file(path))
-    except Exception as error:  # the library's own error, and others on malformed headers
-        reason = printable(one_line(error))
-        raise FileFormatError(f"{printable(str(path))} cannot be read ({reason}): fit again.") from None
+    except Exception as error:  # as in `read_run`
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> FileFormatError:
+    return FileFormatError(f"{printable(str(path))} cannot be read ({printable(one_line(error))}): fit again.")
 
 
 def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:

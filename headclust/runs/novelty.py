@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from headclust.errors import FileFormatError
 from headclust.features import Features
 from headclust.seeding import SEEN_STREAM, torch_generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNUSUAL = 0.99  # novelty at and above which an image is reported as unusual
 _NUMBERS = 1 << 21  # largest count of float16 numbers in the reference: 4 MB
@@ -62,6 +63,8 @@ class Seen:
         Raises:
             FileFormatError: Tensors are missing, or do not match `dims` and `n_samples`.
         """
+        import torch
+
         names = ("numbers", *(f"spaces.{space}.rows" for space in range(len(dims))))
         if set(tensors) != set(names):
             shown = ", ".join(sorted(tensors))[:100]
@@ -87,6 +90,9 @@ def keep(spaces: Sequence[Features], seed: int) -> Seen:
         spaces: The fitted features, one per space.
         seed: The fit's seed, with which a subset is drawn if there are too many samples.
     """
+    import torch
+    import torch.nn.functional as F
+
     n_samples, width = spaces[0].n_samples, sum(space.feature_dim for space in spaces)
     limit = min(_MOST, max(_FEWEST, _NUMBERS // width))
     numbers = torch.arange(n_samples)
@@ -104,6 +110,9 @@ def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> 
         fitted: True if they are the fitted samples, row by row: then a sample of the reference is not compared with
             itself.
     """
+    import torch
+    import torch.nn.functional as F
+
     # Distances summed over spaces: of the samples, (n_samples,), and of the reference, (n_reference,).
     total, usual = torch.zeros(spaces[0].n_samples), torch.zeros(len(seen.numbers))
     starts = range(0, len(total), _ROWS)
@@ -130,6 +139,8 @@ def _distances(rows: Tensor, reference: Tensor, *, others: bool = False) -> Tens
 
     With `others`, `rows` are the reference and no row is compared with itself.
     """
+    import torch
+
     # |x - y|^2 = 2 - 2 <x, y> for unit rows, (n, n_reference).
     squared = 2 - 2 * (rows @ reference.T)
     if others:
@@ -143,5 +154,7 @@ def _distances(rows: Tensor, reference: Tensor, *, others: bool = False) -> Tens
 
 def _scale(distances: Tensor) -> Tensor:
     """Mean of the distances; 1 if it is 0 or infinite, as with samples that are all equal or a single one."""
+    import torch
+
     mean = distances.mean()
     return mean if mean > 0 and mean.isfinite() else torch.ones(())

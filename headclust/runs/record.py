@@ -47,6 +47,10 @@ class Record:
     config: dict[str, Any]
     metrics: dict[str, Any]
 
+    def __repr__(self) -> str:
+        name, method = type(self).__name__, self.config["method"]
+        return f"{name}({str(self.path)!r}, method={method!r}, {self.n_samples} samples, n_clusters={self.n_clusters})"
+
     @property
     def n_samples(self) -> int:
         """Number of fitted samples."""
