@@ -1,4 +1,4 @@
-import sys
+import importlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +12,7 @@ from headclust.methods import METHODS
 from headclust.runs import scored_fit as trials
 from verbs.conftest import rows
 
-MODULE = sys.modules["headclust.verbs.predict"]  # the package's attribute of that name is the function
+MODULE = importlib.import_module("headclust.verbs.predict")  # the package's attribute of that name is the function
 
 
 @pytest.mark.parametrize("method", METHODS)
