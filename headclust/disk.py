@@ -40,10 +40,11 @@ def real_place(path: Path) -> Path:
         ConflictError: `path` is a circular link, or one to a place that does not exist.
     """
     place = Path(os.path.realpath(path))
-    if path.is_symlink() and not place.exists():
+    # pathlib would raise for names that are too long, which whatever opens them reports.
+    if os.path.islink(path) and not os.path.exists(place):  # noqa: PTH110, PTH114
         raise ConflictError(
             f"{printable(str(path))} is a link to {printable(str(path.readlink()))}, which does not exist: "
-            "make that first, or choose another place with -o."
+            "make that first, delete the link, or choose another place with -o."
         )
     return place
 

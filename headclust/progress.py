@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ _quiet: ContextVar[bool] = ContextVar("neither bars nor lines are shown", defaul
 
 
 def be_quiet(quiet: bool = True) -> None:
-    """Show neither bars nor lines from now on, or with False show them again."""
+    """Show neither bars nor lines from now on, those of libraries included, or with False show ours again."""
     _quiet.set(quiet)
+    if quiet:  # read when huggingface_hub and tqdm are imported
+        os.environ.update({"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"})
 
 
 def note(line: str) -> None:
@@ -45,16 +48,18 @@ def bar(description: str, total: int, *, start: int = 0) -> Iterator[Callable[[i
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Times(ProgressColumn):
         def render(self, task: Task) -> Text:
             return Text(times(task.elapsed, task.time_remaining))
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Times())
+    times_column = Times(Column(no_wrap=True))  # the bar has the room that is left
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(None), MofNCompleteColumn(), times_column)
     outer = _busy.set(True)
     try:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as progress:
             task = progress.add_task(printable(description), total=total, completed=start)
             yield lambda done: progress.advance(task, done)
     finally:

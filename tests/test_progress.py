@@ -108,3 +108,14 @@ def test_quiet_is_quiet(monkeypatch, capsys):
 )
 def test_the_two_times_of_a_bar_cannot_be_taken_for_one(elapsed, remaining, text):
     assert progress.times(elapsed, remaining) == text
+
+
+def test_at_80_columns_the_times_are_in_one_line(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(progress, "times", lambda *_: "1:01 elapsed, about 0:50 left")
+    with progress.bar("generalization scores of many heads", 50_000, start=2) as advance:
+        advance(30_000)
+    assert "1:01 elapsed, about 0:50 left" in terminal.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headclust.methods.recipe import Recipe
 from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS, list_methods
-from headclust.methods.result import FitResult
+from headclust.methods.result import FitResult, check_fit
 from headclust.methods.settings import Setting
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "PRESETS", "FitResult", "Recipe", "Setting", "list_methods"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "PRESETS", "FitResult", "Recipe", "Setting", "check_fit", "list_methods"]

@@ -1,6 +1,6 @@
-"""The parts of a stage by name, as their settings alone: no library is loaded to list, change or check them.
+"""Objectives by name, as their settings alone: no library is loaded to list, change or check them.
 
-`training/objectives/` and `model/heads/` have the modules that take these settings.
+`training/objectives/` has the modules that take these settings.
 """
 
 from __future__ import annotations
@@ -252,60 +252,6 @@ class ImcSwavSettings:
         return Traits(("plain", *("augmented",) * self.n_augmented, *("neighbor",) * self.n_partners))
 
 
-@dataclass(frozen=True, kw_only=True)
-class MlpSettings:
-    """Settings of TEMI's heads.
-
-    Args:
-        hidden_dim: Width of the hidden layer.
-        bottleneck_dim: Dimension of the normalized embedding.
-
-    Raises:
-        SettingError: A value is out of its range.
-    """
-
-    hidden_dim: int = 512
-    bottleneck_dim: int = 256
-    several_spaces: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_ranges(self, dict.fromkeys(("hidden_dim", "bottleneck_dim"), _FROM_ONE))
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchNormSettings:
-    """Settings of IMC-SwAV's heads.
-
-    Args:
-        hidden_dim: Width of a head's first hidden layer.
-        second_dim: Width of a head's second hidden layer.
-
-    Raises:
-        SettingError: A value is out of its range.
-    """
-
-    hidden_dim: int = 1024
-    second_dim: int = 1024
-    several_spaces: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_ranges(self, dict.fromkeys(("hidden_dim", "second_dim"), _FROM_ONE))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearSettings:
-    """SCAN's heads have no settings."""
-
-    several_spaces: ClassVar[bool] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskSettings:
-    """TURTLE's heads have no settings."""
-
-    several_spaces: ClassVar[bool] = True
-
-
 OBJECTIVE_SETTINGS: dict[str, Any] = {
     "temi": TemiSettings,
     "wmi": TemiSettings,
@@ -316,10 +262,4 @@ OBJECTIVE_SETTINGS: dict[str, Any] = {
     "clc": ClcSettings,
     "turtle": TurtleSettings,
     "imc-swav": ImcSwavSettings,
-}
-HEAD_SETTINGS: dict[str, Any] = {
-    "mlp": MlpSettings,
-    "linear": LinearSettings,
-    "batchnorm": BatchNormSettings,
-    "task": TaskSettings,
 }

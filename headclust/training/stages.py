@@ -12,8 +12,9 @@ from typing import Any, get_args
 
 from headclust.choices import NeighborList, Transform
 from headclust.errors import ABOVE_ZERO, BELOW_ONE, FINITE, check_choices, check_ranges, unknown
+from headclust.training.head_settings import HEAD_SETTINGS
 from headclust.training.optimizers import OPTIMIZERS, check_optimizer
-from headclust.training.parts import HEAD_SETTINGS, OBJECTIVE_SETTINGS, Traits, needs_neighbors
+from headclust.training.parts import OBJECTIVE_SETTINGS, Traits, needs_neighbors
 
 # The parts of a stage: keyword arguments of a part that have a default are settings of the stage.
 PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {

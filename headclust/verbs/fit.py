@@ -10,7 +10,7 @@ from headclust import runs
 from headclust.device import description, resolve_device
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.methods import Recipe
+from headclust.methods import Recipe, check_fit
 from headclust.progress import note
 from headclust.runs import novelty
 from headclust.runs.inputs import (
@@ -105,6 +105,7 @@ def fit_recipe(
     if seed < 0:
         raise SettingError(f"seed {seed}: expected 0 or more.")
     recipe = recipe.for_features(spaces[0])
+    check_fit(tuple(spaces), recipe.stages, at_least=1)
     default = run_path(spaces, recipe.method, recipe.preset, seed)
     runs.check_free(output or runs.unique_path(default), overwrite=overwrite)
     chosen_device = resolve_device(device)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust import runs
-from headclust.backbones import Backbone, load_backbone
+from headclust.backbones import Backbone, check_weights, load_backbone
 from headclust.choices import OnError
+from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.errors import ConflictError, DataError, SettingError
@@ -66,6 +67,10 @@ def predict(
     fitted = runs.read_run(run)
     if output:
         runs.check_not_of_run(output)
+    if device is not None:
+        resolve_device(device)
+    if weights is not None:
+        check_weights(weights)
     recorded = fitted.config["features"]
     folder = fitted.path / "predicted"
     if data is not None:

@@ -41,6 +41,8 @@ def report(
     if thumbnails < 0:
         raise SettingError(f"thumbnails {thumbnails}: expected 0 or more.")
     path = output or run / "report.html"
+    if output is not None:
+        check_place(output)  # before anything is loaded
     data = read_data(run, features)
     check_place(path)
     if data.labels is not None and not labels:

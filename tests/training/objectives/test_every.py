@@ -10,8 +10,8 @@ from torch import nn
 
 from headclust.methods import PRESETS
 from headclust.model.heads import HEADS, HeadOutput, select
+from headclust.training.head_settings import HEAD_SETTINGS
 from headclust.training.objectives import OBJECTIVES, Batch
-from headclust.training.parts import HEAD_SETTINGS
 from headclust.training.sampling import Samples
 from headclust.training.stages import Stage, build_objective, part_defaults
 from headclust.training.train import train_stage
