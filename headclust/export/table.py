@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from headclust.textfiles import table_rows
 
 _HEADER = ["cluster", "name"]
 _MAX_LENGTH = 200  # characters of a name
+_NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # categories of characters
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def _add(names: dict[int, str], row: Sequence[str], n_clusters: int) -> None:
         raise ValueError(f"cluster {printable(number)[:50]!r}, expected 0 to {n_clusters - 1}")
     if int(number) in names:
         raise ValueError(f"cluster {number} occurs twice, expected one name")
-    if not name or len(name) > _MAX_LENGTH or not name.isprintable():
+    # Of characters that print nothing, joiners and the like are part of names in many scripts; line ends are not.
+    if not name or len(name) > _MAX_LENGTH or any(unicodedata.category(c) in _NOT_IN_NAMES for c in name):
         raise ValueError(f"name {printable(name)[:50]!r}, expected 1 to {_MAX_LENGTH} printable characters")
     names[int(number)] = name

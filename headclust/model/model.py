@@ -17,12 +17,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headclust.choices import Transform
-from headclust.errors import DataError, FileFormatError, SettingError
+from headclust.errors import DataError, FileFormatError, SettingError, one_line
 from headclust.model.heads import HEADS, Heads, select
 
 TRANSFORMS = get_args(Transform)
 _PARTS = ("mean", "scale", "matrix")
 _NORMALIZED = ("l2", "unit")
+# Types of tensors by the end of their names; all others are float32.
+_TYPES = {
+    "speaking": torch.int64,
+    "heads.neighbors.temperature": torch.float32,
+    "temperature": torch.float64,
+    ".l2": torch.uint8,
+    ".unit": torch.uint8,
+    "heads.neighbors.features": torch.float16,
+    "heads.neighbors.assignments": torch.int32,
+    "heads.neighbors.counts": torch.int64,
+}
+_ABOVE_ZERO = ("temperature", "heads.centroids.scale")  # ends of names of tensors
 _ROWS = 8_192
 _PROBABILITIES = 1 << 25  # largest number of probabilities per block: 128 MB, for any number of clusters and heads
 _ROUNDING = 1e-12  # variance of unit rows below which it is rounding of float32
@@ -267,9 +279,10 @@ class ClusterModel:
         """The model with these `tensors()`.
 
         Raises:
-            FileFormatError: Tensors are missing or do not fit together.
+            FileFormatError: Tensors are missing, of another type, not finite, or do not fit together.
         """
         try:
+            _check_tensors(tensors)
             state: dict[str, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():
                 if name.startswith("heads."):
@@ -281,16 +294,72 @@ class ClusterModel:
             transforms = tuple(_transform(tensors, space) for space in range(n_spaces))
             _check_widths(transforms, heads.input_dims)
             model = cls(transforms, heads, tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item()))
-            if not (model.used_heads and set(model.used_heads) <= set(range(model.n_heads))):
-                raise ValueError(f"used heads are {list(model.used_heads)} of {model.n_heads}")
+            used = set(model.used_heads)
+            if not (used and used <= set(range(model.n_heads)) and len(used) == len(model.used_heads)):
+                raise ValueError(f"used heads are {list(model.used_heads)[:9]} of {model.n_heads}")
+            _check_same(model.tensors(), tensors)
             return model
-        except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
-            raise FileFormatError(f"the model's tensors do not make a model ({error}): fit again.") from None
+        except (KeyError, ValueError, IndexError, TypeError, RuntimeError, OverflowError, MemoryError) as error:
+            raise FileFormatError(f"the model's tensors do not make a model ({one_line(error)}): fit again.") from None
+
+    def check_fits(self, feature_dims: Sequence[int], n_clusters: int) -> None:
+        """Raise unless the model takes features of these spaces and has this number of clusters.
+
+        Args:
+            feature_dims: Number of columns of each space.
+            n_clusters: Number of clusters.
+
+        Raises:
+            FileFormatError: The number of spaces, a dimension or the number of clusters differs.
+        """
+        inputs = [_width(transform, first=True) for transform in self.transforms]
+        if len(inputs) != len(feature_dims):
+            problem = f"{len(inputs)} spaces, its fit {len(feature_dims)}"
+        elif self.n_clusters != n_clusters:
+            problem = f"{self.n_clusters} clusters, its fit {n_clusters}"
+        else:
+            pairs = list(zip(self.transforms, inputs, feature_dims, strict=True))
+            outputs = [_width(transform) or dim for transform, _, dim in pairs]
+            outputs = [sum(outputs)] if len(self.heads.input_dims) == 1 else outputs
+            if all(width in (None, dim) for _, width, dim in pairs) and tuple(outputs) == self.heads.input_dims:
+                return
+            problem = f"heads of {list(self.heads.input_dims)} dimensions, which do not match features of "
+            problem += f"{list(feature_dims)}"
+        raise FileFormatError(f"the model has {problem}: fit again.")
+
+
+def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
+    """Raise if a tensor has another type, is not finite, or a temperature, scale or variance is not positive."""
+    for name, tensor in tensors.items():
+        expected = next((dtype for end, dtype in _TYPES.items() if name.endswith(end)), torch.float32)
+        if tensor.dtype != expected:
+            raise ValueError(f"{name} is {tensor.dtype}, expected {expected}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity")
+        if name.endswith(_ABOVE_ZERO) and not (tensor > 0).all():
+            raise ValueError(f"{name} is not above 0")
+        if name.endswith("variance") and not (tensor >= 0).all():
+            raise ValueError(f"{name} is below 0")
+
+
+def _check_same(built: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    """Raise unless what was built from stored tensors has the same tensors: names, shapes and values."""
+    for name in sorted(built.keys() ^ stored.keys()):
+        raise ValueError(f"{name} is {'missing' if name in built else 'not part of it'}")
+    for name, tensor in stored.items():
+        if not torch.equal(built[name], tensor):
+            raise ValueError(f"{name}, of shape {list(tensor.shape)}, does not fit the others")
 
 
 def _transform(tensors: Mapping[str, Tensor], space: int) -> FeatureTransform:
     """The transform of one space."""
     parts = {name: tensors.get(f"transforms.{space}.{name}") for name in _PARTS}
+    for name, tensor in parts.items():
+        if tensor is not None and tensor.ndim != 1 + (name == "matrix"):
+            raise ValueError(f"transforms.{space}.{name} has the shape {list(tensor.shape)}")
+    lengths = {len(tensor) for tensor in parts.values() if tensor is not None}
+    if len(lengths) > 1 or 0 in lengths:
+        raise ValueError(f"the parts of transform {space} are of {sorted(lengths)} dimensions")
     l2, unit = (bool(tensors[f"transforms.{space}.{name}"].item()) for name in _NORMALIZED)
     return FeatureTransform(l2=l2, unit=unit, **parts)
 
@@ -308,7 +377,9 @@ def _check_widths(transforms: Sequence[FeatureTransform], input_dims: Sequence[i
             raise ValueError(f"the transform gives {width} dimensions, the heads take {expected}")
 
 
-def _width(transform: FeatureTransform) -> int | None:
-    """Output dimension of a transform; None if it has no tensors, so that the dimension does not change."""
-    parts = [getattr(transform, name) for name in _PARTS]
-    return next((tensor.shape[-1] for tensor in reversed(parts) if tensor is not None), None)
+def _width(transform: FeatureTransform, *, first: bool = False) -> int | None:
+    """Output dimension of a transform, or its input dimension (`first`); None if it has no tensors: any dimension."""
+    parts = [tensor for name in _PARTS if (tensor := getattr(transform, name)) is not None]
+    if not parts:
+        return None
+    return len(parts[0]) if first else parts[-1].shape[-1]

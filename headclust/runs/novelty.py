@@ -31,6 +31,7 @@ _NUMBERS = 1 << 21  # largest count of float16 numbers in the reference: 4 MB
 _FEWEST, _MOST = 256, 4_096  # limits on the reference rows, however wide or narrow they are
 _NEAREST = 3  # neighbors whose distances are averaged
 _ROWS = 4_096  # samples per block
+_UNIT = 0.01  # largest deviation of a length from 1, by the rounding of float16
 _ROUNDING = 1e-6  # squared distance of unit rows below which it is rounding, and the rows are equal
 
 
@@ -64,18 +65,22 @@ class Seen:
         """
         import torch
 
-        try:
-            numbers = tensors["numbers"]
-            rows = tuple(tensors[f"spaces.{space}.rows"] for space in range(len(dims)))
-        except KeyError as error:
-            raise FileFormatError(f"the stored samples have no {error}: fit again.") from None
-        shapes, expected = [tuple(tensor.shape) for tensor in rows], [(len(numbers), dim) for dim in dims]
-        if not len(numbers) or shapes != expected:
+        names = ("numbers", *(f"spaces.{space}.rows" for space in range(len(dims))))
+        if set(tensors) != set(names):
+            shown = ", ".join(sorted(tensors))[:100]
+            raise FileFormatError(f"the stored samples are {shown}, expected {', '.join(names)}: fit again.")
+        numbers, *rows = (tensors[name] for name in names)
+        shapes, expected = [tuple(tensor.shape) for tensor in rows], [(numbers.numel(), dim) for dim in dims]
+        if not numbers.numel() or shapes != expected:
             raise FileFormatError(f"the stored samples have the shapes {shapes}, expected {expected}: fit again.")
-        row_numbers = numbers.ndim == 1 and numbers.dtype == torch.int64
-        if not (row_numbers and set(numbers.tolist()) <= set(range(n_samples))):
+        is_ascending = numbers.ndim == 1 and numbers.dtype == torch.int64 and bool((numbers.diff() > 0).all())
+        if not (is_ascending and numbers[0] >= 0 and numbers[-1] < n_samples):
             raise FileFormatError(f"the stored samples are not rows of the {n_samples} fitted ones: fit again.")
-        return cls(numbers, rows)
+        for space in rows:
+            # NaN is outside every range; a row of zeros stays zero.
+            if space.dtype != torch.float16 or not (space.float().norm(dim=1) < 1 + _UNIT).all():
+                raise FileFormatError("the stored samples are not unit rows in float16: fit again.")
+        return cls(numbers, tuple(rows))
 
 
 def keep(spaces: Sequence[Features], seed: int) -> Seen:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.errors import DataError
 from headclust.features import Features
 from headclust.methods import FitResult, Recipe
+from headclust.progress import printable
 
 if TYPE_CHECKING:
     import torch
@@ -100,11 +102,22 @@ def fit_and_score(
 
 
 def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
-    """Assign clusters to samples, one feature space per space of the model, and score them if they have labels."""
+    """Assign clusters to samples, one feature space per space of the model, and score them if they have labels.
+
+    Raises:
+        DataError: The model gives no probabilities for a sample, as numbers in it or in the features are too large.
+    """
     from headclust.model import ensemble
 
     start = time.perf_counter()
     assignment = model.assign(*(space.all() for space in spaces))
+    undefined = np.flatnonzero(~np.isfinite(assignment.confidence))
+    if len(undefined):
+        first = printable(spaces[0].sample_ids[int(undefined[0])])
+        raise DataError(
+            f"no cluster for {len(undefined)} of {len(assignment.confidence)} samples, first {first}: their features "
+            "or the model's numbers are too large: check the features, or fit again."
+        )
     seconds = time.perf_counter() - start
     report = ensemble.summarize(
         assignment.by_head, assignment.clusters, model.n_clusters, seconds=seconds, labels=spaces[0].labels

@@ -78,9 +78,9 @@ def export(
         raise SettingError("folders are never replaced: choose another place with -o, without --overwrite.")
     if (vectors and to != "parquet") or (positions and to not in ("csv", "parquet")):
         raise SettingError(f"--{'vectors' if vectors else 'positions'} is for --to parquet: leave it out for {to}.")
-    fitted = runs.read_run(run)
-    file = _assignments_file(fitted.path, predicted)
-    assigned, n_clusters = read_assignments(file), fitted.n_clusters
+    fitted = runs.read_record(run)
+    file, n_clusters = _assignments_file(fitted.path, predicted), fitted.n_clusters
+    assigned = runs.read_assigned(fitted) if predicted is None else read_assignments(file)
     if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
         raise DataError(f"{printable(str(file))} has no rows, or clusters that {printable(str(run))} does not have.")
     groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
@@ -122,6 +122,7 @@ def _check_place(path: Path, run: Path) -> None:
         raise ConflictError(
             f"{printable(str(path))} lies in the run folder, and would be deleted with it: choose another -o."
         )
+    runs.check_not_of_run(path)
 
 
 def _assignments_file(run: Path, predicted: str | None) -> Path:
@@ -156,7 +157,7 @@ def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Fe
         return None
 
 
-def _space_paths(fitted: runs.Run, file: Path, given: Path | None, *, is_fitted: bool) -> list[Path]:
+def _space_paths(fitted: runs.Record, file: Path, given: Path | None, *, is_fitted: bool) -> list[Path]:
     """The feature files of the samples, one per space."""
     recorded = fitted.config["features"]
     if given is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from headclust.errors import ConflictError, DataError, SettingError, SourceError
 from headclust.features import load_features
 from headclust.filenames import file_name, numbered
 from headclust.images.datasets import ImageSet, open_source
-from headclust.progress import note, printable
+from headclust.progress import note
 from headclust.runs import novelty
 from headclust.runs.assignments import write_assignments
 from headclust.runs.inputs import load_alike
@@ -72,7 +71,8 @@ def predict(
     if bool(features) == bool(data):
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
-    _check_output(output)
+    if output:
+        runs.check_not_of_run(output)
     if device is not None:
         resolve_device(device)
     if weights is not None:
@@ -105,16 +105,6 @@ def predict(
     path = write_assignments(output or default, sample_ids, assigned.clusters, assigned.confidence, scores)
     _sum_up(sample_ids, assigned, scores, 0 if seen is None else len(seen.numbers))
     return path
-
-
-def _check_output(path: Path | None) -> None:
-    """Raise if `path` is the assignments.csv of a run, which would be lost."""
-    place = Path(os.path.realpath(path)) if path else None  # resolves circular links too
-    if path and place and place.name == "assignments.csv" and runs.is_run(place.parent):
-        raise ConflictError(
-            f"{printable(str(path))} holds the assignments of the fitted images: choose another -o, "
-            "or leave it out for a file in RUN/predicted/."
-        )
 
 
 def _sum_up(sample_ids: Sequence[str], assigned: Assigned, scores: NDArray[np.float32] | None, n_fitted: int) -> None:

@@ -154,7 +154,7 @@ def test_predicted_files_that_are_none(run, predicted):
 def test_names_for_clusters(run, here):
     (here / "names.csv").write_text("cluster,name\n0,pets\n1,pets\n2,../else\n")
     made = verbs.export(run, to="folders", names=here / "names.csv")
-    assert sorted(path.name for path in made.iterdir()) == ["cluster-3", "else", "headclust-export.json", "pets"]
+    assert sorted(path.name for path in made.iterdir()) == ["_..-else", "cluster-3", "headclust-export.json", "pets"]
     told = rows(verbs.export(run, to="csv", names=here / "names.csv"))
     assert {row["group"] for row in told if row["cluster"] in "01"} == {"pets"}
 

@@ -44,6 +44,8 @@ class NeighborHeads(nn.Module):
             raise ValueError(
                 f"clusters of {tuple(assignments.shape)} samples beside features of {tuple(features.shape)}"
             )
+        if n_votes < 1:
+            raise ValueError(f"{n_votes} samples vote, expected at least one")
         n_heads = len(assignments)
         self.register_buffer("assignments", assignments)
         self.register_buffer("features", features)

@@ -172,7 +172,10 @@ def fit_step(
     assert features.path is not None
     recipe = recipe.for_features(features)
     clusters = f"{recipe.n_clusters} clusters of {features.n_samples:,} images by {recipe.method}"
-    if path.exists():
+    damage = runs.verify_run(path) if path.exists() else []
+    if damage and not overwrite:
+        raise FileFormatError(f"{damage[0]} With --overwrite it is made again.")
+    if path.exists() and not damage:
         expected = {"method": recipe.method, "preset": recipe.preset, "seed": seed, "features": features.sha256}
         difference = _difference(path, {**expected, **recipe.values})
         if not difference:
@@ -210,10 +213,7 @@ def _as_before(data: str, features: Features, labels: Labels) -> list[str]:
 
 def _difference(path: Path, expected: Mapping[str, Any]) -> str:
     """The first setting of the run at `path` that differs from the expected one; empty if none does."""
-    try:
-        config = runs.read_run(path).config
-    except FileFormatError as error:
-        return str(error)
+    config = runs.read_record(path).config
     checksums = [space["sha256"] for space in config["features"]]
     recorded = {**config, **config["settings"], "features": checksums[0] if len(checksums) == 1 else checksums}
     for name, value in expected.items():
