@@ -108,7 +108,10 @@ def fit(
     matrix = normalized(weights[large][:, large])
     n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), len(large))
     start = stream_seed(seed, RESTART_STREAM)
-    rows = diffusion_map(matrix, n_vectors, steps=stage.diffusion, seed=start)
+    if len(large) > stage.n_clusters:
+        rows = diffusion_map(matrix, n_vectors, steps=stage.diffusion, seed=start)
+    else:  # each sample is its own cluster
+        rows = np.eye(len(large))
     runs = restarts(
         np.ascontiguousarray(rows, dtype=np.float32),
         stage.n_clusters,

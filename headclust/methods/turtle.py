@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +52,8 @@ class TurtleStage(Stage):
     reduction: str = "sum"
     choose_by: str = "loss"
     score_samples: int = 2000
+
+    counts_copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self, {"choose_by": ("loss", "generalization")})

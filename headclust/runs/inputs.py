@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 
 from headclust.errors import DataError, FileFormatError, HeadclustError
 from headclust.features import Features, check_finite, load_features
+from headclust.features.rows import unit_length
 from headclust.model import side_by_side
 from headclust.progress import note, printable
 
@@ -40,7 +40,7 @@ def joined(spaces: Sequence[Features]) -> Features:
     """Several feature spaces as one: unit rows concatenated. A single one is returned unchanged."""
     if len(spaces) == 1:
         return spaces[0]
-    rows = side_by_side([F.normalize(space.all(), dim=-1) for space in spaces])
+    rows = side_by_side([unit_length(space.all()) for space in spaces])
     return Features.from_array(rows.numpy(), spaces[0].sample_ids, spaces[0].labels)
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from headclust.errors import FileFormatError
 from headclust.features import Features
+from headclust.features.rows import unit_length
 from headclust.seeding import SEEN_STREAM, torch_generator
 
 UNUSUAL = 0.99  # novelty at and above which an image is reported as unusual
@@ -87,7 +87,7 @@ def keep(spaces: Sequence[Features], seed: int) -> Seen:
     numbers = torch.arange(n_samples)
     if n_samples > limit:
         numbers = torch.randperm(n_samples, generator=torch_generator(seed, SEEN_STREAM))[:limit].sort().values
-    return Seen(numbers, tuple(F.normalize(space.rows(numbers), dim=1).half() for space in spaces))
+    return Seen(numbers, tuple(unit_length(space.rows(numbers)).half() for space in spaces))
 
 
 def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> NDArray[np.float32]:
@@ -104,10 +104,10 @@ def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> 
     starts = range(0, len(total), _ROWS)
     for rows, features in zip(seen.rows, spaces, strict=True):
         # float16 rows are normalized again, as rounding has changed their length.
-        reference = F.normalize(rows.float(), dim=1)
+        reference = unit_length(rows.float())
         own = _distances(reference, reference, others=True)
         # Blocks of the samples, so that their similarities to the reference stay small.
-        blocks = (F.normalize(features.rows(slice(start, start + _ROWS)), dim=1) for start in starts)
+        blocks = (unit_length(features.rows(slice(start, start + _ROWS))) for start in starts)
         # Divided by the mean of the reference: spaces of different scale count equally.
         total += torch.cat([_distances(block, reference) for block in blocks]) / _scale(own)
         usual += own / _scale(own)
