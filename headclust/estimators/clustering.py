@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from headclust.device import resolve_device
 from headclust.estimators.summary import summary
-from headclust.estimators.validation import InputError, check_kind, check_whole, scikit_learn_errors, value_errors
+from headclust.estimators.validation import InputError, InputTypeError, check_kind, check_whole, scikit_learn_errors, value_errors
 from headclust.features import Features
 from headclust.methods import Recipe
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces
@@ -185,6 +185,9 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
 
 def _as_numpy(X: Any) -> Any:
     """A tensor as an array, with types that NumPy lacks as float32; everything else unchanged."""
+    dtypes = [X.dtype] if isinstance(X, np.ndarray) else getattr(X, "dtypes", ())
+    if any(getattr(dtype, "kind", "") in ("m", "M") for dtype in dtypes):
+        raise InputTypeError("X holds dates or times, which scikit-learn would take for numbers: expected numbers.")
     if not isinstance(X, torch.Tensor):
         return X
     if X.layout is not torch.strided:

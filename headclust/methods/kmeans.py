@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import kmeans_plusplus
 from torch import Tensor
 
-from headclust.errors import DataError, check_ranges
+from headclust.errors import FINITE, DataError, check_ranges
 from headclust.features import Features
 from headclust.features.rows import distinct_rows, unit_length
 from headclust.methods.result import FitResult, check_fit, conclude
@@ -24,7 +24,7 @@ from headclust.seeding import RESTART_STREAM, stream_seed
 
 _ROUNDING, _TINY = np.float32(2**-22), np.finfo(np.float32).tiny  # share of the largest coordinate that is rounding
 _FAR = 256  # distance from the origin, in units of the points' range, from which on points are centered
-RANGES = {"n_clusters": (0, math.inf), "n_heads": (1, math.inf), "max_iter": (1, math.inf), "tolerance": (0, math.inf)}
+RANGES = {"n_clusters": (0, math.inf), "n_heads": (1, math.inf), "max_iter": (1, math.inf), "tolerance": (0, FINITE)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headclust.errors import check_ranges
+from headclust.errors import FINITE, check_ranges
 from headclust.features import Features
 from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized
 from headclust.graph.neighbors import cached_neighbors
@@ -34,7 +34,7 @@ _RANGES = {
     "smallest_part": (0, 1),
     "n_components": (1, math.inf),
     "max_iter": (1, math.inf),
-    "tolerance": (0, math.inf),
+    "tolerance": (0, FINITE),
 }
 
 

@@ -44,6 +44,16 @@ def test_a_vote_weighs_what_an_edge_of_the_graph_does(blobs):
     np.testing.assert_allclose(result.model.probs(torch.tensor(blobs.features))[0].numpy(), shares, atol=0.01)
 
 
+def test_samples_too_close_for_half_precision_are_stored_in_single():
+    angles = np.linspace(0, 1, 4000)
+    features = np.stack((np.cos(angles), np.sin(angles)), 1).astype(np.float32)
+    for step, dtype in ((100, torch.float16), (1, torch.float32)):
+        clusters = np.arange(len(features[::step])) % 3
+        result = divided(features[::step], [clusters], np.arange(len(clusters)), n_votes=10)
+        assert result.model.heads.features.dtype == dtype
+        assert result.assignments.tolist() == clusters.tolist()
+
+
 def test_samples_left_out_go_by_the_others(blobs):
     rows = np.flatnonzero(np.arange(120) % 2 == 0)
     result = divided(blobs.features, [blobs.labels[rows].astype(np.int64)], rows, n_clusters=4)

@@ -138,7 +138,7 @@ class NeighborHeads(nn.Module):
         voters = torch.empty(len(rows), 0, dtype=torch.int64, device=rows.device)
         for left in range(0, self.features.shape[1], _COLUMNS):
             fitted = self.features[0, left : left + _COLUMNS].float()
-            if rows.shape[1] <= _NARROW:
+            if self.radius[0] > 0 and rows.shape[1] <= _NARROW:
                 # In few dimensions samples lie close together, where the product below is imprecise.
                 block = torch.cdist(rows, fitted, compute_mode="donot_use_mm_for_euclid_dist").square() / -2
             else:
