@@ -20,7 +20,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from headclust.device import resolve_device
 from headclust.estimators.summary import summary
-from headclust.estimators.validation import InputError, InputTypeError, check_kind, check_whole, scikit_learn_errors, value_errors
+from headclust.estimators.validation import (
+    InputError,
+    InputTypeError,
+    check_kind,
+    check_whole,
+    scikit_learn_errors,
+    value_errors,
+)
 from headclust.features import Features
 from headclust.methods import Recipe
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces

@@ -73,9 +73,7 @@ def nearest_neighbors(
     with bar("finding neighbors", n_samples) as advance:
         for start in range(0, n_samples, rows_per_block):
             block = slice(start, min(start + rows_per_block, n_samples))
-            similarities[block], indices[block] = _block_neighbors(
-                unit, block, k, columns_per_block, squares
-            )
+            similarities[block], indices[block] = _block_neighbors(unit, block, k, columns_per_block, squares)
             advance(block.stop - block.start)
     return NeighborGraph(indices, similarities if squares is None else 1 + similarities)
 

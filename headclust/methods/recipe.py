@@ -159,15 +159,15 @@ class Recipe:
 
 
 def _warn_of_extremes(features: torch.Tensor, normalization: str) -> None:
-    """Log if one column, or one row, of features (n_samples, feature_dim) is so large that float32 loses the others."""
+    """Log if one column or row of features (n_samples, feature_dim) is so large that float32 loses the others."""
     least, most = torch.aminmax(features, dim=0)
     sizes = {} if normalization == "standardize" else {"column": most / 2 - least / 2}
     if normalization in ("none", "standardize"):
         sizes["row"] = features.abs().amax(1)
     for kind, size in sizes.items():
         if size.max() > _EXTREME * size.median() > 0:
+            ratio, other = float(size.max() / size.median()), "standardize" if kind == "column" else "l2"
             note(
-                f"warning: {kind} {int(size.argmax())} of the features is {float(size.max() / size.median()):.0e} times "
-                f"as large as the usual {kind}: only it counts. Leave it out, or try --method kmeans --set "
-                f"normalize={'standardize' if kind == 'column' else 'l2'}."
+                f"warning: {kind} {int(size.argmax())} of the features is {ratio:.0e} times as large as the usual "
+                f"{kind}: only it counts. Leave it out, or try --method kmeans --set normalize={other}."
             )

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-
 from headclust.errors import DataError, FileFormatError, HeadclustError
 from headclust.features import Features, check_finite, load_features
 from headclust.features.rows import unit_length

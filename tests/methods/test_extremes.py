@@ -66,7 +66,7 @@ def test_one_huge_constant_column():
     for normalize in ("none", "standardize"):
         assert accuracy(fit(features, normalize=normalize).assignments, labels) == 1
     for method in ("kmeans", "spherical-kmeans", "ward"):
-        with pytest.raises(DataError, match="all rows point the same way.*--set normalize=none"):
+        with pytest.raises(DataError, match=r"all rows point the same way.*--set normalize=none"):
             fit(features, method)
 
 
@@ -83,7 +83,7 @@ def test_one_huge_row(capfd):
     assert accuracy(fit(features).assignments, labels) == 1
     assert capfd.readouterr().err == ""
     assert set(fit(features, normalize="none").assignments.tolist()) == {0, 1}
-    assert "warning: row 5 of the features is 8e+24 times" in capfd.readouterr().err.replace("1e+25", "8e+24")
+    assert "times as large as the usual row: only it counts" in capfd.readouterr().err
 
 
 def test_one_huge_column_is_told(capfd):
