@@ -20,7 +20,7 @@ class InputTypeError(InputError, TypeError):
     """Input of a type that scikit-learn calls a TypeError."""
 
 
-class UnfittedError(InputError, NotFittedError):
+class UnfittedError(InputError, NotFittedError):  # type: ignore[misc]
     """A method that needs a fitted estimator is called before `fit`."""
 
 

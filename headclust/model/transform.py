@@ -55,8 +55,10 @@ class FeatureTransform:
 
     def to(self, device: torch.device) -> FeatureTransform:
         """The same transform with its tensors on `device`."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+        power, mean, scale, matrix = (
+            None if tensor is None else tensor.to(device) for tensor in (self.power, self.mean, self.scale, self.matrix)
+        )
+        return replace(self, power=power, mean=mean, scale=scale, matrix=matrix)
 
 
 def fit_transform(features: Tensor, kind: str, *, n_components: int = 256) -> FeatureTransform:

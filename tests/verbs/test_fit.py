@@ -111,7 +111,7 @@ def test_what_a_run_records_is_json(fit, blobs, write):
         raise AssertionError(value)
 
     for method in ("kmeans", "gmm", "ward", "hdbscan"):
-        run = fit(write(f"{method}.h5", blobs.features * np.float32(1e30)), method=method, clusters=4)
+        run = fit(write(f"{method}.h5", blobs.features * np.float32(1e30)), method=method, clusters=4, output=method)
         for file in ("metrics.json", "config.json"):
             json.loads((run / file).read_text(), parse_constant=refuse)
         for line in (run / "history.jsonl").read_text().splitlines():
