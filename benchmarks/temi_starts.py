@@ -96,7 +96,7 @@ def learn(stage: Stage, rows: Tensor, partition: Tensor) -> Any:
         n_clusters=stage.n_clusters,
         n_heads=stage.n_heads,
         seed=0,
-        **stage.head_settings,
+        **stage.head_values,
     ).to(rows.device)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=_LR)
     generator = torch.Generator().manual_seed(0)

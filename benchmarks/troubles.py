@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder, output = Path(scratch, "photos"), Path(scratch, "photos.h5")
         entries = fill(folder, arguments.entries, arguments.each)
-        command = [sys.executable, "-m", "headclust.cli", "embed", "--model", arguments.model, "--data", str(folder)]
+        command = [sys.executable, "-m", "headclust", "embed", "--model", arguments.model, "--data", str(folder)]
         options = ["--on-error", "skip", "--image-size", str(SIDE), "--offline", "-o", str(output)]
         start = time.perf_counter()
         subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)

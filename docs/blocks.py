@@ -31,7 +31,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RUN = ("docs/index.md", "docs/tutorials/*.md", "docs/how-to/*.md", "docs/faq.md")
 # Modules whose import takes most of the start of a command.
-HEAVY = ("headclust.cli", "headclust.verbs", "headclust.estimators", "faiss", "timm", "torchvision", "umap", "pyarrow")
+HEAVY = (
+    "headclust.cli",
+    "headclust.methods",
+    "headclust.training.train",
+    "headclust.graph.matrix",
+    "headclust.estimators",
+)
+HEAVY += ("faiss", "timm", "torchvision", "umap", "pyarrow")
 TIMEOUT = 900  # seconds per block: less than a minute on a free machine, but more on a busy one
 
 _FENCE = re.compile(r"^(```+) *(\w*)\n(.*?)^\1 *$", re.DOTALL | re.MULTILINE)

@@ -1,13 +1,14 @@
 """headclust: sort images into meaningful groups without labels.
 
-Public names load on first use (PEP 562), so that importing the package loads no library. The commands of the command
+Public names load on first use, so that importing the package loads no library. The commands of the command
 line are in `headclust.verbs`, one function per verb.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from headclust.lazy import load_on_first_use
 
 __version__ = "0.1.0"
 
@@ -30,12 +31,9 @@ _HOMES = {
 }
 __all__ = ["__version__", *_HOMES]
 
+if TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'headclust' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"headclust.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any: ...
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
+load_on_first_use(__name__, _HOMES)

@@ -32,3 +32,5 @@ Augmentation = Literal["standard", "strong"]  # of cached views
 Preprocessing = Literal["temi-paper"]  # of a paper, instead of the model's own
 ExportFormat = Literal["csv", "parquet", "folders", "fiftyone", "coco"]
 Transfer = Literal["link", "copy", "move"]  # of images into exported folders
+Transform = Literal["none", "l2", "standardize", "pca"]  # of features, before the heads
+NeighborList = Literal["others", "with-self", "temi-paper"]  # content of a list of nearest neighbors

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.errors import SettingError
+
+if TYPE_CHECKING:
+    import torch
 
 PRECISIONS = ("auto", "float32")
 _AUTOCAST = "float16 autocast"
@@ -38,14 +42,15 @@ def resolve_device(name: str | None = None) -> torch.device:
     Raises:
         SettingError: The name is not a device, or the device is not present.
     """
+    if name is not None and not re.fullmatch(r"(cpu|mps|cuda)(:\d+)?", name):
+        raise SettingError(f"unknown device {name!r}: expected cpu, cuda, cuda:N or mps.")
+    import torch
+
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingError(f"unknown device {name!r}: expected cpu, cuda, cuda:N or mps.") from None
+    device = torch.device(name)
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present.get(device.type, False):
         raise SettingError(f"device {name!r} is not present on this machine: leave --device out, or use --device cpu.")
@@ -54,6 +59,8 @@ def resolve_device(name: str | None = None) -> torch.device:
 
 def description(device: torch.device) -> dict[str, str | int]:
     """The device and the number of threads; the last bits of a result depend on them (and on versions)."""
+    import torch
+
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"device": name, "threads": torch.get_num_threads()}
 
@@ -129,6 +136,8 @@ def autocast(device: torch.device, resolved: str) -> AbstractContextManager[obje
         device: Device of the backbone.
         resolved: Result of `resolve_precision`.
     """
+    import torch
+
     return torch.autocast(device.type, torch.float16) if resolved == _AUTOCAST else nullcontext()
 
 
@@ -146,6 +155,8 @@ def forward(
         device: Device of the backbone.
         precision: Result of `resolve_precision`.
     """
+    import torch
+
     # In this memory order, convolutions on the CPU take about 60 % of the time; transformers take the same time.
     model = model.to(device).to(memory_format=torch.channels_last)
 

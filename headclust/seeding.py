@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
+
 
 # Purpose of a stream, the first number after the seed; every purpose has its own.
 HEAD_STREAM, BATCH_STREAM, RESTART_STREAM, VIEW_STREAM, OBJECTIVE_STREAM, SEEN_STREAM = 1, 2, 3, 4, 5, 6
@@ -21,4 +26,6 @@ def stream_seed(seed: int, *stream: int) -> int:
 
 def torch_generator(seed: int, *stream: int) -> torch.Generator:
     """A CPU generator for one stream of `seed`; drawing on the CPU gives the same numbers for every device."""
+    import torch
+
     return torch.Generator().manual_seed(stream_seed(seed, *stream))

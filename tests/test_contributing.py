@@ -60,7 +60,7 @@ class Toy(Scan):
     Args:
         n_heads: Number of heads.
         n_clusters: Number of clusters per head.
-        entropy_weight: Weight of the entropy of the mean prediction.
+        settings: Those of SCAN.
     """
 '''
 METHOD = '''"""A method that trains with the objective toy, for a test."""
@@ -124,6 +124,7 @@ EDITS = {
         Edit(f"{OBJECTIVES}/toy.py", OBJECTIVE),
         Edit(f"{OBJECTIVES}/__init__.py", "from headclust.training.objectives.toy import Toy\n", before="\nOBJECTIVES"),
         Edit(f"{OBJECTIVES}/__init__.py", '    "toy": Toy,\n', after='    "scan": Scan,\n'),
+        Edit("headclust/training/parts.py", '    "toy": ScanSettings,\n', after='    "scan": ScanSettings,\n'),
     ],
     "A method": [
         Edit("headclust/methods/toy.py", METHOD),
@@ -135,7 +136,7 @@ EDITS = {
     ],
     "A verb": [
         Edit("headclust/verbs/toy.py", VERB),
-        Edit("headclust/verbs/__init__.py", "from headclust.verbs.toy import toy\n", before="\n__all__ = "),
+        Edit("headclust/verbs/__init__.py", "    from headclust.verbs.toy import toy\n", before="\n__all__ = "),
         Edit("headclust/verbs/__init__.py", '    "toy",\n', before='    "verify",\n'),
         Edit("headclust/cli/toy.py", COMMAND),
         Edit("headclust/cli/__init__.py", "    toy,\n", before="    verify,\n)"),

@@ -50,7 +50,7 @@ def test_the_readme_shows_the_two_commands():
 
 def test_help_blocks_are_what_a_pipe_gets():
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    command = [sys.executable, "-m", "headclust.cli", "fit", "--help"]
+    command = [sys.executable, "-m", "headclust", "fit", "--help"]
     piped = subprocess.run(command, capture_output=True, check=True, env=environment, stdin=subprocess.DEVNULL)
     assert check.help_text("fit") == piped.stdout.decode()
 

@@ -82,3 +82,29 @@ def test_without_stderr_nothing_is_said(monkeypatch, closed):
     progress.note("three files")
     with progress.bar("working", 3) as advance:
         advance(1)
+
+
+def test_quiet_is_quiet(monkeypatch, capsys):
+    progress.be_quiet()
+    try:
+        progress.note("three files")
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+        with progress.bar("working", 3) as advance:
+            advance(1)
+    finally:
+        progress.be_quiet(False)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "remaining", "text"),
+    [
+        (61, 50, "1:01 elapsed, about 0:50 left"),
+        (3725.4, 7200, "1:02:05 elapsed, about 2:00:00 left"),
+        (3, None, "0:03 elapsed"),
+        (59.7, 0, "1:00 elapsed"),
+        (None, None, "0:00 elapsed"),
+    ],
+)
+def test_the_two_times_of_a_bar_cannot_be_taken_for_one(elapsed, remaining, text):
+    assert progress.times(elapsed, remaining) == text

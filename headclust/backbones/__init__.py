@@ -5,6 +5,8 @@ Importing this package, or listing the names, loads neither torch nor a model li
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +18,7 @@ from headclust.backbones.entry import Entry
 from headclust.backbones.memory import check_memory
 from headclust.backbones.smoke_pass import check_patch_multiple
 from headclust.backbones.temi_paper import PRESET, Reproduction, reproduce
-from headclust.errors import SettingError, unknown
+from headclust.errors import FileFormatError, SettingError, unknown
 
 __all__ = [
     "CATALOG",
@@ -24,8 +26,11 @@ __all__ = [
     "Backbone",
     "Preprocessing",
     "check_memory",
+    "check_weights",
+    "find_entry",
     "list_backbones",
     "load_backbone",
+    "near_names",
     "untrained_backbone",
 ]
 
@@ -61,11 +66,23 @@ def load_backbone(
         FileFormatError: The file of weights is missing, unreadable, holds more than tensors, or does not fit the model.
     """
     entry, reproduction = _resolve(name, image_size, preset, dataset)
+    if weights is not None:
+        check_weights(weights)
     check_memory(name, 4 * entry.parameters)
     if image_size is not None:  # raises for an impossible size before anything is downloaded
         untrained_backbone(name, image_size=image_size, device="meta")
     backbone: Backbone = _loader(entry).load(entry, weights=weights, image_size=image_size, offline=offline)
     return reproduction.annotate(backbone) if reproduction else backbone
+
+
+def check_weights(path: Path) -> None:
+    """Raise if there is no file of weights at `path`.
+
+    Raises:
+        FileFormatError: There is none.
+    """
+    if not path.is_file():
+        raise FileFormatError(f"weights {path}: no such file.")
 
 
 def untrained_backbone(
@@ -114,7 +131,8 @@ def list_backbones(
     """The catalog, one dict per model. The network is not used.
 
     Args:
-        pattern: Only names that match, with `*` and `?`.
+        pattern: Only names that hold every word of it, in any case; a word with `*`, `?` or `[` is matched with the
+            whole name.
         at_hand: True for models whose weights are on this machine, False for the others, None for all.
         text_supervised: True for models trained with captions, False for the others, None for all.
         imagenet_labels: True for models trained on ImageNet's labels, False for the others, None for all.
@@ -140,7 +158,7 @@ def list_backbones(
             "weights_sha256": entry.weights_sha256,
         }
         for entry in CATALOG.values()
-        if pattern is None or fnmatchcase(entry.name, pattern)
+        if pattern is None or _matches(entry.name, pattern)
     ]
     exact = {"weights_at_hand": at_hand, "text_supervised": text_supervised, "imagenet_labels": imagenet_labels}
     return [
@@ -149,6 +167,19 @@ def list_backbones(
         if all(value is None or row[key] == value for key, value in exact.items())
         and (max_parameters is None or row["parameters"] <= max_parameters)
     ]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """True if a name has every word of a pattern, in any case."""
+    name = name.lower()
+    return all(fnmatchcase(name, word) if set("*?[") & set(word) else word in name for word in pattern.lower().split())
+
+
+def near_names(pattern: str) -> list[str]:
+    """Names of the catalog with parts that are similar to the words of a pattern, at most six."""
+    parts = {part for name in CATALOG for part in re.split(r"[^a-z0-9]+", name.lower())}
+    near = {part for word in pattern.lower().split() for part in get_close_matches(word.strip("*?"), parts, n=2)}
+    return [name for name in CATALOG if near & set(re.split(r"[^a-z0-9]+", name.lower()))][:6]
 
 
 def _resolve(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from typing import NoReturn
@@ -25,8 +27,9 @@ from headclust.cli import (
     settings,
     verify,
 )
+from headclust.cli.options import quiet_option
 from headclust.errors import HeadclustError
-from headclust.progress import printable
+from headclust.progress import be_quiet, printable
 
 # Messages of torch: on the CPU, on an accelerator, and for sizes beyond any memory.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
@@ -50,8 +53,10 @@ _COMMANDS = (
 
 def main() -> None:
     """Run the `headclust` command: exit code 2 and one line for what a user can fix, 130 for Ctrl-C."""
-    if sys.stdout is not None and sys.stdout.encoding == "utf-8":
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths are printed as their bytes
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Paths are printed as their bytes; an encoding that cannot print a character gets its number.
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     # Threads that wait by spinning delay every barrier when other processes need the core: training became many times
     # slower on two busy cores. It has to be set before torch is loaded; a value set by the user is not changed.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -101,16 +106,18 @@ def _forget_stdout() -> None:
 @click.group(
     invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(__version__, prog_name="headclust")
+@click.version_option(__version__, "-V", "--version", prog_name="headclust")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no notes; results and errors stay.")
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, quiet: bool) -> None:
     """Sort images into meaningful groups without labels.
 
     Embed images once with a frozen backbone, then fit clustering heads on the features as often as you like.
     """
+    be_quiet(quiet)
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 for _command in _COMMANDS:
-    cli.add_command(_command)
+    cli.add_command(quiet_option(_command))

@@ -6,21 +6,25 @@ from pathlib import Path
 
 import click
 
-from headclust.cli.options import PATH
-from headclust.cli.printing import SCORE_TITLES, percent, table
+from headclust.cli.options import PATH, json_option
+from headclust.cli.printing import SCORE_TITLES, number, print_json, table
 
 
 @click.command()
 @click.option("-o", "--output", type=PATH, default=Path("headclust-demo"), show_default=True, help="Folder to make.")
-def demo(output: Path) -> None:
+@json_option("Print a list of objects: method, rows, metrics.")
+def demo(output: Path, as_json: bool) -> None:
     """Run every step on bundled images, offline: embed, fit, compare with k-means."""
     from headclust import verbs
 
     rows = verbs.demo(output)
+    if as_json:
+        print_json([{"method": method, "rows": split, "metrics": metrics} for method, split, metrics in rows])
+        return
     table(
-        ["method", "rows", *SCORE_TITLES.values(), "seconds"],
+        ["method", "rows", *SCORE_TITLES.values(), "time"],
         [
-            [method, split, *(percent(metrics[name]) for name in SCORE_TITLES), f"{metrics['seconds']:.1f}"]
+            [method, split, *(number(name, metrics[name]) for name in (*SCORE_TITLES, "seconds"))]
             for method, split, metrics in rows
         ],
     )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from headclust.choices import Preprocessing
-from headclust.cli.options import PATH, embed_settings
-from headclust.cli.printing import table
+from headclust.cli.completion import complete_model, complete_path
+from headclust.cli.options import PATH, embed_settings, json_option
+from headclust.cli.printing import print_features, print_json, table
 from headclust.embedding import EmbedSettings
 
 if TYPE_CHECKING:
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--model", required=True, help="Backbone: see `headclust models`; or timm:NAME, open_clip:ARCH/PRETRAINED."
+    "-m",
+    "--model",
+    required=True,
+    help="Backbone: see `headclust models`; or timm:NAME, open_clip:ARCH/PRETRAINED.",
+    shell_complete=complete_model,
 )
 @click.option(
     "--data",
     metavar="SOURCE",
+    shell_complete=complete_path,
     help="Folder of images, archive (.tar, .zip, ...), list (.csv, .tsv, .parquet), NAME:PATH (cifar10, cifar100, "
     "cifar20, stl10, imagenet, fashion-mnist, webdataset, hf) or digits. [default: digits]",
 )
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 @embed_settings
 @click.option("--offline", is_flag=True, help="Never download weights or data.")
 @click.option("--dry-run", is_flag=True, help="Estimate what it takes, and write nothing.")
+@json_option("Print one object: the path and contents of the file, or the estimate.")
 def embed(
     model: str,
     data: str | None,
@@ -55,6 +62,7 @@ def embed(
     settings: EmbedSettings,
     offline: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Embed images with a frozen backbone into a feature file. Resumes where it was stopped."""
     from headclust import verbs
@@ -74,7 +82,9 @@ def embed(
         dry_run=dry_run,
     )
     if isinstance(result, Path):
-        click.echo(result)
+        print_features(result, as_json=as_json)
+    elif as_json:
+        print_json(result)
     else:
         table(("what", "estimate"), _estimate_rows(_weights_place(model, weights), result))
 

@@ -8,7 +8,8 @@ from typing import get_args
 import click
 
 from headclust.choices import ExportFormat, Transfer
-from headclust.cli.options import PATH
+from headclust.cli.options import PATH, json_option
+from headclust.cli.printing import print_path
 from headclust.errors import SettingError
 
 
@@ -24,6 +25,7 @@ from headclust.errors import SettingError
 @click.option("--move", is_flag=True, help="Into folders, move the images themselves.")
 @click.option("-o", "--output", type=PATH, metavar="PATH", help="What to make. [default: under exports/]")
 @click.option("--overwrite", is_flag=True, help="Replace a file; folders are never replaced.")
+@json_option("Print one object: the path of what was made.")
 def export(
     run: Path,
     to: ExportFormat,
@@ -34,6 +36,7 @@ def export(
     move: bool,
     output: Path | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Write the groups of RUN for other tools: tables, folders, FiftyOne, COCO."""
     from headclust import verbs
@@ -51,4 +54,4 @@ def export(
         how=how,
         overwrite=overwrite,
     )
-    click.echo(path)
+    print_path(path, as_json=as_json)

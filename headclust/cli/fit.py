@@ -10,6 +10,7 @@ from typing import get_args
 import click
 
 from headclust.choices import Method
+from headclust.cli.completion import complete_method, complete_presets, complete_setting
 from headclust.cli.options import DEVICE, PATH, json_option
 from headclust.cli.printing import print_metrics
 from headclust.errors import SettingError
@@ -20,14 +21,23 @@ _METHODS = ", ".join(("default", *get_args(Method))).replace("clc", "clc (a reco
 
 @click.command()
 @click.argument("features", nargs=-1, type=PATH)
-@click.option("--method", help=f"{_METHODS}. [default: default]")
-@click.option("--preset", help="ours, or authors for the authors' own settings. [default: ours]")
+@click.option("-m", "--method", help=f"{_METHODS}. [default: default]", shell_complete=complete_method)
 @click.option(
-    "--clusters", type=click.IntRange(1), metavar="K", help="Number of clusters. [default: the labeled classes]"
+    "--preset",
+    help="ours, or authors for the authors' own settings. [default: ours]",
+    shell_complete=complete_presets,
+)
+@click.option(
+    "-k", "--clusters", type=click.IntRange(1), metavar="K", help="Number of clusters. [default: the labeled classes]"
 )
 @click.option("--heads", type=click.IntRange(1), metavar="H", help="Number of heads (restarts of k-means).")
 @click.option(
-    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a setting; see `headclust settings METHOD`."
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a setting; see `headclust settings METHOD`.",
+    shell_complete=complete_setting,
 )
 @click.option("--config", type=PATH, help="Repeat the run of this config.json; other options override it.")
 @click.option("--eval", "evaluate_on", multiple=True, type=PATH, metavar="FILE", help="Score on these features too.")

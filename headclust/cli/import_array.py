@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from headclust.cli.options import PATH
+from headclust.cli.options import PATH, json_option
+from headclust.cli.printing import print_features
 
 
 @click.command(name="import")
@@ -17,6 +18,7 @@ from headclust.cli.options import PATH
 @click.option("--backbone", default="imported", show_default=True, help="Name of the model that made the embeddings.")
 @click.option("-o", "--output", type=PATH, help="Feature file to make. [default: features/DATASET-all/BACKBONE.h5]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@json_option("Print one object: the path and contents of the file.")
 def import_array(
     array: Path,
     ids: Path | None,
@@ -25,6 +27,7 @@ def import_array(
     backbone: str,
     output: Path | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Make a feature file of embeddings made elsewhere: ARRAY is a .npy file (n_samples, feature_dim)."""
     from headclust import verbs
@@ -32,4 +35,4 @@ def import_array(
     path = verbs.import_array(
         array, ids=ids, labels=labels, dataset=dataset, backbone=backbone, output=output, overwrite=overwrite
     )
-    click.echo(path)
+    print_features(path, as_json=as_json)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from headclust.cli.options import PATH, json_option
-from headclust.cli.printing import plain, table
+from headclust.cli.printing import flat, print_json, table
 
 
 @click.command()
@@ -20,6 +19,6 @@ def info(path: Path, as_json: bool) -> None:
 
     contents = verbs.info(path)
     if as_json:
-        click.echo(json.dumps(contents, indent=2))
+        print_json(contents)
     else:
-        table(("item", "value"), [[name, plain(value)] for name, value in contents.items()])
+        table(("item", "value"), flat(contents))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,6 +13,7 @@ import click
 
 from headclust.choices import Augmentation, Dtype, OnError, Precision
 from headclust.embedding import EmbedSettings
+from headclust.progress import be_quiet
 
 PATH = click.Path(path_type=Path)
 DEVICE = "cpu, cuda, cuda:N or mps. [default: the best available]"
@@ -90,6 +92,20 @@ def embed_settings(command: _Command) -> _Command:
     for option in reversed(_EMBED_OPTIONS):
         option(with_settings)
     return with_settings  # type: ignore[return-value]  # click calls it with the options as keywords
+
+
+def quiet_option(command: click.Command) -> click.Command:
+    """The command with the option --quiet, which may also stand before the command's name."""
+
+    def silence(context: click.Context, parameter: click.Parameter, quiet: bool) -> None:
+        if quiet:
+            be_quiet()
+
+    help_text = "Print no progress and no notes; results and errors stay."
+    option = click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=silence, help=help_text)
+    with_option = copy.copy(command)
+    with_option.params = [*command.params, option]
+    return with_option
 
 
 def json_option(help_text: str = "Print one object.") -> Callable[[_Command], _Command]:

@@ -9,13 +9,20 @@ from typing import get_args
 import click
 
 from headclust.choices import OnError
-from headclust.cli.options import PATH
+from headclust.cli.completion import complete_path
+from headclust.cli.options import PATH, json_option
+from headclust.cli.printing import print_path
 
 
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("--features", multiple=True, type=PATH, metavar="FILE", help="Features of the images to assign.")
-@click.option("--data", metavar="SOURCE", help="Images to embed like those of the run, and assign.")
+@click.option(
+    "--data",
+    metavar="SOURCE",
+    help="Images to embed like those of the run, and assign.",
+    shell_complete=complete_path,
+)
 @click.option("--split", help="The split of --data.")
 @click.option("--weights", type=PATH, help="File with the model's weights, if the run's features were made with one.")
 @click.option(
@@ -28,6 +35,7 @@ from headclust.cli.options import PATH
 @click.option("--device", help="cpu, cuda, cuda:N or mps, to embed --data. [default: the best available]")
 @click.option("--offline", is_flag=True, help="Never download weights.")
 @click.option("-o", "--output", type=PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
+@json_option("Print one object: the path of the file.")
 def predict(
     run: Path,
     features: Sequence[Path],
@@ -38,6 +46,7 @@ def predict(
     device: str | None,
     offline: bool,
     output: Path | None,
+    as_json: bool,
 ) -> None:
     """Assign the clusters of RUN to other images, and measure their distance from the fitted ones."""
     from headclust import verbs
@@ -53,4 +62,4 @@ def predict(
         offline=offline,
         output=output,
     )
-    click.echo(path)
+    print_path(path, as_json=as_json)

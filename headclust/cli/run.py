@@ -10,18 +10,24 @@ from typing import get_args
 import click
 
 from headclust.choices import OnError
+from headclust.cli.completion import complete_method, complete_model, complete_path
 from headclust.cli.options import DEVICE, PATH, json_option
-from headclust.cli.printing import print_metrics
+from headclust.cli.printing import print_json, print_metrics
 
 
 @click.command()
-@click.argument("data", metavar="FOLDER")
+@click.argument("data", metavar="FOLDER", shell_complete=complete_path)
 @click.option(
-    "--clusters", type=click.IntRange(1), metavar="K", help="Number of groups. [default: the class subfolders]"
+    "-k", "--clusters", type=click.IntRange(1), metavar="K", help="Number of groups. [default: the class subfolders]"
 )
 @click.option("--split", help="The split, where FOLDER has several.")
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="Folder for everything. [default: NAME-groups]")
-@click.option("--model", help="Backbone: see `headclust models`. [default: the best of the packaged ones]")
+@click.option(
+    "-m",
+    "--model",
+    help="Backbone: see `headclust models`. [default: the best of the packaged ones]",
+    shell_complete=complete_model,
+)
 @click.option("--weights", type=PATH, help="File with the model's weights (.safetensors, .pth).")
 @click.option(
     "--views",
@@ -29,7 +35,13 @@ from headclust.cli.printing import print_metrics
     metavar="N",
     help="Augmented views per image, which the default method learns from. [default: 2; none above 20,000 images]",
 )
-@click.option("--method", default="default", show_default=True, help="Method, as in `headclust fit`.")
+@click.option(
+    "--method",
+    default="default",
+    show_default=True,
+    help="Method, as in `headclust fit`.",
+    shell_complete=complete_method,
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the fit.")
 @click.option(
     "--on-error",
@@ -81,9 +93,7 @@ def run(
     )
     metrics = json.loads((groups.run / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
-        fields = dataclasses.asdict(groups)
-        places = {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
-        click.echo(json.dumps({**places, "assignments": str(groups.assignments), "metrics": metrics}, indent=2))
+        print_json({**dataclasses.asdict(groups), "assignments": groups.assignments, "metrics": metrics})
         return
     print_metrics(metrics, as_json=False)
     if groups.left_out:

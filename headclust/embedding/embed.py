@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust import progress
 from headclust.device import forward, reuse_memory
-from headclust.embedding.parts import Task, decoder, finished_message, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings, describe_unreadable
 from headclust.errors import DataError
 from headclust.features import Staging, check_finite, open_staging
 from headclust.images.decoding import decoded_batches
 
 if TYPE_CHECKING:
+    import torch
+
     from headclust.backbones import Backbone
+    from headclust.embedding.parts import Task
     from headclust.images.datasets import ImageSet
 
 
@@ -44,6 +45,8 @@ def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: Emb
             the source of the images was removed or changed meanwhile.
         HeadclustError: The disk is full, the folder cannot be written, or no process can be started.
     """
+    from headclust.embedding.parts import finished_message, make_task
+
     settings, path = settings or EmbedSettings(), Path(path)
     task = make_task(images, backbone, settings)
     with open_staging(path, task.plan, task.layout, overwrite=settings.overwrite) as staging:
@@ -58,6 +61,10 @@ def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: Emb
 
 def _embed_blocks(images: ImageSet, backbone: Backbone, task: Task, staging: Staging, settings: EmbedSettings) -> None:
     """Embed the rows that the staging lacks, one batch per block."""
+    import torch
+
+    from headclust.embedding.parts import decoder, pixel_shape
+
     settings.check_unreadable(images.sample_ids, staging.bad)
     done, total, layout = staging.n_rows, len(images), task.layout
     if done:
@@ -103,6 +110,8 @@ def _stored(
     Raises:
         DataError: A feature is not finite, or overflows float16.
     """
+    import torch
+
     features = features.index_fill(1, torch.tensor([row - rows.start for row in bad], dtype=torch.long), 0)
     ids = images.sample_ids[rows.start : rows.stop]
     try:

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from headclust.device import available_memory, forward, reuse_memory
-from headclust.embedding.parts import Pixels, Task, decoder, finished_message, make_task, pixel_shape
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import HeadclustError
 from headclust.features.format import encode_attributes, escape
@@ -22,7 +20,10 @@ from headclust.features.preflight import check_output_folder, check_unfinished, 
 from headclust.images.decoding import AHEAD, decoded_batches, n_workers, timeout_reason
 
 if TYPE_CHECKING:
+    import torch
+
     from headclust.backbones import Backbone
+    from headclust.embedding.parts import Pixels, Task
     from headclust.images.datasets import ImageSet
 
 # Seconds spent on measuring: reading images, then running the model.
@@ -96,6 +97,8 @@ def estimate(images: ImageSet, backbone: Backbone, path: Path, settings: EmbedSe
         DataError: There are no images, or an id appears twice.
         HeadclustError: No process can be started, or the output has no name.
     """
+    from headclust.embedding.parts import make_task, pixel_shape
+
     settings = settings or EmbedSettings()
     task = make_task(images, backbone, settings)
     path, layout, weights = Path(path), task.layout, weight_bytes(backbone)
@@ -155,6 +158,8 @@ def _problems(
     images: ImageSet, task: Task, estimate: Estimate, sample: _Sample, settings: EmbedSettings
 ) -> Iterator[str]:
     """Reasons why embedding would stop or fail, one line each."""
+    from headclust.embedding.parts import finished_message
+
     path, overwrite = estimate.path, settings.overwrite
     plan = json.loads(json.dumps(task.plan))  # with the types that reading the file gives
     try:
@@ -185,6 +190,8 @@ def _problems(
 
 def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -> _Sample:
     """Read some random images, on all cores."""
+    from headclust.embedding.parts import decoder, pixel_shape
+
     batch_size, limit = task.layout.block_rows, min(timeout, _READING / 2)
     n = min(len(images), 2 * batch_size)
     rows = np.random.default_rng(task.views.seed).permutation(len(images))[:n].tolist()
@@ -224,6 +231,8 @@ def _running(model: Callable[[Pixels], torch.Tensor], image: Pixels, batch_size:
 
 def _largest_layer(model: torch.nn.Module, run: Callable[[], object]) -> int:
     """Largest sum of input and output of a layer, in bytes."""
+    import torch
+
     largest = 0
 
     def look(_: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,6 +18,8 @@ from headclust.images.augment import Views, plan_views
 from headclust.versions import versions
 
 if TYPE_CHECKING:
+    import torch
+
     from headclust.backbones import Backbone
     from headclust.images.datasets import ImageSet
 

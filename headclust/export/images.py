@@ -9,10 +9,9 @@ from pathlib import Path
 from PIL import Image
 
 from headclust.errors import DataError
-from headclust.images.datasets import SOURCES, ImageSet
+from headclust.images.datasets import ImageSet
 from headclust.images.datasets.layout import is_image_name
-from headclust.images.datasets.lists import SUFFIXES
-from headclust.images.datasets.reopen import reopen
+from headclust.images.datasets.reopen import reopen, separate_files
 from headclust.progress import note
 
 
@@ -66,19 +65,12 @@ def find_images(source: str | None, split: str | None, sample_ids: Sequence[str]
     if images is None:
         note(f"the images cannot be found: {reopened.problem}")
         return FoundImages(nothing, None, None, rows, split=split)
-    path = _source_path(source)
-    is_list = path.name.lower().endswith(SUFFIXES)
-    base = path if path.is_dir() else path.parent
-    if not (is_list or path.is_dir()):
+    files = separate_files(source)
+    if files is None:
         return FoundImages(nothing, None, images, rows, split=split)
-    paths = tuple(None if row is None else _file(base, images.sample_ids[row], any_name=is_list) for row in rows)
-    return FoundImages(paths, None if is_list else base, images, rows, any(paths), split)
-
-
-def _source_path(source: str) -> Path:
-    """The path of a source, without the name of a data set before it (NAME:PATH)."""
-    name, colon, path = source.partition(":")
-    return Path(path if colon and name in SOURCES else source)
+    folder, is_folder, is_list = files
+    paths = tuple(None if row is None else _file(folder, images.sample_ids[row], any_name=is_list) for row in rows)
+    return FoundImages(paths, folder if is_folder else None, images, rows, any(paths), split)
 
 
 def _file(base: Path, name: str, *, any_name: bool) -> str | None:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError
@@ -26,6 +25,9 @@ from headclust.features.checks import (
 from headclust.features.format import DATASETS, ContentDigest, decode_attributes, decode_texts, encode_texts
 from headclust.features.structure import check_structure, stored_attributes
 from headclust.progress import printable
+
+if TYPE_CHECKING:
+    import torch
 
 _SLAB_BYTES = 1 << 24
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -97,6 +99,14 @@ class Features:
             _read=lambda view: values,
         )
 
+    def __repr__(self) -> str:
+        n_labeled = 0 if self.labels is None else int((self.labels >= 0).sum())
+        place = f"{str(self.path)!r}, " if self.path else ""
+        return (
+            f"Features({place}{self.n_samples} x {self.feature_dim}, n_views={self.n_views}, "
+            f"backbone={self.attributes.get('backbone')!r}, n_labeled={n_labeled}, n_skipped={len(self.skipped)})"
+        )
+
     @property
     def n_samples(self) -> int:
         """The number of rows."""
@@ -113,13 +123,18 @@ class Features:
             DataError: The view does not exist.
             FileFormatError: The file has changed since it was opened.
         """
+        import torch
+
+        return torch.from_numpy(self.values(index if isinstance(index, slice) else np.asarray(index), view))
+
+    def values(self, index: NDArray[Any] | slice, view: int | None = None) -> NDArray[np.float32]:
+        """As `rows`, without PyTorch: float32 (n, feature_dim)."""
         if view is not None and not 0 <= view < self.n_views:
             step = f"expected 0 to {self.n_views - 1}" if self.n_views else "make the features again with --views"
             raise DataError(f"view {view}: the features have {self.n_views} views: {step}.")
         if view not in self._held:
             self._held[view] = self._read(view)
-        rows = index if isinstance(index, slice) else np.asarray(index)
-        return torch.from_numpy(self._held[view][rows].astype(np.float32))
+        return self._held[view][index].astype(np.float32)
 
     def all(self) -> torch.Tensor:
         """All rows, copied: float32 (n_samples, feature_dim), on the CPU."""

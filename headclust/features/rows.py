@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ROWS = 8_192
 _EXPONENT = 126  # 2^-126 is the smallest float32 that is not subnormal
@@ -18,12 +20,17 @@ def power_of_two(largest: Tensor) -> Tensor:
     The square of a float32 above 1e19 is infinite and that of one below 1e-19 is inexact or zero, so what is squared is
     scaled first. Values from 2^-126 to 2^126 come to [0.5, 1); 0 has the factor 1.
     """
+    import torch
+
     _, exponent = torch.frexp(largest)  # largest = m 2^exponent, m in [0.5, 1)
     return torch.ldexp(torch.ones_like(largest), -exponent.clamp(-_EXPONENT, _EXPONENT))
 
 
 def unit_length(rows: Tensor) -> Tensor:
     """Rows (..., dim), float32, divided by their length, at any finite scale; rows of zeros stay zero."""
+    import torch
+    import torch.nn.functional as F
+
     largest = torch.linalg.vector_norm(rows, ord=torch.inf, dim=-1, keepdim=True)
     return F.normalize(rows * power_of_two(largest), dim=-1)
 
@@ -52,6 +59,8 @@ def distinct_rows(*spaces: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 def _digests(rows: Tensor, space: int) -> NDArray[np.int64]:
     """A number per row, int64 (n_samples,), the same for equal rows: sum of weight_d * bits_d modulo 2^64."""
+    import torch
+
     weights = np.random.default_rng(space).integers(-(2**63), 2**63 - 1, rows.shape[1], dtype=np.int64) | 1
     factors = torch.from_numpy(weights).to(rows.device)
     # Adding 0 turns -0 into 0.
@@ -64,6 +73,8 @@ def _digests(rows: Tensor, space: int) -> NDArray[np.int64]:
 
 def _equal(rows: Tensor, numbers: NDArray[np.intp]) -> bool:
     """True if each row equals the row of the number given for it, (n_samples,)."""
+    import torch
+
     other = torch.from_numpy(numbers).to(rows.device)
     starts = range(0, len(rows), _ROWS)
     return all(torch.equal(rows[start : start + _ROWS], rows[other[start : start + _ROWS]]) for start in starts)

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits
 
 from headclust.errors import FINITE, SettingError, check_choices, check_ranges, one_line
 from headclust.features import Features
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
-from headclust.model import fit_transform
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
+
+if TYPE_CHECKING:
+    import torch
+    from sklearn.mixture import GaussianMixture
 
 _COVARIANCES = ("full", "tied", "diag", "spherical")
 _VOTES, _TEMPERATURE = 10, 0.1  # as in spectral clustering
@@ -80,6 +79,10 @@ def fit(
         SettingError: More than one space, a number of clusters that is not possible, or a covariance that collapses.
         DataError: A single sample.
     """
+    from sklearn.mixture import GaussianMixture
+
+    from headclust.model import fit_transform
+
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
     features = space.all()
@@ -113,6 +116,9 @@ def fit(
 
 
 def _fit_predict(mixture: GaussianMixture, points: NDArray[np.float64]) -> NDArray[np.int64]:
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
     try:
         # One thread: the sums of its k-means start depend on the order in which threads finish.
         with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
-from headclust.graph.neighbors import neighbor_list
 from headclust.methods.result import FitResult, check_fit, conclude
-from headclust.model import ClusterModel, FeatureTransform, ensemble, fit_transform
 from headclust.progress import note
-from headclust.training.sampling import Samples, needs_neighbors
+from headclust.training.parts import needs_neighbors
 from headclust.training.stages import Stage
-from headclust.training.train import Trained, train_stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from headclust.model import ClusterModel, FeatureTransform
+    from headclust.training.sampling import Samples
+    from headclust.training.train import Trained
 
 
 def fit(
@@ -35,6 +37,12 @@ def fit(
         SettingError: Too many spaces, or a number of clusters that is not possible.
         DataError: A single sample, which has no neighbors.
     """
+    import torch
+
+    from headclust.model import ClusterModel, ensemble, fit_transform
+    from headclust.training.sampling import Samples
+    from headclust.training.train import train_stage
+
     first, *later = stages
     if first.length == 0:
         raise SettingError("length is 0: expected more than 0. Only a later stage can be left out.")
@@ -75,6 +83,10 @@ def _with_partners(
     transforms: tuple[FeatureTransform, ...],
 ) -> Samples:
     """The samples with the neighbors and cached views from which a stage draws its views."""
+    import torch
+
+    from headclust.graph.neighbors import neighbor_list
+
     stage_views = stage.traits.views
     cached = any(name in ("augmented", "strong") for name in stage_views)
     device = samples.spaces[0].device

@@ -7,17 +7,18 @@ Paper: Campello, Moulavi and Sander, "Density-Based Clustering Based on Hierarch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from sklearn.cluster import HDBSCAN
 
 from headclust.errors import FINITE, DataError, check_ranges
 from headclust.features import Features
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
-from headclust.model import fit_transform
 from headclust.progress import note
+
+if TYPE_CHECKING:
+    import torch
 
 _VOTES, _TEMPERATURE = 10, 0.1  # as in spectral clustering
 
@@ -68,6 +69,10 @@ def fit(
         SettingError: More than one space, or a number of clusters that is not possible.
         DataError: A single sample, or nothing dense enough to be a cluster.
     """
+    from sklearn.cluster import HDBSCAN
+
+    from headclust.model import fit_transform
+
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
     features = space.all()

@@ -7,15 +7,16 @@ https://github.com/foiv0s/imc-swav-pub. Effect of frozen features, deviations of
 from __future__ import annotations
 
 from dataclasses import replace
-
-import torch
+from typing import TYPE_CHECKING
 
 from headclust.features import Features
 from headclust.methods import gradient
 from headclust.methods.result import FitResult
 from headclust.progress import note
-from headclust.training.objectives.imc_swav import ImcSwav
 from headclust.training.stages import Stage, part_defaults
+
+if TYPE_CHECKING:
+    import torch
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
     # The README command for CIFAR-10: 500 epochs, 6 views, 2 of them with codes. Its warm-up of 500 updates is 2.6
@@ -83,6 +84,8 @@ def fit(
 
 def _with_distinct_views(stage: Stage, cached: int) -> Stage:
     """The stage with at most `cached` views, because a view that is used twice would be predicted from itself."""
+    from headclust.training.objectives.imc_swav import ImcSwav
+
     n_augmented = {**part_defaults(ImcSwav), **stage.objective_settings}["n_augmented"]
     if not 0 < cached < n_augmented:
         return stage

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-import faiss
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.cluster import kmeans_plusplus
-from torch import Tensor
 
 from headclust.errors import FINITE, DataError, check_ranges
 from headclust.features import Features
 from headclust.features.rows import distinct_rows, unit_length
 from headclust.methods.result import FitResult, check_fit, conclude
-from headclust.model import ClusterModel, FeatureTransform, ensemble, fit_transform, side_by_side
-from headclust.model.heads.centroids import CentroidHeads
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from headclust.model import FeatureTransform
 
 _ROUNDING, _TINY = np.float32(2**-22), np.finfo(np.float32).tiny  # share of the largest coordinate that is rounding
 _FAR = 256  # distance from the origin, in units of the points' range, from which on points are centered
@@ -79,6 +79,8 @@ def fit(
     Raises:
         SettingError: A number of clusters that is not possible.
     """
+    from headclust.model import fit_transform, side_by_side
+
     (stage,) = stages
     check_fit(spaces, stages, at_least=1)
     plain = [space.all() for space in spaces]
@@ -148,6 +150,8 @@ def restarts(
         The restarts. With at most n_clusters different points, each of them is a centroid, and there are no others;
         points that differ by rounding only are the same.
     """
+    import torch
+
     first, group = distinct_rows(torch.from_numpy(np.round(points / max(_ROUNDING * np.abs(points).max(), _TINY))))
     if len(first) <= n_clusters:
         return [Restart(torch.from_numpy(points[first]), group, 0.0)] * n_heads
@@ -172,6 +176,10 @@ def restarts(
 def _lloyd(
     points: NDArray[np.float32], n_clusters: int, max_iter: int, tolerance: float, seed: int, spherical: bool
 ) -> Restart:
+    import faiss
+    import torch
+    from sklearn.cluster import kmeans_plusplus
+
     seeds, _ = kmeans_plusplus(points, n_clusters, random_state=seed)
     kmeans = faiss.Kmeans(
         points.shape[1],
@@ -193,6 +201,11 @@ def _lloyd(
 
 def conclude_centroids(runs: list[Restart], transforms: tuple[FeatureTransform, ...], *spaces: Tensor) -> FitResult:
     """The result of restarts on transformed rows, (n_samples, feature_dim) per space; the lowest inertia is used."""
+    import torch
+
+    from headclust.model import ClusterModel, ensemble
+    from headclust.model.heads.centroids import CentroidHeads
+
     inertias = [restart.inertia for restart in runs]
     # Mean squared distance to the nearest centroid: the temperature of the confidence, per restart.
     scale = (torch.tensor(inertias) / len(spaces[0])).clamp_min(torch.finfo(torch.float32).tiny)

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from headclust.errors import FINITE, SettingError, check_ranges
 from headclust.features import Features
-from headclust.graph.matrix import affinity
-from headclust.graph.neighbors import cached_neighbors
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.progress import bar, note
 from headclust.seeding import RESTART_STREAM, stream_seed
+
+if TYPE_CHECKING:
+    import torch
+    from scipy import sparse
 
 _LOWEST, _HIGHEST = 1e-4, 1e4  # resolutions
 
@@ -78,6 +79,9 @@ def fit(
         SettingError: More than one space, a number of clusters that is not possible, or leidenalg is not installed.
         DataError: A single sample, which has no neighbors.
     """
+    from headclust.graph.matrix import affinity
+    from headclust.graph.neighbors import cached_neighbors
+
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
@@ -105,6 +109,8 @@ def fit(
 
 def _finder(weights: sparse.csr_array, iterations: int, seed: int) -> Callable[[float], NDArray[np.int64]]:
     """A function from a resolution to the community of each sample, numbered by size, int64 (n_samples,)."""
+    from scipy import sparse
+
     try:
         import igraph
         import leidenalg

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.features import Features
 from headclust.methods.result import FitResult, conclude
-from headclust.model import ClusterModel, ensemble, fit_transform
-from headclust.model.heads.neighbors import NeighborHeads
+
+if TYPE_CHECKING:
+    import torch
 
 
 def conclude_partition(
@@ -45,6 +45,11 @@ def conclude_partition(
         history: Records of the fit.
         device: Where to search for neighbors; the CPU by default.
     """
+    import torch
+
+    from headclust.model import ClusterModel, ensemble, fit_transform
+    from headclust.model.heads.neighbors import NeighborHeads
+
     features = space.all()
     # A fifth of EfficientNet-Lite0's 1,280 dimensions, with equally good votes: docs/methods/spectral.md.
     transform = fit_transform(features, "pca", n_components=n_components)

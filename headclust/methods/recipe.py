@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from headclust.errors import SettingError, unknown
 from headclust.features import Features
@@ -18,6 +17,9 @@ from headclust.methods.settings import Setting, change_settings, list_settings
 from headclust.progress import note
 
 _EXTREME = 1e6  # largest value of a column or row, in units of the usual one, from which on float32 loses the others
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Recipe:
     preset: str
     stages: tuple[Any, ...]
     asked_for: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        preset = PRESETS.get(self.method, {}).get(self.preset, ())
+        usual = {setting.name: setting.value for setting in list_settings(preset)}
+        changes = {name: value for name, value in self.values.items() if usual.get(name) != value}
+        return f"Recipe.of({self.method!r}, {self.preset!r}{f', {changes}' if changes else ''})"
 
     @classmethod
     def of(cls, method: str = "default", preset: str = "ours", settings: Mapping[str, Any] | None = None) -> Recipe:
@@ -160,6 +168,8 @@ class Recipe:
 
 def _warn_of_extremes(features: torch.Tensor, normalization: str) -> None:
     """Log if one column or row of features (n_samples, feature_dim) is so large that float32 loses the others."""
+    import torch
+
     least, most = torch.aminmax(features, dim=0)
     sizes = {} if normalization == "standardize" else {"column": most / 2 - least / 2}
     if normalization in ("none", "standardize"):

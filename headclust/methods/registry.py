@@ -46,3 +46,15 @@ _MODULES: dict[str, Any] = {
 METHODS: dict[str, Callable[..., FitResult]] = {name: module.fit for name, module in _MODULES.items()}
 PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {name: dict(module.PRESETS) for name, module in _MODULES.items()}
 DEFAULT_METHOD = "consensus"  # the method that "default" stands for
+
+
+def list_methods() -> list[dict[str, Any]]:
+    """The methods: `name`, `presets`, and their `meaning` in one line; JSON-like records."""
+    return [
+        {
+            "name": name,
+            "presets": sorted(PRESETS[name], reverse=True),
+            "meaning": (module.__doc__ or "").splitlines()[0],
+        }
+        for name, module in _MODULES.items()
+    ]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.features import Features
-from headclust.model import ClusterModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from headclust.model import ClusterModel
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class FitResult:
     losses: list[float]
     history: list[dict[str, Any]]
     checkpoints: tuple[tuple[int, ClusterModel], ...] = ()
+
+    def __repr__(self) -> str:
+        clusters = f"{len(self.assignments)} samples in {len(np.unique(self.assignments))} clusters"
+        return f"FitResult({clusters}, {len(self.losses)} losses, {self.model!r})"
 
 
 def check_fit(spaces: tuple[Features, ...], stages: tuple[Any, ...], *, at_least: int) -> None:
@@ -78,6 +84,8 @@ def conclude(
     Raises:
         HeadclustError: A prediction is not finite, because the last step of training diverged.
     """
+    import torch
+
     assigned = model.assign(*spaces)
     if not np.isfinite(assigned.confidence).all():
         raise HeadclustError("the fitted heads predict values that are not finite: lower lr, or try another transform.")

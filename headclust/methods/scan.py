@@ -7,13 +7,16 @@ docs/methods/scan.md.
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from headclust.features import Features
 from headclust.methods import gradient
 from headclust.methods.result import FitResult
 from headclust.progress import note
 from headclust.training.stages import Stage
+
+if TYPE_CHECKING:
+    import torch
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
     # Their configurations of ImageNet's subsets (scan_imagenet_50.yml, selflabel_imagenet_50.yml): the ones in which

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from headclust.errors import FINITE, check_ranges
 from headclust.features import Features
-from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized
-from headclust.graph.neighbors import cached_neighbors
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.kmeans import restarts
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.seeding import RESTART_STREAM, stream_seed
+
+if TYPE_CHECKING:
+    import torch
 
 _RANGES = {
     "n_clusters": (0, math.inf),
@@ -98,6 +99,9 @@ def fit(
         SettingError: More than one space, or a number of clusters that is not possible.
         DataError: A single sample, which has no neighbors.
     """
+    from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized
+    from headclust.graph.neighbors import cached_neighbors
+
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
     # The graph: symmetric weights (n_samples, n_samples), sparse; its large connected components, n_kept samples.

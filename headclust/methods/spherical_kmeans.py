@@ -7,16 +7,17 @@ Paper: Dhillon and Modha, "Concept Decompositions for Large Sparse Text Data Usi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
 from headclust.errors import check_ranges
 from headclust.features import Features
 from headclust.methods.kmeans import RANGES, check_spread, conclude_centroids, restarts
 from headclust.methods.result import FitResult, check_fit
-from headclust.model import fit_transform
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,8 @@ def fit(
     Raises:
         SettingError: More than one space, or a number of clusters that is not possible.
     """
+    from headclust.model import fit_transform
+
     check_fit(spaces, stages, at_least=1)
     (space,), (stage,) = spaces, stages
     features = space.all()

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from headclust.errors import SettingError, check_choices
 from headclust.features import Features
@@ -23,6 +21,9 @@ from headclust.methods.result import FitResult
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
 from headclust.training.stages import Stage
+
+if TYPE_CHECKING:
+    import torch
 
 _FOLDS = 10
 
@@ -128,6 +129,8 @@ def generalization(spaces: Sequence[NDArray[np.float32]], clusters: NDArray[np.i
 
 def _accuracy(x: NDArray[np.float32], labels: NDArray[np.int64], fold: NDArray[np.int64]) -> float:
     """Accuracy on a fold of a logistic regression fitted on the other rows."""
+    from sklearn.linear_model import LogisticRegression
+
     learned_x, learned = np.delete(x, fold, axis=0), np.delete(labels, fold)
     if len(np.unique(learned)) < 2:
         return float(np.mean(labels[fold] == learned[0]))

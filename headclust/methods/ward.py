@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from sklearn.cluster import AgglomerativeClustering
 
 from headclust.errors import FINITE, check_ranges
 from headclust.features import Features
-from headclust.graph.matrix import affinity
-from headclust.graph.neighbors import cached_neighbors
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
-from headclust.model import fit_transform
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +66,12 @@ def fit(
         SettingError: More than one space, or a number of clusters that is not possible.
         DataError: A single sample, which has no neighbors.
     """
+    from sklearn.cluster import AgglomerativeClustering
+
+    from headclust.graph.matrix import affinity
+    from headclust.graph.neighbors import cached_neighbors
+    from headclust.model import fit_transform
+
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)

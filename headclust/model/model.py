@@ -17,10 +17,8 @@ from torch import Tensor
 from headclust.errors import FileFormatError
 from headclust.features.rows import distinct_rows
 from headclust.model.heads import HEADS, Heads, select
-from headclust.model.transform import FeatureTransform, side_by_side
+from headclust.model.transform import NORMALIZED, PARTS, FeatureTransform, side_by_side
 
-_PARTS = ("power", "mean", "scale", "matrix")
-_NORMALIZED = ("l2", "unit")
 _ROWS = 8_192
 _PROBABILITIES = 1 << 25  # largest number of probabilities per block: 128 MB, for any number of clusters and heads
 
@@ -56,6 +54,14 @@ class ClusterModel:
     heads: Heads
     used_heads: tuple[int, ...]
     temperature: float
+
+    def __repr__(self) -> str:
+        used = self.used_heads if len(self.used_heads) <= 4 else f"{len(self.used_heads)} heads"
+        dims = f"input_dims={tuple(self.heads.input_dims)}"
+        return (
+            f"ClusterModel({self.heads.kind!r}, {dims}, n_clusters={self.n_clusters}, n_heads={self.n_heads}, "
+            f"used_heads={used}, temperature={self.temperature:g})"
+        )
 
     @torch.no_grad()
     def probs(self, *spaces: Tensor) -> Tensor:
@@ -132,10 +138,10 @@ class ClusterModel:
         """The whole model as named tensors on the CPU, from which `from_tensors` builds it again."""
         named = {f"heads.{self.heads.kind}.{name}": tensor for name, tensor in self.heads.state_dict().items()}
         for space, transform in enumerate(self.transforms):
-            for name in _PARTS:
+            for name in PARTS:
                 if (tensor := getattr(transform, name)) is not None:
                     named[f"transforms.{space}.{name}"] = tensor
-            for name in _NORMALIZED:
+            for name in NORMALIZED:
                 named[f"transforms.{space}.{name}"] = torch.tensor([getattr(transform, name)], dtype=torch.uint8)
         named["speaking"] = torch.tensor(self.used_heads)
         named["temperature"] = torch.tensor([self.temperature], dtype=torch.float64)
@@ -169,8 +175,8 @@ class ClusterModel:
 
 def _transform(tensors: Mapping[str, Tensor], space: int) -> FeatureTransform:
     """The transform of one space."""
-    parts = {name: tensors.get(f"transforms.{space}.{name}") for name in _PARTS}
-    l2, unit = (bool(tensors[f"transforms.{space}.{name}"].item()) for name in _NORMALIZED)
+    parts = {name: tensors.get(f"transforms.{space}.{name}") for name in PARTS}
+    l2, unit = (bool(tensors[f"transforms.{space}.{name}"].item()) for name in NORMALIZED)
     return FeatureTransform(l2=l2, unit=unit, **parts)
 
 
@@ -189,5 +195,5 @@ def _check_widths(transforms: Sequence[FeatureTransform], input_dims: Sequence[i
 
 def _width(transform: FeatureTransform) -> int | None:
     """Output dimension of a transform; None if it has no tensors, so that the dimension does not change."""
-    parts = [getattr(transform, name) for name in _PARTS]
+    parts = [getattr(transform, name) for name in PARTS]
     return next((tensor.shape[-1] for tensor in reversed(parts) if tensor is not None), None)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from headclust.choices import Transform
 from headclust.errors import DataError, SettingError
 from headclust.features.rows import power_of_two, unit_length
 
-TRANSFORMS = ("none", "l2", "standardize", "pca")
+TRANSFORMS = get_args(Transform)
+PARTS = ("power", "mean", "scale", "matrix")
+NORMALIZED = ("l2", "unit")
 _ROWS = 8_192
 _ROUNDING = 1e-12  # variance of unit rows below which it is rounding of float32
 _ORDINARY = 2.0**-30, 2.0**30  # values whose squares float32 can hold and add, for any number of samples
@@ -38,6 +42,10 @@ class FeatureTransform:
     scale: Tensor | None = None
     matrix: Tensor | None = None
     unit: bool = False
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={tuple(part.shape)}" for name in PARTS if (part := getattr(self, name)) is not None]
+        return f"FeatureTransform({', '.join([*(name for name in NORMALIZED if getattr(self, name)), *parts])})"
 
     def __call__(self, features: Tensor) -> Tensor:
         """Rows (..., feature_dim) transformed to (..., dim)."""

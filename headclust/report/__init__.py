@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from headclust.report.data import ReportData, read_data
+from headclust.report.images import MAX_THUMBNAILS
 from headclust.report.page import render
 from headclust.report.writing import check_place, write_page
 
-__all__ = ["ReportData", "check_place", "read_data", "render", "write_page"]
+__all__ = ["MAX_THUMBNAILS", "ReportData", "check_place", "read_data", "render", "write_page"]

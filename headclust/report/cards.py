@@ -8,14 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from headclust.progress import printable
 from headclust.report.data import ReportData
 from headclust.report.geometry import ClusterImages, Geometry, nearest_clusters, select_images
 from headclust.report.images import Thumbnail, Thumbnails
 from headclust.report.near_duplicates import NearDuplicates
+from headclust.report.overview import percent
 from headclust.report.palette import css_classes
 from headclust.report.scores import Scores
 
 _MAX_PAIRS = 12  # of near-duplicates that are shown
+_ENDING = 44  # characters of a name that is shown in place of its image
 _MAX_EACH = 6  # images per kind and cluster
 _FOR_CLUSTERS = 1_500  # thumbnails of all clusters together, about
 
@@ -30,6 +33,12 @@ class Picture:
     alt: str
     thumb: Thumbnail | None
     embedded: bool = True
+
+    @property
+    def ending(self) -> str:
+        """The end of the name, which tells images apart, if it is too long to be shown."""
+        name = printable(self.name)
+        return name if len(name) <= _ENDING else f"…{name[1 - _ENDING :]}"
 
 
 class Strip(NamedTuple):
@@ -62,6 +71,7 @@ class Card:
     percent: str
     width: float
     confidence: float
+    confidence_percent: str
     majority: str
     purity: float
     purity_percent: str
@@ -77,6 +87,7 @@ class Pair:
     first: Picture
     second: Picture
     text: str
+    similarity: str
     apart: bool
 
 
@@ -89,8 +100,8 @@ def choose_images(data: ReportData, geometry: Geometry | None) -> dict[int, Clus
     return {cluster: select_images(by_cluster[cluster], data.confidence, geometry, n_each) for cluster in used}
 
 
-def thumbnail_rows(chosen: dict[int, ClusterImages], duplicates: NearDuplicates | None) -> list[int]:
-    """Rows to make thumbnails of, each once: of near-duplicates, then the first of every cluster, the second, ..."""
+def first_rows(chosen: dict[int, ClusterImages], duplicates: NearDuplicates | None) -> list[int]:
+    """The first rows to make thumbnails of: near-duplicates, then the first of every cluster, the second, ..."""
     pairs = duplicates.pairs[:_MAX_PAIRS] if duplicates else ()
     rows = [row for first, second, _ in pairs for row in (first, second)]
     for place in range(max((len(images.rows) for images in chosen.values()), default=0)):
@@ -126,12 +137,13 @@ def make_cards(
                 size=int(sizes[cluster]),
                 count=f"{sizes[cluster]:,}",
                 order=orders[cluster],
-                percent=f"{100 * sizes[cluster] / len(data.clusters):.1f} %",
+                percent=percent(sizes[cluster] / len(data.clusters)),
                 width=float(sizes[cluster] / sizes.max()),
                 confidence=float(confidence_sums[cluster] / sizes[cluster]),
+                confidence_percent=percent(confidence_sums[cluster] / sizes[cluster]),
                 majority=majority,
                 purity=purity,
-                purity_percent=f"{100 * purity:.0f} %",
+                purity_percent=percent(purity),
                 face=faces[cluster],
                 strips=_strips(data, cluster, images, geometry, thumbnails),
                 nearest=[
@@ -149,16 +161,16 @@ def _strips(
     def pictures(rows: Sequence[int], kind: str) -> list[Picture]:
         made = []
         for row in rows:
-            confidence = f"{data.confidence[row]:.2f}"
+            confidence = percent(float(data.confidence[row]))
             note = f"near {geometry.neighbor[row]}" if geometry and kind == "borderline" else confidence
             name = data.sample_ids[row]
-            alt = f"{name}: {kind} of cluster {cluster}, confidence {confidence}"
+            alt = f"{name}: {kind} of group {cluster}, confidence {confidence}"
             made.append(Picture(row, name, note, alt, thumbnails.made.get(row)))
         return made
 
     return [
         Strip("typical", "Typical", pictures(images.typical, "typical")),
-        Strip("borderline", "Borderline", pictures(images.borderline, "borderline")),
+        Strip("borderline", "Between two groups", pictures(images.borderline, "borderline")),
         Strip("unsure", "Least sure", pictures(images.unsure, "among the least sure")),
     ]
 
@@ -172,12 +184,13 @@ def make_pairs(
     for first, second, similarity in duplicates.pairs[:_MAX_PAIRS]:
         clusters = int(data.clusters[first]), int(data.clusters[second])
         apart = clusters[0] != clusters[1]
-        place = f"clusters {clusters[0]} and {clusters[1]}" if apart else f"cluster {clusters[0]}"
+        place = f"groups {clusters[0]} and {clusters[1]}" if apart else f"group {clusters[0]}"
         pictures = []
         for row in (first, second):
             name = data.sample_ids[row]
             pictures.append(Picture(row, name, "", name, thumbnails.made.get(row), embedded=row not in shown))
             shown.add(row)
         names = f"{data.sample_ids[first]} and {data.sample_ids[second]}"
-        pairs.append(Pair(pictures[0], pictures[1], f"{place}, similarity {similarity:.3f}: {names}", apart))
+        alike = f"Cosine similarity of the features: {similarity:.3f}"
+        pairs.append(Pair(pictures[0], pictures[1], f"{place}: {names}", alike, apart))
     return pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from headclust import runs
 from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.features import Features
 from headclust.filenames import storable_name
-from headclust.model import ClusterModel
 from headclust.progress import printable
 from headclust.runs.assignments import read_assignments
 from headclust.runs.inputs import check_alike, load_spaces, locate_features, reload_spaces
 from headclust.runs.scored_fit import assign
+
+if TYPE_CHECKING:
+    from headclust.model import ClusterModel
 
 
 @dataclass(frozen=True, eq=False)

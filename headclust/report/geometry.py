@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from headclust.features import Features
-from headclust.model import ClusterModel, side_by_side
+
+if TYPE_CHECKING:
+    import torch
+
+    from headclust.model import ClusterModel
 
 _ROWS = 8_192  # per block
 _N_NEAREST = 3  # nearest clusters listed per cluster
@@ -54,9 +56,12 @@ class ClusterImages:
         return (*self.typical, *self.unsure, *self.borderline)
 
 
-@torch.no_grad()
 def transformed_rows(model: ClusterModel, spaces: Sequence[Features], rows: slice | NDArray[np.int64]) -> torch.Tensor:
     """Unit rows after the model's transforms, those of several spaces side by side, float32 (n_rows, sum of dims)."""
+    import torch.nn.functional as F
+
+    from headclust.model import side_by_side
+
     parts = [
         F.normalize(transform(space.rows(rows)), dim=-1)
         for transform, space in zip(model.transforms, spaces, strict=True)
@@ -66,6 +71,9 @@ def transformed_rows(model: ClusterModel, spaces: Sequence[Features], rows: slic
 
 def measure(model: ClusterModel, spaces: Sequence[Features], clusters: NDArray[np.int64]) -> Geometry:
     """Similarities of samples and centers, in two passes over the features and bounded memory."""
+    import torch
+    import torch.nn.functional as F
+
     n_samples, n_clusters = len(clusters), model.n_clusters
     assigned = torch.from_numpy(clusters)
     # First pass: a center is the normalized sum of the unit rows of its cluster, (n_clusters, dim).

@@ -20,11 +20,14 @@ from headclust.images.decoding import decoded_batches
 from headclust.progress import bar
 from headclust.report.data import ReportData
 
-MAX_THUMBNAILS = 2_400  # per page
-MAX_BYTES = 9_000_000  # of all thumbnails together; a third more as base64
+MAX_THUMBNAILS = 20_000  # per page, unless the user sets another number
+MAX_LARGE = 2_400  # the first of them, which are larger than the others
+MAX_BYTES = 9_000_000  # of the large ones together; a third more as base64
+MAX_SMALL_BYTES = 12_000_000  # of the others
 _BATCH = 32
 _TIMEOUT = 20.0  # seconds per image; less than when embedding, as the image could be read then
-_SIDES = ((700, 128), (1_500, 96), (MAX_THUMBNAILS, 80))  # (largest number of thumbnails, pixels of the longer side)
+_SIDES = ((700, 128), (1_500, 96), (MAX_LARGE, 80))  # (largest number of large ones, pixels of the longer side)
+_SMALL_SIDE, _SMALL_QUALITY = 64, 40  # of the others; 0.6 kB per photo
 _SMALL, _TINY = 64, 16  # pixels of the longer side up to which the quality is higher, and the encoding lossless
 
 
@@ -108,36 +111,48 @@ def _compared(data: ReportData, images: ImageSet, rows: NDArray[np.int64]) -> So
     return Source(images, rows, problem, classes=classes)
 
 
-def make_thumbnails(source: Source, rows: Sequence[int]) -> Thumbnails:
-    """Thumbnails of some rows, in the order given, until they reach `MAX_THUMBNAILS` or `MAX_BYTES`.
+def make_thumbnails(source: Source, rows: Sequence[int], limit: int = MAX_THUMBNAILS) -> Thumbnails:
+    """Thumbnails of some rows, in the order given: large ones up to `MAX_LARGE` and `MAX_BYTES`, then small ones.
 
     Images are decoded in worker processes, as for embedding.
 
     Args:
         source: The images.
         rows: Rows of the report, each at most once.
+        limit: Thumbnails at most, at least 0.
     """
     thumbnails = Thumbnails()
-    rows = [row for row in rows if source.rows[row] >= 0][:MAX_THUMBNAILS]
-    if source.images is None or not rows:
+    if source.images is None:
         return thumbnails
-    side = next(side for count, side in _SIDES if len(rows) <= count)
-    total = 0
+    rows = [row for row in rows if source.rows[row] >= 0][:limit]
+    large = rows[:MAX_LARGE]
+    side = next(side for count, side in _SIDES if len(large) <= count)
     try:
-        for row, pixels in _decoded(source.images, source.rows, rows, side):
-            if isinstance(pixels, str):
-                thumbnails.failed[row] = pixels
-                continue
-            content = _encode(pixels)
-            total += len(content)
-            if total > MAX_BYTES:
-                break
-            height, width = pixels.shape[:2]
-            uri = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
-            thumbnails.made[row] = Thumbnail(uri, width, height)
+        _add(thumbnails, source, large, side, MAX_BYTES)
+        rest = [row for row in rows if row not in thumbnails.made and row not in thumbnails.failed]
+        _add(thumbnails, source, rest, _SMALL_SIDE, MAX_SMALL_BYTES, _SMALL_QUALITY)
     except HeadclustError as error:  # the source became unavailable while it was read
         thumbnails.problem = one_line(error)
     return thumbnails
+
+
+def _add(
+    thumbnails: Thumbnails, source: Source, rows: Sequence[int], side: int, max_bytes: int, quality: int | None = None
+) -> None:
+    """Make thumbnails of `rows` until they reach `max_bytes`."""
+    assert source.images is not None
+    total = 0
+    for row, pixels in _decoded(source.images, source.rows, rows, side) if rows else ():
+        if isinstance(pixels, str):
+            thumbnails.failed[row] = pixels
+            continue
+        content = _encode(pixels, quality)
+        total += len(content)
+        if total > max_bytes:
+            return
+        height, width = pixels.shape[:2]
+        uri = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+        thumbnails.made[row] = Thumbnail(uri, width, height)
 
 
 def _decoded(
@@ -171,8 +186,9 @@ def _decoder(images: ImageSet, image_rows: Sequence[int], side: int) -> Callable
     return decode
 
 
-def _encode(pixels: NDArray[np.uint8]) -> bytes:
+def _encode(pixels: NDArray[np.uint8], quality: int | None) -> bytes:
+    """The pixels as WebP, of the given quality, or of one that depends on their number."""
     largest, stream = max(pixels.shape[:2]), BytesIO()
-    quality = 90 if largest <= _SMALL else 74
+    quality = quality or (90 if largest <= _SMALL else 74)
     Image.fromarray(pixels).save(stream, "WEBP", quality=quality, method=4, lossless=largest <= _TINY)
     return stream.getvalue()

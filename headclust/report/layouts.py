@@ -5,14 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.features import Features
-from headclust.model import ClusterModel, fit_transform
 from headclust.report.geometry import transformed_rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from headclust.model import ClusterModel
 
 MAX_POINTS = 6_000  # on the map
 WIDTH, HEIGHT = 4_000, 2_600  # of the grid of positions
@@ -96,6 +100,8 @@ def has_umap() -> bool:
 
 def _components(points: torch.Tensor, count: int) -> NDArray[np.float32]:
     """The leading principal components, float32 (n_points, count); zeros if there are fewer."""
+    from headclust.model import fit_transform
+
     if len(points) > 2 and bool((points != points[0]).any()):
         points = fit_transform(points, "pca", n_components=count)(points)
     components = np.zeros((len(points), count), np.float32)

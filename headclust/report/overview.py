@@ -17,13 +17,28 @@ _BINS = 20
 _UNSURE_SHARE = 0.2  # of the images, above which a remark warns
 _MAX_NAMED = 30  # clusters per remark
 
+_CONFIDENCE = (
+    "How sure the model is of the group of an image: the probability that it gives to that group. It is not the "
+    "probability that the group is right, and it is not calibrated: compare it within this page only."
+)
+_EVENNESS = (
+    "The entropy of the group sizes, divided by its largest possible value: 100 % if all groups are of the same size, "
+    "0 % if one group has all images. A low value is right for images of which some kinds are rare."
+)
+_AGREEMENT = (
+    "headclust groups the images several times, by models called heads, and combines the results. Agreement is the "
+    "share of images that a head puts into the same group as the result, averaged over the heads. A low value means "
+    "that the images can be grouped in many ways, so that these groups are one of them."
+)
+
 
 class Tile(NamedTuple):
-    """A number with its name and a short explanation."""
+    """A number with its name, a short explanation, and a longer one that is shown on demand (empty if none)."""
 
     name: str
     value: str
     description: str
+    details: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,17 +66,22 @@ class Bin(NamedTuple):
 def tiles(data: ReportData) -> list[Tile]:
     """The metrics that need no labels."""
     metrics = data.metrics
-    agreement = metrics.get("agreement")
+    agreement, used, n_clusters = metrics.get("agreement"), metrics["clusters_used"], metrics["n_clusters"]
     return [
-        Tile("Images", f"{len(data.sample_ids):,}", "that have features"),
-        Tile("Clusters", f"{metrics['clusters_used']} of {metrics['n_clusters']}", "have at least one image"),
-        Tile("Largest", percent(metrics["largest_share"]), f"an even share is {percent(1 / metrics['n_clusters'])}"),
-        Tile("Evenness", f"{metrics['entropy']:.2f}", "entropy of the sizes: 1 is even, 0 is a single cluster"),
-        Tile("Confidence", f"{data.confidence.mean(dtype=float):.2f}", "mean over all images"),
+        Tile("Images", f"{len(data.sample_ids):,}", "on this page"),
+        Tile(
+            "Groups",
+            f"{used:,}",
+            "each with at least one image" if used == n_clusters else f"of {n_clusters:,} asked for",
+        ),
+        Tile("Largest group", percent(metrics["largest_share"]), f"{percent(1 / n_clusters)} would be even"),
+        Tile("Confidence", percent(data.confidence.mean(dtype=float)), "mean over all images", _CONFIDENCE),
+        Tile("Evenness", percent(metrics["entropy"]), "100 % if all groups have the same size", _EVENNESS),
         Tile(
             "Agreement",
             "-" if agreement is None else percent(agreement),
-            "there is only one head" if agreement is None else "of the heads with the final clusters",
+            "there was only one attempt" if agreement is None else "of several attempts to group",
+            _AGREEMENT,
         ),
     ]
 
@@ -97,25 +117,34 @@ def histogram(data: ReportData) -> list[Bin]:
     counts, edges = np.histogram(data.confidence, bins=_BINS, range=(0, 1))
     largest = max(1, int(counts.max()))
     return [
-        Bin(10 * count / largest, f"{low:.2f} to {low + 1 / _BINS:.2f}: {count:,} images")
+        Bin(10 * count / largest, f"{100 * low:.0f} to {100 * (low + 1 / _BINS):.0f} %: {count:,} images")
         for count, low in zip(counts.tolist(), edges.tolist(), strict=False)
     ]
 
 
 def remarks(
-    data: ReportData, source: Source, thumbnails: Thumbnails, duplicates: NearDuplicates | None
+    data: ReportData,
+    source: Source,
+    thumbnails: Thumbnails,
+    duplicates: NearDuplicates | None,
+    *,
+    labels: bool = False,
 ) -> list[Remark]:
-    """The remarks under "Worth a look", the most important first."""
+    """The remarks under "Worth a look", the most important first; `labels` if a comparison with labels was asked."""
     made = [*_of_sizes(data), *_of_confidence(data)]
     if duplicates and duplicates.pairs:
-        text = f"({len(duplicates.pairs)} by cosine similarity of the features)."
-        made.append(Remark("warn", "Pairs of images are near-duplicates", text, href="#near-duplicates"))
+        title = "1 pair looks" if len(duplicates.pairs) == 1 else f"{len(duplicates.pairs):,} pairs look"
+        made.append(Remark("warn", f"{title} the same", "or nearly so.", href="#near-duplicates"))
     skipped = len(data.spaces[0].skipped) if data.spaces else 0
     if skipped:
         title = f"{skipped:,} {'image' if skipped == 1 else 'images'} could not be read"
-        made.append(Remark("warn", title, "when the features were made; they are in no cluster.", href="#skipped"))
+        made.append(Remark("warn", title, "and belong to no group.", href="#skipped"))
     if data.problem:
-        made.append(Remark("info", "No map, no borderline images, no near-duplicates:", data.problem))
+        title = "No map, no images between two groups, no nearest images, no images that look the same:"
+        made.append(Remark("info", title, data.problem))
+    if labels and data.labels is None:
+        text = "the feature file has none." if data.spaces else "the feature file is not available."
+        made.append(Remark("info", "No comparison with labels:", text))
     if not data.is_fitted:
         text = "the run's model assigned them, from other feature files."
         made.append(Remark("info", "These are not the images that the run was fitted on:", text))
@@ -128,12 +157,12 @@ def _of_sizes(data: ReportData) -> list[Remark]:
     made = []
     n_empty = int((sizes == 0).sum())
     if n_empty:
-        title = f"{n_empty} of {n_clusters} clusters have no image:"
+        title = f"{n_empty} of {n_clusters} groups have no image:"
         made.append(Remark("warn", title, "fewer groups were found than requested."))
     large = np.flatnonzero(sizes > LARGE * n_samples / n_clusters).tolist()
     if large:
-        title = "A cluster is" if len(large) == 1 else f"{len(large)} clusters are"
-        text = f"more than {LARGE} times as large as an even share:"
+        title = "A group is" if len(large) == 1 else f"{len(large)} groups are"
+        text = f"more than {LARGE} times as large as if all were even:"
         made.append(Remark("warn", title, text, tuple(large[:_MAX_NAMED]), len(large) > _MAX_NAMED))
     return made
 
@@ -149,7 +178,7 @@ def _of_confidence(data: ReportData) -> list[Remark]:
     mostly = np.flatnonzero(unsure * 2 > sizes)  # clusters of which more than half are unsure
     worst = tuple(mostly[np.argsort(-unsure[mostly], kind="stable")][:_MAX_NAMED].tolist())
     title = f"{percent(float(low.mean()))} of the images are unsure:"
-    text = f"confidence below {threshold(data.n_clusters):.2f}" + (", mostly in clusters" if worst else ".")
+    text = f"confidence below {percent(threshold(data.n_clusters))}" + (", mostly in groups" if worst else ".")
     return [Remark("warn", title, text, worst, len(mostly) > _MAX_NAMED)]
 
 
@@ -166,6 +195,10 @@ def _of_images(source: Source, thumbnails: Thumbnails) -> list[Remark]:
         made.append(
             Remark("info", title, f"and therefore {'has' if count == 1 else 'have'} no thumbnail; the first: {reason}.")
         )
+    n_images = int((source.rows >= 0).sum()) if source.images else 0
+    if (n_small := len(thumbnails.made)) + len(thumbnails.failed) < n_images and not thumbnails.problem:
+        title = f"Small copies of {n_small:,} of {n_images:,} images are in this page:"
+        made.append(Remark("info", title, "the others are shown from their files, where these can be reached."))
     if thumbnails.problem:
         made.append(Remark("info", "Thumbnails are missing:", thumbnails.problem))
     return made

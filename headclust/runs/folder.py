@@ -16,22 +16,24 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
 
 from headclust.disk import is_temporary, sync_folder, write_atomically, write_errors
 from headclust.errors import ConflictError, DataError, FileFormatError
 from headclust.filenames import numbered
-from headclust.model import ClusterModel
 from headclust.progress import printable
 from headclust.runs.assignments import write_assignments
 from headclust.runs.novelty import Seen
 from headclust.scoring.metrics import METRICS
+
+if TYPE_CHECKING:
+    from headclust.model import ClusterModel
 
 FORMAT = "headclust-run"
 FORMAT_VERSION = 3
@@ -46,12 +48,42 @@ _OPTIONAL = ("agreement", *METRICS, "accuracy_majority")  # metrics that may be 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder as read: its `config` and `metrics` as written, and the model."""
+    """A run folder as read: its `config` and `metrics` as written, and the model, which is read on first use."""
 
     path: Path
     config: dict[str, Any]
     metrics: dict[str, Any]
-    model: ClusterModel
+
+    def __repr__(self) -> str:
+        method, n_samples = self.config["method"], self.metrics["n_samples"]
+        return f"Run({str(self.path)!r}, method={method!r}, {n_samples} samples, n_clusters={self.n_clusters})"
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters of the model, empty ones included."""
+        return int(self.metrics["n_clusters"])
+
+    @cached_property
+    def model(self) -> ClusterModel:
+        """The fitted model.
+
+        Raises:
+            FileFormatError: It is damaged, or does not belong to the run's spaces.
+        """
+        from safetensors.torch import load_file
+
+        from headclust.model import ClusterModel
+
+        name = printable(str(self.path))
+        try:
+            tensors = load_file(self.path / "model.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
+        model, n_spaces = ClusterModel.from_tensors(tensors), len(self.config["features"])
+        if len(model.transforms) != n_spaces:
+            n_read = len(model.transforms)
+            raise FileFormatError(f"{name}: its model has {n_read} spaces, its fit {n_spaces}: fit again.")
+        return model
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -125,6 +157,8 @@ def write_run(
         ConflictError: `path` exists.
         HeadclustError: The folder cannot be written.
     """
+    from safetensors.torch import save
+
     check_free(path, overwrite=overwrite)
     staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -186,13 +220,11 @@ def read_run(path: Path) -> Run:
     _check_config(path / "config.json", config)
     _check_metrics(path / "metrics.json", metrics)
     try:
-        tensors = load_file(path / "model.safetensors")
+        with safe_open(path / "model.safetensors", framework="numpy"):  # checks the header and the size of the file
+            pass
     except (OSError, SafetensorError) as error:
         raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
-    model = ClusterModel.from_tensors(tensors)
-    if len(model.transforms) != (n_spaces := len(config["features"])):
-        raise FileFormatError(f"{name}: its model has {len(model.transforms)} spaces, its fit {n_spaces}: fit again.")
-    return Run(path, config, metrics, model)
+    return Run(path, config, metrics)
 
 
 def read_seen(run: Run) -> Seen | None:
@@ -201,6 +233,8 @@ def read_seen(run: Run) -> Seen | None:
     Raises:
         FileFormatError: They cannot be read, or do not belong to the run's spaces.
     """
+    from safetensors.torch import load_file
+
     path = run.path / "seen.safetensors"
     if not path.exists():
         return None

@@ -9,7 +9,6 @@ from typing import Any
 from headclust.errors import DataError, FileFormatError, HeadclustError
 from headclust.features import Features, check_finite, load_features
 from headclust.features.rows import unit_length
-from headclust.model import side_by_side
 from headclust.progress import note, printable
 
 FEATURES_FOLDER = Path("features")
@@ -37,6 +36,8 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
 
 def joined(spaces: Sequence[Features]) -> Features:
     """Several feature spaces as one: unit rows concatenated. A single one is returned unchanged."""
+    from headclust.model import side_by_side
+
     if len(spaces) == 1:
         return spaces[0]
     rows = side_by_side([unit_length(space.all()) for space in spaces])
@@ -154,14 +155,14 @@ def _check_finite(space: Features) -> None:
     try:
         for start in range(0, space.n_samples, _ROWS):
             block = slice(start, start + _ROWS)
-            check_finite(space.rows(block).numpy(), space.sample_ids[block])
+            check_finite(space.values(block), space.sample_ids[block])
     except DataError as error:
         raise DataError(f"{_name(space)}: {error}") from None
 
 
 def _is_constant(space: Features) -> bool:
-    first = space.rows([0])
-    blocks = (space.rows(slice(start, start + _ROWS)) for start in range(0, space.n_samples, _ROWS))
+    first = space.values(slice(1))
+    blocks = (space.values(slice(start, start + _ROWS)) for start in range(0, space.n_samples, _ROWS))
     return all(bool((block == first).all()) for block in blocks)
 
 

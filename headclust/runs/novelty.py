@@ -14,16 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from headclust.errors import FileFormatError
 from headclust.features import Features
 from headclust.features.rows import unit_length
 from headclust.seeding import SEEN_STREAM, torch_generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNUSUAL = 0.99  # novelty at and above which an image is reported as unusual
 _NUMBERS = 1 << 21  # largest count of float16 numbers in the reference: 4 MB
@@ -61,6 +63,8 @@ class Seen:
         Raises:
             FileFormatError: Tensors are missing, or do not match `dims` and `n_samples`.
         """
+        import torch
+
         try:
             numbers = tensors["numbers"]
             rows = tuple(tensors[f"spaces.{space}.rows"] for space in range(len(dims)))
@@ -82,6 +86,8 @@ def keep(spaces: Sequence[Features], seed: int) -> Seen:
         spaces: The fitted features, one per space.
         seed: The fit's seed, with which a subset is drawn if there are too many samples.
     """
+    import torch
+
     n_samples, width = spaces[0].n_samples, sum(space.feature_dim for space in spaces)
     limit = min(_MOST, max(_FEWEST, _NUMBERS // width))
     numbers = torch.arange(n_samples)
@@ -99,6 +105,8 @@ def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> 
         fitted: True if they are the fitted samples, row by row: then a sample of the reference is not compared with
             itself.
     """
+    import torch
+
     # Distances summed over spaces: of the samples, (n_samples,), and of the reference, (n_reference,).
     total, usual = torch.zeros(spaces[0].n_samples), torch.zeros(len(seen.numbers))
     starts = range(0, len(total), _ROWS)
@@ -125,6 +133,8 @@ def _distances(rows: Tensor, reference: Tensor, *, others: bool = False) -> Tens
 
     With `others`, `rows` are the reference and no row is compared with itself.
     """
+    import torch
+
     # |x - y|^2 = 2 - 2 <x, y> for unit rows, (n, n_reference).
     squared = 2 - 2 * (rows @ reference.T)
     if others:
@@ -138,5 +148,7 @@ def _distances(rows: Tensor, reference: Tensor, *, others: bool = False) -> Tens
 
 def _scale(distances: Tensor) -> Tensor:
     """Mean of the distances; 1 if it is 0 or infinite, as with samples that are all equal or a single one."""
+    import torch
+
     mean = distances.mean()
     return mean if mean > 0 and mean.isfinite() else torch.ones(())

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.features import Features
 from headclust.methods import FitResult, Recipe
-from headclust.model import ClusterModel, ensemble
 from headclust.progress import note
+
+if TYPE_CHECKING:
+    import torch
+
+    from headclust.model import ClusterModel
+
+# What methods load when they fit: loaded before, so that the seconds of a fit are those of the computation.
+_LIBRARIES = (
+    *("faiss", "sklearn.cluster", "sklearn.linear_model", "sklearn.mixture"),
+    *("headclust.graph.matrix", "headclust.graph.neighbors", "headclust.training.train"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,9 @@ class Assigned:
     clusters: NDArray[np.int64]
     confidence: NDArray[np.float32]
     report: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Assigned({len(self.clusters)} samples in {len(np.unique(self.clusters))} clusters)"
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,11 @@ def fit_and_score(
     Raises:
         HeadclustError: The features cannot be used, or a setting is out of range.
     """
+    from headclust.model import ensemble
+
     recipe = recipe.for_features(spaces[0])
+    for library in _LIBRARIES:
+        importlib.import_module(library)
     unlabeled = [replace(space, labels=None, class_names=()) for space in spaces]
     start = time.perf_counter()
     result = recipe.fit(unlabeled, seed, device=device)
@@ -92,6 +109,8 @@ def fewer_clusters(n_clusters: int, expected: int) -> str:
 
 def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
     """Assign clusters to samples, one feature space per space of the model, and score them if they have labels."""
+    from headclust.model import ensemble
+
     start = time.perf_counter()
     assignment = model.assign(*(space.all() for space in spaces))
     seconds = time.perf_counter() - start

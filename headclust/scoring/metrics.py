@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 
 from headclust.errors import DataError
 
@@ -48,6 +46,8 @@ def match_clusters(table: Ints) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     Returns:
         Rows and columns of the matched entries, each of shape (min(n_clusters, n_classes),), the rows ascending.
     """
+    from scipy.optimize import linear_sum_assignment
+
     cluster_rows, class_columns = linear_sum_assignment(table, maximize=True)
     return cluster_rows, class_columns
 
@@ -76,20 +76,24 @@ def accuracy_majority(assignments: Ints, labels: Ints) -> float:
     return float((table[rows, columns].sum() + majority[leftover].sum()) / n_samples)
 
 
-def _on_known(score: Callable[..., float]) -> Callable[[Ints, Ints], float]:
+def _on_known(score: str) -> Callable[[Ints, Ints], float]:
+    """A score of scikit-learn by name, over the samples whose label is known."""
+
     def metric(assignments: Ints, labels: Ints) -> float:
+        from sklearn import metrics
+
         confusion(assignments, labels)  # the same checks as accuracy
         labeled = labels >= 0
-        return float(score(labels[labeled], assignments[labeled]))
+        return float(getattr(metrics, score)(labels[labeled], assignments[labeled]))
 
     return metric
 
 
 METRICS: dict[str, Callable[[Ints, Ints], float]] = {
     "accuracy": accuracy,
-    "nmi": _on_known(normalized_mutual_info_score),  # arithmetic mean, the default of scikit-learn and of the field
-    "ami": _on_known(adjusted_mutual_info_score),
-    "ari": _on_known(adjusted_rand_score),
+    "nmi": _on_known("normalized_mutual_info_score"),  # arithmetic mean, the default of scikit-learn and of the field
+    "ami": _on_known("adjusted_mutual_info_score"),
+    "ari": _on_known("adjusted_rand_score"),
 }
 
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from headclust.errors import DataError
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors
 
 _TEMPERATURE = 0.07  # of the kNN votes, as in the evaluation of https://github.com/facebookresearch/dino
 
@@ -23,6 +18,8 @@ def neighbor_purity(features: Features, *, n_neighbors: int = 50) -> float:
         features: Labeled samples; pairs with an unknown label are left out.
         n_neighbors: Neighbors per sample, at most n_samples - 1.
     """
+    from headclust.graph.neighbors import cached_neighbors
+
     labels = _labels(features)
     graph = cached_neighbors(features, min(n_neighbors, features.n_samples - 1))
     # Labels of the neighbors, (n_samples, k), and the pairs in which both labels are known.
@@ -40,6 +37,8 @@ def knn_accuracy(train: Features, test: Features, *, n_neighbors: int = 20) -> f
         test: Labeled samples to classify.
         n_neighbors: Number of voters; all labeled samples in `train` if there are fewer.
     """
+    from sklearn.neighbors import KNeighborsClassifier
+
     x, y = _labeled_rows(train)
     # scikit-learn's cosine distance is 1 - similarity.
     classifier = KNeighborsClassifier(
@@ -50,6 +49,10 @@ def knn_accuracy(train: Features, test: Features, *, n_neighbors: int = 20) -> f
 
 def linear_accuracy(train: Features, test: Features) -> float:
     """Accuracy on `test` of a logistic regression (C = 1) on standardized features of `train`."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     x, y = _labeled_rows(train)
     if len(np.unique(y)) < 2:
         raise DataError(f"{train.path or 'the features'}: one class only: a linear probe needs two.")

@@ -8,8 +8,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from scipy.stats import t as student_t
-
 LEVEL = 0.95
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -49,6 +47,8 @@ def gain(differences: Sequence[float]) -> Gain | None:
     Returns:
         None without differences; a gain without an interval for a single one.
     """
+    from scipy.stats import t as student_t
+
     mean = spread(differences)
     if mean is None:
         return None

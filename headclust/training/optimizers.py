@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from headclust.errors import BELOW_ONE, FINITE, check_ranges
 
-Parameters = Sequence[nn.Parameter]
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    Parameters = Sequence[nn.Parameter]
+
 _RANGES = {"weight_decay": (0, FINITE), "beta1": (0, BELOW_ONE), "sgd_momentum": (0, BELOW_ONE)}
 
 
@@ -27,6 +30,8 @@ def adamw(
         weight_decay: Weight decay; biases have none.
         beta1: Momentum of the running mean of the gradient, in [0, 1).
     """
+    import torch
+
     _check(weight_decay=weight_decay, beta1=beta1)
     return torch.optim.AdamW(_groups(decayed, others, weight_decay), lr=lr, betas=(beta1, 0.999), fused=True)
 
@@ -43,6 +48,8 @@ def adam(
         weight_decay: Weight decay, added to the gradient of every tensor.
         beta1: Momentum of the running mean of the gradient, in [0, 1).
     """
+    import torch
+
     _check(weight_decay=weight_decay, beta1=beta1)
     return torch.optim.Adam([*decayed, *others], lr=lr, betas=(beta1, 0.999), weight_decay=weight_decay)
 
@@ -59,6 +66,8 @@ def sgd(
         weight_decay: Weight decay, added to the gradient of every tensor.
         sgd_momentum: Share of the previous step that is added to the next, in [0, 1).
     """
+    import torch
+
     _check(weight_decay=weight_decay, sgd_momentum=sgd_momentum)
     # Not fused: the fused SGD of torch 2.14 fails if a parameter has no gradient in the first step, as if frozen.
     return torch.optim.SGD([*decayed, *others], lr=lr, momentum=sgd_momentum, weight_decay=weight_decay)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from headclust.training.objectives import Batch
-
-_CACHED = ("augmented", "strong")  # names of views that are cached in the feature file
+from headclust.training.parts import CACHED
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,6 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.spaces[0])
-
-
-def needs_neighbors(names: Sequence[str], *, has_views: bool) -> bool:
-    """True if views of these names need neighbor lists: for neighbors, or as substitutes for missing cached views."""
-    return "neighbor" in names or (not has_views and any(name in _CACHED for name in names))
 
 
 def sample_batches(
@@ -66,11 +60,11 @@ def _draw(samples: Samples, names: Sequence[str], anchors: Tensor, generator: to
     n_views, size = len(samples.views[0]) if samples.views else 0, len(anchors)
     # Row and cached view of every feature, (batch,) per name; view -1 is the plain image.
     rows, columns = [], []
-    cached = _distinct_views(sum(name in _CACHED for name in names), n_views, size, generator)
+    cached = _distinct_views(sum(name in CACHED for name in names), n_views, size, generator)
     for name in names:
-        partner = name == "neighbor" or (name in _CACHED and not n_views)
+        partner = name == "neighbor" or (name in CACHED and not n_views)
         rows.append(_partners(samples.neighbors, anchors, generator) if partner else anchors)
-        if name in _CACHED and n_views:
+        if name in CACHED and n_views:
             columns.append(next(cached))
         elif augment and n_views and name in ("anchor", "neighbor"):
             columns.append(torch.randint(n_views, (size,), generator=generator))

@@ -7,30 +7,26 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
 
+from headclust.choices import NeighborList, Transform
 from headclust.errors import ABOVE_ZERO, BELOW_ONE, FINITE, check_choices, check_ranges, unknown
-from headclust.graph.neighbors import NEIGHBOR_LISTS
-from headclust.model import TRANSFORMS
-from headclust.model.heads import HEADS
-from headclust.training.objectives import OBJECTIVES, Traits
 from headclust.training.optimizers import OPTIMIZERS, check_optimizer
-from headclust.training.sampling import needs_neighbors
+from headclust.training.parts import HEAD_SETTINGS, OBJECTIVE_SETTINGS, Traits, needs_neighbors
 
 # The parts of a stage: keyword arguments of a part that have a default are settings of the stage.
-TRAINED_HEADS = {kind: heads for kind, heads in HEADS.items() if hasattr(heads, "last_layer")}
 PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
-    "objective": OBJECTIVES,
-    "head": TRAINED_HEADS,
+    "objective": OBJECTIVE_SETTINGS,
+    "head": HEAD_SETTINGS,
     "optimizer": OPTIMIZERS,
 }
 # Fields that a later stage takes from the first.
 INHERITED = ("head", "n_clusters", "n_heads", "transform", "n_components")
 _MILESTONES = (0.3, 0.6, 0.8)  # shares of the training after which decay="steps" lowers the learning rate
 _CHOICES = {
-    "transform": TRANSFORMS,
-    "neighbor_list": NEIGHBOR_LISTS,
+    "transform": get_args(Transform),
+    "neighbor_list": get_args(NeighborList),
     "unit": ("epochs", "steps"),
     "decay": ("cosine", "steps"),
     "reduction": ("sum", "mean"),
@@ -123,23 +119,25 @@ class Stage:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
         check_ranges(self, {**ranges, "teacher_momentum": (ABOVE_ZERO, BELOW_ONE)})
-        # The parts check their settings when they are built. They are built here once, as small as possible, so that an
-        # impossible setting is an error now and not when the training begins.
-        build_objective(self, n_heads=1, n_clusters=2, feature_dims=(1,), seed=0)
-        TRAINED_HEADS[self.head](feature_dims=(1,), n_clusters=1, n_heads=1, seed=0, **self.head_settings)
+        OBJECTIVE_SETTINGS[self.objective](**self.objective_settings)
+        HEAD_SETTINGS[self.head](**self.head_settings)
         check_optimizer(self.optimizer, self.optimizer_settings)
 
     @property
     def several_spaces(self) -> bool:
         """True if the heads take more than one feature space."""
-        several: bool = HEADS[self.head].several_spaces
+        several: bool = HEAD_SETTINGS[self.head].several_spaces
         return several
+
+    @property
+    def head_values(self) -> dict[str, Any]:
+        """Every setting of the head: those given, and the defaults of the others."""
+        return asdict(HEAD_SETTINGS[self.head](**self.head_settings))
 
     @property
     def traits(self) -> Traits:
         """Traits of the objective with the stage's settings."""
-        objective = OBJECTIVES[self.objective]
-        traits: Traits = objective.traits({**part_defaults(objective), **self.objective_settings})
+        traits: Traits = OBJECTIVE_SETTINGS[self.objective](**self.objective_settings).traits
         return traits
 
     @property
@@ -165,6 +163,8 @@ def part_defaults(part: Callable[..., Any]) -> Mapping[str, Any]:
 
 def build_objective(stage: Stage, *, n_heads: int, n_clusters: int, feature_dims: tuple[int, ...], seed: int) -> Any:
     """The stage's objective; `feature_dims` and `seed` are passed on if its signature names them."""
+    from headclust.training.objectives import OBJECTIVES
+
     build = OBJECTIVES[stage.objective]
     parameters = inspect.signature(build).parameters
     more = {name: value for name, value in (("feature_dims", feature_dims), ("seed", seed)) if name in parameters}

@@ -169,7 +169,7 @@ def _student(stage: Stage, samples: Samples, seed: int, start: Any) -> Any:
     else:
         dims = tuple(space.shape[1] for space in samples.spaces)
         heads = HEADS[stage.head](
-            feature_dims=dims, n_clusters=stage.n_clusters, n_heads=stage.n_heads, seed=seed, **stage.head_settings
+            feature_dims=dims, n_clusters=stage.n_clusters, n_heads=stage.n_heads, seed=seed, **stage.head_values
         )
     return heads.to(samples.spaces[0].device).requires_grad_(True).train()
 

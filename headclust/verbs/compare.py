@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from headclust.device import resolve_device
 from headclust.errors import DataError, HeadclustError, SettingError
@@ -170,6 +169,8 @@ def _values(reports: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, fl
 
 def _agreement(first: Assignments, second: Assignments, *, same: bool) -> float | None:
     """Mean ARI of two methods with the same seeds, or of one method (`same`) with different seeds."""
+    from sklearn.metrics import adjusted_rand_score
+
     pairs = (
         [(first[a], first[b]) for a, b in combinations(first, 2)]
         if same

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from headclust.backbones import check_memory, load_backbone, untrained_backbone
+from headclust.backbones import check_memory, check_weights, find_entry, load_backbone, untrained_backbone
 from headclust.choices import Preprocessing
+from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.embedding.estimate import Estimate, estimate, weight_bytes
-from headclust.errors import FileFormatError
 from headclust.images.datasets import open_source
 from headclust.progress import note
 from headclust.verbs.places import features_path
@@ -52,8 +52,11 @@ def embed(
         HeadclustError: The source, the model, the images or the output cannot be used.
     """
     settings = settings or EmbedSettings()
-    if dry_run and weights is not None and not weights.is_file():
-        raise FileFormatError(f"weights {weights}: no such file.")
+    if dry_run and weights is not None:
+        check_weights(weights)
+    find_entry(model)  # raises for an unknown name before the data are opened
+    if settings.device is not None:
+        resolve_device(settings.device)
     if data is None:
         note("no data given: embedding the bundled digits.")
     images = open_source(data, split, classes=classes, offline=offline)

@@ -68,7 +68,7 @@ def export(
         raise SettingError("folders are never replaced: choose another place with -o, without --overwrite.")
     fitted = runs.read_run(run)
     file = _assignments_file(fitted.path, predicted)
-    assigned, n_clusters = read_assignments(file), fitted.model.n_clusters
+    assigned, n_clusters = read_assignments(file), fitted.n_clusters
     if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
         raise DataError(f"{printable(str(file))} has no rows, or clusters that {printable(str(run))} does not have.")
     groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))

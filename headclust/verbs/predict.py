@@ -66,10 +66,11 @@ def predict(
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
     _check_output(output)
-    seen, recorded = runs.read_seen(fitted), fitted.config["features"]
+    recorded = fitted.config["features"]
     folder = fitted.path / "predicted"
     if data is not None:
         images = open_source(data, split, offline=offline)
+        _ = fitted.model, runs.read_seen(fitted)  # damaged files are refused before anything is embedded
         settings = EmbedSettings(device=device, on_error=on_error)
         features = [
             _embed_space(space, folder, images, number, settings, weights=weights, offline=offline)
@@ -82,6 +83,7 @@ def predict(
         attributes = spaces[0].attributes
         parts = [attributes["dataset"], attributes.get("split", "all"), attributes["backbone"]]
         default = folder / f"{file_name('-'.join(parts))}.csv"
+    seen = runs.read_seen(fitted)
     assigned, sample_ids = assign(fitted.model, spaces), spaces[0].sample_ids
     scores: NDArray[np.float32] | None = None
     if seen is None:

@@ -34,13 +34,16 @@ def command(monkeypatch, capsys, tmp_path):
 def test_it_prints_where_the_page_is(command):
     code, out, (asked,), shown = command("run")
     assert (code, out, shown) == (0, "run/report.html\n", [])
-    assert asked == {"run": "run", "features": (), "umap": True, "output": None}
+    defaults = {"features": (), "labels": False, "thumbnails": 20_000, "umap": True, "output": None}
+    assert asked == {"run": "run", **defaults}
 
 
 def test_every_option_reaches_the_verb(command):
-    *_, (asked,), _ = command("run", "--features", "a.h5", "--features", "b.h5", "--no-umap", "-o", "x.html")
+    *_, (asked,), _ = command(
+        "run", "--features", "a.h5", "--features", "b.h5", "--no-umap", "--labels", "--thumbnails", "9", "-o", "x.html"
+    )
     assert [str(path) for path in asked["features"]] == ["a.h5", "b.h5"]
-    assert (asked["umap"], str(asked["output"])) == (False, "x.html")
+    assert (asked["umap"], asked["labels"], asked["thumbnails"], str(asked["output"])) == (False, True, 9, "x.html")
 
 
 def test_the_browser_is_opened_when_told(command, tmp_path):

@@ -23,10 +23,15 @@ from headclust.methods import METHODS, PRESETS
 
 COMMANDS = dict(sorted(cli.cli.commands.items()))
 # Options of the command line alone: they choose what is printed, or are put together before the verb is called.
-OF_THE_COMMAND_LINE = {"as_json", "open_it", "copy", "move"}
+OF_THE_COMMAND_LINE = {"as_json", "open_it", "copy", "move", "layout"}
 VERBS = {name: getattr(verbs, "import_array" if name == "import" else name) for name in COMMANDS}
 SETTINGS = {field.name for field in fields(EmbedSettings)}
 RENAMED = {"verify": {"file": "path"}, "demo": {"output": "folder"}}
+
+
+def passed_on(name: str) -> list[click.Parameter]:
+    """Parameters that a command gets: all but --quiet, which every command has."""
+    return [parameter for parameter in COMMANDS[name].params if parameter.expose_value]
 
 
 def written_parameters(command: click.Command) -> dict[str, object]:
@@ -62,13 +67,13 @@ def expected_type(parameter: click.Parameter) -> object:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_takes_its_own_options(name):
     written = written_parameters(COMMANDS[name])
-    assert set(written) == {parameter.name for parameter in COMMANDS[name].params}
+    assert set(written) == {parameter.name for parameter in passed_on(name)}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_types_of_a_command_are_those_of_its_options(name):
     written = written_parameters(COMMANDS[name])
-    for parameter in COMMANDS[name].params:
+    for parameter in passed_on(name):
         hint, may_be_none = optional(written[parameter.name])
         assert hint == expected_type(parameter), parameter.name
         many = parameter.multiple or parameter.nargs == -1
@@ -80,7 +85,7 @@ def test_the_types_of_a_command_are_those_of_its_options(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_offers_what_its_verb_takes(name):
     renamed = RENAMED.get(name, {})
-    offered = {renamed.get(parameter.name, parameter.name) for parameter in COMMANDS[name].params}
+    offered = {renamed.get(parameter.name, parameter.name) for parameter in passed_on(name)}
     taken = set(inspect.signature(VERBS[name]).parameters)
     if "settings" in taken and name == "embed":
         taken = (taken - {"settings"}) | SETTINGS

@@ -96,7 +96,7 @@ def naive_training(stage, samples, seed, rates):
     """Training as the authors write it, a head at a time: losses (steps, heads) and the heads."""
     dims = (samples.spaces[0].shape[1],)
     heads = HEADS["batchnorm"](
-        feature_dims=dims, n_clusters=stage.n_clusters, n_heads=stage.n_heads, seed=seed, **stage.head_settings
+        feature_dims=dims, n_clusters=stage.n_clusters, n_heads=stage.n_heads, seed=seed, **stage.head_values
     )
     objective = build_objective(stage, n_heads=stage.n_heads, n_clusters=stage.n_clusters, feature_dims=dims, seed=seed)
     models = [NaiveModel(objective, heads, head) for head in range(stage.n_heads)]
@@ -111,7 +111,7 @@ def naive_training(stage, samples, seed, rates):
             loss = model.loss(views)
             optimizer.zero_grad()
             loss.backward()
-            if step / len(rates) < objective.freeze_prototypes:
+            if step / len(rates) < objective.settings.freeze_prototypes:
                 model.prototypes.weight.grad = None
             optimizer.step()
             losses.append(float(loss.detach()))
@@ -154,13 +154,22 @@ def test_the_authors_preset_is_the_readme_command():
     objective = build_objective(stage, n_heads=1, n_clusters=10, feature_dims=(512,), seed=0)
     assert objective.prototypes.shape == (1, 1000, 128)
     assert objective.mixing_weight.shape == (1, 512, 512)
-    found = (objective.code_temperature, objective.code_iterations, objective.prototype_temperature, objective.n_codes)
+    found = (
+        objective.settings.code_temperature,
+        objective.settings.code_iterations,
+        objective.settings.prototype_temperature,
+        objective.settings.n_codes,
+    )
     assert found == (0.05, 3, 0.1, 2)
-    assert (objective.balance, objective.logit_bound, objective.logit_weight) == (4.0, 5.0, 1e-2)
+    assert (objective.settings.balance, objective.settings.logit_bound, objective.settings.logit_weight) == (
+        4.0,
+        5.0,
+        1e-2,
+    )
     assert len(objective.views) == 6
     # 500 updates of warm-up, of 500 epochs of 195 updates
-    assert objective.freeze_prototypes * 500 * 195 == pytest.approx(500, rel=0.05)
-    heads = HEADS["batchnorm"](feature_dims=(512,), n_clusters=10, n_heads=1, **stage.head_settings)
+    assert objective.settings.freeze_prototypes * 500 * 195 == pytest.approx(500, rel=0.05)
+    heads = HEADS["batchnorm"](feature_dims=(512,), n_clusters=10, n_heads=1, **stage.head_values)
     assert heads.second_weight.shape == (1, 1024, 1024)
 
 

@@ -104,6 +104,43 @@ def test_blobs_are_found_as_well_as_by_kmeans(fit, blobs, method):
     assert found > 0.95
 
 
+def test_the_authors_preset_is_their_readme_command():
+    # HHU-MMBS/TEMI-official-BMVC2023 at c6a81a6: README.md, and main_args.py for what the command leaves out.
+    command = {
+        "batch_size": 1024,
+        "teacher_momentum": 0.996,  # max_momentum_teacher is the default of momentum_teacher, so it is constant
+        "lr": 1e-4,
+        "final_lr": 1.0,  # min_lr is lr
+        "warmup": 20,
+        "length": 100,
+        "n_neighbors": 50,
+        "n_heads": 16,
+        "beta": 0.6,
+    }
+    defaults = {
+        "unit": "epochs",
+        "freeze_last_layer": 1,
+        "optimizer": "adamw",
+        "weight_decay": 1e-4,
+        "beta1": 0.9,  # torch's
+        "hidden_dim": 512,
+        "bottleneck_dim": 256,
+        "teacher_temperature": 0.1,  # warmup_teacher_temp is the same
+        "transform": "none",  # neither embed_norm nor l2_norm
+    }
+    code = {
+        "lr_batch": 256,  # train_main.py: lr * batch_size / 256
+        "decay": "cosine",
+        "student_temperature": 0.1,  # losses/mi.py
+        "marginal_momentum": 0.9,  # losses/multihead_losses.py
+        "reduction": "mean",
+        "head": "mlp",
+        "neighbor_list": "others",  # gen_embeds.py, up to 80,000 samples
+    }
+    no_counterpart = {"n_clusters": 0, "n_components": 256, "augment": False, "max_seconds": 0.0, "checkpoint_every": 0}
+    assert Recipe.of("temi", "authors").values == {**command, **defaults, **code, **no_counterpart}
+
+
 @pytest.mark.parametrize("preset", ["ours", "authors"])
 @pytest.mark.parametrize("method", RELATIVES)
 def test_relatives_differ_in_the_objective_alone(method, preset):

@@ -36,11 +36,11 @@ def test_many_clusters_show_fewer_images_each(n_clusters, each):
     assert {len(images.unsure) for images in chosen.values()} == {each}
 
 
-def test_thumbnails_of_near_duplicates_and_of_every_cluster_come_first():
+def test_near_duplicates_and_every_cluster_come_first():
     chosen = {0: ClusterImages((1, 2), (3,), (4,)), 5: ClusterImages((9,), (), ())}
     pairs = NearDuplicates(((2, 7, 1.0), (7, 8, 0.98)), 60)
-    assert cards.thumbnail_rows(chosen, None) == [1, 9, 2, 4, 3]
-    assert cards.thumbnail_rows(chosen, pairs) == [2, 7, 8, 1, 9, 4, 3]
+    assert cards.first_rows(chosen, None) == [1, 9, 2, 4, 3]
+    assert cards.first_rows(chosen, pairs) == [2, 7, 8, 1, 9, 4, 3]
 
 
 def test_the_content_of_a_card(data, geometry):
@@ -66,7 +66,7 @@ def test_the_content_of_a_card(data, geometry):
         f"near {geometry.neighbor[row]}" for row in chosen[1].borderline
     ]
     typical = made[1].strips[0].pictures[0]
-    assert typical.alt == f"{typical.name}: typical of cluster 1, confidence {typical.note}"
+    assert typical.alt == f"{typical.name}: typical of group 1, confidence {typical.note}"
 
 
 def test_an_image_is_embedded_once(data):
@@ -77,6 +77,15 @@ def test_an_image_is_embedded_once(data):
     )
     assert [(pair.first.embedded, pair.second.embedded) for pair in pairs] == [(False, True), (False, True)]
     assert [pair.apart for pair in pairs] == [False, True]
-    assert "clusters 0 and 1, similarity 0.980" in pairs[1].text
+    assert pairs[1].text.startswith("groups 0 and 1: ")
+    assert "0.980" in pairs[1].similarity
     assert pairs[0].first.thumb is None
     assert pairs[0].second.thumb is THUMB
+
+
+def test_a_long_name_shows_its_end():
+    name = "holidays/" * 9 + "beach/IMG_1187.jpg"
+    assert cards.Picture(0, name, "", name, None).ending == f"…{name[-43:]}"
+    assert cards.Picture(0, "a.jpg", "", "", None).ending == "a.jpg"
+    # Characters that are shown escaped count as they are shown.
+    assert cards.Picture(0, "\u202e" * 8, "", "", None).ending == "…" + ("\\u202e" * 8)[-43:]

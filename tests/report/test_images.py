@@ -148,21 +148,33 @@ def test_shapes_and_sizes():
     assert np.array_equal(pixels_of(made[2]), np.asarray(noise(8, 8)))  # tiny images are encoded without loss
 
 
+def bytes_of(thumbnails):
+    return sum(len(b64decode(thumbnail.uri.partition(",")[2])) for thumbnail in thumbnails)
+
+
 def test_thumbnails_are_bounded_in_number_and_bytes(monkeypatch):
-    monkeypatch.setattr("headclust.report.images.MAX_THUMBNAILS", 9)
-    source = source_of(*(noise(64, 64, seed) for seed in range(12)))
+    monkeypatch.setattr("headclust.report.images.MAX_LARGE", 4)
+    source = source_of(*(noise(90, 90, seed) for seed in range(12)))
     rows = [11, 3, 5, *range(6, 11), 0, 1]
     made = make_thumbnails(source, rows).made
-    assert list(made) == rows[:9]
-    size = sum(len(b64decode(thumbnail.uri.partition(",")[2])) for thumbnail in list(made.values())[:4])
-    monkeypatch.setattr("headclust.report.images.MAX_BYTES", size)
-    assert list(make_thumbnails(source, rows).made) == rows[:4]
+    assert list(made) == rows
+    assert [made[row].width for row in rows] == [90] * 4 + [64] * 6
+    assert list(make_thumbnails(source, rows, 5).made) == rows[:5]
+    assert make_thumbnails(source, rows, 0) == Thumbnails()
+    small = bytes_of(made[row] for row in rows[4:7])
+    monkeypatch.setattr("headclust.report.images.MAX_SMALL_BYTES", small)
+    assert list(make_thumbnails(source, rows).made) == rows[:7]
+    # Large ones that no longer fit become small ones.
+    monkeypatch.setattr("headclust.report.images.MAX_BYTES", bytes_of(made[row] for row in rows[:2]))
+    made = make_thumbnails(source, rows).made
+    assert [made[row].width for row in made][:3] == [90, 90, 64]
+    assert len(made) < 7
 
 
 def test_the_worst_page_stays_small():
     from headclust.report import images
 
-    assert images.MAX_BYTES * 4 / 3 < 12.1e6
+    assert (images.MAX_BYTES + images.MAX_SMALL_BYTES) * 4 / 3 < 28.1e6
 
 
 def test_a_source_that_goes_while_it_is_read(world):

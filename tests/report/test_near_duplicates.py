@@ -3,7 +3,12 @@ from conftest import make_blobs
 
 from headclust.features import Features
 from headclust.graph.neighbors import cached_neighbors
-from headclust.report.near_duplicates import MIN_SIMILARITY, find_near_duplicates
+from headclust.report import near_duplicates, nearest
+from headclust.report.near_duplicates import MIN_SIMILARITY
+
+
+def find_near_duplicates(features, settings, **options):
+    return near_duplicates.find_near_duplicates(nearest.find_nearest(features, settings, **options))
 
 
 def rows():
@@ -51,7 +56,7 @@ def test_a_cached_graph_is_used_whatever_the_size(write, monkeypatch):
     def never(*_):
         raise AssertionError("searched again")
 
-    monkeypatch.setattr("headclust.report.near_duplicates.nearest_neighbors", never)
+    monkeypatch.setattr("headclust.graph.neighbors.nearest_neighbors", never)
     assert find_near_duplicates(features, {"n_neighbors": 4}, max_searched=10) == expected
 
 

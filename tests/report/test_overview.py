@@ -5,7 +5,7 @@ from headclust.report import overview
 from headclust.report.images import Source, Thumbnails
 from headclust.report.near_duplicates import NearDuplicates
 
-SOURCE = Source("images", None)
+SOURCE = Source(object(), np.zeros(0, int))
 
 
 def changed(data, **values):
@@ -30,8 +30,8 @@ def test_clusters_that_are_empty_or_too_large(data):
     for largest, expected in ((46, (2,)), (45, None)):
         changed(data, clusters=np.array([2] * largest + [0] * (60 - largest)))
         remarks = remarks_of(data)
-        assert ("warn", "2 of 4 clusters have no image:") in remarks
-        large = remarks.get(("warn", "A cluster is"))
+        assert ("warn", "2 of 4 groups have no image:") in remarks
+        large = remarks.get(("warn", "A group is"))
         assert (large.clusters if large else None) == expected
 
 
@@ -51,13 +51,13 @@ def test_remarks_name_what_is_missing(data):
     thumbnails = Thumbnails(failed={3: "torn"}, problem="unplugged")
     remarks = remarks_of(data, Source(None, None, "no folder"), thumbnails, NearDuplicates(((1, 2, 0.99),), 60))
     texts = {title: remark.text for (_, title), remark in remarks.items()}
-    assert texts["2 images could not be read"].startswith("when the features were made")
+    assert texts["2 images could not be read"] == "and belong to no group."
     assert texts["No thumbnails:"] == "no folder"
     assert texts["Thumbnails are missing:"] == "unplugged"
-    assert texts["No map, no borderline images, no near-duplicates:"] == "gone."
+    assert texts["No map, no images between two groups, no nearest images, no images that look the same:"] == "gone."
     assert texts["1 image can no longer be read"].endswith("the first: torn.")
     assert "These are not the images that the run was fitted on:" in texts
-    assert "Pairs of images are near-duplicates" in texts
+    assert texts["1 pair looks the same"] == "or nearly so."
     kinds = [kind for kind, _ in remarks]
     assert kinds == sorted(kinds, reverse=True)  # warnings before explanations
 
@@ -67,20 +67,43 @@ def test_histogram(data):
     bins = overview.histogram(data)
     assert len(bins) == 20
     assert [round(bar.height, 3) for bar in bins if bar.height] == [5, 10, 5, 10]
-    assert [bar.title for bar in bins][-1] == "0.95 to 1.00: 2 images"
+    assert [bar.title for bar in bins][-1] == "95 to 100 %: 2 images"
 
 
 def test_tiles(data):
     values = {tile.name: tile.value for tile in overview.tiles(data)}
-    assert (values["Images"], values["Clusters"]) == ("60", "4 of 4")
+    assert (values["Images"], values["Groups"]) == ("60", "4")
     metrics = data.metrics
-    assert values["Largest"] == f"{100 * metrics['largest_share']:.1f} %"
+    assert values["Largest group"] == f"{100 * metrics['largest_share']:.1f} %"
+    assert values["Evenness"] == f"{100 * metrics['entropy']:.1f} %"
+    explained = {tile.name: tile.details for tile in overview.tiles(data) if tile.details}
+    assert list(explained) == ["Confidence", "Evenness", "Agreement"]
     assert values["Agreement"] == f"{100 * metrics['agreement']:.1f} %"
     changed(data, metrics={**metrics, "agreement": None})
     assert {tile.name: tile.value for tile in overview.tiles(data)}["Agreement"] == "-"
     scores = {tile.name: tile.value for tile in overview.score_tiles(metrics)}
     assert scores["Accuracy"] == f"{100 * metrics['accuracy']:.1f} %"
     assert set(scores) == {"Accuracy", "NMI", "AMI", "ARI"}
+
+
+def test_small_copies_that_the_page_lacks(data):
+    source = Source(object(), np.array([0, 1, 2, -1]))
+    made = dict.fromkeys([0, 1])
+    remarks = remarks_of(data, source, Thumbnails(made=made))
+    assert ("info", "Small copies of 2 of 3 images are in this page:") in remarks
+    assert remarks_of(data, source, Thumbnails(made=made, failed={2: "torn"})).keys() - remarks == {
+        ("info", "1 image can no longer be read")
+    }
+
+
+def test_labels_that_are_asked_for_and_missing(data):
+    object.__setattr__(data.spaces[0], "labels", None)
+    (remark,) = (
+        remark
+        for remark in overview.remarks(data, SOURCE, Thumbnails(), None, labels=True)
+        if remark.title == "No comparison with labels:"
+    )
+    assert remark.text == "the feature file has none."
 
 
 def test_threshold():

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from headclust import __version__, verbs, write_features
-from headclust.report import page, read_data
+from headclust.progress import printable
+from headclust.report import page, read_data, sections
+from headclust.report.near_duplicates import NearDuplicates
 from headclust.report.page import render
 from report.conftest import HOSTILE
 
@@ -45,8 +47,23 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag and expected.items() <= attributes.items()]
 
 
+def decoded(coded):
+    """The names that `samples.front_coded` wrote, as the script of the page reads them."""
+    names = [""]
+    for line in coded.split("\n"):
+        units, rest = line.split("|", 1)
+        names.append(names[-1].encode("utf-16-le")[: 2 * int(units)].decode("utf-16-le") + rest)
+    return names[1:]
+
+
 @pytest.fixture(scope="module")
 def text(shared):
+    return render(read_data(shared.run), labels=True, umap=False)
+
+
+@pytest.fixture(scope="module")
+def plain(shared):
+    """The page without labels."""
     return render(read_data(shared.run), umap=False)
 
 
@@ -75,7 +92,7 @@ def test_the_page_refers_to_nothing_outside(text, parsed):
 def test_the_policy_lets_only_its_own_style_and_script_through(text, parsed):
     (policy,) = parsed.all("meta", **{"http-equiv": "Content-Security-Policy"})
     rules = dict(rule.split(" ", 1) for rule in policy["content"].split("; "))
-    assert (rules["default-src"], rules["img-src"]) == ("'none'", "data:")
+    assert (rules["default-src"], rules["img-src"]) == ("'none'", "data: file:")
     for tag, rule in (("style", "style-src"), ("script", "script-src")):
         contents = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
         hashes = [base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in contents]
@@ -104,7 +121,7 @@ def test_hostile_names_are_text(text, parsed):
 def test_the_data_cannot_leave_its_script(text):
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert not set("<>&") & set(data)
-    names = json.loads(data)["names"]
+    names = decoded(json.loads(data)["names"])
     assert len(names) == 60
     assert "x</script><b>.png" in names
     assert "caf\\udce9.png" in names
@@ -122,12 +139,13 @@ def test_each_image_is_embedded_once(text):
 
 def test_points_are_in_the_order_of_the_data(text, data):
     groups = re.findall(r'data-cluster="(\d)"><path d="([^"]*)"', text)
-    names = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["names"]
+    script_data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert decoded(script_data["names"]) == list(map(printable, data.sample_ids))
     counts = [path.count("M") for _, path in groups]
     clusters = np.repeat([int(cluster) for cluster, _ in groups], counts)
     assert sum(counts) == 60
-    shown = [page.printable(name) for name in data.sample_ids]
-    assert [int(data.clusters[shown.index(name)]) for name in names] == clusters.tolist()
+    assert data.clusters[script_data["points"]].tolist() == clusters.tolist()
+    assert script_data["clusters"] == data.clusters.tolist()
 
 
 def test_the_page_is_accessible(parsed):
@@ -153,21 +171,15 @@ def test_the_page_is_accessible(parsed):
     )
 
 
-def test_labels_change_nothing_but_the_scores(shared, text):
-    with_labels = text
-    assert 'id="labels"' in with_labels
-    assert "Labels are used for these scores only" in with_labels
-    object.__setattr__(bare := read_data(shared.run), "spaces", (without_labels(read_data(shared.run).spaces[0]),))
-    plain = render(bare, umap=False)
-    assert 'id="labels"' not in plain
-    chosen = [re.findall(r'<img id="(t\d+)"', text) for text in (with_labels, plain)]
+def test_labels_change_nothing_but_the_scores(text, plain):
+    assert 'id="labels"' in text
+    assert "Labels are used for these scores only" in text
+    chosen = [re.findall(r'<img id="(t\d+)"', each) for each in (text, plain)]
     assert chosen[0] == chosen[1]
-
-
-def without_labels(space):
-    object.__setattr__(space, "labels", None)
-    object.__setattr__(space, "class_names", ())
-    return space
+    # The style sheet and the script are the same on every page.
+    content = [re.sub(r"<(style|script)>.*?</\1>", "", each, flags=re.DOTALL).lower() for each in (text, plain)]
+    for word in ("ant", "bee", "accuracy", "purity", "majority", "confusion", "mostly"):
+        assert [bool(re.search(rf"\b{word}\b", each)) for each in content] == [True, False], word
 
 
 def test_the_confusion_matrix(text, data):
@@ -182,8 +194,8 @@ def test_the_confusion_matrix(text, data):
 
 
 def test_a_large_confusion_matrix_is_a_drawing(data, monkeypatch):
-    monkeypatch.setattr(page, "_MAX_CELLS", 9)
-    text = render(data, umap=False)
+    monkeypatch.setattr(sections, "_MAX_CELLS", 9)
+    text = render(data, labels=True, umap=False)
     drawn = re.search(r'<svg class="matrix".*?</svg>', text, re.DOTALL)[0]
     cells = {(int(x), int(y)) for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", drawn)}
     assert len(cells) == len(set(zip(data.clusters.tolist(), data.labels.tolist(), strict=True)))
@@ -202,7 +214,7 @@ def test_missing_files_are_left_out_and_reported(world, capsys, gone):
     assert ('class="plane"' in text) == (gone == "images")
     for missing, line in (
         ("images", "No thumbnails:"),
-        ("features", "No map, no borderline images, no near-duplicates:"),
+        ("features", "No map, no images between two groups, no nearest images, no images that look the same:"),
     ):
         assert (line in text) == (line in notes) == (gone in (missing, "both"))
     assert len(re.findall('<article class="panel cluster"', text)) == 4
@@ -211,9 +223,9 @@ def test_missing_files_are_left_out_and_reported(world, capsys, gone):
 
 @pytest.mark.parametrize(("searched", "among"), [(60, ""), (20, " among the 20 images that were searched")])
 def test_the_absence_of_near_duplicates_is_stated_for_the_searched_images_only(data, monkeypatch, searched, among):
-    monkeypatch.setattr(page, "find_near_duplicates", lambda *_: page.NearDuplicates((), searched))
-    monkeypatch.setattr(page.overview, "remarks", lambda *_: [])
-    assert f"and the features hold no near-duplicates{among}.</p>" in render(data, umap=False)
+    monkeypatch.setattr(page, "find_near_duplicates", lambda *_: NearDuplicates((), searched))
+    monkeypatch.setattr(page.overview, "remarks", lambda *_, **__: [])
+    assert f"and no images look the same{among}.</p>" in render(data, umap=False)
 
 
 def test_a_complete_page_prints_nothing(shared, capsys):
@@ -224,12 +236,13 @@ def test_a_complete_page_prints_nothing(shared, capsys):
 
 def test_the_same_again(shared, text):
     first = text
-    assert first == render(read_data(shared.run), umap=False)
+    assert first == render(read_data(shared.run), labels=True, umap=False)
     assert __version__ in first
 
 
 def test_without_labels_or_images(bare):
-    text = render(read_data(bare.run), umap=False)
+    text = render(read_data(bare.run), labels=True, umap=False)
+    assert "No comparison with labels:" in text
     assert 'id="labels"' not in text
     assert "confusion" not in Page(text).text.get("h3", [])
 
@@ -264,5 +277,5 @@ def test_many_samples_make_a_small_page(tmp_path):
         <= 12_000
     )
     assert "of the 100,000 images are shown" in text
-    # Thumbnails are at most 12 MB more: see test_images.
-    assert len(text) < 3e6
+    # All names, and the nearest images of 20,000. Thumbnails are at most 28 MB more: see test_images.
+    assert len(text) < 5e6

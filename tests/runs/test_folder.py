@@ -157,7 +157,10 @@ def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
-STEPS = ["write_atomically", "save", "write_assignments", "sync_folder", "_move_into_place", "os.fsync"]
+STEPS = [
+    *(f"headclust.runs.folder.{name}" for name in ("write_atomically", "write_assignments", "sync_folder")),
+    *("headclust.runs.folder._move_into_place", "headclust.runs.folder.os.fsync", "safetensors.torch.save"),
+]
 FAILURES = [
     (full_disk, HeadclustError, "No space left on device: free some space"),
     (read_only, HeadclustError, "Read-only file system: choose another place"),
@@ -171,7 +174,7 @@ FAILURES = [
 def test_written_whole_or_not_at_all(tmp_path, monkeypatch, existing, step, failure, error, message):
     path = tmp_path / "run"
     before = contents(write(path)) if existing else None
-    monkeypatch.setattr(f"headclust.runs.folder.{step}", failure)
+    monkeypatch.setattr(step, failure)
     with pytest.raises(error, match=message):
         write(path, metrics=OTHER, overwrite=existing)
     assert names(tmp_path) == (["run"] if existing else [])
@@ -360,7 +363,7 @@ def test_a_damaged_run_is_told_in_one_line(tmp_path, damage):
     path = write(tmp_path / "run")
     damage(path)
     with pytest.raises(FileFormatError) as caught:
-        runs.read_run(path)
+        _ = runs.read_run(path).model
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headclust.training.sampling import Samples, needs_neighbors, sample_batches
+from headclust.training.parts import needs_neighbors
+from headclust.training.sampling import Samples, sample_batches
 
 
 def spaces_and_neighbors(n_samples, k=3):

@@ -108,7 +108,7 @@ def test_an_objective_is_built_with_what_its_signature_names():
     objective = build_objective(
         Stage(objective="temi", objective_settings={"beta": 0.7}), n_heads=3, n_clusters=5, feature_dims=(2,), seed=1
     )
-    assert objective.beta == 0.7
+    assert objective.settings.beta == 0.7
     assert objective.marginal.shape == (3, 5)
 
 

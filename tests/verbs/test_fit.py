@@ -9,7 +9,8 @@ from torch import Tensor
 
 from headclust import load_features, verbs
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, SettingError
-from headclust.methods import METHODS, PRESETS, gradient
+from headclust.graph import neighbors
+from headclust.methods import METHODS, PRESETS
 from headclust.methods.settings import list_settings
 from headclust.scoring import metrics
 from verbs.conftest import read_config, read_metrics, rows
@@ -223,13 +224,13 @@ def test_more_clusters_than_samples(fit, blob_file, clusters):
 
 def test_neighbors_are_cut_by_default_but_not_when_asked_for(fit, write, blobs, monkeypatch):
     path, asked = write("few.h5", blobs.features[:9]), []
-    real = gradient.neighbor_list
+    real = neighbors.neighbor_list
 
     def spy(space, k, kind, **options) -> Tensor:
         asked.append(k)
         return real(space, k, kind, **options)
 
-    monkeypatch.setattr(gradient, "neighbor_list", spy)
+    monkeypatch.setattr(neighbors, "neighbor_list", spy)
     fit(path, clusters=2)
     run = fit(path, clusters=2, changes={"n_neighbors": "8"}, output="eight")
     assert asked == [8, 8]

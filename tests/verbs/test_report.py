@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headclust import verbs
-from headclust.errors import ConflictError, DataError
+from headclust.errors import ConflictError, DataError, SettingError
 
 
 def contents(folder):
@@ -17,7 +17,7 @@ def test_the_report_lies_in_the_run_folder(fit, blob_file):
     path = verbs.report(run, umap=False)
     assert path == run / "report.html"
     text = path.read_text(encoding="utf-8")
-    assert "120 images in 4 clusters" in text
+    assert "120 images in 4 groups" in text
     assert {name: content for name, content in contents(run).items() if name != path} == before
 
 
@@ -43,13 +43,29 @@ def test_a_report_of_other_samples(fit, blob_file, test_file):
     assert "These are not the images that the run was fitted on" in text
 
 
+def test_labels_are_used_only_when_asked(fit, blob_file, here, capsys):
+    run = fit(blob_file, method="kmeans")
+    capsys.readouterr()
+    plain = verbs.report(run, umap=False).read_text(encoding="utf-8")
+    assert "--labels compares" in capsys.readouterr().err
+    text = verbs.report(run, labels=True, umap=False).read_text(encoding="utf-8")
+    assert "--labels" not in capsys.readouterr().err
+    assert [">Accuracy<" in page for page in (plain, text)] == [False, True]
+    assert ["mostly <b>" in page for page in (plain, text)] == [False, True]
+
+
+def test_a_number_of_thumbnails_below_zero(fit, blob_file):
+    with pytest.raises(SettingError, match=r"thumbnails -1: expected 0 or more\.$"):
+        verbs.report(fit(blob_file, method="kmeans"), thumbnails=-1)
+
+
 @pytest.mark.parametrize("method", ["turtle", "consensus"])
 def test_several_spaces(fit, write, blobs, method):
     other = np.random.default_rng(1).permutation(blobs.features.T).T
     files = write("a.h5", blobs.features, blobs.labels), write("b.h5", other, blobs.labels, backbone="other")
     page = verbs.report(fit(*files, method=method), umap=False).read_text(encoding="utf-8")
     assert 'class="plane"' in page
-    assert "features of gauss and other, clustered by" in page
+    assert "Features: gauss and other; method:" in page
     assert "The features, file 1" in page
     assert "The features, file 2" in page
 

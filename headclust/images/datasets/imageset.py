@@ -47,6 +47,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.sample_ids)
 
+    def __repr__(self) -> str:
+        counts = f"{len(self)} images, {len(self.class_names)} classes"
+        return f"ImageSet({self.source!r}, dataset={self.dataset!r}, split={self.split!r}, {counts})"
+
     def subset(self, limit: int, seed: int) -> ImageSet:
         """`limit` random images, drawn without labels, in their original order; all if there are at most `limit`.
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import HeadclustError, one_line
 from headclust.filenames import storable_name
-from headclust.images.datasets import open_source
+from headclust.images.datasets import SOURCES, open_source
 from headclust.images.datasets.imageset import ImageSet
+from headclust.images.datasets.layout import is_image_name
+from headclust.images.datasets.lists import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,24 @@ class Reopened:
     images: ImageSet | None
     rows: NDArray[np.int64]
     problem: str = ""
+
+
+class SeparateFiles(NamedTuple):
+    """The folder that sample ids are relative to, and the source: that folder itself, a list of paths, or an image."""
+
+    folder: Path
+    is_folder: bool
+    is_list: bool
+
+
+def separate_files(source: str) -> SeparateFiles | None:
+    """The folder of the image files of a source; None if the images are not separate files."""
+    name, colon, below = source.partition(":")
+    path = Path(below if colon and name in SOURCES else source)
+    is_folder, is_list = path.is_dir(), path.name.lower().endswith(SUFFIXES)
+    if not (is_folder or is_list or is_image_name(path.name)):
+        return None
+    return SeparateFiles(path if is_folder else path.parent, is_folder, is_list and not is_folder)
 
 
 def reopen(source: object, split: str | None, sample_ids: Sequence[str]) -> Reopened:

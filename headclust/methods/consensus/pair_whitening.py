@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from headclust.features import Features
-from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods.consensus.partitions import Partitions, neighbors_within_cluster
-from headclust.model import FeatureTransform, fit_transform
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from headclust.model import FeatureTransform
 
 
 def scatter(differences: Iterable[Tensor]) -> Tensor:
@@ -26,6 +29,8 @@ def scatter(differences: Iterable[Tensor]) -> Tensor:
     Returns:
         Shape (dim, dim), float64, on the CPU.
     """
+    import torch
+
     total, n_pairs = torch.zeros(1), 0
     for block in differences:
         # Sum over pairs of (x - x')(x - x')', (dim, dim).
@@ -52,6 +57,8 @@ def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: flo
         shrinkage: Weight of the multiple of the identity with the same trace, in (0, 1]; it bounds the stretching of
             directions in which pairs hardly differ.
     """
+    import torch
+
     assert transform.matrix is not None
     dim = len(within)
     # Mean variance per direction; shrinkage does not change it.
@@ -80,6 +87,8 @@ def space_transform(
         rows: The rows that are fitted.
         device: Where to compute.
     """
+    from headclust.model import fit_transform
+
     features = space.rows(rows).to(device)
     transform = fit_transform(features, "pca", n_components=stage.n_components)
     if not stage.whiten:
@@ -109,6 +118,8 @@ def _chance(rows: Tensor, n_partners: int) -> float:
 
 def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
     """Blocks (n_samples, dim) of differences within pairs: any two versions of an image, or a sample and a neighbor."""
+    from headclust.graph.neighbors import nearest_neighbors
+
     if len(versions) > 1:
         yield from (first - second for first, second in itertools.combinations(versions, 2))
         return

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import sparse
-from torch import Tensor
 
 from headclust.errors import SettingError, check_choices, check_ranges
-from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized, unit_rows
-from headclust.graph.neighbors import NeighborGraph
 from headclust.methods.kmeans import restarts
 from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
+
+if TYPE_CHECKING:
+    from scipy import sparse
+    from torch import Tensor
+
+    from headclust.graph.neighbors import NeighborGraph
 
 GRAPH_SIZES = (1.0, 1.5, 2.25)  # neighbors in the graphs that are cut, as multiples of n_neighbors
 # Temperature of the edge weights, and steps of the random walk, as in spectral: docs/methods/spectral.md.
@@ -113,6 +114,10 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
     Returns:
         Clusters, int64 (heads, n_kept), and the rows that are partitioned, int64 (n_kept,).
     """
+    import torch
+
+    from headclust.graph.matrix import large_parts, unit_rows
+
     advice = "Lower --clusters, or try --set partitions=kmeans."
     samples = large_parts(_affinity(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
     points = np.ascontiguousarray(rows[torch.from_numpy(samples).to(rows.device)].cpu().numpy())
@@ -145,12 +150,17 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
 
 def _affinity(graph: NeighborGraph, k: int) -> sparse.csr_array:
     """Symmetric edge weights of the k nearest neighbors, (n_samples, n_samples)."""
+    from headclust.graph.matrix import affinity
+    from headclust.graph.neighbors import NeighborGraph
+
     nearest = NeighborGraph(graph.indices[:, :k].contiguous(), graph.similarities[:, :k].contiguous())
     return affinity(nearest, temperature=_TEMPERATURE)
 
 
 def _diffusion_map(weights: sparse.csr_array, stage: Partitions, seed: int) -> NDArray[np.float64]:
     """Leading eigenvectors of the normalized graph, scaled by eigenvalue ** _DIFFUSION, (n_kept, n_vectors)."""
+    from headclust.graph.matrix import diffusion_map, normalized
+
     n_vectors = min(math.ceil(stage.most_vectors * stage.n_clusters), stage.vectors_at_most, weights.shape[0])
     start = stream_seed(seed, RESTART_STREAM)
     return diffusion_map(normalized(weights), n_vectors, steps=_DIFFUSION, seed=start)

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headclust.features import Features
-from headclust.graph.neighbors import NeighborGraph, nearest_neighbors
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
     GRAPH_SIZES,
@@ -29,13 +27,15 @@ from headclust.methods.consensus.partitions import (
     neighbors_within_cluster,
 )
 from headclust.methods.result import FitResult, check_fit, conclude
-from headclust.model import ClusterModel, FeatureTransform, ensemble, side_by_side
-from headclust.model.heads.linear import LinearHeads
 from headclust.progress import note
 from headclust.seeding import BATCH_STREAM, stream_seed
-from headclust.training.sampling import Samples
 from headclust.training.stages import Stage
-from headclust.training.train import Trained, train_stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from headclust.graph.neighbors import NeighborGraph
+    from headclust.model.heads.linear import LinearHeads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,14 @@ def fit(
         SettingError: A number of clusters that is not possible.
         DataError: A single sample, or samples that are all the same.
     """
+    import torch
+
+    from headclust.graph.neighbors import nearest_neighbors
+    from headclust.model import ClusterModel, ensemble, side_by_side
+    from headclust.model.heads.linear import LinearHeads
+    from headclust.training.sampling import Samples
+    from headclust.training.train import Trained, train_stage
+
     first, refinement = stages
     check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
@@ -143,6 +151,8 @@ def _neighbor_information(
     heads: LinearHeads, rows: torch.Tensor, graph: NeighborGraph, temperature: float
 ) -> tuple[NDArray[np.int64], list[float]]:
     """Clusters by each head, (heads, n_samples), and the mutual information of neighbors' clusters, in nats."""
+    from headclust.model import ClusterModel, FeatureTransform, ensemble
+
     clusters = ClusterModel((FeatureTransform(),), heads, (0,), temperature).assign(rows).by_head
     neighbors = graph.indices.numpy()
     return clusters, [ensemble.neighbor_information(row, neighbors, heads.n_clusters) for row in clusters]
@@ -150,6 +160,8 @@ def _neighbor_information(
 
 def _restore_(heads: LinearHeads, before: LinearHeads, which: list[bool]) -> None:
     """Give the heads marked in `which` the parameters that they had in `before`."""
+    import torch
+
     marked = torch.tensor(which)
     with torch.no_grad():
         for now, old in zip(heads.parameters(), before.parameters(), strict=True):
@@ -158,6 +170,8 @@ def _restore_(heads: LinearHeads, before: LinearHeads, which: list[bool]) -> Non
 
 def _rename_(heads: LinearHeads, names: NDArray[np.int64], which: list[int]) -> None:
     """Permute the clusters of the heads in `which`; `names` has the new id of each cluster, (n_clusters,) per head."""
+    import torch
+
     with torch.no_grad():
         for head, new in zip(which, torch.from_numpy(names), strict=True):
             heads.weight[head, new] = heads.weight[head].clone()

@@ -43,8 +43,8 @@ class BatchNormHeads(nn.Module):
         feature_dims: Sequence[int],
         n_clusters: int,
         n_heads: int,
-        hidden_dim: int = 1024,
-        second_dim: int = 1024,
+        hidden_dim: int,
+        second_dim: int,
         seed: int = 0,
     ) -> None:
         super().__init__()

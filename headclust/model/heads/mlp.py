@@ -38,8 +38,8 @@ class HeadEnsemble(nn.Module):
         feature_dims: Sequence[int],
         n_clusters: int,
         n_heads: int,
-        hidden_dim: int = 512,
-        bottleneck_dim: int = 256,
+        hidden_dim: int,
+        bottleneck_dim: int,
         seed: int = 0,
     ) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headclust.training.objectives.batch import Batch, Objective, Traits
+from headclust.training.objectives.batch import Batch, Objective
 from headclust.training.objectives.clc import Clc
 from headclust.training.objectives.imc_swav import ImcSwav
 from headclust.training.objectives.scan import Scan
@@ -25,4 +25,4 @@ OBJECTIVES: dict[str, Any] = {
     "imc-swav": ImcSwav,
 }
 
-__all__ = ["OBJECTIVES", "Batch", "Objective", "Traits"]
+__all__ = ["OBJECTIVES", "Batch", "Objective"]

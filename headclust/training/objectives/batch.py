@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -22,23 +21,6 @@ class Batch(NamedTuple):
     rows: Tensor
 
 
-class Traits(NamedTuple):
-    """Facts about an objective that follow from its settings, known before it is built.
-
-    Attributes:
-        views: Views to sample, in the order of the views axis: "anchor", "neighbor", "plain", "augmented" or "strong",
-            as `sampling.sample_batches` defines them.
-        uses_teacher: True if the objective is given a teacher's output; then the teacher predicts.
-        temperature: Temperature of the softmax that turns the predicting heads' logits into probabilities.
-        reports_confidence: True if `summary()` has "confident", the share of confident samples.
-    """
-
-    views: tuple[str, ...]
-    uses_teacher: bool
-    temperature: float
-    reports_confidence: bool = False
-
-
 class Objective(Protocol):
     """One loss per head. An nn.Module whose own buffers and parameters have a leading heads axis.
 
@@ -48,19 +30,14 @@ class Objective(Protocol):
     trained together with those of the heads.
 
     Attributes:
-        views: As in `Traits`.
-        uses_teacher: As in `Traits`.
-        temperature: As in `Traits`.
+        views: As in `parts.Traits`.
+        uses_teacher: As in `parts.Traits`.
+        temperature: As in `parts.Traits`.
     """
 
     views: tuple[str, ...]
     uses_teacher: bool
     temperature: float
-
-    @classmethod
-    def traits(cls, settings: Mapping[str, Any]) -> Traits:
-        """Traits with these settings, all of which are given; no instance is built."""
-        ...
 
     def __call__(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,). `progress` rises from 0 to 1 during a stage."""

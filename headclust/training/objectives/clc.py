@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headclust.errors import ABOVE_ZERO, FINITE, SettingError, check_choices, check_ranges
+from headclust.errors import SettingError
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import RunningMean, batch_mean, log_probs, sinkhorn
-
-POSITIVES = {"augmented": ("augmented", "augmented"), "neighbor": ("anchor", "neighbor")}
-_RANGES = {
-    "category_weight": (0, FINITE),
-    "contrast_temperature": (ABOVE_ZERO, FINITE),
-    "cluster_temperature": (ABOVE_ZERO, FINITE),
-    "code_temperature": (ABOVE_ZERO, FINITE),
-    "code_iterations": (1, math.inf),
-}
+from headclust.training.parts import ClcSettings
 
 
 class Clc(nn.Module):
@@ -48,48 +39,17 @@ class Clc(nn.Module):
     Args:
         n_heads: Number of heads.
         n_clusters: Number of clusters per head.
-        positive: Positive pairs: two augmented views of a sample (augmented), or a sample and one of its neighbors
-            (neighbor). Our reconstruction, as is every setting below.
-        category_weight: Weight of the categorical part relative to the instance part in the similarity.
-        contrast_temperature: Temperature of the contrast between samples. With lower values the instance part alone
-            distinguishes samples, and nothing is left to learn for the clusters.
-        cluster_temperature: Temperature of the softmax over clusters.
-        code_temperature: Entropy weight of the Sinkhorn codes: the smaller, the nearer to one-hot.
-        code_iterations: Sinkhorn iterations: the more, the more equal the clusters' mass in a batch's codes.
+        settings: Those of `parts.ClcSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
-    uses_teacher = False
-
-    def __init__(
-        self,
-        *,
-        n_heads: int,
-        n_clusters: int,
-        positive: str = "augmented",
-        category_weight: float = 4.0,
-        contrast_temperature: float = 1.0,
-        cluster_temperature: float = 0.1,
-        code_temperature: float = 0.05,
-        code_iterations: int = 3,
-    ) -> None:
+    def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
-        self.positive = positive
-        self.category_weight = category_weight
-        self.contrast_temperature = contrast_temperature
-        self.cluster_temperature = self.temperature = cluster_temperature
-        self.code_temperature, self.code_iterations = code_temperature, code_iterations
-        check_choices(self, {"positive": tuple(POSITIVES)})
-        check_ranges(self, _RANGES)
-        self.views = POSITIVES[positive]
+        self.settings = ClcSettings(**settings)
+        self.views, self.uses_teacher, self.temperature, _ = self.settings.traits
         self._category, self._instance = RunningMean(n_heads), RunningMean(n_heads)
-
-    @classmethod
-    def traits(cls, settings: Mapping[str, Any]) -> Traits:
-        """Traits with these settings: the positive pairs decide which views are sampled."""
-        return Traits(POSITIVES[settings["positive"]], cls.uses_teacher, temperature=settings["cluster_temperature"])
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,); adds to the summary in training mode.
@@ -110,14 +70,14 @@ class Clc(nn.Module):
                 "clc needs the heads' embedding for its instance part, which these heads do not have: use head=mlp."
             )
         # p = softmax(logits / cluster_temperature), of the same shape.
-        p = log_probs(logits, self.cluster_temperature).exp()
+        p = log_probs(logits, self.settings.cluster_temperature).exp()
         # q, of the same shape: Sinkhorn balances the clusters over the batch of each view and head; no gradient.
-        codes = sinkhorn(logits, epsilon=self.code_temperature, n_iterations=self.code_iterations)
+        codes = sinkhorn(logits, epsilon=self.settings.code_temperature, n_iterations=self.settings.code_iterations)
         # [z; root p] and [z; root q], (2, heads, batch, dim + clusters): their inner products are
         # <z_i, z_j> + category_weight <p_i, q_j>. flip(0) pairs each view with the other one.
-        root = math.sqrt(self.category_weight)
+        root = math.sqrt(self.settings.category_weight)
         keys = torch.cat((z, root * codes), -1).flip(0)
-        loss = contrast(torch.cat((z, root * p), -1) / self.contrast_temperature, keys)
+        loss = contrast(torch.cat((z, root * p), -1) / self.settings.contrast_temperature, keys)
         # Means of <p_i, q_i> and <z_i, z_i> over positive pairs, for the summary.
         if self.training:
             self._record(self._category, p, codes)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headclust.errors import ABOVE_ZERO, SettingError, check_ranges
+from headclust.errors import SettingError
 from headclust.model.heads import HeadOutput
 from headclust.seeding import OBJECTIVE_STREAM, torch_generator
-from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import (
     RunningMean,
     batch_mean,
@@ -22,14 +20,9 @@ from headclust.training.objectives.terms import (
     marginal_entropy,
     sinkhorn,
 )
+from headclust.training.parts import ImcSwavSettings
 
 _TERMS = ("swapped", "information", "excess")
-_RANGES = {
-    **dict.fromkeys(("n_augmented", "n_partners", "balance", "logit_bound", "logit_weight"), (0, math.inf)),
-    **dict.fromkeys(("n_prototypes", "projection_dim", "code_iterations"), (1, math.inf)),
-    **dict.fromkeys(("code_temperature", "prototype_temperature"), (ABOVE_ZERO, math.inf)),
-    "freeze_prototypes": (0, 1),
-}
 
 
 class ImcSwav(nn.Module):
@@ -61,73 +54,29 @@ class ImcSwav(nn.Module):
         n_clusters: Number of clusters per head.
         feature_dims: Dimension of the features: one space.
         seed: The fit's seed; projection and prototypes of head h are drawn from their own stream of it.
-        n_augmented: Augmented views per sample, in addition to the plain one.
-        n_partners: Neighbors per sample that are used as further views of it; not in the authors' code.
-        n_codes: Number of views, from the first, that get Sinkhorn codes; the other views predict these.
-        n_prototypes: Prototypes per head.
-        projection_dim: Dimension of the projected features, which are compared with prototypes.
-        code_temperature: Entropy weight of the Sinkhorn codes: the smaller, the nearer to one-hot.
-        code_iterations: Sinkhorn iterations.
-        prototype_temperature: Temperature of the softmax over prototypes.
-        balance: Weight of the entropy of the clusters' marginal: the higher, the more equal the cluster sizes.
-        logit_bound: Absolute value of a logit above which it is penalized.
-        logit_weight: Weight of the excess of logits over logit_bound.
-        freeze_prototypes: Share of the training, from its start, in which prototypes are not trained, in [0, 1].
+        settings: Those of `parts.ImcSwavSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
-    uses_teacher = False
-    temperature = 1.0
-
     def __init__(
-        self,
-        *,
-        n_heads: int,
-        n_clusters: int,
-        feature_dims: tuple[int, ...],
-        seed: int,
-        n_augmented: int = 5,
-        n_partners: int = 0,
-        n_codes: int = 2,
-        n_prototypes: int = 1000,
-        projection_dim: int = 128,
-        code_temperature: float = 0.05,
-        code_iterations: int = 3,
-        prototype_temperature: float = 0.1,
-        balance: float = 4.0,
-        logit_bound: float = 5.0,
-        logit_weight: float = 1e-2,
-        freeze_prototypes: float = 0.005,
+        self, *, n_heads: int, n_clusters: int, feature_dims: tuple[int, ...], seed: int, **settings: Any
     ) -> None:
         super().__init__()
-        self.n_augmented, self.n_partners, self.n_codes = n_augmented, n_partners, n_codes
-        self.n_prototypes, self.projection_dim = n_prototypes, projection_dim
-        self.code_temperature, self.code_iterations = code_temperature, code_iterations
-        self.prototype_temperature, self.freeze_prototypes = prototype_temperature, freeze_prototypes
-        self.balance, self.logit_bound, self.logit_weight = balance, logit_bound, logit_weight
-        check_ranges(self, _RANGES)
-        self.views = _views(n_augmented, n_partners)
-        if len(self.views) < 2:
-            raise SettingError("n_augmented and n_partners are 0: expected a view to predict beside the plain one.")
-        if not 1 <= n_codes <= len(self.views):
-            raise SettingError(f"n_codes is {n_codes}: expected 1 to {len(self.views)}, the number of views.")
+        self.settings = ImcSwavSettings(**settings)
+        self.views, self.uses_teacher, self.temperature, _ = self.settings.traits
         if len(feature_dims) != 1:
             raise SettingError(f"imc-swav takes one feature file: found {len(feature_dims)}.")
         (feature_dim,) = feature_dims
         self.mixing_weight = nn.Parameter(torch.empty(n_heads, feature_dim, feature_dim))
         self.mixing_bias = nn.Parameter(torch.empty(n_heads, feature_dim))
-        self.projection_weight = nn.Parameter(torch.empty(n_heads, projection_dim, feature_dim))
-        self.projection_bias = nn.Parameter(torch.empty(n_heads, projection_dim))
-        self.prototypes = nn.Parameter(torch.empty(n_heads, n_prototypes, projection_dim))
+        width, n_prototypes = self.settings.projection_dim, self.settings.n_prototypes
+        self.projection_weight = nn.Parameter(torch.empty(n_heads, width, feature_dim))
+        self.projection_bias = nn.Parameter(torch.empty(n_heads, width))
+        self.prototypes = nn.Parameter(torch.empty(n_heads, n_prototypes, width))
         self._initialize_(seed)
         self._means = {name: RunningMean(n_heads) for name in _TERMS}
-
-    @classmethod
-    def traits(cls, settings: Mapping[str, Any]) -> Traits:
-        """Traits with these settings: the plain view, then augmented ones, then neighbors."""
-        return Traits(_views(settings["n_augmented"], settings["n_partners"]), cls.uses_teacher, cls.temperature)
 
     @torch.no_grad()
     def _initialize_(self, seed: int) -> None:
@@ -154,18 +103,22 @@ class ImcSwav(nn.Module):
             with torch.no_grad():
                 self.prototypes.copy_(F.normalize(self.prototypes, dim=-1))
         # u and log softmax(u / t), (views, heads, batch, prototypes).
-        scores = self.scores(batch.features[0], freeze=progress < self.freeze_prototypes)
-        log_u = log_probs(scores, self.prototype_temperature)
+        scores = self.scores(batch.features[0], freeze=progress < self.settings.freeze_prototypes)
+        log_u = log_probs(scores, self.settings.prototype_temperature)
         # q of the first n_codes views, (n_codes, heads, batch, prototypes), without gradient.
-        codes = sinkhorn(scores[: self.n_codes], epsilon=self.code_temperature, n_iterations=self.code_iterations)
+        codes = sinkhorn(
+            scores[: self.settings.n_codes],
+            epsilon=self.settings.code_temperature,
+            n_iterations=self.settings.code_iterations,
+        )
         # The three terms, (heads,) each. `detach` keeps the heads' loss from the projection and the prototypes.
         swapped = swapped_prediction(log_u, codes)
-        information = weighted_information(student.logits, log_u.detach(), balance=self.balance)
-        excess = logit_excess(student.logits, self.logit_bound)
+        information = weighted_information(student.logits, log_u.detach(), balance=self.settings.balance)
+        excess = logit_excess(student.logits, self.settings.logit_bound)
         if self.training:
             for name, term in zip(_TERMS, (swapped, information, excess), strict=True):
                 self._means[name].add(term)
-        return swapped + information + self.logit_weight * excess
+        return swapped + information + self.settings.logit_weight * excess
 
     def scores(self, features: Tensor, *, freeze: bool = False) -> Tensor:
         """Cosines between features (views, batch, dim) and prototypes: (views, heads, batch, prototypes)."""
@@ -189,10 +142,6 @@ class ImcSwav(nn.Module):
     def summary(self) -> dict[str, Tensor]:
         """Means of the three unweighted terms over the training steps since the last call, each (heads,)."""
         return {name: mean.take() for name, mean in self._means.items()}
-
-
-def _views(n_augmented: int, n_partners: int) -> tuple[str, ...]:
-    return ("plain", *("augmented",) * n_augmented, *("neighbor",) * n_partners)
 
 
 def swapped_prediction(log_u: Tensor, codes: Tensor) -> Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from headclust.errors import FINITE, check_ranges
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import RunningMean, batch_mean, log_agreement, log_probs, marginal_entropy
+from headclust.training.parts import ScanSettings
 
 
 class Scan(nn.Module):
@@ -33,27 +32,17 @@ class Scan(nn.Module):
     Args:
         n_heads: Number of heads.
         n_clusters: Number of clusters per head.
-        entropy_weight: Weight of the entropy of the mean prediction, 0 or more. The higher, the more equal the
-            clusters.
+        settings: Those of `parts.ScanSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
-    views = ("anchor", "neighbor")
-    uses_teacher = False
-    temperature = 1.0
-
-    def __init__(self, *, n_heads: int, n_clusters: int, entropy_weight: float = 5.0) -> None:
+    def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
-        self.entropy_weight = entropy_weight
-        check_ranges(self, {"entropy_weight": (0, FINITE)})
+        self.settings = ScanSettings(**settings)
+        self.views, self.uses_teacher, self.temperature, _ = self.settings.traits
         self._consistency, self._entropy = RunningMean(n_heads), RunningMean(n_heads)
-
-    @classmethod
-    def traits(cls, settings: Mapping[str, Any]) -> Traits:
-        """Traits with any settings."""
-        return Traits(cls.views, cls.uses_teacher, cls.temperature)
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,); adds its terms to the summary in training mode.
@@ -74,7 +63,7 @@ class Scan(nn.Module):
             self._consistency.add(consistency)
             self._entropy.add(entropy)
         # Minus: the entropy is maximal when all clusters have the same share of the batch.
-        return consistency - self.entropy_weight * entropy
+        return consistency - self.settings.entropy_weight * entropy
 
     def summary(self) -> dict[str, Tensor]:
         """Means of both terms over the training steps since the last call, each (heads,); zeros after none."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headclust.errors import BELOW_ONE, check_ranges
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import RunningMean, batch_mean, log_probs
+from headclust.training.parts import SelfLabelSettings
 
 
 class SelfLabel(nn.Module):
@@ -36,28 +35,17 @@ class SelfLabel(nn.Module):
     Args:
         n_heads: Number of heads.
         n_clusters: Number of clusters per head.
-        threshold: Probability above which a prediction becomes a label, in [0, 1).
-        balance: If true, every cluster present in a batch counts the same.
+        settings: Those of `parts.SelfLabelSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
-    views = ("plain", "strong")
-    uses_teacher = False
-    temperature = 1.0
-
-    def __init__(self, *, n_heads: int, n_clusters: int, threshold: float = 0.99, balance: bool = True) -> None:
+    def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
-        self.threshold = threshold
-        self.balance = balance
-        check_ranges(self, {"threshold": (0, BELOW_ONE)})
+        self.settings = SelfLabelSettings(**settings)
+        self.views, self.uses_teacher, self.temperature, _ = self.settings.traits
         self._confident = RunningMean(n_heads)
-
-    @classmethod
-    def traits(cls, settings: Mapping[str, Any]) -> Traits:
-        """Traits with any settings."""
-        return Traits(cls.views, cls.uses_teacher, cls.temperature, reports_confidence=True)
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,); counts confident samples in training mode.
@@ -73,13 +61,13 @@ class SelfLabel(nn.Module):
         # The largest probability and its cluster, (heads, batch) each.
         confidence, label = plain.exp().max(-1)
         # One-hot labels of the confident samples, rows of zeros for the others, (heads, batch, clusters).
-        targets = F.one_hot(label, plain.shape[-1]) * (confidence > self.threshold)[..., None]
+        targets = F.one_hot(label, plain.shape[-1]) * (confidence > self.settings.threshold)[..., None]
         # Share of the batch with each label, and its summed cross-entropy over the batch size, (heads, clusters).
         shares = batch_mean(targets.to(strong.dtype), dims=(1,))
         sums = batch_mean(-strong * targets, dims=(1,))
         if self.training:
             self._confident.add(shares.sum(-1))
-        if self.balance:
+        if self.settings.balance:
             # sums / shares is the mean cross-entropy per label; then the mean over the labels present.
             return (sums / _nonzero(shares)).sum(-1) / _nonzero((shares > 0).sum(-1))
         # Mean over the confident samples.

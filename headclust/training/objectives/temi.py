@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headclust.errors import ABOVE_ZERO, BELOW_ONE, check_ranges
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import batch_mean, log_probs
-
-_RANGES = {
-    "beta": (0.5, 1),
-    "student_temperature": (ABOVE_ZERO, math.inf),
-    "teacher_temperature": (ABOVE_ZERO, math.inf),
-    "marginal_momentum": (0, BELOW_ONE),
-}
+from headclust.training.parts import TemiSettings
 
 
 class Temi(nn.Module):
@@ -44,43 +35,20 @@ class Temi(nn.Module):
     Args:
         n_heads: Number of heads.
         n_clusters: Number of clusters per head.
-        beta: Exponent in [0.5, 1]. 1 rewards confidence and balance equally, lower values tolerate unequal clusters;
-            at 0.5 uniform predictions have the same loss as confident, balanced ones.
-        student_temperature: Temperature of the student's softmax.
-        teacher_temperature: Temperature of the teacher's softmax.
-        marginal_momentum: Momentum of the running marginal, in [0, 1).
+        settings: Those of `parts.TemiSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
-    views = ("anchor", "neighbor")
-    uses_teacher = True
     marginal: Tensor
 
-    def __init__(
-        self,
-        *,
-        n_heads: int,
-        n_clusters: int,
-        beta: float = 0.6,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.1,
-        marginal_momentum: float = 0.9,
-    ) -> None:
+    def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
-        self.beta = beta
-        self.student_temperature = student_temperature
-        self.teacher_temperature = self.temperature = teacher_temperature  # the teacher predicts
-        self.marginal_momentum = marginal_momentum
-        check_ranges(self, _RANGES)
+        self.settings = TemiSettings(**settings)
+        self.views, self.uses_teacher, self.temperature, _ = self.settings.traits
         # m starts uniform, as in the author code; (heads, clusters).
         self.register_buffer("marginal", torch.full((n_heads, n_clusters), 1 / n_clusters))
-
-    @classmethod
-    def traits(cls, settings: Mapping[str, Any]) -> Traits:
-        """Traits with these settings: the teacher predicts, with its own temperature."""
-        return Traits(cls.views, cls.uses_teacher, temperature=settings["teacher_temperature"])
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,); updates the marginal in training mode.
@@ -93,21 +61,21 @@ class Temi(nn.Module):
         """
         assert teacher is not None
         # log p, (2, heads, batch, clusters).
-        log_p = log_probs(student.logits, self.student_temperature)
+        log_p = log_probs(student.logits, self.settings.student_temperature)
         with torch.no_grad():
             # log q and q, of the same shape.
-            log_q = log_probs(teacher.logits, self.teacher_temperature)
+            log_q = log_probs(teacher.logits, self.settings.teacher_temperature)
             q = log_q.exp()
             if self.training:
                 # m <- momentum m + (1 - momentum) mean of q over both views and the batch, (heads, clusters).
-                self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.marginal_momentum)
+                self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.settings.marginal_momentum)
             # w, (heads or 1, batch): the same for (x, x') and (x', x).
             weights = self.weights(q)
             # log m, (heads, clusters), broadcast over the batch axis below.
             log_marginal = self.marginal.clamp_min(torch.finfo(torch.float32).tiny).log()
         # pmi in both directions, (2, heads, batch): log sum_c exp(beta (log p + log q) - log m). flip(0) pairs each
         # student view with the teacher of the other one.
-        pmi = torch.logsumexp(self.beta * (log_p + log_q.flip(0)) - log_marginal[:, None], dim=-1)
+        pmi = torch.logsumexp(self.settings.beta * (log_p + log_q.flip(0)) - log_marginal[:, None], dim=-1)
         # The mean over both directions is the 1/2 of the formula.
         return -batch_mean(weights * pmi, dims=(0, 2))
 

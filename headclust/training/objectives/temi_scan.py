@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headclust.errors import ABOVE_ZERO, FINITE, check_ranges
 from headclust.model.heads import HeadOutput
-from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import batch_mean, log_agreement, log_probs, marginal_entropy
-
-_RANGES = {
-    "entropy_weight": (0, FINITE),
-    "student_temperature": (ABOVE_ZERO, math.inf),
-    "teacher_temperature": (ABOVE_ZERO, math.inf),
-}
+from headclust.training.parts import TemiScanSettings
 
 
 class TemiScan(nn.Module):
@@ -43,37 +35,16 @@ class TemiScan(nn.Module):
     Args:
         n_heads: Number of heads.
         n_clusters: Number of clusters per head.
-        entropy_weight: Weight of the entropy of the mean prediction, 0 or more; the authors' alpha. The higher, the
-            more equal the clusters.
-        student_temperature: Temperature of the student's softmax.
-        teacher_temperature: Temperature of the teacher's softmax.
+        settings: Those of `parts.TemiScanSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
-    views = ("anchor", "neighbor")
-    uses_teacher = True
-
-    def __init__(
-        self,
-        *,
-        n_heads: int,
-        n_clusters: int,
-        entropy_weight: float = 5.0,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.1,
-    ) -> None:
+    def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
-        self.entropy_weight = entropy_weight
-        self.student_temperature = student_temperature
-        self.teacher_temperature = self.temperature = teacher_temperature  # the teacher predicts
-        check_ranges(self, _RANGES)
-
-    @classmethod
-    def traits(cls, settings: Mapping[str, Any]) -> Traits:
-        """Traits with these settings: the teacher predicts, with its own temperature."""
-        return Traits(cls.views, cls.uses_teacher, temperature=settings["teacher_temperature"])
+        self.settings = TemiScanSettings(**settings)
+        self.views, self.uses_teacher, self.temperature, _ = self.settings.traits
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,).
@@ -86,14 +57,14 @@ class TemiScan(nn.Module):
         """
         assert teacher is not None
         # log p and log q, (2, heads, batch, clusters).
-        log_p = log_probs(student.logits, self.student_temperature)
+        log_p = log_probs(student.logits, self.settings.student_temperature)
         with torch.no_grad():
-            log_q = log_probs(teacher.logits, self.teacher_temperature)
+            log_q = log_probs(teacher.logits, self.settings.teacher_temperature)
         # Mean over both directions and the batch of log sum_c p q, (heads,). flip(0) pairs each student view with the
         # teacher of the other one.
         agreement = batch_mean(log_agreement(log_p, log_q.flip(0)), dims=(0, 2))
         # Entropy of the batch's mean prediction per view, (2, heads), then the mean over both views.
-        return -agreement - self.entropy_weight * marginal_entropy(log_p).mean(0)
+        return -agreement - self.settings.entropy_weight * marginal_entropy(log_p).mean(0)
 
     def summary(self) -> dict[str, Tensor]:
         """Nothing beside the loss."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headclust.errors import ABOVE_ZERO, FINITE, check_ranges
 from headclust.model.heads import HeadOutput
 from headclust.seeding import OBJECTIVE_STREAM, torch_generator
-from headclust.training.objectives.batch import Batch, Traits
+from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import RunningMean, batch_mean, log_probs, marginal_entropy
+from headclust.training.parts import TurtleSettings
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of the inner Adam
-_RANGES = {"gamma": (0, FINITE), "inner_steps": (1, math.inf), "inner_lr": (ABOVE_ZERO, FINITE)}
 
 
 class Turtle(nn.Module):
@@ -42,38 +41,20 @@ class Turtle(nn.Module):
         n_clusters: Number of clusters per head.
         feature_dims: Dimension of the features, one per space.
         seed: The fit's seed; head h draws its inner classifiers from its own stream of it.
-        gamma: Weight of the entropy of the clusters' shares, so that all clusters are used.
-        inner_steps: Steps of Adam that fit the inner classifiers in each training step.
-        inner_lr: Learning rate of the inner steps.
-        warm_start: Start from the inner classifiers of the previous step; otherwise they are drawn again.
+        settings: Those of `parts.TurtleSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
-    views = ("plain",)
-    uses_teacher = False
-    temperature = 1.0
     inner_updates: Tensor
 
     def __init__(
-        self,
-        *,
-        n_heads: int,
-        n_clusters: int,
-        feature_dims: Sequence[int],
-        seed: int,
-        gamma: float = 10.0,
-        inner_steps: int = 10,
-        inner_lr: float = 1e-3,
-        warm_start: bool = False,
+        self, *, n_heads: int, n_clusters: int, feature_dims: Sequence[int], seed: int, **settings: Any
     ) -> None:
         super().__init__()
-        self.gamma = gamma
-        self.inner_steps = inner_steps
-        self.inner_lr = inner_lr
-        self.warm_start = warm_start
-        check_ranges(self, _RANGES)
+        self.settings = TurtleSettings(**settings)
+        self.views, self.uses_teacher, self.temperature, _ = self.settings.traits
         self._feature_dims = tuple(feature_dims)
         self._streams = [torch_generator(seed, OBJECTIVE_STREAM, head) for head in range(n_heads)]
         for space, dim in enumerate(self._feature_dims):
@@ -83,11 +64,6 @@ class Turtle(nn.Module):
         self.register_buffer("inner_updates", torch.zeros(n_heads, dtype=torch.int64))
         self._error, self._entropy = RunningMean(n_heads), RunningMean(n_heads)
         self._restart_()
-
-    @classmethod
-    def traits(cls, settings: Mapping[str, Any]) -> Traits:
-        """Traits with any settings."""
-        return Traits(cls.views, cls.uses_teacher, cls.temperature)
 
     def forward(self, batch: Batch | None, student: HeadOutput, teacher: HeadOutput | None, progress: float) -> Tensor:
         """Loss per head, shape (heads,); fits the inner classifiers in training mode.
@@ -117,7 +93,7 @@ class Turtle(nn.Module):
         if self.training:
             self._error.add(error)
             self._entropy.add(entropy)
-        return error - self.gamma * entropy
+        return error - self.settings.gamma * entropy
 
     def summary(self) -> dict[str, Tensor]:
         """Means since the last call of `prediction_error` and `share_entropy`, summed over spaces, each (heads,)."""
@@ -139,9 +115,9 @@ class Turtle(nn.Module):
     @torch.no_grad()
     def _fit_inner_(self, features: Sequence[Tensor], labels: Tensor) -> None:
         """Fit the inner classifiers to labels (heads, clusters, batch), given features (batch, dim) per space."""
-        if not self.warm_start:
+        if not self.settings.warm_start:
             self._restart_()
-        for _ in range(self.inner_steps):
+        for _ in range(self.settings.inner_steps):
             self.inner_updates += 1
             for space, rows in enumerate(features):
                 # Gradient of the mean cross-entropy by the logits, (softmax(w_s x_s) - tau) / batch,
@@ -160,7 +136,7 @@ class Turtle(nn.Module):
         # Bias corrections 1 - beta^t, (heads, 1, 1); expm1 is exact in float32 even where beta^t is close to 1.
         first, second = (-torch.expm1(self.inner_updates * math.log(beta))[:, None, None] for beta in _BETAS)
         # w <- w - lr (m / first) / (sqrt(v / second) + epsilon).
-        classifier -= self.inner_lr / first * mean / ((square / second).sqrt() + _EPSILON)
+        classifier -= self.settings.inner_lr / first * mean / ((square / second).sqrt() + _EPSILON)
 
     def _inner_logits(self, space: int, features: Tensor) -> Tensor:
         """Logits (heads, clusters, batch) of the inner classifiers of one space for its features (batch, dim)."""

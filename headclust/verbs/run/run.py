@@ -48,6 +48,9 @@ class Groups:
     n_left_out: int
     left_out: Path | None
 
+    def __repr__(self) -> str:
+        return f"Groups({str(self.folder)!r}, n_samples={self.n_samples}, n_left_out={self.n_left_out})"
+
     @property
     def assignments(self) -> Path:
         """The CSV file with the cluster of each image."""
@@ -128,7 +131,6 @@ def _resumable() -> Iterator[None]:
 
 def _check(images: ImageSet, recipe: Recipe, seed: int, device: str | None) -> None:
     """Raise for settings that are known to be impossible before an image is opened."""
-    resolve_device(device)
     if seed < 0:
         raise SettingError(f"seed {seed}: expected 0 or more.")
     if len(images) < 2:
@@ -139,3 +141,5 @@ def _check(images: ImageSet, recipe: Recipe, seed: int, device: str | None) -> N
         )
     if recipe.n_clusters > len(images):
         raise SettingError(f"{recipe.n_clusters} clusters of {len(images)} images: expected at most {len(images)}.")
+    if device is not None:
+        resolve_device(device)

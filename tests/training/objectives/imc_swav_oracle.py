@@ -111,11 +111,13 @@ def naive_loss(objective, features, logits, head):
     y = logits[:, head].double().tolist()
     swapped = naive_swapped(
         u,
-        objective.n_codes,
-        epsilon=objective.code_temperature,
-        iterations=objective.code_iterations,
-        tau=objective.prototype_temperature,
+        objective.settings.n_codes,
+        epsilon=objective.settings.code_temperature,
+        iterations=objective.settings.code_iterations,
+        tau=objective.settings.prototype_temperature,
     )
-    information = naive_information(y, u, balance=objective.balance, tau=objective.prototype_temperature)
-    excess = np.mean([sum(max(abs(v) - objective.logit_bound, 0) for v in row) for view in y for row in view])
-    return swapped + information + objective.logit_weight * excess
+    information = naive_information(
+        y, u, balance=objective.settings.balance, tau=objective.settings.prototype_temperature
+    )
+    excess = np.mean([sum(max(abs(v) - objective.settings.logit_bound, 0) for v in row) for view in y for row in view])
+    return swapped + information + objective.settings.logit_weight * excess

@@ -11,6 +11,7 @@ from torch import nn
 from headclust.methods import PRESETS
 from headclust.model.heads import HEADS, HeadOutput, select
 from headclust.training.objectives import OBJECTIVES, Batch
+from headclust.training.parts import HEAD_SETTINGS
 from headclust.training.sampling import Samples
 from headclust.training.stages import Stage, build_objective, part_defaults
 from headclust.training.train import train_stage
@@ -87,7 +88,7 @@ def head_kind(name):
 
 
 def head_settings(kind):
-    return {name: min(12, value) for name, value in part_defaults(HEADS[kind]).items() if name.endswith("_dim")}
+    return {name: min(12, value) for name, value in part_defaults(HEAD_SETTINGS[kind]).items() if name.endswith("_dim")}
 
 
 @pytest.mark.parametrize("name", NAMES)

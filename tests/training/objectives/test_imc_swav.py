@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_equal_to_loops_over_the_formulas(settings, heads, batch, clusters):
     loss, _ = run(objective, drawn, logits)
     np.testing.assert_allclose(loss, expected, rtol=2e-5, atol=1e-5)
     named = objective.summary()
-    total = named["swapped"] + named["information"] + objective.logit_weight * named["excess"]
+    total = named["swapped"] + named["information"] + objective.settings.logit_weight * named["excess"]
     torch.testing.assert_close(total, loss)
 
 
@@ -173,13 +174,13 @@ def test_each_part_learns_from_its_own_terms():
     run(objective, drawn, logits)
     first = [parameter.grad.clone() for parameter in objective.parameters()]
     objective.zero_grad()
-    objective.balance, objective.logit_weight, objective.logit_bound = 9.0, 5.0, 0.1
+    objective.settings = replace(objective.settings, balance=9.0, logit_weight=5.0, logit_bound=0.1)
     run(objective, drawn, random(3, 2, 7, 3, seed=5, scale=9.0))
     for before, parameter in zip(first, objective.parameters(), strict=True):
         assert before.abs().max() > 0
         torch.testing.assert_close(parameter.grad, before)
     swapped_alone = torch.autograd.grad(objective(drawn, HeadOutput(logits.requires_grad_()), None, 1.0).sum(), logits)
-    objective.n_codes = 1
+    objective.settings = replace(objective.settings, n_codes=1)
     again = torch.autograd.grad(objective(drawn, HeadOutput(logits), None, 1.0).sum(), logits)
     torch.testing.assert_close(swapped_alone, again)
 

@@ -181,7 +181,7 @@ def test_attributes():
     assert objective.views == ("anchor", "neighbor")
     assert not objective.uses_teacher
     assert objective.temperature == 1.0
-    assert objective.entropy_weight == 5.0
+    assert objective.settings.entropy_weight == 5.0
     assert dict(objective.named_parameters()) == {}
 
 

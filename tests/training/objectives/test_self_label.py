@@ -208,7 +208,7 @@ def test_attributes():
     assert objective.views == ("plain", "strong")
     assert not objective.uses_teacher
     assert objective.temperature == 1.0
-    assert (objective.threshold, objective.balance) == (0.99, True)
+    assert (objective.settings.threshold, objective.settings.balance) == (0.99, True)
     assert dict(objective.named_parameters()) == {}
 
 

@@ -1,4 +1,4 @@
-"""`python -m headclust.cli`."""
+"""`python -m headclust`."""
 
 from headclust.cli import main
 

@@ -1,0 +1,83 @@
+// The groups: sorted, searched, and all images of one in a dialog.
+const CHUNK = 120;  // images that are added at once
+
+function clusterTools() {
+  const cards = selectAll(".cluster"), find = select("#find"), sort = select("#sort");
+  const orders = {
+    number: (card) => Number(card.dataset.number),
+    size: (card) => -Number(card.dataset.size),
+    confidence: (card) => Number(card.dataset.confidence),
+    purity: (card) => Number(card.dataset.purity ?? 2),
+  };
+  const apply = () => {
+    const key = orders[sort.value], query = find.value.trim().toLowerCase();
+    cards.sort((a, b) => key(a) - key(b) || a.dataset.number - b.dataset.number);
+    select(".cards").append(...cards);
+    let shown = 0;
+    for (const card of cards) {
+      const matches = !query || card.dataset.number === query || (card.dataset.majority || "").toLowerCase().includes(query);
+      card.hidden = !matches;
+      shown += matches;
+    }
+    select("#matches").textContent = query ? `${shown} of ${cards.length}` : "";
+  };
+  find.addEventListener("input", apply);
+  sort.addEventListener("change", apply);
+  select(".tools").addEventListener("submit", (event) => event.preventDefault());
+  // A link to a group that the search hides clears the search.
+  window.addEventListener("hashchange", () => {
+    const card = document.getElementById(location.hash.slice(1));
+    if (card?.hidden) { find.value = ""; apply(); card.scrollIntoView(); }
+  });
+  if (find.value || sort.value !== "number") apply();  // values that the browser kept over a reload
+}
+
+const ORDERS = {
+  sure: (rows) => rows.sort((a, b) => confidenceAt(b) - confidenceAt(a) || a - b),
+  unsure: (rows) => rows.sort((a, b) => confidenceAt(a) - confidenceAt(b) || a - b),
+  name: (rows) => {
+    const collator = new Intl.Collator("en", { numeric: true });
+    return rows.sort((a, b) => collator.compare(nameOf(a), nameOf(b)) || a - b);
+  },
+};
+
+function groupDialog() {
+  const dialog = select("#group-dialog"), order = select("#group-order"), tiles = select("#group-images"), more = select("#group-more");
+  let rows = [], shown = 0;
+  const add = () => {
+    const first = shown === 0, next = rows.slice(shown, shown + CHUNK);
+    tiles.append(...next.map((row) => tileOf(row, confidenceOf(row))));
+    shown += next.length;
+    more.hidden = shown >= rows.length;
+    more.textContent = `Show more: ${count(rows.length - shown)} of ${count(rows.length)}`;
+    rove(tiles, first);
+  };
+  const fill = () => {
+    ORDERS[order.value](rows);
+    tiles.replaceChildren();
+    shown = 0;
+    dialog.scrollTop = 0;
+    add();
+  };
+  for (const button of selectAll("[data-group]")) {
+    button.addEventListener("click", () => {
+      const size = Number(button.closest(".cluster").dataset.size);
+      rows = rowsOfGroup(Number(button.dataset.group)).slice();
+      select("#group-title").textContent = `Group ${button.dataset.group}: ${count(size)} ${size === 1 ? "image" : "images"}`;
+      select("#group-text").textContent = rows.length < size ? `${count(rows.length)} of them are in this page.` : "";
+      openDialog(dialog);
+      fill();
+    });
+  }
+  order.addEventListener("change", fill);
+  more.addEventListener("click", () => {
+    const next = shown;
+    add();
+    tiles.children[next]?.focus();
+  });
+  new IntersectionObserver((entries) => {
+    if (dialog.open && !more.hidden && entries.some((entry) => entry.isIntersecting)) add();
+  }, { root: dialog, rootMargin: "800px" }).observe(more);
+  tiles.addEventListener("click", (event) => openTile(event, () => rows));
+  dialog.addEventListener("close", () => tiles.replaceChildren());
+}
