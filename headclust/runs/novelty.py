@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from headclust.errors import FileFormatError
 from headclust.features import Features
+from headclust.features.rows import unit_length
 from headclust.seeding import SEEN_STREAM, torch_generator
 
 if TYPE_CHECKING:
@@ -91,14 +92,13 @@ def keep(spaces: Sequence[Features], seed: int) -> Seen:
         seed: The fit's seed, with which a subset is drawn if there are too many samples.
     """
     import torch
-    import torch.nn.functional as F
 
     n_samples, width = spaces[0].n_samples, sum(space.feature_dim for space in spaces)
     limit = min(_MOST, max(_FEWEST, _NUMBERS // width))
     numbers = torch.arange(n_samples)
     if n_samples > limit:
         numbers = torch.randperm(n_samples, generator=torch_generator(seed, SEEN_STREAM))[:limit].sort().values
-    return Seen(numbers, tuple(F.normalize(space.rows(numbers), dim=1).half() for space in spaces))
+    return Seen(numbers, tuple(unit_length(space.rows(numbers)).half() for space in spaces))
 
 
 def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> NDArray[np.float32]:
@@ -111,17 +111,16 @@ def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> 
             itself.
     """
     import torch
-    import torch.nn.functional as F
 
     # Distances summed over spaces: of the samples, (n_samples,), and of the reference, (n_reference,).
     total, usual = torch.zeros(spaces[0].n_samples), torch.zeros(len(seen.numbers))
     starts = range(0, len(total), _ROWS)
     for rows, features in zip(seen.rows, spaces, strict=True):
         # float16 rows are normalized again, as rounding has changed their length.
-        reference = F.normalize(rows.float(), dim=1)
+        reference = unit_length(rows.float())
         own = _distances(reference, reference, others=True)
         # Blocks of the samples, so that their similarities to the reference stay small.
-        blocks = (F.normalize(features.rows(slice(start, start + _ROWS)), dim=1) for start in starts)
+        blocks = (unit_length(features.rows(slice(start, start + _ROWS))) for start in starts)
         # Divided by the mean of the reference: spaces of different scale count equally.
         total += torch.cat([_distances(block, reference) for block in blocks]) / _scale(own)
         usual += own / _scale(own)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from headclust.errors import DataError
 from headclust.features import Features
 from headclust.methods import FitResult, Recipe
-from headclust.progress import printable
+from headclust.progress import note, printable
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +90,8 @@ def fit_and_score(
     start = time.perf_counter()
     result = recipe.fit(unlabeled, seed, device=device)
     seconds = time.perf_counter() - start
+    if result.model.n_clusters < recipe.n_clusters:
+        note(f"warning: {fewer_clusters(result.model.n_clusters, recipe.n_clusters)}")
     report = ensemble.summarize(
         result.head_assignments,
         result.assignments,
@@ -99,6 +101,11 @@ def fit_and_score(
     )
     test = assign(result.model, tests) if tests else None
     return ScoredFit(result, {**report, "eval": test.report} if test else report, test)
+
+
+def fewer_clusters(n_clusters: int, expected: int) -> str:
+    """The warning for a model with fewer clusters than expected."""
+    return f"only {n_clusters} of {expected} clusters are used: no more samples differ, after the method's transform."
 
 
 def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:

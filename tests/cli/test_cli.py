@@ -86,6 +86,12 @@ def test_fit_takes_every_setting_as_an_option(run, blob_file, tmp_path):
     assert found == [3, 3, 0.7, 9, 1e-4]
 
 
+def test_one_setting_with_two_values(refused, blob_file):
+    for options in (["beta=0.7", "--set", "beta=0.8"], ["n-heads=2", "--set", "n_heads=3"]):
+        assert "give it once" in refused("fit", blob_file, "--method", "temi", "--set", *options)
+    assert "give one" in refused("fit", blob_file, "--method", "kmeans", "--clusters", "4", "--set", "n_clusters=5")
+
+
 def test_fit_config_repeats_byte_for_byte(run, refused, blob_file, tmp_path):
     for options in ((blob_file, *QUICK, "--seed", 3, "-o", "one"), ("--config", "one/config.json", "-o", "two")):
         assert run("fit", *options)[0] == 0
