@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from study.dry_run import expectation
+from study.plan import FeatureSpec, own_features
 from study.presets import DATASETS
 
 from headclust.errors import HeadclustError, SettingError, unknown
 from headclust.progress import printable
 
-__all__ = ["answer", "expectation", "folders", "names", "numbers"]
+__all__ = ["answer", "expectation", "feature_files", "folders", "names", "numbers"]
 
 
 def answer(
@@ -58,6 +60,20 @@ def folders(given: Sequence[str]) -> dict[str, Path]:
         if name not in datasets:
             raise unknown("data set", name, datasets)
     return {name: Path(path) for name, _, path in pairs}
+
+
+def feature_files(given: Sequence[str]) -> list[tuple[FeatureSpec, FeatureSpec]]:
+    """Own feature files from NAME=FILE, or NAME=FILE,TEST with another file to score."""
+    pairs = [text.partition("=") for text in given]
+    if twice := [name for name, count in Counter(name for name, _, _ in pairs).items() if count > 1]:
+        raise SettingError(f"--features {twice[0]} is given twice: expected each name once.")
+    specs = []
+    for name, equals, text in pairs:
+        fit, _, test = (text, "", "") if Path(text).exists() else text.partition(",")
+        if not (name and equals and fit):
+            raise SettingError(f"--features {name}{equals}{text}: expected NAME=FILE or NAME=FILE,TEST.")
+        specs.append(own_features(name, Path(fit), Path(test or fit)))
+    return specs
 
 
 def numbers(text: str) -> tuple[int, int]:

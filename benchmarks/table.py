@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from script import answer, expectation, folders, names, numbers
+from script import answer, expectation, feature_files, folders, names, numbers
 from study import pictures, render, runner
 from study.places import Places
 from study.plan import Cell, plan, shard
@@ -50,6 +50,13 @@ def parser() -> argparse.ArgumentParser:
     add("--root", type=Path, help="features and results [benchmarks/results/PRESET]")
     add("--data-root", type=Path, default=Path("data"), help="holds cifar10/, imagenet/ and so on")
     add("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
+    add(
+        "--features",
+        action="append",
+        default=[],
+        metavar="NAME=FILE[,TEST]",
+        help="your own feature file with labels, instead of backbones and data sets; TEST is scored, or else FILE",
+    )
     add("--online", action="store_true", help="download weights that are not on this machine")
     add("--device", help="cpu, cuda, cuda:N or mps [the best available]")
     add("--shard", metavar="I/N", help="make only part I of N")
@@ -93,6 +100,8 @@ def run(options: argparse.Namespace) -> int:
 
 def chosen_cells(options: argparse.Namespace, study: Study) -> tuple[Cell, ...]:
     """The cells that the options choose; a name that has no cell is noted on stderr."""
+    if options.features and (options.backbones or options.datasets):
+        raise SettingError("--features takes the place of --backbones and --datasets: leave them out.")
     cells = plan(
         study,
         backbones=options.backbones,
@@ -102,6 +111,7 @@ def chosen_cells(options: argparse.Namespace, study: Study) -> tuple[Cell, ...]:
         seeds=options.seeds,
         max_seconds=options.max_seconds,
         ablations=options.ablations,
+        own=feature_files(options.features),
     )
     for method in options.methods:
         if all(cell.method != method for cell in cells):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headclust.errors import HeadclustError
+from headclust.errors import ConflictError, HeadclustError
 from headclust.progress import printable
 
 _CHUNK = 1 << 24
@@ -33,6 +33,22 @@ def write_errors(path: Path) -> Iterator[None]:
         raise HeadclustError(f"cannot write {printable(str(path))}: {reason}: {step}.") from error
 
 
+def real_place(path: Path) -> Path:
+    """`path` without links: where a result is written, so that a link stays and the place it leads to gets the result.
+
+    Raises:
+        ConflictError: `path` is a circular link, or one to a place that does not exist.
+    """
+    place = Path(os.path.realpath(path))
+    # pathlib would raise for names that are too long, which whatever opens them reports.
+    if os.path.islink(path) and not os.path.exists(place):  # noqa: PTH110, PTH114
+        raise ConflictError(
+            f"{printable(str(path))} is a link to {printable(str(path.readlink()))}, which does not exist: "
+            "make that first, delete the link, or choose another place with -o."
+        )
+    return place
+
+
 def sync_folder(folder: Path) -> None:
     """Sync the names in `folder` to disk; without this, a rename is atomic but not durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -52,6 +68,8 @@ def atomic_file(
 ) -> Iterator[Path]:
     """An empty temporary file beside `path` to write to; at the end it is renamed to `path`.
 
+    If `path` is a link to a file, it stays, and that file is replaced.
+
     The temporary name is random, short for any name of `path`, and exclusively created. After an error the file is
     removed; it remains only if the process is killed, and no other process writes to it.
 
@@ -62,8 +80,10 @@ def atomic_file(
         lasting: Sync the file and its folder to disk.
 
     Raises:
+        ConflictError: `path` is a circular link, or one to a place that does not exist.
         OSError: The file cannot be written.
     """
+    path = real_place(path)
     start, end = _TEMPORARY
     temporary = path.parent / f"{start}{secrets.token_hex(8)}{end}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

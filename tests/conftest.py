@@ -112,6 +112,14 @@ def put_nan(path: Path, row: int) -> None:
         stream.write(nan)
 
 
+def as_version_3(run: Path) -> Path:
+    """Makes of a run folder one of a version that wrote no checksums; returns it."""
+    (run / "checksums.sha256").unlink()
+    file = run / "config.json"
+    file.write_text(file.read_text().replace('"format_version": 4', '"format_version": 3'))
+    return run
+
+
 @pytest.fixture
 def nan_file(write, blobs) -> Path:
     """A feature file of the blobs whose row 17 is not finite."""

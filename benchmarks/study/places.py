@@ -97,6 +97,8 @@ def make_features(spec: FeatureSpec, places: Places, *, device: str | None = Non
     if path.is_file():
         check_made(load_features(path), spec)
         return path
+    if spec.own:
+        raise DataError(f"{printable(str(path))}: no such file.")
     # Without the data another process, which has them, may be making the file: then the claim says so.
     for missing in places.missing(spec.dataset):
         if not places.claim_file(spec.file).exists():
@@ -125,8 +127,10 @@ def _embed(spec: FeatureSpec, places: Places, path: Path, device: str | None) ->
 def check_made(features: Features, spec: FeatureSpec) -> None:
     """Raise ConflictError if a feature file records that it was made of other data or with other settings.
 
-    A file of another program may record nothing; then its path is trusted.
+    A file of another program may record nothing; then its path is trusted, and so is a user's own file.
     """
+    if spec.own:
+        return
     recorded = features.attributes
     preprocessing = recorded.get("preprocessing", {})
     size = preprocessing.get("input_size", [None])[0]

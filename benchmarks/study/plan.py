@@ -7,12 +7,15 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from headclust.backbones.catalog import find_entry
-from headclust.errors import SettingError, unknown
+from headclust.errors import DataError, SettingError, unknown
+from headclust.features import load_features
 from headclust.filenames import file_name
 from headclust.methods import METHODS, PRESETS, Recipe
+from headclust.progress import printable
 from study.presets import DATASETS, DataSet, Row, Study
 
 
@@ -27,11 +30,12 @@ class FeatureSpec:
     image_size: int | None = None  # input size in pixels; None for the model's own
     views: int = 0  # cached views per image
     preprocessing: str = ""  # the preprocessing of a paper; empty for the model's own
+    own: str = ""  # the absolute path of a file that the user made, which is taken as it is
 
     @property
     def file(self) -> str:
-        """Its path below the root of a study: `features/DATASET-SPLIT/BACKBONE.h5`."""
-        return f"features/{file_name(f'{self.dataset.name}-{self.split}')}/{file_name(self.backbone)}.h5"
+        """Its path below the root of a study, `features/DATASET-SPLIT/BACKBONE.h5`; or that of the user's own file."""
+        return self.own or f"features/{file_name(f'{self.dataset.name}-{self.split}')}/{file_name(self.backbone)}.h5"
 
     @property
     def n_samples(self) -> int:
@@ -83,6 +87,7 @@ def plan(
     seeds: int | None = None,  # number of seeds on every backbone, instead of the study's own numbers
     max_seconds: float | None = None,  # limit of a training stage, where the study sets one; 0 for none
     ablations: bool = False,  # add the points of the study's curves, if their method and preset are among those chosen
+    own: Sequence[tuple[FeatureSpec, FeatureSpec]] = (),  # fitted and scored files, instead of backbones and data sets
 ) -> tuple[Cell, ...]:
     """The cells of a study, those of one backbone and data set together: probes, fits, ablations.
 
@@ -95,15 +100,17 @@ def plan(
     if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds >= 0):
         raise SettingError(f"a limit of {max_seconds} seconds: expected a finite number, or 0 for none.")
     chosen, sets = tuple(backbones) or study.backbones, tuple(datasets) or study.datasets
+    pairs = own or [_features(study, *pair) for pair in itertools.product(chosen, [DATASETS[name] for name in sets])]
     first = next((name for name in study.backbones if name in chosen), chosen[0])
     base, curve_set = study.curve_row, study.curve_dataset if study.curve_dataset in sets else sets[0]
     ablations = ablations and base.method in (methods or [base.method]) and base.preset in (presets or [base.preset])
     cells: list[Cell] = []
-    for backbone, dataset in itertools.product(chosen, sets):
-        probes = Cell(study.name, "probes", *_features(study, backbone, DATASETS[dataset]))
+    for pair in pairs:
+        probes = Cell(study.name, "probes", *pair)
+        backbone, dataset = probes.place
         cells.append(probes)
         for row in _rows(study, methods, presets):
-            n_seeds = row.seeds if backbone == first else row.seeds_elsewhere
+            n_seeds = row.seeds if own or backbone == first else row.seeds_elsewhere
             cells += _fits(probes, row, min(n_seeds, 1) * seeds if seeds else n_seeds, max_seconds)
         if ablations and (backbone, dataset) == (first, curve_set):
             (fit,) = _fits(probes, base, 1, max_seconds)
@@ -112,6 +119,34 @@ def plan(
     if not any(cell.kind == "fit" for cell in cells):
         raise SettingError("nothing is left to fit: name methods, presets and backbones that the study combines.")
     return tuple(cells)
+
+
+def own_features(name: str, fit: Path, evaluation: Path) -> tuple[FeatureSpec, FeatureSpec]:
+    """A user's own feature files, as the data set `name` of the backbone that they record.
+
+    Raises:
+        SettingError: The name is that of a data set of the tables.
+        HeadclustError: A file cannot be read, has no labels, or the two are of different backbones.
+    """
+    if name in DATASETS:
+        raise SettingError(f"{name} is a data set of the tables: name your features differently.")
+    fitted, scored = load_features(fit), load_features(evaluation)
+    for features in (fitted, scored):
+        if features.labels is None or not (features.labels >= 0).any():
+            raise DataError(f"{printable(str(features.path))} has no labels, which the scores of a table need.")
+    backbones = [str(features.attributes["backbone"]) for features in (fitted, scored)]
+    if backbones[0] != backbones[1] or fitted.feature_dim != scored.feature_dim:
+        raise DataError(f"{printable(str(evaluation))} is of another backbone than {printable(str(fit))}.")
+    splits = [str(features.attributes.get("split", "all")) for features in (fitted, scored)]
+    assert fitted.labels is not None
+    n_classes = len(fitted.class_names) or int(fitted.labels.max()) + 1
+    dataset = DataSet(name, "", splits[1], fitted.n_samples, scored.n_samples, n_classes)
+    files = (fit, evaluation)
+    first, second = (
+        FeatureSpec(backbones[0], dataset, split, own=str(file.resolve()))
+        for split, file in zip(splits, files, strict=True)
+    )
+    return first, second
 
 
 def shard(cells: Sequence[Cell], number: int, of: int) -> tuple[Cell, ...]:

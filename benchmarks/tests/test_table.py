@@ -181,3 +181,34 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     found = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment, check=True)
     assert found.stdout.startswith("FEATURES")
     assert found.stderr == ""
+
+
+def test_own_feature_files(table, tmp_path, capsys):
+    files = [
+        tmp_path / "root" / "features" / f"digits-{split}" / "efficientnet_lite0.h5" for split in ("train", "test")
+    ]
+    options = ["--features", f"mine={files[0]},{files[1]}", "--features", f"alone={files[0]}", "--methods", "kmeans"]
+    assert table("--dry-run", *options, root="new") == 0
+    assert "6 of 6 cells to do" in capsys.readouterr().out
+    assert table(*options, "--format", "csv", root="new") == 0
+    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    rows = [dict(zip(lines[0], line, strict=False)) for line in lines[1:]]
+    sizes = {row["dataset"]: (row["fit_samples"], row["eval_samples"]) for row in rows}
+    assert sizes == {"mine": ("80", "40"), "alone": ("80", "80")}
+    assert not (tmp_path / "new" / "features").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--features", "mine"], "--features mine: expected NAME=FILE"),
+        (["--features", "mine=none.h5"], "none.h5: no such file"),
+        (["--features", "digits=FILE"], "digits is a data set of the tables"),
+        (["--features", "a=FILE", "--features", "a=FILE"], "--features a is given twice"),
+        (["--features", "a=FILE", "--datasets", "digits"], "leave them out"),
+    ],
+)
+def test_own_feature_files_that_are_refused(table, tmp_path, capsys, options, message):
+    file = tmp_path / "root" / "features" / "digits-train" / "efficientnet_lite0.h5"
+    assert table(*(text.replace("FILE", str(file)) for text in options), "--dry-run") == 2
+    assert message in capsys.readouterr().err

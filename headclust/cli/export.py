@@ -23,6 +23,8 @@ from headclust.errors import SettingError
 @click.option("--names", type=PATH, metavar="FILE", help="CSV file cluster,name: names for clusters.")
 @click.option("--copy", is_flag=True, help="In folders, copy the images instead of linking to them.")
 @click.option("--move", is_flag=True, help="Into folders, move the images themselves.")
+@click.option("--vectors", is_flag=True, help="In Parquet, add the features of the images.")
+@click.option("--positions", is_flag=True, help="In CSV and Parquet, add the positions on the report's map.")
 @click.option("-o", "--output", type=PATH, metavar="PATH", help="What to make. [default: under exports/]")
 @click.option("--overwrite", is_flag=True, help="Replace a file; folders are never replaced.")
 @json_option("Print one object: the path of what was made.")
@@ -34,6 +36,8 @@ def export(
     names: Path | None,
     copy: bool,
     move: bool,
+    vectors: bool,
+    positions: bool,
     output: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -52,6 +56,8 @@ def export(
         features=features,
         names=names,
         how=how,
+        vectors=vectors,
+        positions=positions,
         overwrite=overwrite,
     )
     print_path(path, as_json=as_json)

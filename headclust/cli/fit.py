@@ -87,10 +87,13 @@ def _parse_changes(changes: Sequence[str]) -> dict[str, str]:
     """Settings by name from texts NAME=VALUE.
 
     Raises:
-        SettingError: A text is not of that form.
+        SettingError: A text is not of that form, or a setting has two values.
     """
-    pairs = [change.partition("=") for change in changes]
-    for name, equals, value in pairs:
+    settings: dict[str, str] = {}
+    for name, equals, value in (change.partition("=") for change in changes):
         if not (name and equals and value):
             raise SettingError(f"--set {name}{equals}{value}: expected NAME=VALUE, for example beta=0.7.")
-    return {name.strip().replace("-", "_"): value.strip() for name, _, value in pairs}
+        setting, text = name.strip().replace("-", "_"), value.strip()
+        if settings.setdefault(setting, text) != text:
+            raise SettingError(f"--set {setting} is {settings[setting]}, and {text}: give it once.")
+    return settings

@@ -20,7 +20,7 @@ from headclust.cli.printing import print_path
 @click.option(
     "--data",
     metavar="SOURCE",
-    help="Images to embed like those of the run, and assign.",
+    help="Images to embed like those of the run, and assign; or one image.",
     shell_complete=complete_path,
 )
 @click.option("--split", help="The split of --data.")

@@ -12,15 +12,15 @@ from headclust.cli.printing import print_json
 
 
 @click.command()
-@click.argument("file", type=PATH)
+@click.argument("path", type=PATH, metavar="FILE|RUN")
 @json_option("Print one object: the path, and a list of problems.")
-def verify(file: Path, as_json: bool) -> None:
-    """Check a feature file against its checksum; exit code 1 if they differ or it is damaged."""
+def verify(path: Path, as_json: bool) -> None:
+    """Check a feature file or a run folder against its checksums; exit code 1 if something has changed."""
     from headclust import verbs
 
-    problems = verbs.verify(file)
+    problems = verbs.verify(path)
     if as_json:
-        print_json({"path": file, "problems": problems})
+        print_json({"path": path, "problems": problems})
     else:
-        click.echo("\n".join(problems) or f"{file}: holds.")
+        click.echo("\n".join(problems) or f"{path}: holds.")
     sys.exit(1 if problems else 0)

@@ -20,11 +20,18 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from headclust.device import resolve_device
 from headclust.estimators.summary import summary
-from headclust.estimators.validation import InputError, check_kind, check_whole, value_errors
+from headclust.estimators.validation import (
+    InputError,
+    InputTypeError,
+    check_kind,
+    check_whole,
+    scikit_learn_errors,
+    value_errors,
+)
 from headclust.features import Features
 from headclust.methods import Recipe
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces
-from headclust.runs.scored_fit import fit_and_score
+from headclust.runs.scored_fit import fewer_clusters, fit_and_score
 from headclust.scoring.metrics import warnings_of
 
 
@@ -52,7 +59,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
             heads that are used together.
         model_: The fitted `headclust.ClusterModel`, on the CPU.
         report_: Sizes, entropy, agreement of heads and seconds, with the keys of metrics.json.
-        history_: Records of the training. There is no n_iter_, because stages and heads count in different units.
+        history_: Records of the training. There is no `n_iter_`, because stages and heads count in different units.
         seed_: The seed of the fit.
         n_features_in_: Number of features.
         feature_names_in_: Their names, if X was a data frame with column names.
@@ -100,18 +107,20 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         self.head_labels_, self.history_ = result.head_assignments, result.history
         self.model_, self.report_, self.seed_ = result.model, fitted.report, seed
         self._fitted_on, self._n_features_out = fingerprint(space), result.model.n_clusters
-        for warning in warnings_of(fitted.report):
+        fewer = result.model.n_clusters < recipe.n_clusters
+        missing = [fewer_clusters(result.model.n_clusters, recipe.n_clusters)] if fewer else []
+        for warning in (*missing, *warnings_of(fitted.report)):
             warnings.warn(warning, ConvergenceWarning, stacklevel=2)
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """The cluster of each sample, int64 (n_samples,)."""
-        check_is_fitted(self)
+        self._check_fitted()
         return self.model_.assign(self._space(X, reset=False).all()).clusters
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Cluster probabilities, float32 (n_samples, n_clusters): the mean over the heads that are used."""
-        check_is_fitted(self)
+        self._check_fitted()
         return self.model_.mean_probs(self._space(X, reset=False).all()).numpy()
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -121,8 +130,10 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
     def _space(self, X: Any, *, reset: bool) -> Features:
         """X as features without labels; checked, and compared with the fitted features (unless `reset`)."""
         if not isinstance(X, str | os.PathLike | Features):
-            with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is an error
-                return Features.from_array(validate_data(self, _as_numpy(X), reset=reset, dtype=np.float32))
+            with scikit_learn_errors():
+                array = validate_data(self, _as_numpy(X), reset=reset, dtype=(np.float32, np.float64))
+            with value_errors():
+                return Features.from_array(array)
         with value_errors():
             space = X if isinstance(X, Features) else load_spaces([Path(X)])[0]
             own = fingerprint(space)
@@ -136,6 +147,10 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
             subject = f"X has {space.feature_dim} features, but {type(self).__name__}"
             raise InputError(f"{subject} is expecting {self.n_features_in_} features as input.")
         return replace(space, labels=None, class_names=())
+
+    def _check_fitted(self) -> None:
+        with scikit_learn_errors():
+            check_is_fitted(self)
 
     def _given(self) -> dict[str, Any]:
         """Settings that differ from the preset's.
@@ -177,6 +192,9 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
 
 def _as_numpy(X: Any) -> Any:
     """A tensor as an array, with types that NumPy lacks as float32; everything else unchanged."""
+    dtypes = [X.dtype] if isinstance(X, np.ndarray) else getattr(X, "dtypes", ())
+    if any(getattr(dtype, "kind", "") in ("m", "M") for dtype in dtypes):
+        raise InputTypeError("X holds dates or times, which scikit-learn would take for numbers: expected numbers.")
     if not isinstance(X, torch.Tensor):
         return X
     if X.layout is not torch.strided:

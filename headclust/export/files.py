@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from headclust.disk import is_temporary, sync_folder, write_atomically, write_errors
@@ -19,6 +21,7 @@ from headclust.images.image_file import FORMATS
 from headclust.progress import note, printable
 
 Outputs = Mapping[str, bytes]  # content by file name; with the name "" the output itself is the file
+_BLOCK = 65_536  # vectors per block, whose numbers have to be fewer than 2**31
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -92,13 +95,26 @@ def _parquet(table: Table) -> Outputs:
             "pyarrow, which writes Parquet files, is not installed: pip install 'headclust[parquet]', or use --to csv."
         ) from None
     kinds = {"cluster": pa.int64(), "confidence": pa.float64(), "novelty": pa.float64()}
+    kinds |= dict.fromkeys(table.more, pa.float64())
+    vectors = {name: columns for name, columns in table.more.items() if columns.ndim == 2}
     arrays = {
         name: pa.array([_utf8(cell) if isinstance(cell, str) else cell for cell in cells], kinds.get(name, pa.string()))
         for name, cells in _columns(table).items()
+        if name not in vectors
     }
+    for name, rows in vectors.items():
+        blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+        arrays[name] = pa.chunked_array([_lists(block) for block in blocks], pa.list_(pa.float32()))
     sink = io.BytesIO()
     pq.write_table(pa.table(arrays), sink)
     return {"": sink.getvalue()}
+
+
+def _lists(rows: NDArray[np.floating[Any]]) -> Any:
+    import pyarrow as pa
+
+    starts = pa.array(range(0, rows.size + 1, rows.shape[1]), pa.int32())
+    return pa.ListArray.from_arrays(starts, pa.array(rows.astype(np.float32).ravel()))
 
 
 def _fiftyone(table: Table) -> Outputs:
@@ -171,6 +187,7 @@ def _columns(table: Table) -> dict[str, list[Any]]:
         "confidence": table.confidence,
         "novelty": table.novelty,
         "label": table.labels,
+        **{name: column.tolist() if column.ndim == 1 else column for name, column in table.more.items()},
     }
     return {name: list(cells) for name, cells in columns.items() if cells is not None}
 

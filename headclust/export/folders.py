@@ -21,13 +21,11 @@ from headclust.disk import atomic_file, is_temporary, sync_folder, write_atomica
 from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.export.images import FoundImages
 from headclust.export.table import Table
-from headclust.filenames import file_name
+from headclust.filenames import LONGEST, folder_name, same_name_key, shorten
 from headclust.progress import bar, note, printable
 
 MODES = ("link", "copy", "move")
 MARKER = "headclust-export.json"
-_MAX_NAME = 255  # bytes of a file name on common file systems
-_MAX_GROUP_NAME = 100
 
 
 def write_folders(target: Path, table: Table, images: FoundImages, mode: str) -> Path:
@@ -70,6 +68,7 @@ def write_folders(target: Path, table: Table, images: FoundImages, mode: str) ->
             for row in order:
                 _put(mode, row, table, images, target / plan[row][0] / plan[row][1])
                 advance(1)
+        _note_changed_names(list(dict.fromkeys(table.group_of)))
         note(f"images in folders: {len(order)}; folders: {len({plan[row][0] for row in order})}.")
     return target
 
@@ -91,52 +90,62 @@ def _nothing_available(table: Table, images: FoundImages, mode: str) -> str:
 
 def _plan(table: Table, *, as_pixels: bool) -> list[tuple[str, str]]:
     """Folder name and file name of each sample; they depend on the assignments and groups only."""
-    names = Names(taken=[MARKER])
-    folders = {group: names.free(file_name(group), _MAX_GROUP_NAME) for group in table.classes}
+    folders = _folder_names(table.classes)
     within = {group: Names() for group in table.classes}
-    return [
-        (folders[group], within[group].free(_base_name(name, png=as_pixels), _MAX_NAME))
-        for name, group in zip(table.sample_ids, table.group_of, strict=True)
-    ]
+    places = []
+    for sample_id, group in zip(table.sample_ids, table.group_of, strict=True):
+        places.append((folders[group], within[group].free(_base_name(sample_id, png=as_pixels))))
+    return places
+
+
+def _folder_names(groups: Sequence[str]) -> dict[str, str]:
+    """The folder of each group: its name, except for what file systems forbid, numbered if another has that name."""
+    names = Names(taken=[MARKER])
+    return {group: names.free(folder_name(group), is_folder=True) for group in groups}
+
+
+def _note_changed_names(groups: Sequence[str]) -> None:
+    changed = {
+        group: folder
+        for group, folder in _folder_names(groups).items()
+        if folder != unicodedata.normalize("NFC", group)
+    }
+    for group, folder in list(changed.items())[:1]:
+        note(
+            "folders with another name than their group, as file systems do not allow it or another folder has it: "
+            f"{len(changed)} ({group} is in {folder})."
+        )
 
 
 class Names:
-    """The names used in a folder; no two of them differ only in upper and lower case."""
+    """The names used in a folder; no two of them differ only in case, composition or invisible characters."""
 
     def __init__(self, taken: Sequence[str] = ()) -> None:
-        self._taken = {_key(name) for name in taken}
+        self._taken = {same_name_key(name) for name in taken}
         self._next: dict[str, int] = {}
 
-    def free(self, name: str, max_bytes: int) -> str:
-        """`name`, with -2, -3, ... before its suffix if it is taken; cut to `max_bytes`. The name is then taken."""
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122  # pathlib would treat "a/" as "a"
-        number = self._next.get(_key(name), 1)
+    def free(self, name: str, max_bytes: int = LONGEST, *, is_folder: bool = False) -> str:
+        """`name`, cut to `max_bytes`, with -2, -3, ... if it is taken: before its suffix, or last. It is then taken."""
+        suffix = "" if is_folder else os.path.splitext(name)[1]  # noqa: PTH122  # pathlib would treat "a/" as "a"
+        suffix = suffix if len(os.fsencode(suffix)) <= max_bytes // 4 else ""  # a longer one is no ending
+        stem, key = name.removesuffix(suffix), same_name_key(name)
+        number = self._next.get(key, 1)
         while True:
-            candidate = _cut(stem, "" if number == 1 else f"-{number}", suffix, max_bytes)
+            end = suffix if number == 1 else f"-{number}{suffix}"
+            candidate = shorten(stem, max_bytes - len(os.fsencode(end))) + end
             number += 1
-            if _key(candidate) not in self._taken:
-                self._next[_key(name)] = number
-                self._taken.add(_key(candidate))
+            if same_name_key(candidate) not in self._taken:
+                self._next[key] = number
+                self._taken.add(same_name_key(candidate))
                 return candidate
 
 
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _cut(stem: str, number: str, suffix: str, max_bytes: int) -> str:
-    """The three joined, at most `max_bytes`: the end of `stem` is cut, then the start of `suffix`, never the number."""
-    first, middle, last = map(os.fsencode, (stem, number, suffix))
-    last = last[max(0, len(last) - (max_bytes - len(middle))) :]
-    return os.fsdecode(first[: max_bytes - len(middle) - len(last)] + middle + last)
-
-
 def _base_name(sample_id: str, *, png: bool) -> str:
-    """File name of a sample: the last part of its id, made safe if it is no file name; printable if `png`."""
+    """File name of a sample: the last part of its id, made valid if it is no file name; valid everywhere if `png`."""
     name = sample_id.rpartition("/")[2]
     if name in ("", ".", "..") or "\0" in name:
-        name = file_name(sample_id)
-    return f"{os.path.splitext(printable(name))[0]}.png" if png else name  # noqa: PTH122  # as above
+        name = folder_name(sample_id)
+    return f"{folder_name(os.path.splitext(name)[0])}.png" if png else name  # noqa: PTH122  # as above
 
 
 # -- The folder --------------------------------------------------------------------------------------------------------
@@ -239,7 +248,7 @@ def _move(path: str, place: Path) -> None:
     """Move an image. A symbolic link is replaced by a copy of its target, as a moved link might be broken."""
     source = Path(path)
     # Both paths name the same directory entry: nothing to move. (Two hard links are two entries: a move half done.)
-    if _key(source.name) == _key(place.name) and source.parent.samefile(place.parent):
+    if same_name_key(source.name) == same_name_key(place.name) and source.parent.samefile(place.parent):
         return
     if os.path.lexists(place):  # interrupted between the two steps below
         _check_same(path, place)

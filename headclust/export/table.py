@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError
 from headclust.progress import printable
+from headclust.textfiles import table_rows
 
 _HEADER = ["cluster", "name"]
 _MAX_LENGTH = 200  # characters of a name
+_NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # categories of characters
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Table:
         novelty: Novelty of each sample, from 0 to 1; None if unknown.
         labels: Class name of each sample, None where unknown; None without labels.
         source: The image source, for messages and metadata; None if unknown.
+        more: Further columns by name, in tables only: numbers (n,), or in Parquet vectors (n, dim).
     """
 
     sample_ids: Sequence[str]
@@ -37,6 +44,7 @@ class Table:
     novelty: Sequence[float] | None = None
     labels: Sequence[str | None] | None = None
     source: str | None = None
+    more: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
 
     @property
     def group_of(self) -> list[str]:
@@ -68,29 +76,20 @@ def read_names(path: Path, n_clusters: int) -> dict[int, str]:
 
     Raises:
         DataError: The file does not exist, a cluster does not exist or occurs twice, a name is empty or too long.
-        FileFormatError: The file has another header, or is not UTF-8.
+        FileFormatError: The file has another header, or is not text.
     """
     names: dict[int, str] = {}
-    file, line = printable(str(path)), 1
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            if header != _HEADER:
-                start = printable(",".join(header))[:100]
-                raise FileFormatError(f"{file} starts with {start!r}: expected the header {','.join(_HEADER)}.")
-            for row in reader:
-                line = reader.line_num
-                if row:
-                    _add(names, row, n_clusters)
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file: expected a CSV file with the columns {','.join(_HEADER)}.") from None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise FileFormatError(f"{file} is not UTF-8 text: save it as UTF-8.") from None
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{file}, line {line}: {error}.") from None
+    file = printable(str(path))
+    rows = table_rows(path)
+    header = [name.strip().lower() for name in next(rows, (0, []))[1]]
+    if header != _HEADER:
+        start = printable(",".join(header))[:100]
+        raise FileFormatError(f"{file} starts with {start!r}: expected the header {','.join(_HEADER)}.")
+    for line, row in rows:
+        try:
+            _add(names, row, n_clusters)
+        except ValueError as error:
+            raise DataError(f"{file}, line {line}: {error}.") from None
     return names
 
 
@@ -102,6 +101,7 @@ def _add(names: dict[int, str], row: Sequence[str], n_clusters: int) -> None:
         raise ValueError(f"cluster {printable(number)[:50]!r}, expected 0 to {n_clusters - 1}")
     if int(number) in names:
         raise ValueError(f"cluster {number} occurs twice, expected one name")
-    if not name or len(name) > _MAX_LENGTH or not name.isprintable():
+    # Of characters that print nothing, joiners and the like are part of names in many scripts; line ends are not.
+    if not name or len(name) > _MAX_LENGTH or any(unicodedata.category(c) in _NOT_IN_NAMES for c in name):
         raise ValueError(f"name {printable(name)[:50]!r}, expected 1 to {_MAX_LENGTH} printable characters")
     names[int(number)] = name

@@ -21,7 +21,7 @@ def feature_array(features: Any) -> NDArray[np.floating[Any]]:
     """Features (n_samples, feature_dim) as stored: float16 and float32 are not converted, other numbers become float32.
 
     Raises:
-        DataError: The input is not a matrix of numbers with at least one row and one column.
+        DataError: The input is not a matrix of numbers with at least one row and one column, or float32 cannot hold it.
     """
     array = np.asarray(features)
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
@@ -30,9 +30,32 @@ def feature_array(features: Any) -> NDArray[np.floating[Any]]:
             "at least (1, 1)."
         )
     dtype = array.dtype.name if array.dtype.name in FEATURE_DTYPES else "float32"
-    with np.errstate(over="ignore"):  # overflow gives infinity, which `check_finite` reports with its sample
+    with np.errstate(over="ignore", under="ignore"):
         stored: NDArray[np.floating[Any]] = np.ascontiguousarray(array.astype(FEATURE_DTYPES[dtype], copy=False))
+    if stored.dtype != array.dtype:
+        _check_range(array, stored)
     return stored
+
+
+def _check_range(array: NDArray[Any], stored: NDArray[np.floating[Any]]) -> None:
+    """Raise if finite numbers (n_samples, feature_dim) became infinite, or rows of other numbers zero.
+
+    Raises:
+        DataError: They did.
+    """
+    limits = np.finfo(stored.dtype)
+    subject = f"features of {array.dtype} are stored as {stored.dtype}"
+    infinite = np.isinf(stored).any(axis=1)
+    if infinite.any() and np.isfinite(array[infinite]).all():
+        most = float(np.abs(array[infinite]).max())
+        raise DataError(f"{subject}, which ends at {limits.max:.2g}: found {most:.2g}. Divide all by one number.")
+    zero = ~stored.any(axis=1)
+    if zero.any() and (array[zero] != 0).any():
+        most = float(np.abs(array[zero]).max())
+        raise DataError(
+            f"{subject}, whose least number is {limits.smallest_subnormal:.2g}: a row reaches {most:.2g} only. "
+            "Multiply all by one number."
+        )
 
 
 def view_array(

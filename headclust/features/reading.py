@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,21 @@ class Features:
     def all(self) -> torch.Tensor:
         """All rows, copied: float32 (n_samples, feature_dim), on the CPU."""
         return self.rows(slice(None))
+
+    def select(self, rows: NDArray[np.int64]) -> Features:
+        """The features of some samples, with their views; `sha256` identifies them, so that neighbors can be cached.
+
+        Args:
+            rows: Row numbers, int64.
+        """
+        digest = hashlib.sha256(self.sha256.encode() + np.ascontiguousarray(rows).tobytes())
+        return replace(
+            self,
+            sample_ids=tuple(self.sample_ids[row] for row in rows.tolist()),
+            labels=None if self.labels is None else self.labels[rows],
+            sha256=digest.hexdigest(),
+            _read=lambda view: self._read(view)[rows],
+        )
 
 
 def load_features(path: Path | str) -> Features:

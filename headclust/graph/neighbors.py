@@ -17,10 +17,12 @@ from torch import Tensor
 from headclust.choices import NeighborList
 from headclust.errors import SettingError
 from headclust.features import Features
+from headclust.features.rows import unit_length
 from headclust.progress import bar
 
 NEIGHBOR_LISTS = get_args(NeighborList)
 _ROWS, _COLUMNS = 2_048, 65_536  # a block of similarities is at most 512 MB
+_NARROW = 2.0**-14  # variance of unit rows below which they nearly point the same way
 _TEMI_WHOLE = 80_000  # samples up to which TEMI's code computes all similarities at once
 
 
@@ -64,25 +66,39 @@ def nearest_neighbors(
     n_samples = len(features)
     if not 1 <= k < n_samples:
         raise SettingError(f"{k} neighbors of {n_samples} samples: expected 1 to {n_samples - 1}. Lower n_neighbors.")
-    unit = torch.nn.functional.normalize(features.float(), dim=1)
+    unit = unit_length(features.float())
+    # Cosines of rows that nearly point the same way differ by rounding only: their distances are compared, around the
+    # mean, which is the same order as |x - y|^2 = 2 - 2 <x, y>.
+    center = unit.mean(0)
+    squares = None
+    if center.square().sum() > 1 - _NARROW and bool(unit.any(1).all()):
+        unit = unit - center
+        squares = unit.square().sum(1) / 2
     indices = torch.empty(n_samples, k, dtype=torch.int32)
     similarities = torch.empty(n_samples, k)
     with bar("finding neighbors", n_samples) as advance:
         for start in range(0, n_samples, rows_per_block):
             block = slice(start, min(start + rows_per_block, n_samples))
-            similarities[block], indices[block] = _block_neighbors(unit, block, k, columns_per_block)
+            similarities[block], indices[block] = _block_neighbors(unit, block, k, columns_per_block, squares)
             advance(block.stop - block.start)
-    return NeighborGraph(indices, similarities)
+    return NeighborGraph(indices, similarities if squares is None else 1 + similarities)
 
 
-def _block_neighbors(unit: Tensor, block: slice, k: int, columns_per_block: int) -> tuple[Tensor, Tensor]:
-    """Similarities and row numbers of the k nearest neighbors of the rows in `block`, (block, k) each."""
+def _block_neighbors(
+    unit: Tensor, block: slice, k: int, columns_per_block: int, squares: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Similarities and row numbers of the k nearest neighbors of the rows in `block`, (block, k) each.
+
+    With `squares`, half the squared lengths of centered rows, similarities are minus half the squared distance.
+    """
     best = torch.empty(block.stop - block.start, 0, device=unit.device)
     numbers = torch.empty(best.shape, dtype=torch.int64, device=unit.device)
     for left in range(0, len(unit), columns_per_block):
         right = min(left + columns_per_block, len(unit))
         # Cosines of unit rows, (block, columns).
         similarities = unit[block] @ unit[left:right].T
+        if squares is not None:
+            similarities -= squares[block, None] + squares[left:right]
         # Samples that are both a row and a column of this block: a sample is not its own neighbor.
         if (first := max(left, block.start)) < (end := min(right, block.stop)):
             own = torch.arange(first, end, device=unit.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,8 @@ class Mixture:
     ridge: float = 1e-3
     max_iter: int = 200
     tolerance: float = 1e-3
+
+    counts_copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self, {"covariance": _COVARIANCES})

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import check_ranges
+from headclust.errors import FINITE, DataError, check_ranges
 from headclust.features import Features
+from headclust.features.rows import distinct_rows, unit_length
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, stream_seed
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from headclust.model import FeatureTransform
 
-RANGES = {"n_clusters": (0, math.inf), "n_heads": (1, math.inf), "max_iter": (1, math.inf), "tolerance": (0, math.inf)}
+_ROUNDING, _TINY = np.float32(2**-22), np.finfo(np.float32).tiny  # share of the largest coordinate that is rounding
+_FAR = 256  # distance from the origin, in units of the points' range, from which on points are centered
+RANGES = {"n_clusters": (0, math.inf), "n_heads": (1, math.inf), "max_iter": (1, math.inf), "tolerance": (0, FINITE)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,7 @@ class Lloyd:
     tolerance: float = 1e-5
 
     several_spaces: ClassVar[bool] = True
+    counts_copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_ranges(self, RANGES)
@@ -82,6 +86,8 @@ def fit(
     plain = [space.all() for space in spaces]
     transforms = tuple(fit_transform(features, stage.normalize) for features in plain)
     points = side_by_side([transform(features) for transform, features in zip(transforms, plain, strict=True)])
+    if stage.normalize == "l2":
+        check_spread(points.numpy(), stage.n_clusters)
     runs = restarts(
         np.ascontiguousarray(points.numpy()),
         stage.n_clusters,
@@ -91,6 +97,18 @@ def fit(
         seed=seed,
     )
     return conclude_centroids(runs, transforms, *plain)
+
+
+def check_spread(points: NDArray[np.float32], n_clusters: int) -> None:
+    """Raise if unit rows (n_points, dim) that several clusters are asked of differ by rounding only.
+
+    Raises:
+        DataError: They do, as rows that point the same way.
+    """
+    if len(points) > 1 and n_clusters > 1 and np.ptp(points, axis=0).max() <= 4 * _ROUNDING * np.abs(points).max():
+        raise DataError(
+            "all rows point the same way: at unit length they are the same. Try --method kmeans --set normalize=none."
+        )
 
 
 class Restart(NamedTuple):
@@ -127,12 +145,30 @@ def restarts(
         tolerance: Relative decrease of the inertia below which a restart stops.
         seed: The fit's seed; restart r draws from its own stream of it.
         spherical: Normalize the centroids to unit length; the points must have unit length too.
+
+    Returns:
+        The restarts. With at most n_clusters different points, each of them is a centroid, and there are no others;
+        points that differ by rounding only are the same.
     """
+    import torch
+
+    first, group = distinct_rows(torch.from_numpy(np.round(points / max(_ROUNDING * np.abs(points).max(), _TINY))))
+    if len(first) <= n_clusters:
+        return [Restart(torch.from_numpy(points[first]), group, 0.0)] * n_heads
+    # Distances are |x|^2 + |c|^2 - 2 <x, c>, imprecise for points that are close together but far from the origin:
+    # these are centered. On unit rows that are so close together, cosines and Euclidean distances have the same order.
+    center = points.mean(0, dtype=np.float64).astype(np.float32)
+    far = bool(np.abs(center).max() > _FAR * np.ptp(points, axis=0).max())
+    shifted = points - center if far else points
     runs = []
     with bar("k-means restarts", n_heads) as advance:
         for number in range(n_heads):
             stream = stream_seed(seed, RESTART_STREAM, number) % 2**31
-            runs.append(_lloyd(points, n_clusters, max_iter, tolerance, stream, spherical))
+            run = _lloyd(shifted, n_clusters, max_iter, tolerance, stream, spherical and not far)
+            if far:
+                centroids = run.centroids + torch.from_numpy(center)
+                run = run._replace(centroids=unit_length(centroids) if spherical else centroids)
+            runs.append(run)
             advance(1)
     return runs
 

@@ -30,6 +30,9 @@ def conclude_partition(
 ) -> FitResult:
     """The result of a fit that partitioned samples, with a model that stores them and assigns by votes of neighbors.
 
+    The partitioned samples keep their clusters, in the result and in later predictions, except samples that coincide in
+    the stored principal components: they get the same cluster.
+
     Args:
         space: The fitted samples.
         assignments: Clusters by each head, int64 (len(rows),).
@@ -51,14 +54,21 @@ def conclude_partition(
     # A fifth of EfficientNet-Lite0's 1,280 dimensions, with equally good votes: docs/methods/spectral.md.
     transform = fit_transform(features, "pca", n_components=n_components)
     assert transform.matrix is not None
-    heads = NeighborHeads(
-        assignments=torch.from_numpy(np.stack(assignments)).int(),
-        features=transform(features[torch.from_numpy(rows)]).half()[None],
-        n_clusters=n_clusters,
-        n_votes=n_votes,
-        # Squared distances of unit rows are 2 (1 - cosine similarity), and pca scales all components alike.
-        temperature=temperature * float(transform.matrix[:, 0].square().sum()),
-    )
-    model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0)
+    partition = np.stack(assignments)
+    stored = transform(features[torch.from_numpy(rows)])[None]
     device = device or torch.device("cpu")
-    return conclude(model.to(device), features.to(device), losses=losses, history=history)
+    # Half precision, unless samples lie so close together that it mixes them up.
+    for dtype in (torch.float16, torch.float32):
+        heads = NeighborHeads(
+            assignments=torch.from_numpy(partition).int(),
+            features=stored.to(dtype),
+            n_clusters=n_clusters,
+            n_votes=n_votes,
+            # Squared distances of unit rows are 2 (1 - cosine similarity), and pca scales all components alike.
+            temperature=temperature * float(transform.matrix[:, 0].square().sum()),
+        )
+        model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0)
+        result = conclude(model.to(device), features.to(device), losses=losses, history=history)
+        if np.array_equal(result.head_assignments[:, rows], partition):
+            break
+    return result

@@ -10,9 +10,13 @@ import numpy as np
 
 from headclust.errors import SettingError, unknown
 from headclust.features import Features
+from headclust.features.rows import distinct_rows
 from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS
-from headclust.methods.result import FitResult
+from headclust.methods.result import FitResult, check_fit
 from headclust.methods.settings import Setting, change_settings, list_settings
+from headclust.progress import note
+
+_EXTREME = 1e6  # largest value of a column or row, in units of the usual one, from which on float32 loses the others
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +105,11 @@ class Recipe:
     def fit(self, spaces: Sequence[Features], seed: int, *, device: torch.device | None = None) -> FitResult:
         """Fit the method to feature spaces.
 
+        Equal samples get equal clusters. k-means, spherical k-means, mixtures and TURTLE count every copy; the other
+        methods are fitted on the first of each group of equal samples, as copies are each other's nearest neighbors,
+        which would cut the neighbor graph. With copies, and no more different samples than clusters, each of these is a
+        cluster, whatever the method.
+
         Args:
             spaces: Feature spaces of the same samples; several if the method takes them.
             seed: Seed of the fit.
@@ -109,7 +118,32 @@ class Recipe:
         Raises:
             HeadclustError: The features cannot be used, or a setting is out of range.
         """
-        return METHODS[self.method](tuple(spaces), self.stages, seed, device=device)
+        fit, stages = METHODS[self.method], self.stages
+        normalization = getattr(stages[0], "normalize", getattr(stages[0], "transform", "l2"))
+        for space in spaces:
+            _warn_of_extremes(space.all(), normalization)
+        first, group = distinct_rows(*(space.all() for space in spaces))
+        n_distinct, n_samples = len(first), len(group)
+        trivial = n_distinct <= self.n_clusters
+        if n_distinct == n_samples or (getattr(stages[0], "counts_copies", False) and not trivial):
+            return fit(tuple(spaces), stages, seed, device=device)
+        if trivial:
+            check_fit(tuple(spaces), stages, at_least=1)
+            note(f"warning: {n_distinct} of {n_samples:,} rows differ: each of them is a cluster, and copies share it.")
+            (stage,), fit = PRESETS["kmeans"]["ours"], METHODS["kmeans"]
+            stages = (replace(stage, n_clusters=n_distinct, n_heads=1, normalize="none"),)
+        else:
+            note(
+                f"{n_samples - n_distinct:,} of {n_samples:,} rows are copies of others: "
+                f"the {n_distinct:,} different rows are fitted, and copies get the same cluster."
+            )
+        result = fit(tuple(space.select(first) for space in spaces), stages, seed, device=device)
+        return replace(
+            result,
+            assignments=result.assignments[group],
+            confidence=result.confidence[group],
+            head_assignments=result.head_assignments[:, group],
+        )
 
     @property
     def settings(self) -> list[Setting]:
@@ -130,3 +164,20 @@ class Recipe:
     def several_spaces(self) -> bool:
         """True if the method takes more than one feature space."""
         return bool(getattr(self.stages[0], "several_spaces", False))
+
+
+def _warn_of_extremes(features: torch.Tensor, normalization: str) -> None:
+    """Log if one column or row of features (n_samples, feature_dim) is so large that float32 loses the others."""
+    import torch
+
+    least, most = torch.aminmax(features, dim=0)
+    sizes = {} if normalization == "standardize" else {"column": most / 2 - least / 2}
+    if normalization in ("none", "standardize"):
+        sizes["row"] = features.abs().amax(1)
+    for kind, size in sizes.items():
+        if size.max() > _EXTREME * size.median() > 0:
+            ratio, other = float(size.max() / size.median()), "standardize" if kind == "column" else "l2"
+            note(
+                f"warning: {kind} {int(size.argmax())} of the features is {ratio:.0e} times as large as the usual "
+                f"{kind}: only it counts. Leave it out, or try --method kmeans --set normalize={other}."
+            )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headclust.errors import check_ranges
+from headclust.errors import FINITE, check_ranges
 from headclust.features import Features
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.kmeans import restarts
@@ -35,7 +35,7 @@ _RANGES = {
     "smallest_part": (0, 1),
     "n_components": (1, math.inf),
     "max_iter": (1, math.inf),
-    "tolerance": (0, math.inf),
+    "tolerance": (0, FINITE),
 }
 
 
@@ -112,7 +112,10 @@ def fit(
     matrix = normalized(weights[large][:, large])
     n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), len(large))
     start = stream_seed(seed, RESTART_STREAM)
-    rows = diffusion_map(matrix, n_vectors, steps=stage.diffusion, seed=start)
+    if len(large) > stage.n_clusters:
+        rows = diffusion_map(matrix, n_vectors, steps=stage.diffusion, seed=start)
+    else:  # each sample is its own cluster
+        rows = np.eye(len(large))
     runs = restarts(
         np.ascontiguousarray(rows, dtype=np.float32),
         stage.n_clusters,

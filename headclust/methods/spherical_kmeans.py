@@ -7,13 +7,13 @@ Paper: Dhillon and Modha, "Concept Decompositions for Large Sparse Text Data Usi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from headclust.errors import check_ranges
 from headclust.features import Features
-from headclust.methods.kmeans import RANGES, conclude_centroids, restarts
+from headclust.methods.kmeans import RANGES, check_spread, conclude_centroids, restarts
 from headclust.methods.result import FitResult, check_fit
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class SphericalLloyd:
     n_heads: int = 10
     max_iter: int = 300
     tolerance: float = 1e-5
+
+    counts_copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_ranges(self, RANGES)
@@ -66,8 +68,10 @@ def fit(
     (space,), (stage,) = spaces, stages
     features = space.all()
     transform = fit_transform(features, "l2")
+    points = np.ascontiguousarray(transform(features).numpy())
+    check_spread(points, stage.n_clusters)
     runs = restarts(
-        np.ascontiguousarray(transform(features).numpy()),
+        points,
         stage.n_clusters,
         n_heads=stage.n_heads,
         max_iter=stage.max_iter,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,8 @@ class TurtleStage(Stage):
     reduction: str = "sum"
     choose_by: str = "loss"
     score_samples: int = 2000
+
+    counts_copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self, {"choose_by": ("loss", "generalization")})

@@ -15,7 +15,6 @@ from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.features import Features
 from headclust.filenames import storable_name
 from headclust.progress import printable
-from headclust.runs.assignments import read_assignments
 from headclust.runs.inputs import check_alike, load_spaces, locate_features, reload_spaces
 from headclust.runs.scored_fit import assign
 
@@ -106,7 +105,7 @@ def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
             is_fitted=False,
             problem=problem,
         )
-    ids, clusters, confidence = _assignments(run.path / "assignments.csv", run.model.n_clusters, spaces)
+    ids, clusters, confidence = _assignments(run, spaces)
     return ReportData(
         name,
         run.config,
@@ -122,20 +121,15 @@ def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
 
 
 def _assignments(
-    path: Path, n_clusters: int, spaces: Sequence[Features]
+    run: runs.Run, spaces: Sequence[Features]
 ) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.float32]]:
     """Sample ids, clusters and confidences of a run, in the order of its features where those are available.
 
     Raises:
-        FileFormatError: The file has clusters that the run does not have, or other samples than the features.
+        FileFormatError: The file is damaged or changed since the fit, or has other samples than the features.
     """
-    assigned, name = read_assignments(path), printable(str(path))
+    assigned, name = runs.read_assigned(run), printable(str(run.path / "assignments.csv"))
     clusters, confidence = assigned.clusters, assigned.confidence.astype(np.float32)
-    if not len(clusters) or clusters.max() >= n_clusters:
-        content = f"cluster {clusters.max()}" if len(clusters) else "no samples"
-        raise FileFormatError(
-            f"{name} holds {content}, expected clusters 0 to {n_clusters - 1}: restore it from a copy, or fit again."
-        )
     if not spaces:
         return assigned.sample_ids, clusters, confidence
     ids = spaces[0].sample_ids

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.errors import DataError
 from headclust.features import Features
 from headclust.report.geometry import transformed_rows
 
@@ -23,6 +24,7 @@ WIDTH, HEIGHT = 4_000, 2_600  # of the grid of positions
 _MARGIN = 0.035  # share of the grid
 _COMPONENTS, _EPOCHS = 50, 200  # of UMAP: principal components of its input, and training epochs
 _MIN_SAMPLES = 16  # for UMAP
+_ROUNDING = 1e-6  # difference of two unit rows below which it is rounding
 _LABEL = (150, 90)  # width and height of a cluster's number on the grid
 
 
@@ -76,8 +78,16 @@ def make_layouts(
         spaces: The features.
         rows: Samples to lay out.
         kinds: "pca", and "umap", which is left out if it is not installed or there are too few samples.
+
+    Raises:
+        DataError: The samples have no positions on a plane: their transformed features are all the same, or not
+            finite.
     """
     points = transformed_rows(model, spaces, rows)
+    if not bool(points.isfinite().all()):
+        raise DataError("features are too large to compute distances.")
+    if len(rows) > 2 and bool(((points - points[0]).abs() <= _ROUNDING).all()):
+        raise DataError("the features of all images point the same way, so that all dots would be in one place.")
     layouts = []
     plane = _components(points, 2)
     if "pca" in kinds:
@@ -99,7 +109,11 @@ def has_umap() -> bool:
 
 
 def _components(points: torch.Tensor, count: int) -> NDArray[np.float32]:
-    """The leading principal components, float32 (n_points, count); zeros if there are fewer."""
+    """The leading principal components, float32 (n_points, count); zeros if there are fewer.
+
+    Raises:
+        DataError: All points are the same up to rounding.
+    """
     from headclust.model import fit_transform
 
     if len(points) > 2 and bool((points != points[0]).any()):
@@ -111,7 +125,7 @@ def _components(points: torch.Tensor, count: int) -> NDArray[np.float32]:
 
 
 def _umap(points: NDArray[np.float32], start: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The UMAP embedding, started from `start` so that the same samples give the same map; None if not installed."""
+    """The UMAP embedding, started from `start` so that the same samples give the same map; None without one."""
     if not has_umap():
         return None
     with warnings.catch_warnings(action="ignore"):  # from numba, and about settings that only affect speed
@@ -121,7 +135,8 @@ def _umap(points: NDArray[np.float32], start: NDArray[np.float32]) -> NDArray[np
         umap = UMAP(
             n_neighbors=min(15, len(points) - 1), random_state=0, n_jobs=1, n_epochs=_EPOCHS, init=start * (10 / spread)
         )
-        return np.asarray(umap.fit_transform(points), np.float32)
+        embedded = np.asarray(umap.fit_transform(points), np.float32)
+        return embedded if np.isfinite(embedded).all() else None  # NaN where many points are equal
 
 
 def _on_grid(points: NDArray[np.float32]) -> NDArray[np.int64]:

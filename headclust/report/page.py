@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.errors import DataError, one_line
 from headclust.progress import note
 from headclust.report import cards, overview, sections
 from headclust.report.data import ReportData
 from headclust.report.geometry import measure
 from headclust.report.html import as_json, fill
 from headclust.report.images import MAX_THUMBNAILS, find_source, make_thumbnails
-from headclust.report.layouts import make_layouts, sample_rows
+from headclust.report.layouts import Layout, make_layouts, sample_rows
 from headclust.report.near_duplicates import find_near_duplicates
 from headclust.report.nearest import find_nearest
 from headclust.report.samples import files_of, listed_rows, page_samples
@@ -51,7 +52,7 @@ def render(
     chosen = cards.choose_images(data, geometry)
     points = sample_rows(data.clusters) if spaces else np.empty(0, np.int64)
     kinds = ("pca", "umap") if umap else ("pca",)
-    layouts = make_layouts(data.model, spaces, points, kinds) if spaces else []
+    layouts, no_map = _layouts(data, points, kinds)
 
     source = find_source(data)
     order = _in_order(cards.first_rows(chosen, duplicates), points, len(data.sample_ids))
@@ -72,12 +73,25 @@ def render(
             **sections.top(data, clusters, duplicates, pairs),
             "remarks": remarks,
             **sections.plane(data, points, layouts, umap),
+            "no_map": no_map,
             **sections.finding(data, len(rows)),
             **sections.scored(data, scores),
             **sections.making(data, source),
             "data": as_json({**samples, "files": files_of(data, source, rows, place)}),
         }
     )
+
+
+def _layouts(data: ReportData, points: NDArray[np.int64], kinds: Sequence[str]) -> tuple[list[Layout], str]:
+    """The layouts of the map, and if there are none, a sentence with the reason; the rest of the page needs no map."""
+    if not data.spaces:
+        return [], f"There is no map, because the feature file is not available. {data.problem}"
+    try:
+        return make_layouts(data.model, data.spaces, points, kinds), ""
+    except DataError as error:
+        reason = f"There is no map: {one_line(error)}"
+        note(reason)
+        return [], reason
 
 
 def _in_order(first: Sequence[int], points: NDArray[np.int64], n_samples: int) -> list[int]:

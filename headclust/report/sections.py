@@ -128,7 +128,6 @@ def plane(data: ReportData, points: NDArray[np.int64], layouts: list[Layout], um
         "grid": {"width": WIDTH, "height": HEIGHT},
         "map_text": "Each dot is an image; images that look alike are close to each other. Color, shape and number are "
         f"those of the group.{sampled}{hint}",
-        "no_map": f"There is no map, because the feature file is not available. {data.problem}",
     }
 
 

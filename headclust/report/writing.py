@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headclust.disk import write_atomically, write_errors
+from headclust.disk import real_place, write_atomically, write_errors
 from headclust.errors import ConflictError
 from headclust.progress import printable
 
@@ -16,9 +16,10 @@ def check_place(path: Path) -> None:
     """Raise if a report cannot be written to `path`; called before the report is made.
 
     Raises:
-        ConflictError: `path` is a folder, or a file that is not a report.
+        ConflictError: `path` is a folder, a file that is not a report, or a link to nothing.
         HeadclustError: The file cannot be read.
     """
+    real_place(path)
     with write_errors(path):
         if path.is_dir() or not path.name:
             raise ConflictError(f"{printable(str(path))} is a folder: name the HTML file to write.")

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from headclust.runs.checksums import CHECKSUMS
 from headclust.runs.folder import (
-    GROUPS_MARK,
     Run,
     check_free,
-    find_run,
-    is_run,
-    read_config,
+    check_not_of_run,
+    read_assigned,
     read_run,
     read_seen,
     unique_path,
+    verify_run,
     write_run,
 )
+from headclust.runs.record import GROUPS_MARK, Record, find_run, is_run, read_config, read_record
 
 __all__ = [
+    "CHECKSUMS",
     "GROUPS_MARK",
+    "Record",
     "Run",
     "check_free",
+    "check_not_of_run",
     "find_run",
     "is_run",
+    "read_assigned",
     "read_config",
+    "read_record",
     "read_run",
     "read_seen",
     "unique_path",
+    "verify_run",
     "write_run",
 ]

@@ -6,6 +6,7 @@ assignments.csv     sample_id,cluster,confidence: see assignments.py
 history.jsonl       the training, one record per line
 metrics.json        sizes, agreement, seconds; scores where labels are known
 seen.safetensors    some of the fitted samples, to measure the novelty of others
+checksums.sha256    the SHA-256 of these files: see checksums.py
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,67 +23,46 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from headclust.disk import is_temporary, sync_folder, write_atomically, write_errors
-from headclust.errors import ConflictError, DataError, FileFormatError
+from headclust.disk import is_temporary, real_place, sync_folder, write_atomically, write_errors
+from headclust.errors import ConflictError, FileFormatError, one_line
 from headclust.filenames import numbered
-from headclust.progress import printable
-from headclust.runs.assignments import write_assignments
-from headclust.runs.novelty import Seen
-from headclust.scoring.metrics import METRICS
+from headclust.progress import note, printable
+from headclust.runs.assignments import Assignments, read_assignments, write_assignments
+from headclust.runs.checksums import CHECKSUMS, FILES, check_file, checksum_lines, read_checksums, read_regular
+from headclust.runs.record import FORMAT, FORMAT_VERSION, Record, is_run, parse_json, read_record
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # PyTorch is loaded where a model is read or written, so that commands without one start quickly
+    from torch import Tensor
+
     from headclust.model import ClusterModel
+    from headclust.runs.novelty import Seen
 
-FORMAT = "headclust-run"
-FORMAT_VERSION = 3
-GROUPS_MARK = "headclust.json"  # marks the folder of `headclust run`
-FILES = ("config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv", "seen.safetensors")
 _ADDED = ("predicted", "report.html")  # by other commands, which can make them again
 _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
-_CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}  # fields that are read again
-_COUNTS, _SHARES = ("n_samples", "n_clusters", "clusters_used"), ("largest_share", "entropy")
-_OPTIONAL = ("agreement", *METRICS, "accuracy_majority")  # metrics that may be missing
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Record):
     """A run folder as read: its `config` and `metrics` as written, and the model, which is read on first use."""
-
-    path: Path
-    config: dict[str, Any]
-    metrics: dict[str, Any]
-
-    def __repr__(self) -> str:
-        method, n_samples = self.config["method"], self.metrics["n_samples"]
-        return f"Run({str(self.path)!r}, method={method!r}, {n_samples} samples, n_clusters={self.n_clusters})"
-
-    @property
-    def n_clusters(self) -> int:
-        """Number of clusters of the model, empty ones included."""
-        return int(self.metrics["n_clusters"])
 
     @cached_property
     def model(self) -> ClusterModel:
         """The fitted model.
 
         Raises:
-            FileFormatError: It is damaged, or does not belong to the run's spaces.
+            FileFormatError: It is damaged or changed since the fit, or does not belong to the run's spaces.
         """
-        from safetensors.torch import load_file
-
         from headclust.model import ClusterModel
 
-        name = printable(str(self.path))
+        file = self.path / "model.safetensors"
+        tensors = _read_tensors(file)
         try:
-            tensors = load_file(self.path / "model.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
-        model, n_spaces = ClusterModel.from_tensors(tensors), len(self.config["features"])
-        if len(model.transforms) != n_spaces:
-            n_read = len(model.transforms)
-            raise FileFormatError(f"{name}: its model has {n_read} spaces, its fit {n_spaces}: fit again.")
+            model = ClusterModel.from_tensors(tensors)
+            model.check_fits([space["feature_dim"] for space in self.config["features"]], self.n_clusters)
+        except FileFormatError as error:
+            raise FileFormatError(f"{printable(str(file))}: {error}") from None
         return model
 
 
@@ -93,20 +73,23 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         ConflictError: `path` exists: a run (without `overwrite`), a run with files of the user, or not a run.
         HeadclustError: The parent folder cannot be written.
     """
+    place = real_place(path)
     with write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(place.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    if not path.exists():
+    if not place.exists():
         return
     name = printable(str(path))
-    if not is_run(path):
+    if not is_run(place):
         raise ConflictError(f"{name} exists and is not a run folder: choose another place with -o.")
-    if not path.name:
-        raise ConflictError(f"{printable(str(path))} has no folder name: name the run folder to make.")
     if not overwrite:
         raise ConflictError(f"{name} holds a run: choose another place with -o, or replace it with --overwrite.")
-    _check_ours(path)
+    if Path.cwd().is_relative_to(place):
+        raise ConflictError(f"{name} is the current folder: change to another one first, or choose another -o.")
+    if place.is_mount():
+        raise ConflictError(f"{name} is a mounted disk, which cannot be replaced: choose a folder on it with -o.")
+    _check_ours(place)
 
 
 def _check_ours(path: Path) -> None:
@@ -114,20 +97,24 @@ def _check_ours(path: Path) -> None:
     with write_errors(path):
         names = sorted(file.name for file in path.iterdir() if not is_temporary(file))
     for name in names:
-        if name not in (*FILES, *_ADDED, *_OF_SYSTEMS):
+        if name not in (*FILES, CHECKSUMS, *_ADDED, *_OF_SYSTEMS):
             raise ConflictError(
                 f"{printable(str(path))} also holds {printable(name)}, which is not part of the run and would be "
                 "deleted with it: move it elsewhere first, or choose another place with -o."
             )
 
 
-def is_run(path: Path) -> bool:
-    """True if `path` is a folder with the config.json of a run."""
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("format") == FORMAT
+def check_not_of_run(path: Path) -> None:
+    """Raise if `path`, where another result is to be written, is a file of a run, which would be lost.
+
+    Raises:
+        ConflictError: It is, by its own name or through links.
+    """
+    place = Path(os.path.realpath(path))  # resolves circular links too
+    if place.name in (*FILES, CHECKSUMS) and is_run(place.parent):
+        raise ConflictError(
+            f"{printable(str(path))} is {place.name} of a run, which would be lost: choose another place with -o."
+        )
 
 
 def write_run(
@@ -143,6 +130,8 @@ def write_run(
 ) -> Path:
     """Write a run folder under another name and move it into place when complete; return its path.
 
+    If `path` is a link, the run is written to the folder it leads to, and the link stays.
+
     Args:
         path: The folder to make.
         config: Everything that `fit --config` needs to repeat the run.
@@ -157,10 +146,9 @@ def write_run(
         ConflictError: `path` exists.
         HeadclustError: The folder cannot be written.
     """
-    from safetensors.torch import save
-
     check_free(path, overwrite=overwrite)
-    staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    place = real_place(path)
+    staging = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         with write_errors(path):
             shutil.rmtree(staging, ignore_errors=True)  # of a killed process with the same id
@@ -169,12 +157,13 @@ def write_run(
             write_atomically(staging / "config.json", _json(contents, indent=2))
             write_atomically(staging / "metrics.json", _json(metrics, indent=2))
             write_atomically(staging / "history.jsonl", b"".join(_json(record) for record in history))
-            write_atomically(staging / "model.safetensors", save(model.tensors()))
+            write_atomically(staging / "model.safetensors", _tensor_bytes(model.tensors()))
             write_assignments(staging / "assignments.csv", *assignments)
             if seen is not None:
-                write_atomically(staging / "seen.safetensors", save(seen.tensors()))
+                write_atomically(staging / "seen.safetensors", _tensor_bytes(seen.tensors()))
+            write_atomically(staging / CHECKSUMS, checksum_lines(staging))
             sync_folder(staging)
-            _move_into_place(staging, path, overwrite=overwrite)
+            _move_into_place(staging, place, overwrite=overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return path
@@ -195,111 +184,130 @@ def _move_into_place(staging: Path, path: Path, *, overwrite: bool) -> None:
                 f"{printable(str(path))} was created by another process meanwhile: choose another -o."
             ) from None
         raise
-    shutil.rmtree(old, ignore_errors=True)
     sync_folder(path.parent)
-
-
-def find_run(path: Path) -> Path:
-    """`path`; or the run folder inside it, if `path` is the folder of a `headclust run`."""
-    is_groups = (path / GROUPS_MARK).is_file() and not is_run(path)
-    return path / "run" if is_groups and is_run(path / "run") else path
+    shutil.rmtree(old, ignore_errors=True)
+    if os.path.lexists(old):
+        note(f"the run that was replaced cannot be deleted: delete {old} yourself.")
 
 
 def read_run(path: Path) -> Run:
-    """The run in a folder, which `find_run` finds.
+    """The run in a folder, which `find_run` finds; of its model, which is read on first use, the file is checked.
 
     Raises:
         DataError: The folder does not exist, or is not a run.
-        FileFormatError: A file is missing, damaged or of another version.
+        FileFormatError: A file is missing, damaged, changed since the fit, or of another version.
     """
-    name, path = printable(str(path)), find_run(path)
-    if not is_run(path):
-        problem = "not a run folder" if path.exists() else "no such folder"
-        raise DataError(f"{name}: {problem}: expected one that headclust fit made.")
-    config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
-    _check_config(path / "config.json", config)
-    _check_metrics(path / "metrics.json", metrics)
+    record = read_record(path)
+    file = record.path / "model.safetensors"
+    check_file(file)
     try:
-        with safe_open(path / "model.safetensors", framework="numpy"):  # checks the header and the size of the file
+        with safe_open(file, framework="numpy"):  # checks the header and the size of the file
             pass
-    except (OSError, SafetensorError) as error:
-        raise FileFormatError(f"{name}: model.safetensors cannot be read ({error}): fit again.") from None
-    return Run(path, config, metrics)
+    except Exception as error:  # the library's own error, and others on malformed headers
+        raise _unreadable(file, error) from None
+    return Run(record.path, record.config, record.metrics)
 
 
-def read_seen(run: Run) -> Seen | None:
+def read_assigned(run: Record) -> Assignments:
+    """The rows of a run's assignments.csv.
+
+    Raises:
+        FileFormatError: The file is missing, damaged or changed since the fit, or does not belong to the run.
+    """
+    path = run.path / "assignments.csv"
+    check_file(path)
+    assigned = read_assignments(path)
+    n_rows, largest = len(assigned.clusters), int(assigned.clusters.max(initial=0))
+    if n_rows != run.n_samples or largest >= run.n_clusters:
+        content = f"{n_rows} samples" if n_rows != run.n_samples else f"cluster {largest}"
+        raise FileFormatError(
+            f"{printable(str(path))} holds {content}, expected {run.n_samples} samples in clusters 0 to "
+            f"{run.n_clusters - 1}: restore it from a copy, or fit again."
+        )
+    return assigned
+
+
+def read_seen(run: Record) -> Seen | None:
     """The fitted samples that a run stores to compare others with; None if it stores none.
 
     Raises:
-        FileFormatError: They cannot be read, or do not belong to the run's spaces.
+        FileFormatError: They are damaged or changed since the fit, or do not belong to the run's spaces.
+    """
+    from headclust.runs.novelty import Seen
+
+    path = run.path / "seen.safetensors"
+    check_file(path)
+    if not path.exists():
+        return None
+    tensors = _read_tensors(path)
+    try:
+        return Seen.from_tensors(tensors, [space["feature_dim"] for space in run.config["features"]], run.n_samples)
+    except FileFormatError as error:
+        raise FileFormatError(f"{printable(str(path))} cannot be read ({error})") from None
+
+
+def verify_run(path: Path) -> list[str]:
+    """Problems of a run folder, one line each; empty if every file is as it was written.
+
+    A run without checksums, of an older version, is checked for contents that are not possible only.
+
+    Raises:
+        DataError: The folder does not exist, or is not a run.
+    """
+    problems: list[str] = []
+    try:
+        record = read_record(path)
+    except FileFormatError as error:
+        return [str(error)]
+    run = Run(record.path, record.config, record.metrics)
+    checks: tuple[Callable[[Run], object], ...] = (lambda run: run.model, read_assigned, read_seen, _check_history)
+    for check in checks:
+        try:
+            check(run)
+        except FileFormatError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _check_history(run: Record) -> None:
+    """Raise if history.jsonl has changed, or without checksums if a line is no JSON object."""
+    path = run.path / "history.jsonl"
+    check_file(path)
+    if read_checksums(run.path):
+        return
+    for line in read_regular(path).splitlines():
+        parse_json(path, line)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file of a run; its checksum is compared first.
+
+    Raises:
+        FileFormatError: It is missing, damaged or changed since the fit.
     """
     from safetensors.torch import load_file
 
-    path = run.path / "seen.safetensors"
-    if not path.exists():
-        return None
+    check_file(path)
     try:
-        spaces = run.config["features"]
-        dims = [space["feature_dim"] for space in spaces]
-        return Seen.from_tensors(load_file(path), dims, spaces[0]["n_samples"])
-    except (OSError, KeyError, SafetensorError, FileFormatError) as error:
-        raise FileFormatError(f"{printable(str(path))} cannot be read ({error}): fit again.") from None
+        return dict(load_file(path))
+    except Exception as error:  # as in `read_run`
+        raise _unreadable(path, error) from None
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The configuration that `fit --config` repeats, from a config.json or the run folder that holds one.
-
-    Raises:
-        DataError: The file does not exist, or is not a run's config.json.
-        FileFormatError: It cannot be read.
-    """
-    file = find_run(path) / "config.json" if path.is_dir() else path
-    if not file.is_file():
-        raise DataError(f"{printable(str(file))}: no such file: expected a run's config.json.")
-    config = _read_json(file)
-    if config.get("format") != FORMAT:
-        raise DataError(f"{printable(str(file))} is not a run's config.json: its format is {config.get('format')!r}.")
-    _check_config(file, config)
-    return config
+def _unreadable(path: Path, error: Exception) -> FileFormatError:
+    return FileFormatError(f"{printable(str(path))} cannot be read ({printable(one_line(error))}): fit again.")
 
 
-def _check_config(file: Path, config: Mapping[str, Any]) -> None:
-    name = printable(str(file))
-    if config.get("format_version") != FORMAT_VERSION:
-        version = config.get("format_version")
-        raise FileFormatError(f"{name}: its format version is {version!r}, expected {FORMAT_VERSION}: fit again.")
-    for key, kind in _CONFIG.items():
-        if type(config.get(key)) is not kind or config[key] == []:
-            raise FileFormatError(f"{name}: its {key} is {config.get(key)!r}: restore it from a copy, or fit again.")
-    for space in config["features"]:
-        if not (isinstance(space, dict) and isinstance(space.get("path"), str) and "sha256" in space):
-            raise FileFormatError(f"{name}: its features hold {space!r}: restore it from a copy, or fit again.")
+def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    from safetensors.torch import save
 
-
-def _check_metrics(file: Path, metrics: Mapping[str, Any]) -> None:
-    present = [name for name in _OPTIONAL if name in metrics and (name, metrics[name]) != ("agreement", None)]
-    wrong = [name for name in _COUNTS if type(metrics.get(name)) is not int or metrics[name] < 1]
-    wrong += [name for name in (*_SHARES, *present) if type(metrics.get(name)) not in (int, float)]
-    if wrong:
-        value = printable(repr(metrics.get(wrong[0])))[:50]
-        raise FileFormatError(
-            f"{printable(str(file))}: its {wrong[0]} is {value}: restore it from a copy, or fit again."
-        )
+    content: bytes = save(dict(tensors))
+    return content
 
 
 def unique_path(path: Path) -> Path:
     """`path`, or the first of `path-2`, `path-3` ... that is free."""
     return next(candidate for candidate in numbered(path) if not candidate.exists())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{printable(str(path))} cannot be read ({error}): fit again.") from None
-    if not isinstance(content, dict):
-        raise FileFormatError(f"{printable(str(path))} does not hold a JSON object: fit again.")
-    return content
 
 
 def _json(value: Any, *, indent: int | None = None) -> bytes:

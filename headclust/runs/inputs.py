@@ -8,6 +8,7 @@ from typing import Any
 
 from headclust.errors import DataError, FileFormatError, HeadclustError
 from headclust.features import Features, check_finite, load_features
+from headclust.features.rows import unit_length
 from headclust.progress import note, printable
 
 FEATURES_FOLDER = Path("features")
@@ -38,13 +39,11 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
 
 def joined(spaces: Sequence[Features]) -> Features:
     """Several feature spaces as one: unit rows concatenated. A single one is returned unchanged."""
-    import torch.nn.functional as F
-
     from headclust.model import side_by_side
 
     if len(spaces) == 1:
         return spaces[0]
-    rows = side_by_side([F.normalize(space.all(), dim=-1) for space in spaces])
+    rows = side_by_side([unit_length(space.all()) for space in spaces])
     return Features.from_array(rows.numpy(), spaces[0].sample_ids, spaces[0].labels)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from headclust.errors import FileFormatError
 from headclust.features import Features
+from headclust.features.rows import unit_length
 from headclust.seeding import SEEN_STREAM, torch_generator
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _NUMBERS = 1 << 21  # largest count of float16 numbers in the reference: 4 MB
 _FEWEST, _MOST = 256, 4_096  # limits on the reference rows, however wide or narrow they are
 _NEAREST = 3  # neighbors whose distances are averaged
 _ROWS = 4_096  # samples per block
+_UNIT = 0.01  # largest deviation of a length from 1, by the rounding of float16
 _ROUNDING = 1e-6  # squared distance of unit rows below which it is rounding, and the rows are equal
 
 
@@ -64,18 +66,22 @@ class Seen:
         """
         import torch
 
-        try:
-            numbers = tensors["numbers"]
-            rows = tuple(tensors[f"spaces.{space}.rows"] for space in range(len(dims)))
-        except KeyError as error:
-            raise FileFormatError(f"the stored samples have no {error}: fit again.") from None
-        shapes, expected = [tuple(tensor.shape) for tensor in rows], [(len(numbers), dim) for dim in dims]
-        if not len(numbers) or shapes != expected:
+        names = ("numbers", *(f"spaces.{space}.rows" for space in range(len(dims))))
+        if set(tensors) != set(names):
+            shown = ", ".join(sorted(tensors))[:100]
+            raise FileFormatError(f"the stored samples are {shown}, expected {', '.join(names)}: fit again.")
+        numbers, *rows = (tensors[name] for name in names)
+        shapes, expected = [tuple(tensor.shape) for tensor in rows], [(numbers.numel(), dim) for dim in dims]
+        if not numbers.numel() or shapes != expected:
             raise FileFormatError(f"the stored samples have the shapes {shapes}, expected {expected}: fit again.")
-        row_numbers = numbers.ndim == 1 and numbers.dtype == torch.int64
-        if not (row_numbers and set(numbers.tolist()) <= set(range(n_samples))):
+        is_ascending = numbers.ndim == 1 and numbers.dtype == torch.int64 and bool((numbers.diff() > 0).all())
+        if not (is_ascending and numbers[0] >= 0 and numbers[-1] < n_samples):
             raise FileFormatError(f"the stored samples are not rows of the {n_samples} fitted ones: fit again.")
-        return cls(numbers, rows)
+        for space in rows:
+            # NaN is outside every range; a row of zeros stays zero.
+            if space.dtype != torch.float16 or not (space.float().norm(dim=1) < 1 + _UNIT).all():
+                raise FileFormatError("the stored samples are not unit rows in float16: fit again.")
+        return cls(numbers, tuple(rows))
 
 
 def keep(spaces: Sequence[Features], seed: int) -> Seen:
@@ -86,14 +92,13 @@ def keep(spaces: Sequence[Features], seed: int) -> Seen:
         seed: The fit's seed, with which a subset is drawn if there are too many samples.
     """
     import torch
-    import torch.nn.functional as F
 
     n_samples, width = spaces[0].n_samples, sum(space.feature_dim for space in spaces)
     limit = min(_MOST, max(_FEWEST, _NUMBERS // width))
     numbers = torch.arange(n_samples)
     if n_samples > limit:
         numbers = torch.randperm(n_samples, generator=torch_generator(seed, SEEN_STREAM))[:limit].sort().values
-    return Seen(numbers, tuple(F.normalize(space.rows(numbers), dim=1).half() for space in spaces))
+    return Seen(numbers, tuple(unit_length(space.rows(numbers)).half() for space in spaces))
 
 
 def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> NDArray[np.float32]:
@@ -106,17 +111,16 @@ def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> 
             itself.
     """
     import torch
-    import torch.nn.functional as F
 
     # Distances summed over spaces: of the samples, (n_samples,), and of the reference, (n_reference,).
     total, usual = torch.zeros(spaces[0].n_samples), torch.zeros(len(seen.numbers))
     starts = range(0, len(total), _ROWS)
     for rows, features in zip(seen.rows, spaces, strict=True):
         # float16 rows are normalized again, as rounding has changed their length.
-        reference = F.normalize(rows.float(), dim=1)
+        reference = unit_length(rows.float())
         own = _distances(reference, reference, others=True)
         # Blocks of the samples, so that their similarities to the reference stay small.
-        blocks = (F.normalize(features.rows(slice(start, start + _ROWS)), dim=1) for start in starts)
+        blocks = (unit_length(features.rows(slice(start, start + _ROWS))) for start in starts)
         # Divided by the mean of the reference: spaces of different scale count equally.
         total += torch.cat([_distances(block, reference) for block in blocks]) / _scale(own)
         usual += own / _scale(own)

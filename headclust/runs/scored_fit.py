@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.errors import DataError
 from headclust.features import Features
 from headclust.methods import FitResult, Recipe
+from headclust.progress import note, printable
 
 if TYPE_CHECKING:
     import torch
@@ -88,6 +90,8 @@ def fit_and_score(
     start = time.perf_counter()
     result = recipe.fit(unlabeled, seed, device=device)
     seconds = time.perf_counter() - start
+    if result.model.n_clusters < recipe.n_clusters:
+        note(f"warning: {fewer_clusters(result.model.n_clusters, recipe.n_clusters)}")
     report = ensemble.summarize(
         result.head_assignments,
         result.assignments,
@@ -99,12 +103,28 @@ def fit_and_score(
     return ScoredFit(result, {**report, "eval": test.report} if test else report, test)
 
 
+def fewer_clusters(n_clusters: int, expected: int) -> str:
+    """The warning for a model with fewer clusters than expected."""
+    return f"only {n_clusters} of {expected} clusters are used: no more samples differ, after the method's transform."
+
+
 def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
-    """Assign clusters to samples, one feature space per space of the model, and score them if they have labels."""
+    """Assign clusters to samples, one feature space per space of the model, and score them if they have labels.
+
+    Raises:
+        DataError: The model gives no probabilities for a sample, as numbers in it or in the features are too large.
+    """
     from headclust.model import ensemble
 
     start = time.perf_counter()
     assignment = model.assign(*(space.all() for space in spaces))
+    undefined = np.flatnonzero(~np.isfinite(assignment.confidence))
+    if len(undefined):
+        first = printable(spaces[0].sample_ids[int(undefined[0])])
+        raise DataError(
+            f"no cluster for {len(undefined)} of {len(assignment.confidence)} samples, first {first}: their features "
+            "or the model's numbers are too large: check the features, or fit again."
+        )
     seconds = time.perf_counter() - start
     report = ensemble.summarize(
         assignment.by_head, assignment.clusters, model.n_clusters, seconds=seconds, labels=spaces[0].labels

@@ -26,9 +26,11 @@ def evaluate(run: Path, *, features: Sequence[Path] = (), probes: bool = False) 
     """
     if probes and not features:
         raise SettingError("probes are trained on the run's features: name others to test them on with --features.")
+    if not features:
+        return dict(runs.read_record(run).metrics)
     fitted = runs.read_run(run)
-    spaces = load_alike(fitted.config["features"], features) if features else []
-    report = assign(fitted.model, spaces).report if spaces else dict(fitted.metrics)
+    spaces = load_alike(fitted.config["features"], features)
+    report = assign(fitted.model, spaces).report
     if probes:
         train = reload_spaces(locate_features(fitted.path, fitted.config["features"]))
         report["probes"] = probe(joined(train), joined(spaces))

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headclust import runs
 from headclust.choices import ExportFormat, Transfer
@@ -23,7 +28,7 @@ from headclust.features import Features, load_features
 from headclust.filenames import file_name, storable_name
 from headclust.progress import note, printable
 from headclust.runs.assignments import Assignments, read_assignments
-from headclust.runs.inputs import locate_features
+from headclust.runs.inputs import load_alike, locate_features
 
 EXPORTS_FOLDER = Path("exports")
 FORMATS = (*FILES, "folders")
@@ -39,6 +44,8 @@ def export(
     features: Path | None = None,
     names: Path | None = None,
     how: Transfer = "link",
+    vectors: bool = False,
+    positions: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Write the assignments of a run for other tools; return the file or folder. See docs/export.md.
@@ -53,6 +60,9 @@ def export(
             (at its path or beside the run folder), or the one beside the predicted file.
         names: A CSV file cluster,name with names for some or all clusters.
         how: For "folders": "link", "copy" or "move" the images.
+        vectors: For "parquet": add the features, as lists of float32 in the column `vector`; with several spaces
+            `vector_1` and so on.
+        positions: For "csv" and "parquet": add `projection_x` and `projection_y`, from 0 to 1, as on the report's map.
         overwrite: Replace a file. Folders are never replaced.
 
     Raises:
@@ -66,9 +76,11 @@ def export(
         raise SettingError(f"--{how} is for --to folders: {to} leaves the images where they are.")
     if to == "folders" and overwrite:
         raise SettingError("folders are never replaced: choose another place with -o, without --overwrite.")
-    fitted = runs.read_run(run)
-    file = _assignments_file(fitted.path, predicted)
-    assigned, n_clusters = read_assignments(file), fitted.n_clusters
+    if (vectors and to != "parquet") or (positions and to not in ("csv", "parquet")):
+        raise SettingError(f"--{'vectors' if vectors else 'positions'} is for --to parquet: leave it out for {to}.")
+    fitted = runs.read_record(run)
+    file, n_clusters = _assignments_file(fitted.path, predicted), fitted.n_clusters
+    assigned = runs.read_assigned(fitted) if predicted is None else read_assignments(file)
     if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
         raise DataError(f"{printable(str(file))} has no rows, or clusters that {printable(str(run))} does not have.")
     groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
@@ -84,6 +96,10 @@ def export(
     source, split = (value if isinstance(value := recorded.get(key), str) else None for key in ("source", "split"))
     images = find_images(source, split, assigned.sample_ids)
     table = _table(assigned, groups, images, space, source)
+    if vectors or positions:
+        paths = _space_paths(fitted, file, features, is_fitted=predicted is None)
+        spaces = load_alike(fitted.config["features"], paths)
+        table = replace(table, more=_columns(run, spaces, assigned, vectors=vectors, positions=positions))
     if to == "folders":
         write_folders(path, table, images, how)
         return path
@@ -106,6 +122,7 @@ def _check_place(path: Path, run: Path) -> None:
         raise ConflictError(
             f"{printable(str(path))} lies in the run folder, and would be deleted with it: choose another -o."
         )
+    runs.check_not_of_run(path)
 
 
 def _assignments_file(run: Path, predicted: str | None) -> Path:
@@ -138,6 +155,43 @@ def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Fe
             raise
         note(f"exported without labels: {error} Name the feature file with --features.")
         return None
+
+
+def _space_paths(fitted: runs.Record, file: Path, given: Path | None, *, is_fitted: bool) -> list[Path]:
+    """The feature files of the samples, one per space."""
+    recorded = fitted.config["features"]
+    if given is not None:
+        if len(recorded) > 1:
+            raise SettingError(f"the run has {len(recorded)} feature spaces, and --features names one: leave it out.")
+        return [given]
+    if is_fitted:
+        return [Path(record["path"]) for record in locate_features(fitted.path, recorded)]
+    suffixes = ["", *(f"-space{number}" for number in range(2, len(recorded) + 1))]
+    return [file.with_name(f"{file.stem}{suffix}.h5") for suffix in suffixes]
+
+
+def _columns(
+    run: Path, spaces: Sequence[Features], assigned: Assignments, *, vectors: bool, positions: bool
+) -> dict[str, NDArray[np.floating[Any]]]:
+    """The features and the positions on the map, in the order of the assignments."""
+    from headclust.report.layouts import HEIGHT, WIDTH, make_layouts, sample_rows
+
+    row_of = {storable_name(name): row for row, name in enumerate(spaces[0].sample_ids)}
+    missing = [name for name in assigned.sample_ids if name not in row_of]
+    if missing:
+        raise DataError(f"{printable(str(spaces[0].path))} lacks the sample {printable(missing[0])!r}.")
+    rows = np.array([row_of[name] for name in assigned.sample_ids])
+    names = ["vector"] if len(spaces) == 1 else [f"vector_{number}" for number in range(1, len(spaces) + 1)]
+    pairs = zip(names, spaces, strict=True) if vectors else ()
+    columns: dict[str, NDArray[np.floating[Any]]] = {name: space.rows(rows).numpy() for name, space in pairs}
+    if positions:
+        order = sample_rows(assigned.clusters, len(rows))  # as in the report, so that the map is the same
+        layout = make_layouts(runs.read_run(run).model, spaces, rows[order], ("umap", "pca"))[0]
+        note(f"positions by {layout.name}. {layout.description}")
+        x, y = np.empty((2, len(rows)))
+        x[order], y[order] = layout.positions.T / [[WIDTH], [HEIGHT]]
+        columns |= {"projection_x": x, "projection_y": 1 - y}
+    return columns
 
 
 def _table(

@@ -74,8 +74,12 @@ def fit(
         recorded.get("preset", preset or "ours"),
         recorded.get("settings", {}),
     )
-    counts = {"n_clusters": clusters, "n_heads": heads}
-    recipe = recipe.changed({**(changes or {}), **{name: n for name, n in counts.items() if n is not None}})
+    recipe = recipe.changed(changes or {})
+    for option, name, count in (("--clusters", "n_clusters", clusters), ("--heads", "n_heads", heads)):
+        if count is not None:
+            if name in (changes or {}) and recipe.values[name] != count:
+                raise SettingError(f"{option} is {count}, and the setting {name} is {recipe.values[name]}: give one.")
+            recipe = recipe.changed({name: count})
     if config and not features:
         home = runs.find_run(config) if config.is_dir() else config.parent
         spaces = reload_spaces(locate_features(home, recorded["features"]))

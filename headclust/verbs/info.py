@@ -16,7 +16,7 @@ def info(path: Path) -> dict[str, Any]:
         HeadclustError: The path is neither, or cannot be read.
     """
     if path.is_dir():
-        run = runs.read_run(path)
+        run = runs.read_record(path)
         return {**run.config, "metrics": run.metrics}
     features = load_features(path)
     labels = features.labels

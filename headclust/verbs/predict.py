@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from headclust.errors import ConflictError, DataError, SettingError, SourceError
 from headclust.features import load_features
 from headclust.filenames import file_name, numbered
 from headclust.images.datasets import ImageSet, open_source
-from headclust.progress import note, printable
+from headclust.progress import note
 from headclust.runs import novelty
 from headclust.runs.assignments import write_assignments
 from headclust.runs.inputs import load_alike
@@ -53,7 +52,7 @@ def predict(
     Args:
         run: A run folder.
         features: Feature files of the images, one per space. Either these or `data` is needed.
-        data: Source of the images, which are first embedded like those of the run, into `RUN/predicted/`.
+        data: Source of the images, or one image; first embedded like those of the run, into `RUN/predicted/`.
         split: The split, if `data` has several.
         exclude: Patterns of files and folders of `data` to leave out, as for `open_source`.
         weights: The file with the model's weights, if the run's features were made with one.
@@ -73,7 +72,8 @@ def predict(
     if bool(features) == bool(data):
         raise SettingError("predict needs either feature files (--features) or images (--data).")
     fitted = runs.read_run(run)
-    _check_output(output)
+    if output:
+        runs.check_not_of_run(output)
     if device is not None:
         resolve_device(device)
     if weights is not None:
@@ -110,26 +110,23 @@ def predict(
     return path
 
 
-def _check_output(path: Path | None) -> None:
-    """Raise if `path` is the assignments.csv of a run, which would be lost."""
-    place = Path(os.path.realpath(path)) if path else None  # resolves circular links too
-    if path and place and place.name == "assignments.csv" and runs.is_run(place.parent):
-        raise ConflictError(
-            f"{printable(str(path))} holds the assignments of the fitted images: choose another -o, "
-            "or leave it out for a file in RUN/predicted/."
-        )
-
-
 def _sum_up(sample_ids: Sequence[str], assigned: Assigned, scores: NDArray[np.float32] | None, n_fitted: int) -> None:
-    """Log the number of images and of novel ones, and the image with the lowest confidence."""
+    """Log the number of images and of novel ones, and the image with the lowest confidence; all about a single one."""
     row = int(np.argmin(assigned.confidence))
-    least = f"least sure is {sample_ids[row]} ({assigned.confidence[row]:.2f} for cluster {assigned.clusters[row]})"
-    images = "1 image" if len(sample_ids) == 1 else f"{len(sample_ids)} images"
+    name, cluster, sure = sample_ids[row], assigned.clusters[row], assigned.confidence[row]
     level = novelty.UNUSUAL
+    few = scores is not None and n_fitted / (n_fitted + 1) < level
+    too_few = f"{n_fitted} fitted ones are too few to tell which are unlike them"
+    if len(sample_ids) == 1:
+        unlike = "" if scores is None else f"; {too_few}" if few else f", novelty {scores[0]:.2f}"
+        note(f"{name}: cluster {cluster}, confidence {100 * sure:.1f} %{unlike}.")
+        return
+    least = f"least sure is {name} ({sure:.2f} for cluster {cluster})"
+    images = f"{len(sample_ids)} images"
     if scores is None:
         note(f"{images}: {least}.")
-    elif n_fitted / (n_fitted + 1) < level:
-        note(f"{images}: {n_fitted} fitted ones are too few to tell which are unlike them; {least}.")
+    elif few:
+        note(f"{images}: {too_few}; {least}.")
     else:
         usual = f"novelty of {level:g} or more, as 1 % of the fitted ones have"
         note(f"{images}: {int((scores >= level).sum())} unlike anything seen ({usual}); {least}.")

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from headclust import cli, load_features, verbs
+from headclust.cli.demo import own_command
 from headclust.cli.embed import _duration, _size
 from headclust.embedding import EmbedSettings
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
@@ -83,6 +84,12 @@ def test_fit_takes_every_setting_as_an_option(run, blob_file, tmp_path):
     assert (config["preset"], config["seed"], config["method"]) == ("authors", 4, "temi")
     found = [config["settings"][name] for name in ("n_clusters", "n_heads", "beta", "n_neighbors", "lr")]
     assert found == [3, 3, 0.7, 9, 1e-4]
+
+
+def test_one_setting_with_two_values(refused, blob_file):
+    for options in (["beta=0.7", "--set", "beta=0.8"], ["n-heads=2", "--set", "n_heads=3"]):
+        assert "give it once" in refused("fit", blob_file, "--method", "temi", "--set", *options)
+    assert "give one" in refused("fit", blob_file, "--method", "kmeans", "--clusters", "4", "--set", "n_clusters=5")
 
 
 def test_fit_config_repeats_byte_for_byte(run, refused, blob_file, tmp_path):
@@ -296,7 +303,22 @@ def test_demo_prints_one_table(run, monkeypatch):
     cells = [re.split(r"  +", line) for line in out.splitlines()]
     assert ["consensus", "train", "50.0 %", "25.0 %", "12.5 %", "6.2 %", "1.3 s"] in cells
     assert "here/features" in out
-    assert "here/runs/consensus/assignments.csv" in out
+    assert "open this page in a browser:\n  here/report.html\n" in out
+    assert out.endswith(" run photos --clusters 20\n")
+
+
+def test_the_next_command_is_found_by_the_shell(tmp_path, monkeypatch):
+    # README's was not found after `make demo`: nothing had activated the environment.
+    programs = [tmp_path / name / "headclust" for name in ("my env", "other")]
+    for program in programs:
+        program.parent.mkdir()
+        program.touch(0o755)
+    monkeypatch.setenv("PATH", str(programs[0].parent))
+    assert own_command(str(programs[0])) == "headclust"
+    assert own_command(str(programs[1])) == str(programs[1])
+    monkeypatch.setenv("PATH", "")
+    assert own_command(str(programs[0])) == f"'{programs[0]}'"
+    assert own_command("/site/headclust/__main__.py") == f"{sys.executable} -m headclust"
 
 
 COMMANDS = sorted(cli.cli.commands)

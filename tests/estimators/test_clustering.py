@@ -162,7 +162,7 @@ def test_sparse_input_is_refused(blobs):
         quick().fit(torch.from_numpy(blobs.features.copy()).to_sparse())
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_told_as_scikit_learn_does(blobs, bad):
     x = wide(blobs)
     x[5, 2] = bad
@@ -170,6 +170,61 @@ def test_values_that_are_not_finite_are_told_as_scikit_learn_does(blobs, bad):
         quick().fit(x)
     with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
         quick().fit(blobs.features).predict(x)
+
+
+@pytest.mark.parametrize(("scale", "line"), [(1e300, "ends at 3.4e.38: found .*Divide"), (1e-300, "Multiply all")])
+def test_values_that_float32_cannot_hold(blobs, scale, line):
+    x = wide(blobs) * scale
+    for call in (quick().fit, quick().fit(blobs.features).predict):
+        with pytest.raises(InputError, match=line):
+            call(x)
+
+
+UNUSABLE = {
+    "NaN": lambda x: np.where(np.arange(12) == 3, np.nan, x),
+    "one row as a vector": lambda x: x[0],
+    "a cube": lambda x: x[None],
+    "a number": lambda x: 3.0,
+    "none": lambda x: None,
+    "no rows": lambda x: x[:0],
+    "no columns": lambda x: x[:, :0],
+    "other columns": lambda x: x[:, :5],
+    "texts": lambda x: np.full(x.shape, "red"),
+    "objects": lambda x: np.full(x.shape, {}),
+    "complex": lambda x: x * 1j,
+    "dates": lambda x: np.full(x.shape, np.datetime64("2020-01-01")),
+    "ragged": lambda x: [[1.0, 2.0], [3.0]],
+    "sparse": lambda x: sparse.csr_matrix(x),
+    "a set": lambda x: {1, 2},
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+@pytest.mark.parametrize("method", ["fit", "fit_predict", "predict", "predict_proba", "transform"])
+def test_every_error_is_one_line_and_a_value_error_of_headclust(blobs, case, method):
+    estimator = quick()
+    if method not in ("fit", "fit_predict"):
+        estimator.fit(blobs.features)
+    elif case == "other columns":
+        return
+    with pytest.raises(InputError) as caught:
+        getattr(estimator, method)(UNUSABLE[case](blobs.features))
+    assert isinstance(caught.value, HeadclustError)
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_before_a_fit_the_error_is_one_line_too(blobs):
+    with pytest.raises(NotFittedError, match="not fitted yet") as caught:
+        quick().predict(blobs.features)
+    assert isinstance(caught.value, InputError)
+
+
+def test_a_training_that_diverges_is_a_value_error(blobs):
+    estimator = HeadClustering(4, method="temi", n_heads=2, settings={"lr": 1e30, "length": 3, "warmup": 0})
+    with pytest.raises(InputError, match="lower lr"):
+        estimator.fit(blobs.features)
 
 
 def test_a_file_of_values_that_are_not_finite_is_refused(nan_file, blobs):

@@ -49,7 +49,7 @@ def test_a_file_of_names(tmp_path, text):
         (b"cluster,name\n0,\x1b[2J\n", DataError, "expected 1 to 200 printable characters"),
         (b"cluster,name\n0," + b"x" * 201 + b"\n", DataError, "expected 1 to 200 printable characters"),
         (b"cluster,name\n0,\xe9\n", FileFormatError, "not UTF-8"),
-        (b'cluster,name\n0,"a\n', DataError, "line"),
+        (b'cluster,name\n0,"a\n', FileFormatError, "line 2"),
     ],
 )
 def test_invalid_files_of_names(tmp_path, content, error, message):

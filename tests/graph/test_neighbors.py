@@ -56,6 +56,24 @@ def test_equal_to_brute_force_across_every_block_border(rows, columns):
         assert graph.indices.tolist() == (-similarities_in_float64(features)).argsort(1)[:, :k].tolist()
 
 
+@pytest.mark.parametrize("offset", [1e3, 1e5])
+def test_rows_that_nearly_point_the_same_way(offset):
+    # Their cosines are 1 up to rounding; the distances are not.
+    features = (gaussian(40) + offset).float()
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    expected = torch.cdist(unit, unit).fill_diagonal_(torch.inf).argmin(1)
+    graph = nearest_neighbors(features, 3)
+    assert (graph.indices[:, 0] == expected).float().mean() > 0.9
+    assert_exact(graph, features, 3)
+
+
+@pytest.mark.parametrize("scale", [1e-42, 1e-20, 1e20, 1e38])
+def test_neighbors_at_any_scale(scale):
+    features = gaussian(30)
+    graph = nearest_neighbors((features.double() * scale / 4).float(), 3)
+    assert (graph.indices == nearest_neighbors(features, 3).indices).float().mean() > 0.8
+
+
 @given(st.data())
 def test_equal_to_brute_force_with_duplicates_and_zero_vectors(data):
     n_samples = data.draw(st.integers(2, 20))

@@ -34,14 +34,24 @@ def test_a_vote_weighs_what_an_edge_of_the_graph_does(blobs):
     # With all components, distances among principal components are those among unit rows.
     assignments = np.arange(120) % 3
     result = divided(blobs.features, [assignments], np.arange(120), n_votes=5, temperature=0.2)
-    unit = blobs.features.astype(np.float64)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    queries = blobs.features + np.float32(0.25)
+    unit, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (blobs.features.astype(np.float64), queries))
     shares = np.zeros((120, 3))
-    for row, similarities in enumerate(unit @ unit.T):
+    for row, similarities in enumerate(other @ unit.T):
         voters = np.argsort(-similarities)[:5]
         np.add.at(shares[row], assignments[voters], np.exp((similarities[voters] - 1) / 0.2))
     shares /= shares.sum(1, keepdims=True)
-    np.testing.assert_allclose(result.model.probs(torch.tensor(blobs.features))[0].numpy(), shares, atol=0.01)
+    np.testing.assert_allclose(result.model.probs(torch.tensor(queries))[0].numpy(), shares, atol=0.01)
+
+
+def test_samples_too_close_for_half_precision_are_stored_in_single():
+    angles = np.concatenate([np.linspace(start, start + 0.01, 1000) for start in (0, 2, 3.5)])
+    features = np.stack((np.cos(angles), np.sin(angles)), 1).astype(np.float32)
+    for step, dtype in ((500, torch.float16), (1, torch.float32)):
+        clusters = np.arange(len(features[::step])) % 3
+        result = divided(features[::step], [clusters], np.arange(len(clusters)), n_votes=10)
+        assert result.model.heads.features.dtype == dtype
+        assert result.assignments.tolist() == clusters.tolist()
 
 
 def test_samples_left_out_go_by_the_others(blobs):

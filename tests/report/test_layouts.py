@@ -4,6 +4,7 @@ import torch
 from conftest import make_blobs
 from sklearn.decomposition import PCA
 
+from headclust.errors import DataError
 from headclust.features import Features
 from headclust.report.geometry import transformed_rows
 from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, has_umap, make_layouts, sample_rows
@@ -51,7 +52,7 @@ class Plain:
     transforms = (torch.nn.Identity(),)
 
 
-@pytest.mark.parametrize("features", [np.ones((1, 4)), np.eye(2, 3), np.ones((5, 3)), np.arange(1, 8)[:, None]])
+@pytest.mark.parametrize("features", [np.ones((1, 4)), np.eye(2, 3), np.eye(3), np.linspace(-1, 1, 8)[:, None]])
 def test_few_samples_or_dimensions(features):
     space = Features.from_array(np.asarray(features, np.float32))
     layouts = make_layouts(Plain, (space,), np.arange(space.n_samples), ["pca", "umap"])
@@ -59,6 +60,21 @@ def test_few_samples_or_dimensions(features):
     positions = layouts[0].positions
     assert positions.shape == (space.n_samples, 2)
     assert ((positions > 0) & (positions < [WIDTH, HEIGHT])).all()
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        np.ones((5, 3)),
+        np.arange(1, 8)[:, None],
+        np.linspace(0.9, 1.1, 120)[:, None] * np.ones(8),  # whose rounding once made the report fail
+        1 + 1e-7 * np.random.default_rng(0).normal(size=(30, 4)),
+    ],
+)
+def test_rows_of_one_direction_have_no_map(features):
+    space = Features.from_array(np.asarray(features, np.float32))
+    with pytest.raises(DataError, match="all images point the same way"):
+        make_layouts(Plain, (space,), np.arange(space.n_samples), ["pca"])
 
 
 @pytest.mark.slow  # loading UMAP and compiling it take longer than all other layouts

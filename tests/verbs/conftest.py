@@ -18,7 +18,10 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def fit(here):
     def fit_quickly(*paths, method="temi", output="run", **options):
-        options["changes"] = {**short(method), **options.pop("changes", {})}
+        settings = short(method)
+        if options.get("heads") is not None:
+            settings.pop("n_heads", None)
+        options["changes"] = {**settings, **options.pop("changes", {})}
         return verbs.fit(paths, method=method, output=here / output, **options)
 
     return fit_quickly

@@ -49,6 +49,8 @@ def test_the_story_goes_through_the_verbs(tmp_path, small, capsys):
         assert metrics == (written if split == "train" else written["eval"])
         assert metrics["n_samples"] == (120 if split == "train" else 40)
         assert {"accuracy", "nmi", "ami", "ari", "seconds"} <= set(metrics)
+    page = (tmp_path / "report.html").read_text()
+    assert page.lower().startswith("<!doctype html>")
     assert capsys.readouterr().out == ""
 
 

@@ -1,14 +1,18 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from headclust import verbs
+from headclust import load_features, verbs
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, SettingError
 from headclust.methods import METHODS
+from headclust.report import read_data
+from headclust.report.layouts import HEIGHT, WIDTH, make_layouts, sample_rows
 from headclust.verbs.export import FORMATS
 from verbs.conftest import rows
 
@@ -55,6 +59,60 @@ def test_a_table_says_what_the_run_says(run, photos):
     assert "novelty" not in told[0]
 
 
+@pytest.fixture
+def without_umap(monkeypatch):
+    """UMAP takes seconds; tests/report has its tests."""
+    monkeypatch.setattr("headclust.report.layouts.has_umap", lambda: False)
+
+
+def test_vectors_and_positions_for_embedding_atlas(run, blobs, without_umap):
+    made = verbs.export(run, to="parquet", vectors=True, positions=True)
+    table = pq.read_table(made)
+    assert str(table.schema.field("vector").type) in ("list<item: float>", "list<element: float>")
+    assert np.array_equal(np.array(table["vector"].to_pylist(), np.float32), blobs.features)
+    x, y = np.array(table["projection_x"]), np.array(table["projection_y"])
+    assert x.min() >= 0 <= y.min()
+    assert x.max() <= 1 >= y.max()
+    # The blobs are apart on the map too: the nearest other point is mostly of the same cluster.
+    distances = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 + 9 * np.eye(len(x))
+    clusters = np.array(table["cluster"])
+    assert (clusters[distances.argmin(1)] == clusters).mean() > 0.9
+    assert set(rows(verbs.export(run, to="csv", positions=True))[0]) == set(table.column_names) - {"vector"}
+    back = verbs.import_array(made)  # and it can be read again
+    assert np.array_equal(load_features(back).all().numpy(), blobs.features)
+
+
+def test_positions_are_those_of_the_map(run, without_umap):
+    data = read_data(run)
+    order = sample_rows(data.clusters)
+    layout = make_layouts(data.model, data.spaces, order, ("umap", "pca"))[0]
+    told = rows(verbs.export(run, to="csv", positions=True))
+    x = np.array([float(row["projection_x"]) for row in told])
+    y = np.array([float(row["projection_y"]) for row in told])
+    np.testing.assert_allclose(x[order] * WIDTH, layout.positions[:, 0], atol=0.01)
+    np.testing.assert_allclose((1 - y[order]) * HEIGHT, layout.positions[:, 1], atol=0.01)
+
+
+def test_vectors_of_predicted_images(run, write, here):
+    other = write(run / "predicted/new.h5", np.eye(3, 12, dtype=np.float32), sample_ids=["a", "b", "c"])
+    verbs.predict(run, features=[other], output=run / "predicted/new.csv")
+    made = verbs.export(run, to="parquet", predicted="new", vectors=True)
+    assert np.array_equal(np.array(pq.read_table(made)["vector"].to_pylist()), np.eye(3, 12))
+    other.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        verbs.export(run, to="parquet", predicted="new", vectors=True, overwrite=True)
+
+
+def test_vectors_of_several_spaces(fit, write, blobs, without_umap):
+    second = blobs.features[:, :5] * 2
+    run = fit(write("a.h5", blobs.features), write("b.h5", second, backbone="other"), method="kmeans", clusters=4)
+    table = pq.read_table(verbs.export(run, to="parquet", vectors=True, positions=True))
+    assert np.array_equal(np.array(table["vector_1"].to_pylist(), np.float32), blobs.features)
+    assert np.array_equal(np.array(table["vector_2"].to_pylist(), np.float32), second)
+    with pytest.raises(SettingError, match="has 2 feature spaces, and --features names one"):
+        verbs.export(run, to="parquet", vectors=True, features=Path("a.h5"), overwrite=True)
+
+
 def test_predicted_images(run, write, photos, here):
     other = write("other.h5", np.eye(3, 12, dtype=np.float32), [0, 1, -1], sample_ids=["a", "b", "cats/000.png"])
     verbs.predict(run, features=[other])
@@ -96,7 +154,7 @@ def test_predicted_files_that_are_none(run, predicted):
 def test_names_for_clusters(run, here):
     (here / "names.csv").write_text("cluster,name\n0,pets\n1,pets\n2,../else\n")
     made = verbs.export(run, to="folders", names=here / "names.csv")
-    assert sorted(path.name for path in made.iterdir()) == ["cluster-3", "else", "headclust-export.json", "pets"]
+    assert sorted(path.name for path in made.iterdir()) == ["_..-else", "cluster-3", "headclust-export.json", "pets"]
     told = rows(verbs.export(run, to="csv", names=here / "names.csv"))
     assert {row["group"] for row in told if row["cluster"] in "01"} == {"pets"}
 
@@ -166,6 +224,8 @@ def test_a_move_and_then_the_rest(run, photos):
     [
         ({"to": "xml"}, SettingError, "unknown format 'xml'"),
         ({"to": "csv", "how": "move"}, SettingError, "--move is for --to folders"),
+        ({"to": "csv", "vectors": True}, SettingError, "--vectors is for --to parquet"),
+        ({"to": "coco", "positions": True}, SettingError, "--positions is for --to parquet"),
         ({"to": "folders", "how": "hard"}, SettingError, "unknown way"),
         ({"to": "folders", "overwrite": True}, SettingError, "folders are never replaced"),
         ({"to": "csv", "output": "run/x.csv"}, ConflictError, "lies in the run folder"),

@@ -1,3 +1,4 @@
+import json
 import sys
 from pathlib import Path
 
@@ -86,6 +87,36 @@ def test_a_config_repeats_its_run(fit, blob_file, here, method):
         assert results(again) == results(first)
         assert read_config(again) == read_config(first)
         assert {**read_metrics(again), "seconds": 0} == {**read_metrics(first), "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"clusters": 4, "changes": {"n_clusters": "5"}}, "--clusters is 4, and the setting n_clusters is 5: give one"),
+        ({"heads": 2, "changes": {"n_heads": 3}}, "--heads is 2, and the setting n_heads is 3: give one"),
+    ],
+)
+def test_an_option_and_a_setting_that_differ(blob_file, here, options, line):
+    with pytest.raises(SettingError, match=line):
+        verbs.fit([blob_file], method="kmeans", **options)
+    assert not (here / "runs").exists()
+
+
+def test_an_option_and_a_setting_that_agree(fit, blob_file):
+    run = fit(blob_file, method="kmeans", clusters=4, heads=2, changes={"n_clusters": "4", "n_heads": 2})
+    assert (read_config(run)["settings"]["n_clusters"], read_config(run)["settings"]["n_heads"]) == (4, 2)
+
+
+def test_what_a_run_records_is_json(fit, blobs, write):
+    def refuse(value):
+        raise AssertionError(value)
+
+    for method in ("kmeans", "gmm", "ward", "hdbscan"):
+        run = fit(write(f"{method}.h5", blobs.features * np.float32(1e30)), method=method, clusters=4, output=method)
+        for file in ("metrics.json", "config.json"):
+            json.loads((run / file).read_text(), parse_constant=refuse)
+        for line in (run / "history.jsonl").read_text().splitlines():
+            json.loads(line, parse_constant=refuse)
 
 
 def test_a_repeated_config_can_be_overridden(fit, write, blobs, blob_file, here):

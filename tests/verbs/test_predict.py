@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import make_blobs
+from conftest import as_version_3, make_blobs
 
 from headclust import load_features, runs, verbs
 from headclust.embedding import EmbedSettings
@@ -55,7 +55,7 @@ def test_several_spaces(fit, write, blobs, capsys, method):
 
 def test_a_run_without_kept_samples_predicts_all_the_same(fit, blob_file, test_file, capsys):
     # As older versions made them.
-    run = fit(blob_file, method="kmeans")
+    run = as_version_3(fit(blob_file, method="kmeans"))
     (run / "seen.safetensors").unlink()
     assert list(rows(verbs.predict(run, features=[test_file]))[0]) == ["sample_id", "cluster", "confidence"]
     told = capsys.readouterr().err
@@ -75,8 +75,16 @@ def test_the_line_after_predict(fit, write, blobs, blob_file, test_file, capsys)
     few = fit(write("few.h5", blobs.features[:50]), clusters=4, output="few")
     verbs.predict(few, features=[write("one.h5", blobs.features[:1], sample_ids=["\x1b[2J=1+1"])])
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith(
-        "1 image: 50 fitted ones are too few to tell which are unlike them; least sure is \\x1b[2J=1+1"
+    assert told.startswith("\\x1b[2J=1+1: cluster ")
+    assert told.endswith("%; 50 fitted ones are too few to tell which are unlike them.")
+
+
+def test_the_line_about_one_image(fit, write, blobs, blob_file, capsys):
+    one = write("one.h5", blobs.features[:1], sample_ids=["cat.jpg"])
+    (row,) = rows(verbs.predict(fit(blob_file, method="kmeans"), features=[one]))
+    confidence, novelty = 100 * float(row["confidence"]), float(row["novelty"])
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"cat.jpg: cluster {row['cluster']}, confidence {confidence:.1f} %, novelty {novelty:.2f}."
     )
 
 
@@ -90,7 +98,7 @@ def test_predict_never_replaces_the_assignments_of_a_run(fit, blob_file, test_fi
     places = [folder / "assignments.csv" for folder in (run, other, here / "link", run / "predicted" / "..")]
     (run / "predicted").mkdir()
     for place in (*places, here / "p.csv"):
-        with pytest.raises(ConflictError, match="holds the assignments of the fitted images: choose another -o"):
+        with pytest.raises(ConflictError, match=r"is assignments.csv of a run, which would be lost: choose another"):
             verbs.predict(run, features=[test_file], output=place)
     assert (run / "assignments.csv").read_bytes() == before
     monkeypatch.undo()

@@ -83,3 +83,12 @@ def test_no_run(here):
     with pytest.raises(DataError, match="no such folder"):
         verbs.report(here / "none")
     assert list(here.iterdir()) == []
+
+
+def test_a_run_whose_map_cannot_be_drawn(fit, write, capsys):
+    # Collinear rows: a run of accuracy 1 once had no report.
+    row = write("line.h5", np.repeat([0.5, 1, 1.5], 10)[:, None].astype(np.float32) * np.ones(8, np.float32))
+    run = fit(row, method="kmeans", clusters=3, changes={"normalize": "none"})
+    page = verbs.report(run).read_text()
+    assert "There is no map: the features of all images point the same way" in page
+    assert "There is no map" in capsys.readouterr().err

@@ -286,7 +286,9 @@ def test_a_stopped_run_goes_on(photos, here, calls, monkeypatch, capsys):
 def test_a_damaged_run_is_fitted_again_when_told(photos, calls):
     made = run(photos)
     (made.run / "model.safetensors").write_bytes(b"torn")
-    with pytest.raises(HeadclustError, match=r"model\.safetensors cannot be read"):
+    with pytest.raises(
+        HeadclustError, match=r"model\.safetensors has changed since the fit: .* With --overwrite it is made again"
+    ):
         run(photos)
     calls.clear()
     run(photos, overwrite=True)

@@ -10,7 +10,7 @@ from headclust.errors import DataError, SettingError, unknown
 from headclust.images.datasets.bundled import open_digits
 from headclust.images.datasets.cifar import open_cifar10, open_cifar20, open_cifar100
 from headclust.images.datasets.exclude import Exclusion
-from headclust.images.datasets.folder import locate, open_folder
+from headclust.images.datasets.folder import locate, open_folder, open_image
 from headclust.images.datasets.idx import open_fashion_mnist
 from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.imagenet import open_imagenet
@@ -62,8 +62,8 @@ def open_source(
 
     Args:
         source: A folder of images (classes and splits as in `folder.open_folder`), an archive of one
-            (`archives.SUFFIXES`), a list of paths (`lists.SUFFIXES`), NAME:PATH with a name from `SOURCES`, or `digits`
-            (also None). A folder named digits is `./digits`.
+            (`archives.SUFFIXES`), a list of paths (`lists.SUFFIXES`), one image, NAME:PATH with a name from `SOURCES`,
+            or `digits` (also None). A folder named digits is `./digits`.
         split: "train" by default for named sources. Folders with splits need one; folders without have "all".
         classes: A file with the classes to keep, one per line (see `read_class_ids`); None keeps all images.
         exclude: Patterns of files and folders, or of sample ids, to leave out (see `exclude.Exclusion`).
@@ -111,7 +111,7 @@ def _open(source: str | None, split: str | None, offline: bool, exclusion: Exclu
 
 
 def _open_file(source: str, place: Path, split: str | None, exclusion: Exclusion) -> ImageSet:
-    """The images of an archive or of a list, recognized by the file's name."""
+    """The images of an archive or of a list, or one image, recognized by the file's name."""
     from headclust.images.datasets import archives, lists
 
     name = place.name.lower()
@@ -120,6 +120,8 @@ def _open_file(source: str, place: Path, split: str | None, exclusion: Exclusion
     if name.endswith(lists.SUFFIXES):
         return lists.open_list(source, split)
     if is_image_name(name):
-        raise DataError(f"{place} is one image: expected a folder of images, such as the one it is in, {place.parent}.")
-    kinds = f"an archive ({' '.join(archives.SUFFIXES)}) or a list of paths ({' '.join(lists.SUFFIXES)})"
+        if split not in (None, "all"):
+            raise SettingError(f"split {split!r} of {place}: one image has no splits; leave --split out.")
+        return open_image(place)
+    kinds = f"one image, an archive ({' '.join(archives.SUFFIXES)}) or a list of paths ({' '.join(lists.SUFFIXES)})"
     raise DataError(f"{place} is a file of another kind: expected a folder of images, {kinds}.")

@@ -12,7 +12,7 @@ from headclust.images.datasets.exclude import Exclusion
 from headclust.images.datasets.ignored import Ignored
 from headclust.images.datasets.imageset import ImageSet
 from headclust.images.datasets.layout import SPLITS, choose_split, find_splits, infer_classes
-from headclust.images.datasets.unchanged import ListedFiles, folder_identity, folders_of
+from headclust.images.datasets.unchanged import ListedFiles, file_stamp, folder_identity, folders_of
 from headclust.images.datasets.walk import holds_images, image_files, is_folder, is_image_file, visible
 from headclust.progress import note
 
@@ -113,6 +113,25 @@ def _one_per_folder(root: Path, files: Sequence[tuple[str, tuple[int, int], bool
     """Paths of files that stand for all: the links, and one other file per folder."""
     others = {name.rpartition("/")[0]: name for name, _, is_link in files if not is_link}
     return [f"{root}/{name}" for name in (*others.values(), *(name for name, _, is_link in files if is_link))]
+
+
+def open_image(path: Path) -> ImageSet:
+    """One image, with its file name as sample id.
+
+    Args:
+        path: The absolute path of an existing file.
+    """
+    listed = ListedFiles([str(path)].__getitem__, (file_stamp(str(path)),), folders_of([str(path)]))
+    return ImageSet(
+        dataset=path.name,
+        split="all",
+        source=str(path),
+        sample_ids=(path.name,),
+        labels=None,
+        class_names=(),
+        stamps=tuple(listed.stamps),
+        read=listed.read,
+    )
 
 
 def list_class_folders(

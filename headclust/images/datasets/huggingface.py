@@ -116,7 +116,8 @@ def _listed_files(images: Any, column: str) -> ListedFiles:
     chunks = images.data.column(column).chunks
     paths = list[str]()
     for chunk in chunks:
-        if "path" not in [field.name for field in getattr(chunk.type, "fields", [])]:  # a column of bytes
+        fields = {chunk.type.field(number).name for number in range(chunk.type.num_fields)}
+        if not {"bytes", "path"} <= fields:  # a column of bytes
             paths += [""] * len(chunk)
             continue
         stored = chunk.field("bytes").is_valid().to_pylist()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from headclust import progress
-from headclust.errors import DataError, FileFormatError, SettingError, one_line
+from headclust.errors import DataError, FileFormatError, SettingError
 from headclust.images.datasets.folder import folders_with_images, list_folder, locate
 from headclust.images.datasets.imageset import ImageSet, check_split
 from headclust.images.datasets.layout import encode_labels
+from headclust.textfiles import table_rows
 
 _SPLITS = ("train", "val")
 _N_CLASSES = 1000
@@ -103,13 +103,17 @@ def _read_solution(path: Path) -> dict[str, str]:
 
     Rows are `ImageId,PredictionString`; the string starts with the class: n03995372 85 1 499 272.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            wnids = {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
-    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError, csv.Error) as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise FileFormatError(f"{path} is not Kaggle's list of ImageId,PredictionString ({reason}).") from None
+    rows = table_rows(path)
+    header = next(rows, (0, []))[1]
+    if not {"ImageId", "PredictionString"} <= set(header):
+        raise FileFormatError(f"{path} is not Kaggle's list: expected a header with ImageId,PredictionString.")
+    wnids = dict[str, str]()
+    for line, row in rows:
+        values = dict(zip(header, row, strict=False))
+        prediction = values.get("PredictionString", "").split()
+        if not prediction:
+            raise FileFormatError(f"{path}, line {line} names no class: expected ImageId,PredictionString.")
+        wnids[values["ImageId"]] = prediction[0]
     for image, wnid in wnids.items():
         if not _WNID.fullmatch(wnid):
             raise FileFormatError(

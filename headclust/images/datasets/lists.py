@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,14 +17,12 @@ from headclust.images.datasets.layout import choose_split, encode_labels, numeri
 from headclust.images.datasets.parquet import read_parquet
 from headclust.images.datasets.unchanged import ListedFiles, file_stamp, folders_of
 from headclust.progress import printable
+from headclust.textfiles import DELIMITERS, table_rows, whole_number
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _PATH = ("path", "file", "filename", "file_name", "image", "image_path")
 _LABEL = ("label", "class")
 _SPLIT = ("split",)
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-# With an optional ".0": programs often write whole numbers so if the column has missing values.
-_WHOLE_NUMBER = re.compile(r"(-?[0-9]{1,18})(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?", re.IGNORECASE)
 
 
@@ -54,7 +51,7 @@ def open_list(path: str, split: str | None) -> ImageSet:
     columns.
 
     Args:
-        path: A `.csv` or `.tsv` file (UTF-8, quoted as in spreadsheets), or a `.parquet` file (needs pyarrow).
+        path: A `.csv` or `.tsv` file, quoted as in spreadsheets, or a `.parquet` file (needs pyarrow).
         split: A value of the column `split`, or "all"; None or "all" without such a column.
 
     Raises:
@@ -74,7 +71,7 @@ def open_list(path: str, split: str | None) -> ImageSet:
         rows = [row for row in rows if columns.splits[row] == split]
     ids = tuple(columns.paths[row] for row in rows)
     _check_ids(file, ids)
-    labels, class_names = _labels(file, columns.labels)
+    labels, class_names = encode_texts(file, columns.labels)
     paths = [str(file.parent / name) for name in ids]
     listed = ListedFiles(paths.__getitem__, tuple(map(file_stamp, paths)), folders_of(paths))
     return ImageSet(
@@ -91,7 +88,7 @@ def open_list(path: str, split: str | None) -> ImageSet:
 
 def _columns(file: Path) -> Columns:
     names = (*_PATH, *_LABEL, *_SPLIT)
-    delimiter = _DELIMITERS.get(file.suffix.lower())
+    delimiter = DELIMITERS.get(file.suffix.lower())
     header, columns = read_parquet(file, names) if delimiter is None else _read_text(file, delimiter, names)
     for name, count in Counter(header).items():
         if name in names and count > 1:
@@ -121,26 +118,15 @@ def _only(file: Path, columns: dict[str, list[str]], names: Sequence[str]) -> st
 
 def _read_text(file: Path, delimiter: str, names: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """The header in lower case, and the texts of the columns `names`."""
-    try:
-        # Strict: otherwise an unclosed quote would join the rest of the list to one value.
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            positions = {name: position for position, name in enumerate(header) if name in names}
-            columns: dict[str, list[str]] = {name: [] for name in positions}
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise FileFormatError(
-                        f"{file}, line {reader.line_num}: {len(row)} columns, expected {len(header)} as in the header."
-                    )
-                for name, position in positions.items() if row else ():
-                    columns[name].append(row[position])
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{file} is not UTF-8 text ({error.reason}): save it as UTF-8.") from None
-    except csv.Error as error:
-        raise FileFormatError(f"{file}, line {reader.line_num}: {error}: expected {file.suffix[1:]} text.") from None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.") from None
+    rows = table_rows(file, delimiter=delimiter)
+    header = [name.strip().lower() for name in next(rows, (0, []))[1]]
+    positions = {name: position for position, name in enumerate(header) if name in names}
+    columns: dict[str, list[str]] = {name: [] for name in positions}
+    for line, row in rows:
+        if len(row) != len(header):
+            raise FileFormatError(f"{file}, line {line}: {len(row)} columns, expected {len(header)} as in the header.")
+        for name, position in positions.items():
+            columns[name].append(row[position])
     return header, columns
 
 
@@ -152,8 +138,16 @@ def _check_ids(file: Path, ids: Sequence[str]) -> None:
         raise DataError(f"{file} names {name!r} {count} times: expected every image once.")
 
 
-def _labels(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels and class names of the whole list, so that all its splits share one list of classes."""
+def encode_texts(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels int64 (n,) and class names of a whole list, so that all its splits share one list of classes.
+
+    Args:
+        file: The file, for messages.
+        texts: Whole numbers or class names, one per row; empty or NaN for unknown. None without labels.
+
+    Raises:
+        DataError: A number is not whole, or below -1.
+    """
     distinct = set(texts or ()) - {""}
     if texts is None or not distinct:
         return None, ()
@@ -162,9 +156,10 @@ def _labels(file: Path, texts: Sequence[str] | None) -> tuple[np.ndarray | None,
         return encode_labels(texts, distinct)
     values = dict.fromkeys(distinct, -1)
     for text in numbers:
-        if not (whole := _WHOLE_NUMBER.fullmatch(text)):
+        whole = whole_number(text)
+        if whole is None:
             raise DataError(f"{file}: label {text[:50]!r}: expected whole numbers of at most 18 digits, or names.")
-        values[text] = int(whole[1])
+        values[text] = whole
     if min(values.values()) < -1:
         raise DataError(f"{file}: label {min(values.values())}: expected 0 or more; -1 or empty for unknown.")
     labels = np.array([values.get(text, -1) for text in texts], np.int64)

@@ -6,6 +6,7 @@ first dot: `0001.jpg`, `0001.cls`, `0001.json`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from glob import escape
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headclust import progress
-from headclust.errors import DataError, one_line
+from headclust.errors import DataError
 from headclust.images.datasets.archive_members import Container
 from headclust.images.datasets.folder import exists, locate
 from headclust.images.datasets.ignored import is_image_name, left_out_at
@@ -24,6 +25,7 @@ from headclust.images.datasets.layout import choose_split, find_splits, numeric_
 from headclust.images.datasets.tarballs import TarMember, TarReader, open_tar
 from headclust.images.datasets.walk import is_folder, visible
 from headclust.images.image_file import EXTENSIONS, decode
+from headclust.textfiles import read_lines
 
 # Beside the shards or one folder up, one name per line, as in https://huggingface.co/datasets/clip-benchmark/wds_mnist
 # (read by https://github.com/LAION-AI/CLIP_benchmark, clip_benchmark/datasets/builder.py).
@@ -210,12 +212,9 @@ def _label(shard: Path, member: TarMember, reader: TarReader) -> int:
 
 def _class_names(folder: Path, labels: np.ndarray) -> tuple[str, ...]:
     for file in (place / name for place in (folder, folder.parent) for name in _CLASS_FILES):
-        try:
-            names = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().split("\n"))
-        except FileNotFoundError:
+        if not os.path.lexists(file):
             continue
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file} cannot be read: {one_line(error)}.") from None
+        names = tuple(line.strip() for line in read_lines(file))
         if "" in names:
             raise DataError(f"{file}, line {names.index('') + 1} is blank: expected one line per class, from 0 on.")
         if labels.max() >= len(names):

@@ -127,7 +127,7 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
         # Heads differ in the size of the graph and in the number of eigenvectors, so that their errors differ.
         generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
         vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
-        if stage.partitions == "kmeans":
+        if stage.partitions == "kmeans" or len(points) <= stage.n_clusters:  # then each sample is its own cluster
             coordinates = points
         else:
             size = min(math.ceil(k * GRAPH_SIZES[head % len(GRAPH_SIZES)]), graph.indices.shape[1])

@@ -10,13 +10,21 @@ from torch import Tensor, nn
 from headclust.model.heads.output import HeadOutput, views_first
 
 _ROWS, _COLUMNS = 2_048, 65_536  # a block of similarities is at most 512 MB
+_NARROW = 16  # dimensions up to which distances are computed by differences
+_CANDIDATES = 16  # voters among which a fitted sample is looked for
+_MARGIN = 1e-3  # of the share of a fitted sample's own cluster above the largest
+# Squared rounding of float16, 2^-22, and of a product in float32, as a share of the squared length of a row.
+RADIUS = 1e-6
 
 
 class NeighborHeads(nn.Module):
     """Vote of the nearest fitted samples: a logit is the log of a cluster's share of the votes.
 
-    A vote has the weight exp(-squared distance / (2 temperature)), so a fitted sample, which is its own nearest
-    neighbor, usually keeps its cluster. A cluster without a vote has the logit -inf.
+    A vote has the weight exp(-squared distance / (2 temperature)). A cluster without a vote has the logit -inf.
+
+    A fitted sample keeps its cluster: where the others outvote it, the share of its own cluster is raised just above
+    the largest, and the shares are divided by their sum. A sample counts as a fitted one if its squared distance to the
+    nearest is less than `radius` times its own squared length, or times dim if that is more.
 
     Args:
         assignments: Clusters of the fitted samples, integers (heads, n_fitted) in [0, n_clusters).
@@ -26,6 +34,8 @@ class NeighborHeads(nn.Module):
         n_votes: Number of fitted samples that vote; all if there are fewer.
         temperature: Half the squared distance at which a vote's weight falls to 1/e; a large one makes all votes
             equal.
+        radius: Squared distance from a fitted sample below which a sample is the same; 0 leaves all to the votes, as
+            in models of older versions.
     """
 
     kind = "neighbors"
@@ -34,9 +44,17 @@ class NeighborHeads(nn.Module):
     features: Tensor
     counts: Tensor
     temperature: Tensor
+    radius: Tensor
 
     def __init__(
-        self, *, assignments: Tensor, features: Tensor, n_clusters: int, n_votes: int, temperature: float
+        self,
+        *,
+        assignments: Tensor,
+        features: Tensor,
+        n_clusters: int,
+        n_votes: int,
+        temperature: float,
+        radius: float = RADIUS,
     ) -> None:
         super().__init__()
         shape = (1, assignments.shape[1], features.shape[-1])
@@ -44,11 +62,14 @@ class NeighborHeads(nn.Module):
             raise ValueError(
                 f"clusters of {tuple(assignments.shape)} samples beside features of {tuple(features.shape)}"
             )
+        if n_votes < 1:
+            raise ValueError(f"{n_votes} samples vote, expected at least one")
         n_heads = len(assignments)
         self.register_buffer("assignments", assignments)
         self.register_buffer("features", features)
         self.register_buffer("counts", torch.tensor([[n_clusters, n_votes]]).repeat(n_heads, 1))
         self.register_buffer("temperature", torch.full((n_heads,), temperature, dtype=torch.float32))
+        self.register_buffer("radius", torch.full((n_heads,), radius, dtype=torch.float32))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> NeighborHeads:
@@ -60,6 +81,7 @@ class NeighborHeads(nn.Module):
             n_clusters=n_clusters,
             n_votes=n_votes,
             temperature=float(state["temperature"][0]),
+            radius=float(state["radius"][0]) if "radius" in state else 0.0,
         )
 
     @property
@@ -88,7 +110,25 @@ class NeighborHeads(nn.Module):
         # Clusters of the voters, (heads, n, votes); their weights are summed per cluster.
         clusters = self.assignments[:, voters].long()
         shares = torch.zeros(len(clusters), len(rows), self.n_clusters, device=rows.device)
-        return shares.scatter_add_(2, clusters, votes.expand_as(clusters))
+        shares.scatter_add_(2, clusters, votes.expand_as(clusters))
+        return self._keep_(shares, rows, voters) if self.radius[0] > 0 else shares
+
+    def _keep_(self, shares: Tensor, rows: Tensor, voters: Tensor) -> Tensor:
+        """The shares (heads, n, clusters), in which fitted samples among the rows (n, dim) keep their cluster."""
+        # Distances to the nearest voters once more, (n, votes): differences are exact, the nearness above is not.
+        candidates = voters[:, :_CANDIDATES]
+        squared = (self.features[0, candidates].float() - rows[:, None]).square().sum(2)
+        nearest = squared.min(1)
+        # Of fitted samples in one place the first, (n,).
+        ties = torch.where(squared == nearest.values[:, None], candidates, self.features.shape[1])
+        fitted = nearest.values < self.radius[0] * rows.square().sum(1).clamp_min(rows.shape[1])
+        # Own cluster per head, (heads, n, 1), its share, and the largest.
+        own = self.assignments[:, ties.min(1).values].long()[..., None]
+        share, largest = shares.gather(2, own), shares.amax(2, keepdim=True)
+        outvoted = fitted[None, :, None] & (shares.argmax(2, keepdim=True) != own)
+        raised = torch.where(outvoted, largest * (1 + _MARGIN), share)
+        shares = shares.scatter(2, own, raised)
+        return torch.where(outvoted, shares / shares.sum(2, keepdim=True), shares)
 
     def _nearest(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Nearness of the nearest fitted samples, descending, and their row numbers, (n, votes) each.
@@ -100,7 +140,11 @@ class NeighborHeads(nn.Module):
         voters = torch.empty(len(rows), 0, dtype=torch.int64, device=rows.device)
         for left in range(0, self.features.shape[1], _COLUMNS):
             fitted = self.features[0, left : left + _COLUMNS].float()
-            block = torch.addmm(-fitted.square().sum(1) / 2, rows, fitted.T)
+            if self.radius[0] > 0 and rows.shape[1] <= _NARROW:
+                # In few dimensions samples lie close together, where the product below is imprecise.
+                block = torch.cdist(rows, fitted, compute_mode="donot_use_mm_for_euclid_dist").square() / -2
+            else:
+                block = torch.addmm(-fitted.square().sum(1) / 2, rows, fitted.T)
             # The nearest in this block, joined with the nearest so far; the nearest overall are among them.
             best, columns = block.topk(min(n_votes, len(fitted)), dim=1)
             nearness, voters = torch.cat((nearness, best), 1), torch.cat((voters, columns + left), 1)

@@ -15,7 +15,6 @@ from headclust.progress import printable
 from headclust.runs import GROUPS_MARK
 
 FORMAT, FORMAT_VERSION = "headclust-groups", 1
-_LONGEST_NAME = 200  # bytes: file systems take 255
 
 
 def groups_folder(images: ImageSet, output: Path | None) -> Path:
@@ -90,8 +89,7 @@ def _check_apart(images: ImageSet, folder: Path) -> None:
 
 
 def _free_folder(images: ImageSet) -> Path:
-    name = file_name(images.dataset).encode()[:_LONGEST_NAME].decode(errors="ignore")
-    return free_folder(images, Path(f"{name}-groups"))
+    return free_folder(images, Path(f"{file_name(images.dataset)}-groups"))
 
 
 def free_folder(images: ImageSet, path: Path) -> Path:

@@ -190,7 +190,10 @@ def fit_step(
     counted = ("features",) if recipe.n_clusters else ("features", "n_clusters")  # settings that follow from the images
     recipe = recipe.for_features(features)
     clusters = f"{recipe.n_clusters} clusters of {features.n_samples:,} images by {recipe.method}"
-    if path.exists():
+    damage = runs.verify_run(path) if path.exists() else []
+    if damage and not overwrite:
+        raise FileFormatError(f"{damage[0]} With --overwrite it is made again.")
+    if path.exists() and not damage:
         expected = {"method": recipe.method, "preset": recipe.preset, "seed": seed, **recipe.values}
         expected["features"] = features.sha256
         difference = _difference(path, expected)
@@ -231,10 +234,7 @@ def _as_before(data: str, features: Features, labels: Labels) -> list[str]:
 
 def _has_fewer_rows(path: Path, features: Features) -> bool:
     """True if the run at `path` was fitted before images that had been left out were added to its features."""
-    try:
-        recorded = runs.read_run(path).config["features"]
-    except FileFormatError:
-        return False
+    recorded = runs.read_record(path).config["features"]
     same = {name: value for name, value in fingerprint(features).items() if name not in ("path", "sha256", "n_samples")}
     return (
         len(recorded) == 1
@@ -245,10 +245,7 @@ def _has_fewer_rows(path: Path, features: Features) -> bool:
 
 def _difference(path: Path, expected: Mapping[str, Any]) -> str:
     """The first setting of the run at `path` that differs from the expected one; empty if none does."""
-    try:
-        config = runs.read_run(path).config
-    except FileFormatError as error:
-        return str(error)
+    config = runs.read_record(path).config
     checksums = [space["sha256"] for space in config["features"]]
     recorded = {**config, **config["settings"], "features": checksums[0] if len(checksums) == 1 else checksums}
     for name, value in expected.items():

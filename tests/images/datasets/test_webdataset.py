@@ -103,8 +103,11 @@ def test_names_of_classes(shards, name, place):
     assert open_webdataset(str(shards), None).class_names == ("fire truck", "cat")
     (shards / place / name).write_text("cat\n")
     assert "names 1 classes, but a sample has label 1" in refusal(shards)
-    (shards / place / name).write_bytes(b"\xff\xfe")
-    assert "cannot be read" in refusal(shards)
+    (shards / place / name).write_bytes("fire truck\r\nж\r\n".encode("utf-16"))
+    assert open_webdataset(str(shards), None).class_names == ("fire truck", "ж")
+    (shards / place / name).write_bytes(b"cat\n\xff\n")
+    with pytest.raises(FileFormatError, match=f"{name}, line 2 is not UTF-8 text"):
+        open_webdataset(str(shards), None)
 
 
 def test_labels_with_gaps_have_no_names(tmp_path):

@@ -57,10 +57,48 @@ def test_blocks_change_nothing(monkeypatch, rows, columns):
     torch.testing.assert_close(some_heads()(queries()).logits, whole)
 
 
-def test_a_fitted_sample_mostly_keeps_its_cluster():
-    heads = some_heads(temperature=0.05, dtype=torch.float16)
-    assigned = heads(heads.features.float()).logits[0].argmax(-1)
-    assert torch.equal(assigned, heads.assignments.long())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dim", [6, 30])
+def test_a_fitted_sample_keeps_its_cluster_whatever_its_neighbors_vote(dtype, dim):
+    heads = some_heads(temperature=1e6, n_votes=20, dim=dim, dtype=dtype)
+    rows = heads.features.float() * (1 + 1e-5)
+    probs = heads(rows).logits[0].exp()
+    assert torch.equal(probs.argmax(-1), heads.assignments.long())
+    torch.testing.assert_close(probs.sum(-1), torch.ones(3, 40))
+    # The others outvote most of them; these are the least sure, and the rest as sure as by the votes.
+    votes = shares(heads, rows)[0]
+    outvoted = torch.from_numpy(votes.argmax(-1)) != heads.assignments
+    assert outvoted.float().mean() > 0.5
+    assert (probs.amax(-1)[outvoted] <= 0.5 + 1e-3).all()
+    np.testing.assert_allclose(probs[~outvoted], torch.from_numpy(votes)[~outvoted], atol=1e-3)
+
+
+def test_models_of_older_versions_leave_fitted_samples_to_the_votes():
+    state = some_heads(temperature=1e6, n_votes=20).state_dict()
+    del state["radius"]
+    heads = NeighborHeads.from_state(state)
+    probs = heads(heads.features).logits[0].exp()
+    np.testing.assert_allclose(probs.numpy(), shares(heads, heads.features)[0], atol=1e-5)
+    assert not torch.equal(probs.argmax(-1), heads.assignments.long())
+
+
+def test_of_fitted_samples_in_one_place_the_first_decides():
+    heads = NeighborHeads(
+        assignments=torch.tensor([[2, 0, 1, 1]], dtype=torch.int32),
+        features=torch.tensor([[[5.0, 5], [1, 1], [1, 1], [1, 1]]]),
+        n_clusters=3,
+        n_votes=4,
+        temperature=1e6,
+    )
+    assert heads(torch.ones(1, 1, 2)).logits.argmax() == 0
+
+
+def test_samples_close_together_in_few_dimensions_are_told_apart():
+    angles = torch.linspace(0, 1, 4000, dtype=torch.float64)
+    rows = torch.stack((angles.cos(), angles.sin()), 1).float()
+    clusters = (torch.arange(4000) % 2)[None].int()
+    heads = NeighborHeads(assignments=clusters, features=rows[None], n_clusters=2, n_votes=10, temperature=0.1)
+    assert torch.equal(heads(rows[None]).logits[0].argmax(-1), clusters.long())
 
 
 def test_a_head_alone_predicts_as_in_the_ensemble():

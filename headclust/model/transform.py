@@ -1,0 +1,182 @@
+"""Feature transforms: normalization of rows or columns, and principal components, fitted on the features of a space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from headclust.choices import Transform
+from headclust.errors import DataError, SettingError
+from headclust.features.rows import power_of_two, unit_length
+
+TRANSFORMS = get_args(Transform)
+PARTS = ("power", "mean", "scale", "matrix")
+NORMALIZED = ("l2", "unit")
+_ROWS = 8_192
+_ROUNDING = 1e-12  # variance of unit rows below which it is rounding of float32
+_ORDINARY = 2.0**-30, 2.0**30  # values whose squares float32 can hold and add, for any number of samples
+
+
+@dataclass(frozen=True)
+class FeatureTransform:
+    """An affine map between two optional L2 normalizations: ((x or x/|x|) - mean) * scale @ matrix.
+
+    Attributes:
+        power: Powers of two that columns are multiplied with before everything else, (feature_dim,), for features whose
+            squares float32 cannot hold; None for ordinary features.
+        l2: True if rows are divided by their length first (zero rows stay zero).
+        mean: Shape (feature_dim,), or None.
+        scale: Shape (feature_dim,), or None.
+        matrix: Shape (feature_dim, n_components), or None.
+        unit: True if rows are divided by their length last.
+    """
+
+    power: Tensor | None = None
+    l2: bool = False
+    mean: Tensor | None = None
+    scale: Tensor | None = None
+    matrix: Tensor | None = None
+    unit: bool = False
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={tuple(part.shape)}" for name in PARTS if (part := getattr(self, name)) is not None]
+        return f"FeatureTransform({', '.join([*(name for name in NORMALIZED if getattr(self, name)), *parts])})"
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Rows (..., feature_dim) transformed to (..., dim)."""
+        if self.power is not None:
+            features = features * self.power
+        if self.l2:
+            features = unit_length(features)
+        if self.mean is not None:
+            features = features - self.mean
+        if self.scale is not None:
+            features = features * self.scale
+        if self.matrix is not None:
+            features = features @ self.matrix
+        return unit_length(features) if self.unit else features
+
+    def to(self, device: torch.device) -> FeatureTransform:
+        """The same transform with its tensors on `device`."""
+        power, mean, scale, matrix = (
+            None if tensor is None else tensor.to(device) for tensor in (self.power, self.mean, self.scale, self.matrix)
+        )
+        return replace(self, power=power, mean=mean, scale=scale, matrix=matrix)
+
+
+def fit_transform(features: Tensor, kind: str, *, n_components: int = 256) -> FeatureTransform:
+    """Fit a feature transform on `features` (n_samples, feature_dim).
+
+    Args:
+        features: The fitted samples, not normalized.
+        kind: "none"; "l2" (unit rows); "standardize" (zero mean, unit variance per dimension; constant dimensions
+            become zero); "pca" (unit rows, centered, projected on the leading principal components, then scaled by one
+            number so that a row's mean squared length is the number of components).
+        n_components: Components of "pca", at most min(n_samples - 1, feature_dim).
+
+    Raises:
+        SettingError: `kind` is not one of these.
+        DataError: All rows point in the same direction, so they have no principal components.
+    """
+    if kind == "none":
+        return _fit_none(features)
+    if kind == "l2":
+        return FeatureTransform(l2=True)
+    if kind == "standardize":
+        return _fit_standardize(features)
+    if kind == "pca":
+        return _fit_pca(unit_length(features), n_components)
+    raise SettingError(f"unknown transform {kind!r}: expected one of {', '.join(TRANSFORMS)}.")
+
+
+def _fit_none(features: Tensor) -> FeatureTransform:
+    """The identity; for features of extreme scale a shift and one power of two, which change all distances alike."""
+    least, most = torch.aminmax(features, dim=0)
+    largest = torch.maximum(-least, most)
+    # Half the range, as the range itself could be infinite.
+    if _is_ordinary(largest.max()) and _is_ordinary((most / 2 - least / 2).max()):
+        return FeatureTransform()
+    power = power_of_two(largest)
+    scaled = features * power
+    mean = scaled.double().mean(0).float()
+    # Exponents, (feature_dim,): of the largest deviation from the mean per column, before the powers of two.
+    deviation = (scaled - mean).abs().amax(0)
+    own = torch.frexp(power).exponent - 1
+    exponent = torch.frexp(deviation).exponent - own
+    # Columns get their scales back, relative to the column that varies most.
+    varies = deviation > 0
+    back = torch.ldexp(torch.ones_like(power), -own - exponent[varies].max()) if varies.any() else power
+    return FeatureTransform(power=power, mean=mean, scale=torch.where(varies, back, 0.0))
+
+
+def _fit_standardize(features: Tensor) -> FeatureTransform:
+    """Zero mean and unit variance per column; columns whose squares float32 cannot hold are scaled before."""
+    largest, power = features.abs().amax(0), None
+    if not _is_ordinary(largest).all():
+        power = power_of_two(largest)
+        features = features * power
+    # Population standard deviation per dimension, as in scikit-learn's StandardScaler.
+    spread = features.std(0, correction=0)
+    return FeatureTransform(power=power, mean=features.mean(0), scale=torch.where(spread > 0, 1 / spread, 0.0))
+
+
+def _is_ordinary(largest: Tensor) -> Tensor:
+    """True for values, 0 or more, whose squares and sums of squares float32 can hold."""
+    least, most = _ORDINARY
+    return (largest == 0) | ((largest >= least) & (largest <= most))
+
+
+def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
+    """PCA of unit rows (n_samples, feature_dim), with one scale for all components: directions are not whitened."""
+    # Centering leaves n_samples - 1 independent rows.
+    n_components = max(1, min(n_components, len(unit) - 1, unit.shape[1]))
+    mean = unit.mean(0)
+    # Variances (n_components,), descending, and directions (feature_dim, n_components).
+    values, vectors = _wide_components(unit - mean) if len(unit) < unit.shape[1] else _components(unit, mean)
+    values, vectors = values[:n_components], vectors[:, :n_components]
+    if not values.sum() > _ROUNDING:
+        if len(unit) == 1:
+            raise DataError("one row has no principal components: pca needs at least 2.")
+        raise DataError(
+            "all rows point the same way: nothing is left after pca. Try --method kmeans --set normalize=none."
+        )
+    # The sign of an eigenvector is arbitrary: its largest entry is made positive, so that all solvers agree.
+    signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
+    # The mean squared length of a projected row is the sum of the variances; scaled, it is n_components.
+    scale = (n_components / values.sum()).sqrt()
+    # Contiguous, as it will be when read from a file: the last bits of a product depend on the memory order.
+    matrix = (vectors * signs * scale).float().contiguous().to(unit.device)
+    return FeatureTransform(l2=True, mean=mean, matrix=matrix)
+
+
+def _components(unit: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), float64, on the CPU."""
+    # (1/n) sum_i (x_i - mean)(x_i - mean)', in blocks: repeatable, and without a second copy of the features.
+    covariance = torch.zeros(unit.shape[1], unit.shape[1], dtype=torch.float64)
+    for block in torch.split(unit, _ROWS):
+        centered = (block - mean).cpu().double()
+        covariance += centered.T @ centered
+    # eigh gives eigenvalues in ascending order.
+    values, vectors = torch.linalg.eigh(covariance / len(unit))
+    return values.flip(0), vectors.flip(1)
+
+
+def _wide_components(centered: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for fewer rows than dimensions, (n_samples,) and (dim, n_samples), by singular value decomposition.
+
+    Most eigenvalues of their covariance are zero, on which eigenvalue solvers can fail.
+    """
+    # X = U S V': the covariance X'X / n has the eigenvectors V and the eigenvalues S^2 / n.
+    _, roots, vectors = torch.linalg.svd(centered.cpu().double(), full_matrices=False)
+    return roots.square() / len(centered), vectors.T
+
+
+def side_by_side(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of several spaces concatenated, (..., sum of dims); of unit length if the rows of every space are."""
+    # Concatenated unit rows of S spaces have the length sqrt(S).
+    return torch.cat(list(rows), dim=-1) / math.sqrt(len(rows)) if len(rows) > 1 else rows[0]
