@@ -148,9 +148,11 @@ def _check_pixels(image: Image.Image) -> None:
 
 
 def _unidentified(file: BinaryIO) -> str:
-    kind = tiff_kind(file)
-    if kind:
+    if kind := tiff_kind(file):
         return f"{kind} are not read, or damaged: convert the file to 8-bit RGB"
+    file.seek(0)
+    if is_heif(file.read(N_BYTES)):
+        return "a damaged HEIF image"
     return f"not an image in a supported format ({', '.join(FORMATS)}), or a damaged one"
 
 

@@ -10,25 +10,25 @@ from torch import Tensor
 from headclust.model.transform import NORMALIZED, PARTS, FeatureTransform
 
 # Types of tensors by the end of their names; all others are float32.
-_TYPES = {
-    "speaking": torch.int64,
-    "heads.neighbors.temperature": torch.float32,
-    "temperature": torch.float64,
-    ".l2": torch.uint8,
-    ".unit": torch.uint8,
-    "heads.neighbors.features": torch.float16,
-    "heads.neighbors.assignments": torch.int32,
-    "heads.neighbors.counts": torch.int64,
+_TYPES: dict[str, tuple[torch.dtype, ...]] = {
+    "speaking": (torch.int64,),
+    "heads.neighbors.temperature": (torch.float32,),
+    "temperature": (torch.float64,),
+    ".l2": (torch.uint8,),
+    ".unit": (torch.uint8,),
+    "heads.neighbors.features": (torch.float16, torch.float32),
+    "heads.neighbors.assignments": (torch.int32,),
+    "heads.neighbors.counts": (torch.int64,),
 }
-_ABOVE_ZERO = ("temperature", "heads.centroids.scale")  # ends of names of tensors
+_ABOVE_ZERO = ("temperature", "radius", "heads.centroids.scale")  # ends of names of tensors
 
 
 def check_tensors(tensors: Mapping[str, Tensor]) -> None:
     """Raise if a tensor has another type, is not finite, or a temperature, scale or variance is not positive."""
     for name, tensor in tensors.items():
-        expected = next((dtype for end, dtype in _TYPES.items() if name.endswith(end)), torch.float32)
-        if tensor.dtype != expected:
-            raise ValueError(f"{name} is {tensor.dtype}, expected {expected}")
+        expected = next((types for end, types in _TYPES.items() if name.endswith(end)), (torch.float32,))
+        if tensor.dtype not in expected:
+            raise ValueError(f"{name} is {tensor.dtype}, expected {' or '.join(map(str, expected))}")
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinity")
         if name.endswith(_ABOVE_ZERO) and not (tensor > 0).all():

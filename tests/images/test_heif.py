@@ -48,3 +48,4 @@ def test_a_damaged_one_is_refused_in_one_line(photo):
         with pytest.raises(DataError) as caught:
             image_file.decode(content)
         assert "\n" not in str(caught.value)
+        assert "HEIF" in str(caught.value) or str(caught.value).startswith("cannot be decoded")

@@ -51,6 +51,8 @@ def test_samples_too_close_for_half_precision_are_stored_in_single():
         clusters = np.arange(len(features[::step])) % 3
         result = divided(features[::step], [clusters], np.arange(len(clusters)), n_votes=10)
         assert result.model.heads.features.dtype == dtype
+        again = ClusterModel.from_tensors(result.model.tensors())
+        assert again.assign(torch.from_numpy(features[::step])).clusters.tolist() == clusters.tolist()
         assert result.assignments.tolist() == clusters.tolist()
 
 

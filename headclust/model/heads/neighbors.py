@@ -44,7 +44,7 @@ class NeighborHeads(nn.Module):
     features: Tensor
     counts: Tensor
     temperature: Tensor
-    radius: Tensor
+    radius: Tensor | None
 
     def __init__(
         self,
@@ -69,7 +69,8 @@ class NeighborHeads(nn.Module):
         self.register_buffer("features", features)
         self.register_buffer("counts", torch.tensor([[n_clusters, n_votes]]).repeat(n_heads, 1))
         self.register_buffer("temperature", torch.full((n_heads,), temperature, dtype=torch.float32))
-        self.register_buffer("radius", torch.full((n_heads,), radius, dtype=torch.float32))
+        # Not stored if it is 0, as in models of older versions.
+        self.register_buffer("radius", torch.full((n_heads,), radius, dtype=torch.float32) if radius > 0 else None)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> NeighborHeads:
@@ -111,9 +112,9 @@ class NeighborHeads(nn.Module):
         clusters = self.assignments[:, voters].long()
         shares = torch.zeros(len(clusters), len(rows), self.n_clusters, device=rows.device)
         shares.scatter_add_(2, clusters, votes.expand_as(clusters))
-        return self._keep_(shares, rows, voters) if self.radius[0] > 0 else shares
+        return shares if self.radius is None else self._keep_(shares, rows, voters, float(self.radius[0]))
 
-    def _keep_(self, shares: Tensor, rows: Tensor, voters: Tensor) -> Tensor:
+    def _keep_(self, shares: Tensor, rows: Tensor, voters: Tensor, radius: float) -> Tensor:
         """The shares (heads, n, clusters), in which fitted samples among the rows (n, dim) keep their cluster."""
         # Distances to the nearest voters once more, (n, votes): differences are exact, the nearness above is not.
         candidates = voters[:, :_CANDIDATES]
@@ -121,7 +122,7 @@ class NeighborHeads(nn.Module):
         nearest = squared.min(1)
         # Of fitted samples in one place the first, (n,).
         ties = torch.where(squared == nearest.values[:, None], candidates, self.features.shape[1])
-        fitted = nearest.values < self.radius[0] * rows.square().sum(1).clamp_min(rows.shape[1])
+        fitted = nearest.values < radius * rows.square().sum(1).clamp_min(rows.shape[1])
         # Own cluster per head, (heads, n, 1), its share, and the largest.
         own = self.assignments[:, ties.min(1).values].long()[..., None]
         share, largest = shares.gather(2, own), shares.amax(2, keepdim=True)
@@ -140,7 +141,7 @@ class NeighborHeads(nn.Module):
         voters = torch.empty(len(rows), 0, dtype=torch.int64, device=rows.device)
         for left in range(0, self.features.shape[1], _COLUMNS):
             fitted = self.features[0, left : left + _COLUMNS].float()
-            if self.radius[0] > 0 and rows.shape[1] <= _NARROW:
+            if self.radius is not None and rows.shape[1] <= _NARROW:
                 # In few dimensions samples lie close together, where the product below is imprecise.
                 block = torch.cdist(rows, fitted, compute_mode="donot_use_mm_for_euclid_dist").square() / -2
             else:

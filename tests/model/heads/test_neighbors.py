@@ -77,6 +77,7 @@ def test_models_of_older_versions_leave_fitted_samples_to_the_votes():
     state = some_heads(temperature=1e6, n_votes=20).state_dict()
     del state["radius"]
     heads = NeighborHeads.from_state(state)
+    assert set(heads.state_dict()) == set(state)
     probs = heads(heads.features).logits[0].exp()
     np.testing.assert_allclose(probs.numpy(), shares(heads, heads.features)[0], atol=1e-5)
     assert not torch.equal(probs.argmax(-1), heads.assignments.long())
