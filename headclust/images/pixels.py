@@ -95,7 +95,9 @@ def to_rgb(image: Image.Image, stored: Stored = Stored()) -> Image.Image:
     else:
         rgb = image if image.mode == "RGB" else image.convert("RGB")
     if stored.is_16_bit:
-        _check_depth(int(np.asarray(rgb).max()) << 8)
+        # Alpha of fewer bits makes an image nearly white, while all its channels are nearly black.
+        channels = image if image.has_transparency_data else rgb
+        _check_depth(min(int(np.asarray(rgb).max()), int(np.asarray(channels).max())) << 8)
     return rgb
 
 
@@ -109,8 +111,10 @@ def tiff_kind(file: BinaryIO) -> str:
         directory = TiffImagePlugin.ImageFileDirectory_v2(header[:16] if header[2] == 43 else header[:8])
         file.seek(directory.next)
         directory.load(file)
+        if TiffImagePlugin.PHOTOMETRIC_INTERPRETATION not in directory:  # cut off, as a rule
+            return ""
         bits = ", ".join(map(str, directory.get(TiffImagePlugin.BITSPERSAMPLE, (1,))))
-        photometric = directory.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)
+        photometric = directory[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION]
         return f"TIFF pixels of {bits} bits with photometric interpretation {photometric}"
     except Exception:  # whatever is wrong with it: the caller describes it as damaged
         return ""

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from headclust.report.data import ReportData, read_data
-from headclust.report.images import MAX_THUMBNAILS
-from headclust.report.page import render
-from headclust.report.writing import check_place, write_page
+from typing import TYPE_CHECKING
+
+from headclust.lazy import load_on_first_use
+
+if TYPE_CHECKING:
+    from headclust.report.data import ReportData, read_data
+    from headclust.report.images import MAX_THUMBNAILS
+    from headclust.report.page import render
+    from headclust.report.writing import check_place, write_page
 
 __all__ = ["MAX_THUMBNAILS", "ReportData", "check_place", "read_data", "render", "write_page"]
+
+load_on_first_use(
+    __name__,
+    {
+        "MAX_THUMBNAILS": "images",
+        "ReportData": "data",
+        "check_place": "writing",
+        "read_data": "data",
+        "render": "page",
+        "write_page": "writing",
+    },
+)

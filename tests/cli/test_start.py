@@ -113,3 +113,11 @@ def test_it_loads_no_heavy_library_and_answers_at_once(folder, line):
     assert record["code"] == (2 if line in REFUSED else 0), done.stderr
     assert set(HEAVY) & set(record["modules"]) == set()
     assert record["seconds"] < LIMIT
+
+
+def test_a_run_without_a_source_loads_no_later_step(folder):
+    command = [sys.executable, "-c", PROGRAM, json.dumps(["run", "nope", "--clusters", "2"])]
+    subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    modules = json.loads((folder / "record.json").read_text())["modules"]
+    later = ("headclust.report", "headclust.methods", "headclust.runs", "headclust.embedding.again", "jinja2")
+    assert set(later) & set(modules) == set()

@@ -46,6 +46,13 @@ def test_a_file_that_may_not_be_read(tmp_path):
     assert reason(path) == "cannot be opened: PermissionError: Permission denied"
 
 
+def test_a_cut_tiff_is_not_described_by_pixels_that_it_does_not_record(tmp_path):
+    # It was "pixels of 1 bits with photometric interpretation None": the directory is at the end, and gone.
+    Image.fromarray(COLORS).resize((64, 64)).save(tmp_path / "a.tif", compression="tiff_lzw")
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:500])
+    assert reason(tmp_path / "a.tif").endswith("or a damaged one")
+
+
 def test_a_path_that_cannot_be():
     with pytest.raises(DataError, match="cannot be opened: ValueError: embedded null byte"):
         decode("a\0.jpg")

@@ -63,6 +63,15 @@ def test_dark_colors_of_sixteen_bits():
     assert np.asarray(decode(png(16, 2, b"\0" + struct.pack(">3H", 4096, 100, 0)))).tolist() == [[[16, 0, 0]]]
 
 
+def test_alpha_of_few_bits_is_no_white_image():
+    # 10 bits in 16, in all channels: 3 of 255 in alpha, so nearly white on white.
+    for color, values in ((6, (1023, 500, 0, 1023)), (4, (500, 1023))):
+        with pytest.raises(DataError, match="nearly black: perhaps fewer bits"):
+            decode(png(16, color, b"\0" + struct.pack(f">{len(values)}H", *values)))
+    assert gray(png(16, 4, b"\0" + struct.pack(">2H", 100, 0))) == [255]
+    assert gray(png(16, 4, b"\0" + struct.pack(">2H", 0, 65535))) == [0]
+
+
 @pytest.mark.parametrize("bits", [10, 14])
 def test_depths_that_pillow_does_not_know(bits):
     with pytest.raises(DataError, match=f"TIFF pixels of {bits} bits .*convert the file to 8-bit RGB"):

@@ -14,17 +14,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headclust.choices import Labels, OnError
-from headclust.device import resolve_device
 from headclust.errors import DataError, SettingError
 from headclust.images.datasets import ImageSet, describe_folders, open_source
-from headclust.methods import Recipe
 from headclust.progress import note, printable
-from headclust.report import check_place
-from headclust.verbs.left_out import warn_if_many
-from headclust.verbs.run.groups_folder import groups_folder
-from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, report_step
+
+if TYPE_CHECKING:
+    from headclust.methods import Recipe
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,15 @@ def run(
         HeadclustError: The images, the settings or the folder cannot be used.
     """
     images = open_source(data, split, exclude=exclude, labels=labels, offline=offline)
+    from headclust.methods import Recipe  # loads after the source is known to be possible, as does all that follows
+
     recipe = Recipe.of(method).changed({} if clusters is None else {"n_clusters": clusters})
     _check(images, labels, recipe, seed, device)
+    from headclust.report import check_place
+    from headclust.verbs.left_out import warn_if_many
+    from headclust.verbs.run.groups_folder import groups_folder
+    from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, report_step
+
     folder = groups_folder(images, output)
     check_place(folder / "report.html")
     if images.class_folders and labels == "dataset":
@@ -173,4 +178,6 @@ def _check(images: ImageSet, labels: Labels, recipe: Recipe, seed: int, device: 
     if recipe.n_clusters > len(images):
         raise SettingError(f"{recipe.n_clusters} clusters of {len(images)} images: expected at most {len(images)}.")
     if device is not None:
+        from headclust.device import resolve_device
+
         resolve_device(device)
