@@ -49,8 +49,7 @@ def read_array(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
     except _NPY_ERRORS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{name} is not an array of numbers in .npy format ({reason}).") from None
+        raise DataError(f"{name} is not an array of numbers in .npy format ({one_line(error)}).") from None
     return array
 
 

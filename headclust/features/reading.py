@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import DataError, FileFormatError
+from headclust.errors import DataError, FileFormatError, one_line
 from headclust.features.checks import (
     check_finite,
     check_labels,
@@ -245,7 +245,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except DataError as error:
         raise FileFormatError(f"{name}: {error}") from error
     except _READ_ERRORS as error:
-        reason = printable((str(error) or type(error).__name__).splitlines()[0])
+        reason = printable(one_line(error))
         raise FileFormatError(f"{name} cannot be read as a feature file ({reason}): {_NEXT_STEP}.") from error
 
 
