@@ -188,7 +188,7 @@ def _columns(
     if positions:
         order = sample_rows(assigned.clusters, len(rows))  # as in the report, so that the map is the same
         layout = make_layouts(runs.read_run(run).model, spaces, rows[order], ("umap", "pca"))[0]
-        note(f"positions by {layout.name}. {layout.description}")
+        note(f"positions by {layout.description}")
         x, y = np.empty((2, len(rows)))
         x[order], y[order] = layout.positions.T / [[WIDTH], [HEIGHT]]
         columns |= {"projection_x": x, "projection_y": 1 - y}
