@@ -62,7 +62,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     _check_file(path)
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy does not close a file that it opened and cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 with suppress(ValueError):  # an array of objects
                     arrays[name] = archive[name]
