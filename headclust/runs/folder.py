@@ -43,7 +43,7 @@ _ADDED = ("predicted", "report.html")  # by other commands, which can make them 
 _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(Record):
     """A run folder as read: its `config` and `metrics` as written, and the model, which is read on first use."""
 

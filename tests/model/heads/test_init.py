@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from headclust.model.heads import HEADS, ema_update_, select
-from headclust.training.stages import TRAINED_HEADS
+from headclust.training.head_settings import HEAD_SETTINGS
 
-SMALL = {"mlp": {"hidden_dim": 12, "bottleneck_dim": 5}, "batchnorm": {"hidden_dim": 12}}
+SMALL = {"mlp": {"hidden_dim": 12, "bottleneck_dim": 5}, "batchnorm": {"hidden_dim": 12, "second_dim": 7}}
 
 
 def build(kind, *, n_heads=3, seed=4):
@@ -23,7 +23,7 @@ def test_the_registry_knows_them_by_their_own_name():
     assert {kind: heads.kind for kind, heads in HEADS.items()} == {kind: kind for kind in HEADS}
 
 
-@pytest.mark.parametrize("kind", list(TRAINED_HEADS))
+@pytest.mark.parametrize("kind", list(HEAD_SETTINGS))
 def test_heads_are_restored_from_their_state(kind):
     heads, spaces = build(kind)
     assert heads.input_dims == tuple(space.shape[-1] for space in spaces)
@@ -34,7 +34,7 @@ def test_heads_are_restored_from_their_state(kind):
     assert torch.equal(again(*spaces).logits, heads(*spaces).logits)
 
 
-@pytest.mark.parametrize("kind", list(TRAINED_HEADS))
+@pytest.mark.parametrize("kind", list(HEAD_SETTINGS))
 def test_every_tensor_has_a_leading_heads_axis(kind):
     heads, spaces = build(kind)
     together = heads(*spaces).logits
@@ -43,7 +43,7 @@ def test_every_tensor_has_a_leading_heads_axis(kind):
         torch.testing.assert_close(alone(*spaces).logits[:, 0], together[:, head], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", list(TRAINED_HEADS))
+@pytest.mark.parametrize("kind", list(HEAD_SETTINGS))
 def test_the_first_4_of_9_heads_start_as_4_would(kind):
     before = torch.get_rng_state()
     (few, _), (many, _), (other, _) = build(kind, n_heads=4), build(kind, n_heads=9), build(kind, n_heads=4, seed=5)
@@ -54,7 +54,7 @@ def test_the_first_4_of_9_heads_start_as_4_would(kind):
     assert any(not torch.equal(few.state_dict()[name][0], few.state_dict()[name][1]) for name in drawn)
 
 
-@pytest.mark.parametrize("kind", list(TRAINED_HEADS))
+@pytest.mark.parametrize("kind", list(HEAD_SETTINGS))
 def test_heads_do_not_touch_each_other(kind):
     heads, spaces = build(kind)
     heads(*spaces).logits[:, 1].square().sum().backward()
@@ -63,7 +63,7 @@ def test_heads_do_not_touch_each_other(kind):
         assert parameter.grad[1].any(), name
 
 
-@pytest.mark.parametrize("kind", list(TRAINED_HEADS))
+@pytest.mark.parametrize("kind", list(HEAD_SETTINGS))
 def test_the_last_layer_is_some_of_the_parameters(kind):
     heads, _ = build(kind)
     assert {id(p) for p in heads.last_layer} <= {id(p) for p in heads.parameters()}
@@ -71,7 +71,7 @@ def test_the_last_layer_is_some_of_the_parameters(kind):
 
 
 def test_ema_update_():
-    ensemble = HEADS["mlp"](feature_dims=(3,), n_clusters=2, n_heads=2, seed=0)
+    ensemble = HEADS["mlp"](feature_dims=(3,), n_clusters=2, n_heads=2, seed=0, **SMALL["mlp"])
     teacher = copy.deepcopy(ensemble)
     before = {name: p.detach().clone() for name, p in teacher.named_parameters()}
     with torch.no_grad():

@@ -1,9 +1,12 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from headclust.model.heads import HeadEnsemble
+from headclust.training.head_settings import HEAD_SETTINGS
 
 SHAPE = {"feature_dims": (10,), "n_clusters": 6, "hidden_dim": 16, "bottleneck_dim": 8}
 
@@ -102,7 +105,8 @@ def test_heads_and_seeds_start_differently():
 
 def test_the_start_is_the_authors():
     # methods.md 1b: truncated normal of std 0.02, biases 0; nn.Linear's own for the directions, lengths 1.
-    state = HeadEnsemble(feature_dims=(64,), n_clusters=20, n_heads=2, seed=0).state_dict()
+    settings = asdict(HEAD_SETTINGS["mlp"]())
+    state = HeadEnsemble(feature_dims=(64,), n_clusters=20, n_heads=2, seed=0, **settings).state_dict()
     for name in ("hidden_weight", "bottleneck_weight"):
         assert float(state[name].std()) == pytest.approx(0.02, rel=0.02)
         assert abs(float(state[name].mean())) < 3e-4
