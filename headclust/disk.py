@@ -1,8 +1,9 @@
-"""Durable writing: space allocated before, files written atomically, folders synced, errors in one line."""
+"""Durable writing: space allocated before, files written atomically, folders synced, errors in one line; checksums."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headclust.errors import ConflictError, HeadclustError
+from headclust.errors import ConflictError, HeadclustError, one_line
 from headclust.progress import printable
 
 _CHUNK = 1 << 24
@@ -29,8 +30,7 @@ def write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         step = "free some space, then run it again" if error.errno in _FULL else "choose another place for the output"
-        reason = error.strerror or str(error).splitlines()[0]
-        raise HeadclustError(f"cannot write {printable(str(path))}: {reason}: {step}.") from error
+        raise HeadclustError(f"cannot write {printable(str(path))}: {one_line(error)}: {step}.") from error
 
 
 def real_place(path: Path) -> Path:
@@ -112,6 +112,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a small file such that it is either complete or absent."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -70,6 +70,9 @@ class Reason(str):
         reason.passing = passing
         return reason
 
+    def __reduce__(self) -> tuple[type[Reason], tuple[str, bool]]:  # to copy and pickle it
+        return Reason, (str(self), self.passing)
+
 
 # Codes with which the system refuses a name or a position, at any time; a damaged file leads to impossible positions.
 _LASTING = (errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EFBIG, errno.EOVERFLOW)

@@ -26,7 +26,7 @@ def file_name(text: str) -> str:
 
     At most 200 bytes, so that an ending fits behind it.
     """
-    text = unicodedata.normalize("NFC", _readable(text))
+    text = unicodedata.normalize("NFC", readable(text))
     plain = re.sub(f"(?:{_AWKWARD.pattern})+", "-", text)
     return folder_name(plain.strip("-."), _LONGEST_TYPED)
 
@@ -42,7 +42,7 @@ def folder_name(text: str, max_bytes: int = LONGEST) -> str:
         text: Any text; bytes that are not UTF-8, as `os.fsdecode` gives them, become `xe9`.
         max_bytes: Longest name, in bytes of UTF-8.
     """
-    name = _FORBIDDEN.sub("-", unicodedata.normalize("NFC", _readable(text))).strip().rstrip(". ")
+    name = _FORBIDDEN.sub("-", unicodedata.normalize("NFC", readable(text))).strip().rstrip(". ")
     if not any(unicodedata.category(character)[0] in "LNPS" for character in name.replace("-", "")):
         return "unnamed"
     if name.startswith(".") or _RESERVED.match(name):
@@ -79,7 +79,7 @@ def same_name_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", visible).casefold())
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     r"""`text` with bytes that are not UTF-8 escaped, as \xe9."""
     return storable_name(text).encode(errors="surrogateescape").decode(errors="backslashreplace")
 

@@ -1,4 +1,4 @@
-"""Progress bars and log lines, on stderr; bars only on a terminal."""
+"""Progress bars and log lines, on stderr; bars only on a terminal. How texts and shares are written for a person."""
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ def _is_open() -> bool:
 def printable(text: str) -> str:
     """`text` with control characters escaped, so that a file name cannot move the cursor or clear the screen."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def percent(share: float) -> str:
+    """A share in percent, with one decimal and the unit."""
+    return f"{100 * share:.1f} %"
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from headclust.errors import DataError, FileFormatError
 from headclust.progress import printable
@@ -96,6 +97,18 @@ def table_rows(path: Path, *, delimiter: str = ",", any_bytes: bool = False) -> 
         kind = "tab-separated" if delimiter == "\t" else "CSV"
         line = reader.line_num
         raise FileFormatError(f"{printable(str(path))}, line {line}: {error}: expected {kind} text.") from None
+
+
+def row_writer(file: TextIO) -> Callable[[Sequence[object]], object]:
+    """A function that writes a row of CSV to a file opened with `newline=""`; rows end with a line feed."""
+    rows = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+
+    def write(row: Sequence[object]) -> object:
+        # Python before 3.13 does not quote a lone carriage return, and readers take it for the end of the row.
+        return (quoted if any(isinstance(cell, str) and "\r" in cell for cell in row) else rows).writerow(row)
+
+    return write
 
 
 def whole_number(text: str) -> int | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headclust import disk
-from headclust.disk import atomic_file, is_temporary, write_atomically
+from headclust.disk import atomic_file, file_sha256, is_temporary, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -111,3 +111,8 @@ def test_file_and_folder_are_synced_when_it_shall_last(tmp_path: Path, monkeypat
     assert synced == []
     write_atomically(tmp_path / "a", b"x")
     assert synced == ["file", "folder"]
+
+
+def test_the_checksum_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

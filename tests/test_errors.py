@@ -1,3 +1,4 @@
+import copy
 import math
 from types import SimpleNamespace
 
@@ -98,3 +99,8 @@ def test_open_ends_of_a_range(value, allowed):
     if value <= 0:
         with pytest.raises(errors.SettingError, match=r"expected more than 0\.$"):
             errors.check_ranges(owner, {"momentum": (errors.ABOVE_ZERO, math.inf)})
+
+
+def test_a_reason_can_be_copied_with_its_kind():
+    copied = copy.deepcopy(errors.Reason("no such file", passing=True))
+    assert (copied, copied.passing) == ("no such file", True)

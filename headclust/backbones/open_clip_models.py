@@ -25,11 +25,11 @@ from headclust.backbones.evaluation import build_preprocessing
 from headclust.backbones.weights import (
     OPEN_CLIP_FILES,
     describe_difference,
-    file_sha256,
     hub_file,
     read_state_dict,
     url_file,
 )
+from headclust.disk import file_sha256
 from headclust.errors import FileFormatError, SettingError, one_line, unknown
 
 # Errors of its model classes and checkpoint conversions on sizes, tensors or packages that do not fit.

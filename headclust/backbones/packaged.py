@@ -16,7 +16,8 @@ import torch
 from headclust.backbones import timm_models
 from headclust.backbones.backbone import Backbone, freeze_backbone
 from headclust.backbones.entry import Entry
-from headclust.backbones.weights import file_sha256, read_state_dict
+from headclust.backbones.weights import read_state_dict
+from headclust.disk import file_sha256
 from headclust.errors import FileFormatError, SettingError
 
 

@@ -12,7 +12,8 @@ import torchvision
 from headclust.backbones.backbone import UNTRAINED, Backbone, freeze_backbone, initialized_on
 from headclust.backbones.entry import Checkpoint, Entry
 from headclust.backbones.evaluation import build_preprocessing
-from headclust.backbones.weights import describe_difference, file_sha256, read_state_dict, url_file
+from headclust.backbones.weights import describe_difference, read_state_dict, url_file
+from headclust.disk import file_sha256
 from headclust.errors import FileFormatError, SettingError, one_line
 
 

@@ -19,7 +19,8 @@ from headclust.backbones.backbone import (
 from headclust.backbones.entry import Entry
 from headclust.backbones.evaluation import build_preprocessing
 from headclust.backbones.timm_weights import MISFIT, load_weights
-from headclust.backbones.weights import HUB_FILES, file_sha256, hub_file, url_file
+from headclust.backbones.weights import HUB_FILES, hub_file, url_file
+from headclust.disk import file_sha256
 from headclust.errors import SettingError, one_line, unknown
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import pickle
@@ -71,12 +70,6 @@ def read_state_dict(path: Path, *, wrapper: str = "") -> dict[str, torch.Tensor]
     if not content:
         raise FileFormatError(f"weights {path} hold no tensors.")
     return dict(content)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_difference(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:

@@ -12,9 +12,9 @@ import click
 from headclust.cli import formats
 from headclust.cli.completion import complete_methods, complete_presets
 from headclust.cli.options import DEVICE, PATH, json_option
-from headclust.cli.printing import SCORE_TITLES, percent, print_json, table
+from headclust.cli.printing import SCORE_TITLES, print_json, table
 from headclust.errors import SettingError
-from headclust.progress import note
+from headclust.progress import note, percent
 
 _LABEL_FREE = {"largest_share": "largest", "entropy": "entropy", "agreement": "agreement"}
 _GAIN, _CLUSTERS, _SECONDS = "ACC over k-means", "clusters", "seconds"

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from headclust.progress import note, printable
+from headclust.progress import note, percent, printable
 
 SCORE_TITLES = {"accuracy": "ACC", "nmi": "NMI", "ami": "AMI", "ari": "ARI"}
 # Numbers in [0, 1], and scores up to 1: in percent for a person, as fractions in JSON and CSV.
@@ -100,11 +100,6 @@ def plain(value: Any) -> str:
         shown = ", ".join(map(plain, value[:_MOST_ITEMS]))
         return f"{shown}, ... ({len(value):,} in all)" if len(value) > _MOST_ITEMS else shown or "-"
     return json.dumps(value) if isinstance(value, dict) else str(value)
-
-
-def percent(share: float) -> str:
-    """A share in percent, with one decimal and the unit."""
-    return f"{100 * share:.1f} %"
 
 
 def table(

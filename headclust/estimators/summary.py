@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.progress import percent
+
 ROWS = 50  # clusters shown, the largest first
 # Borders take the color of the text, so that the table suits a light and a dark notebook.
 STYLE = (
@@ -33,8 +35,8 @@ def summary(labels: NDArray[np.int64], confidence: NDArray[np.float32], report: 
     sums = np.bincount(labels, weights=confidence, minlength=n_clusters)
     order = np.argsort(-sizes, kind="stable")
     rows = [
-        f"<tr><th scope='row'>{cluster}</th><td>{sizes[cluster]:,}</td><td>{sizes[cluster] / len(labels):.1%}</td>"
-        f"<td>{f'{sums[cluster] / sizes[cluster]:.2f}' if sizes[cluster] else '-'}</td></tr>"
+        f"<tr><th scope='row'>{cluster}</th><td>{sizes[cluster]:,}</td><td>{percent(sizes[cluster] / len(labels))}</td>"
+        f"<td>{percent(sums[cluster] / sizes[cluster]) if sizes[cluster] else '-'}</td></tr>"
         for cluster in order[:ROWS].tolist()
     ]
     if n_clusters > ROWS:
@@ -42,7 +44,7 @@ def summary(labels: NDArray[np.int64], confidence: NDArray[np.float32], report: 
         rows.append(f"<tr><th scope='row'>{n_clusters - ROWS} more</th><td>{rest:,}</td><td></td><td></td></tr>")
     heads = "".join(f"<th scope='col'>{name}</th>" for name in ("cluster", "size", "share", "mean confidence"))
     agreement = report["agreement"]
-    heads_agreement = "" if agreement is None else f", agreement of heads {agreement:.2f}"
+    heads_agreement = "" if agreement is None else f", agreement of heads {percent(agreement)}"
     caption = f"{len(labels):,} samples in {report['clusters_used']} of {n_clusters} clusters{heads_agreement}"
     table = f"<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f"{STYLE}<div class='headclust'>{table}</div>"

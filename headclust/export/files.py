@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import warnings
@@ -17,8 +16,10 @@ from PIL import Image
 from headclust.disk import is_temporary, sync_folder, write_atomically, write_errors
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.export.table import Table
+from headclust.filenames import readable
 from headclust.images.image_file import FORMATS
 from headclust.progress import note, printable
+from headclust.textfiles import row_writer
 
 Outputs = Mapping[str, bytes]  # content by file name; with the name "" the output itself is the file
 _BLOCK = 65_536  # vectors per block, whose numbers have to be fewer than 2**31
@@ -71,13 +72,10 @@ def _holds(file: Path, content: bytes) -> bool:
 def _csv(table: Table) -> Outputs:
     columns = _columns(table)
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    rows.writerow(columns)
+    write = row_writer(text)
+    write(list(columns))
     for row in zip(*columns.values(), strict=True):
-        cells = [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row]
-        # Python before 3.13 does not quote a lone carriage return, and readers take it for the end of the row.
-        (quoted if any("\r" in cell for cell in cells if isinstance(cell, str)) else rows).writerow(cells)
+        write([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row])
     texts = [(name, cell) for name, cells in columns.items() for cell in cells if isinstance(cell, str)]
     risky = [(name, cell) for name, cell in texts if cell.startswith(_FORMULA)]
     if risky:
@@ -98,7 +96,7 @@ def _parquet(table: Table) -> Outputs:
     kinds |= dict.fromkeys(table.more, pa.float64())
     vectors = {name: columns for name, columns in table.more.items() if columns.ndim == 2}
     arrays = {
-        name: pa.array([_utf8(cell) if isinstance(cell, str) else cell for cell in cells], kinds.get(name, pa.string()))
+        name: pa.array([readable(c) if isinstance(c, str) else c for c in cells], kinds.get(name, pa.string()))
         for name, cells in _columns(table).items()
         if name not in vectors
     }
@@ -125,13 +123,13 @@ def _fiftyone(table: Table) -> Outputs:
     index = {name: number for number, name in enumerate(table.classes)}
     paths, labels, n_left_out = dict[str, str](), dict[str, Any](), 0
     for row, (path, group) in enumerate(zip(table.paths, table.group_of, strict=True)):
-        if path is None or _utf8(path) != path:  # FiftyOne's database takes UTF-8 only
+        if path is None or readable(path) != path:  # FiftyOne's database takes UTF-8 only
             n_left_out += 1
             continue
-        attributes: dict[str, Any] = {"sample_id": _utf8(table.sample_ids[row]), "cluster": table.clusters[row]}
+        attributes: dict[str, Any] = {"sample_id": readable(table.sample_ids[row]), "cluster": table.clusters[row]}
         attributes |= {} if table.novelty is None else {"novelty": table.novelty[row]}
         label = None if table.labels is None else table.labels[row]
-        attributes |= {} if label is None else {"ground_truth": _utf8(label)}
+        attributes |= {} if label is None else {"ground_truth": readable(label)}
         paths[f"{row:09d}"] = path
         labels[f"{row:09d}"] = {"label": index[group], "confidence": table.confidence[row], "attributes": attributes}
     if not paths:
@@ -158,11 +156,11 @@ def _coco(table: Table) -> Outputs:
         details: dict[str, Any] = {"score": table.confidence[row - 1], "cluster": table.clusters[row - 1]}
         details |= {} if table.novelty is None else {"novelty": table.novelty[row - 1]}
         label = None if table.labels is None else table.labels[row - 1]
-        details |= {} if label is None else {"ground_truth": _utf8(label)}
-        images.append({"id": row, "file_name": _utf8(name), **size})
+        details |= {} if label is None else {"ground_truth": readable(label)}
+        images.append({"id": row, "file_name": readable(name), **size})
         annotations.append({"id": row, "image_id": row, "category_id": category[group], **box, **details})
     categories = [{"id": number, "name": name, "supercategory": "cluster"} for name, number in category.items()]
-    info = {"description": "clusters by headclust", "source": None if table.source is None else _utf8(table.source)}
+    info = {"description": "clusters by headclust", "source": None if table.source is None else readable(table.source)}
     return {
         "": _json(
             {"info": info, "licenses": [], "categories": categories, "images": images, "annotations": annotations}
@@ -201,11 +199,6 @@ def _size(path: str | None) -> tuple[int, int]:
             return image.size
     except Exception:  # decoders may raise anything on damaged files; the image keeps its row
         return 0, 0
-
-
-def _utf8(text: str) -> str:
-    r"""`text` with bytes that are not UTF-8 escaped, as \xe9."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _json(content: Any) -> bytes:

@@ -49,8 +49,7 @@ def read_array(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
     except _NPY_ERRORS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{name} is not an array of numbers in .npy format ({reason}).") from None
+        raise DataError(f"{name} is not an array of numbers in .npy format ({one_line(error)}).") from None
     return array
 
 
@@ -63,7 +62,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     _check_file(path)
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy does not close a file that it opened and cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 with suppress(ValueError):  # an array of objects
                     arrays[name] = archive[name]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headclust.errors import DataError, FileFormatError, SettingError, one_line
+from headclust.errors import DataError, FileFormatError
 from headclust.features.parts import Kind, Parts, choose
+from headclust.parquet import open_parquet, texts_of
 from headclust.progress import printable
 from headclust.textfiles import DELIMITERS, table_rows, unique_names
 
@@ -84,13 +83,12 @@ def read_parquet_table(path: Path, key: str | None = None) -> Columns:
         FileFormatError: It is no complete Parquet file.
         SettingError: Nothing is named `key`, there are several candidates, or pyarrow is not installed.
     """
-    with _open_parquet(path) as source:
+    with open_parquet(path) as source:
         fields = {field.name: _parquet_kind(field.type) for field in source.schema_arrow}
         if len(fields) < len(source.schema_arrow):
             raise FileFormatError(f"{printable(str(path))} has columns of the same name: expected different names.")
         parts = choose(path, fields, key)
         chosen = [*parts.features, *(name for name in (parts.ids, parts.labels) if name is not None)]
-        # One thread: worker processes may be forked later, and threads do not survive a fork.
         table = source.read(columns=chosen, use_threads=False)
         if not len(table):
             raise DataError(f"{printable(str(path))} has no rows: expected one per sample.")
@@ -100,29 +98,10 @@ def read_parquet_table(path: Path, key: str | None = None) -> Columns:
             values = np.column_stack([_numbers(path, name, table.column(name)) for name in parts.features])
         ids = labels = None
         if parts.ids is not None:
-            ids = unique_names(path, enumerate(_texts(table.column(parts.ids)), start=1), "row")
+            ids = unique_names(path, enumerate(texts_of(table.column(parts.ids)), start=1), "row")
         if parts.labels is not None:
-            labels = _texts(table.column(parts.labels))
+            labels = texts_of(table.column(parts.labels))
     return values, ids, labels, parts
-
-
-@contextmanager
-def _open_parquet(path: Path) -> Iterator[Any]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise SettingError(
-            f"{printable(str(path))} is a Parquet file, and pyarrow, which reads these, is not installed: "
-            "pip install 'headclust[parquet]', or save the table as .csv."
-        ) from None
-    if not path.is_file():
-        raise DataError(f"{printable(str(path))}: no such file.")
-    try:
-        with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as source:
-            yield source
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise FileFormatError(f"{printable(str(path))} cannot be read as a Parquet file: {one_line(error)}") from None
 
 
 def _parquet_kind(kind: Any) -> Kind:
@@ -165,8 +144,3 @@ def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
         row = column.is_null().to_pylist().index(True)
         raise DataError(f"{printable(str(path))}, row {row + 1}: no number in column {printable(name)!r}.")
     return np.asarray(column.to_numpy(), np.float64 if column.type.bit_width > 32 else np.float32)
-
-
-def _texts(column: Any) -> list[str]:
-    # NaN is not itself.
-    return ["" if value is None or value != value else str(value) for value in column.to_pylist()]

@@ -59,7 +59,7 @@ def check_kinds(kinds: Any, n_skipped: int) -> None:
             raise DataError(f"its attribute skipped_kinds holds {item[0][:60]!r}: expected {PASSING} or {LASTING}.")
 
 
-def read_left_out(skipped: Sequence[tuple[str, str]], kinds: Sequence[Sequence[Any]] | None) -> tuple[LeftOut, ...]:
+def read_left_out(skipped: Sequence[Sequence[str]], kinds: Sequence[Sequence[Any]] | None) -> tuple[LeftOut, ...]:
     """The images that a file leaves out.
 
     Args:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import DataError, FileFormatError
+from headclust.errors import DataError, FileFormatError, one_line
 from headclust.features.checks import (
     check_finite,
     check_labels,
@@ -46,19 +46,17 @@ class Features:
         sample_ids: n_samples unique names.
         labels: int64 (n_samples,), -1 = unknown; None without labels. Used for scores only.
         class_names: Names of the labels 0, 1, ...; may be empty.
-        skipped: (sample id, reason) of the images that were left out.
         attributes: All other attributes of the file: dataset, backbone, preprocessing, versions, ...
         sha256: Checksum over all attributes and data.
         feature_dim: Number of columns.
         n_views: Augmented views per row; 0 if there are none.
-        left_out: `skipped`, with the kinds of the reasons and the stamps of the files.
+        left_out: The images that were left out, with the kinds of the reasons and the stamps of the files.
     """
 
     path: Path | None
     sample_ids: tuple[str, ...]
     labels: NDArray[np.int64] | None
     class_names: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
     attributes: Mapping[str, Any]
     sha256: str
     feature_dim: int
@@ -73,8 +71,7 @@ class Features:
         """Features in memory.
 
         Args:
-            array: (n_samples, feature_dim), copied; float16 and float32 are not converted, other numbers become
-                float32.
+            array: (n_samples, feature_dim), copied; numbers other than float16 and float32 become float32.
             sample_ids: Names of the rows; "0", "1", ... by default.
             labels: Whole numbers (n_samples,), -1 = unknown.
 
@@ -95,7 +92,6 @@ class Features:
             sample_ids=ids,
             labels=int_labels,
             class_names=(),
-            skipped=(),
             attributes={"dataset": "array", "backbone": "array", "class_names": [], "dtype": values.dtype.name},
             sha256=digest.hexdigest(),
             feature_dim=values.shape[1],
@@ -114,6 +110,11 @@ class Features:
     def n_samples(self) -> int:
         """The number of rows."""
         return len(self.sample_ids)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """(sample id, reason) of the images that were left out."""
+        return tuple((image.sample_id, str(image.reason)) for image in self.left_out)
 
     def rows(self, index: NDArray[Any] | torch.Tensor | Sequence[int] | slice, view: int | None = None) -> torch.Tensor:
         """The given rows, copied: float32 (n, feature_dim), on the CPU, in the order of `index`.
@@ -162,8 +163,7 @@ class Features:
 def load_features(path: Path | str) -> Features:
     """The features in a file. The rows are read on first use.
 
-    Structure, types, shapes and sizes are checked; the checksum is not, because that needs the whole file (see
-    `verify_features`).
+    Structure, types, shapes and sizes are checked; the checksum is not: see `verify_features`.
 
     Raises:
         DataError: The file does not exist.
@@ -173,8 +173,7 @@ def load_features(path: Path | str) -> Features:
     with _opened(path) as file:
         attributes = decode_attributes(stored_attributes(file))
         labels = file["labels"][:] if "labels" in file else None
-        pairs = [decode_texts(pair) for pair in file["skipped"][:]] if "skipped" in file else []
-        skipped = tuple((sample_id, reason) for sample_id, reason in pairs)
+        skipped = [decode_texts(pair) for pair in file["skipped"][:]] if "skipped" in file else []
         kinds = attributes.pop("skipped_kinds", None)
         check_labels(labels, attributes["class_names"])
         return Features(
@@ -182,7 +181,6 @@ def load_features(path: Path | str) -> Features:
             sample_ids=decode_texts(file["sample_ids"][:]),
             labels=labels,
             class_names=tuple(attributes["class_names"]),
-            skipped=skipped,
             attributes=attributes,
             sha256=attributes["sha256"],
             feature_dim=file["features"].shape[1],
@@ -245,7 +243,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except DataError as error:
         raise FileFormatError(f"{name}: {error}") from error
     except _READ_ERRORS as error:
-        reason = printable((str(error) or type(error).__name__).splitlines()[0])
+        reason = printable(one_line(error))
         raise FileFormatError(f"{name} cannot be read as a feature file ({reason}): {_NEXT_STEP}.") from error
 
 

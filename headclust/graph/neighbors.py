@@ -7,20 +7,17 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from headclust.choices import NeighborList
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.features.rows import unit_length
 from headclust.progress import bar
 
-NEIGHBOR_LISTS = get_args(NeighborList)
 _ROWS, _COLUMNS = 2_048, 65_536  # a block of similarities is at most 512 MB
 _NARROW = 2.0**-14  # variance of unit rows below which they nearly point the same way
 _TEMI_WHOLE = 80_000  # samples up to which TEMI's code computes all similarities at once

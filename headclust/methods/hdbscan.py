@@ -15,7 +15,7 @@ from headclust.errors import FINITE, DataError, check_ranges
 from headclust.features import Features
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
-from headclust.progress import note
+from headclust.progress import note, percent
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ def fit(
         )
     if len(sizes) != stage.n_clusters or (clusters < 0).any():
         noise = np.mean(clusters < 0)
-        note(f"hdbscan finds {len(sizes)} clusters instead of {stage.n_clusters}, and {noise:.0%} noise.")
+        note(f"hdbscan finds {len(sizes)} clusters instead of {stage.n_clusters}, and {percent(noise)} noise.")
     # Clusters are numbered by size, the largest first.
     rank = np.empty(len(sizes), dtype=np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headclust.progress import printable
+from headclust.progress import percent, printable
 from headclust.report.data import ReportData
 from headclust.report.geometry import ClusterImages, Geometry, nearest_clusters, select_images
 from headclust.report.images import Thumbnail, Thumbnails
 from headclust.report.near_duplicates import NearDuplicates
-from headclust.report.overview import percent
 from headclust.report.palette import css_classes
 from headclust.report.scores import Scores
 

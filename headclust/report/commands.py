@@ -39,6 +39,9 @@ def _embed(space: Features, source: Source) -> list[str]:
     split, remarks = attributes.get("split", "all"), []
     if split != "all" or not str(attributes["source"]).startswith("/"):
         words += ["--split", str(split)]
+    words += [word for pattern in attributes.get("exclude", ()) for word in ("--exclude", str(pattern))]
+    if attributes.get("labels") == "none":
+        words += ["--labels", "none"]
     if source.classes:
         words += ["--classes", "classes.txt"]
         remarks.append(f"# classes.txt lists these classes: {', '.join(map(shell_word, space.class_names))}")

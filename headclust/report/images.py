@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headclust.errors import HeadclustError, one_line
-from headclust.features import samples_sha256
+from headclust.features import samples_as_recorded
 from headclust.images.datasets import ImageSet
 from headclust.images.datasets.reopen import reopen
 from headclust.images.decoding import decoded_batches
@@ -103,7 +103,8 @@ def _compared(data: ReportData, images: ImageSet, rows: NDArray[np.int64]) -> So
         subset = (n_listed, provenance.get("seed", 0)) if n_listed < len(chosen) else None
         if subset:
             chosen = chosen.subset(*subset)
-        if samples_sha256(chosen.sample_ids, chosen.stamps, chosen.labels) == provenance["samples_sha256"]:
+        samples = samples_as_recorded(space.left_out, chosen.sample_ids, chosen.stamps, chosen.labels)
+        if samples == provenance["samples_sha256"]:
             return Source(images, rows, subset=subset, classes=classes)
     except HeadclustError:
         pass

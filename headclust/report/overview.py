@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from headclust.progress import percent
 from headclust.report.data import ReportData
 from headclust.report.images import Source, Thumbnails
 from headclust.report.near_duplicates import NearDuplicates
@@ -100,11 +101,6 @@ def score_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
         for key, (name, description) in explained.items()
         if key in metrics
     ]
-
-
-def percent(share: float) -> str:
-    """A share as text, in percent."""
-    return f"{100 * share:.1f} %"
 
 
 def threshold(n_clusters: int) -> float:

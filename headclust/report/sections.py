@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust import __version__
+from headclust.progress import percent
 from headclust.report import overview
 from headclust.report.cards import Card, Pair
 from headclust.report.commands import repeat
@@ -65,10 +66,10 @@ def top(data: ReportData, clusters: list[Card], duplicates: NearDuplicates | Non
         "even": f"{len(data.sample_ids) / data.n_clusters:,.0f}",
         "empty": ", ".join(map(str, empty[:100])) + (" and more" if len(empty) > 100 else ""),
         "unsure": f"{unsure:,} of {len(data.sample_ids):,} are",
-        "threshold": overview.percent(limit),
+        "threshold": percent(limit),
         "bins": overview.histogram(data),
         "histogram_title": "Images by confidence: mean "
-        f"{overview.percent(data.confidence.mean(dtype=float))}, {unsure:,} unsure",
+        f"{percent(data.confidence.mean(dtype=float))}, {unsure:,} unsure",
         **_near_duplicates(data, duplicates, pairs),
         "selection_text": _selection_text(data),
     }

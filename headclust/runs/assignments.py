@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.disk import atomic_file, write_errors
-from headclust.errors import ConflictError, DataError, FileFormatError
+from headclust.errors import ConflictError, DataError, FileFormatError, one_line
 from headclust.filenames import storable_name
 from headclust.progress import printable
+from headclust.textfiles import row_writer
 
 _COLUMNS = ("sample_id", "cluster", "confidence")
 _HEADERS = (_COLUMNS, (*_COLUMNS, "novelty"))  # the fourth: distance to the fitted samples
@@ -56,16 +57,12 @@ def write_assignments(
             atomic_file(path) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
-            rows = csv.writer(file, lineterminator="\n")
-            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-            rows.writerow(_COLUMNS if novelty is None else _HEADERS[1])
+            write = row_writer(file)
+            write(_COLUMNS if novelty is None else _HEADERS[1])
             shares = [values for values in (confidence, novelty) if values is not None]
             texts = zip(*([f"{share:.6f}" for share in values.tolist()] for values in shares), strict=True)
             for name, cluster, rest in zip(sample_ids, clusters.tolist(), texts, strict=True):
-                # Before Python 3.13 the csv module does not quote a carriage return within a name, where readers
-                # would end the row.
-                writer = quoted if "\r" in name else rows
-                writer.writerow((storable_name(name), cluster, *rest))
+                write((storable_name(name), cluster, *rest))
     return path
 
 
@@ -110,7 +107,7 @@ def read_assignments(path: Path) -> Assignments:
     except FileNotFoundError:
         raise DataError(f"{name}: no such file: expected one that headclust fit or headclust predict made.") from None
     except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror}.") from None
+        raise DataError(f"{name} cannot be read: {one_line(error)}.") from None
     except (ValueError, OverflowError, csv.Error) as error:
         raise FileFormatError(f"{name}, line {line}: {error}: make it again.") from None
     if len(set(ids)) < len(ids):

@@ -5,11 +5,11 @@ It is written last. Runs of format version 3 have none.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from headclust.disk import file_sha256
 from headclust.errors import FileFormatError, one_line
 from headclust.progress import printable
 
@@ -29,7 +29,7 @@ _EDITED = {
 def checksum_lines(folder: Path) -> bytes:
     """The content of checksums.sha256 for the files in `folder`."""
     present = [name for name in FILES if (folder / name).is_file()]
-    return "".join(f"{_sha256(folder / name)}  {name}\n" for name in present).encode()
+    return "".join(f"{file_sha256(folder / name)}  {name}\n" for name in present).encode()
 
 
 def read_checksums(folder: Path) -> Mapping[str, str] | None:
@@ -62,7 +62,7 @@ def check_file(path: Path) -> None:
     checksums, name = read_checksums(path.parent), path.name
     try:
         is_there = path.is_file()
-        sha256 = _sha256(path) if is_there and checksums is not None else None
+        sha256 = file_sha256(path) if is_there and checksums is not None else None
     except OSError as error:
         raise _unreadable(path, error) from None
     shown = printable(str(path))
@@ -88,11 +88,6 @@ def read_regular(path: Path, most: int = -1) -> bytes:
             return file.read(most)
     except OSError as error:
         raise _unreadable(path, error) from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unreadable(path: Path, error: OSError) -> FileFormatError:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import DataError
+from headclust.progress import percent
 
 Ints = NDArray[np.int64]
 LARGE = 3  # a cluster of more than this multiple of an even share has probably merged with others
@@ -131,5 +132,7 @@ def warnings_of(described: Mapping[str, float]) -> list[str]:
     used, n_clusters, largest = (described[name] for name in ("clusters_used", "n_clusters", "largest_share"))
     sentences = [f"only {used} of {n_clusters} clusters are used."] if used < n_clusters else []
     if largest > LARGE / n_clusters:
-        sentences.append(f"one cluster holds {largest:.0%} of the samples, more than {LARGE} times its even share.")
+        sentences.append(
+            f"one cluster holds {percent(largest)} of the samples, more than {LARGE} times its even share."
+        )
     return sentences

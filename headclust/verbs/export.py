@@ -76,8 +76,9 @@ def export(
         raise SettingError(f"--{how} is for --to folders: {to} leaves the images where they are.")
     if to == "folders" and overwrite:
         raise SettingError("folders are never replaced: choose another place with -o, without --overwrite.")
-    if (vectors and to != "parquet") or (positions and to not in ("csv", "parquet")):
-        raise SettingError(f"--{'vectors' if vectors else 'positions'} is for --to parquet: leave it out for {to}.")
+    for option, given, formats in (("vectors", vectors, ("parquet",)), ("positions", positions, ("csv", "parquet"))):
+        if given and to not in formats:
+            raise SettingError(f"--{option} is for --to {' or '.join(formats)}: leave it out for {to}.")
     fitted = runs.read_record(run)
     file, n_clusters = _assignments_file(fitted.path, predicted), fitted.n_clusters
     assigned = runs.read_assigned(fitted) if predicted is None else read_assignments(file)
@@ -187,7 +188,7 @@ def _columns(
     if positions:
         order = sample_rows(assigned.clusters, len(rows))  # as in the report, so that the map is the same
         layout = make_layouts(runs.read_run(run).model, spaces, rows[order], ("umap", "pca"))[0]
-        note(f"positions by {layout.name}. {layout.description}")
+        note(f"positions by {layout.description}")
         x, y = np.empty((2, len(rows)))
         x[order], y[order] = layout.positions.T / [[WIDTH], [HEIGHT]]
         columns |= {"projection_x": x, "projection_y": 1 - y}

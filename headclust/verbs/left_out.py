@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from headclust.features import Features
-from headclust.progress import last_note, printable
+from headclust.progress import last_note, percent, printable
 
 MANY = 0.1  # share of the images above which a command ends with this line and another exit code
 _MOST_REASONS = 3
@@ -29,7 +29,7 @@ def warn_if_many(features: Features, place: str) -> None:
     passing = sum(image.reason.passing for image in features.left_out)
     again = f"tries {passing:,} of them again, and files" if passing else "tries files again"
     last_note(
-        f"WARNING: {count:,} of {total:,} images ({count / total:.1%}) were left out: "
+        f"WARNING: {count:,} of {total:,} images ({percent(count / total)}) were left out: "
         f"{main_reasons(image.reason for image in features.left_out)}. {place}. "
         f"After mending the cause, repeat the same command: it {again} that were replaced."
     )

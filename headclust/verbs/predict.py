@@ -21,7 +21,7 @@ from headclust.errors import ConflictError, DataError, SettingError, SourceError
 from headclust.features import load_features
 from headclust.filenames import file_name, numbered
 from headclust.images.datasets import ImageSet, open_source
-from headclust.progress import note
+from headclust.progress import note, percent
 from headclust.runs import novelty
 from headclust.runs.assignments import write_assignments
 from headclust.runs.inputs import load_alike
@@ -119,9 +119,9 @@ def _sum_up(sample_ids: Sequence[str], assigned: Assigned, scores: NDArray[np.fl
     too_few = f"{n_fitted} fitted ones are too few to tell which are unlike them"
     if len(sample_ids) == 1:
         unlike = "" if scores is None else f"; {too_few}" if few else f", novelty {scores[0]:.2f}"
-        note(f"{name}: cluster {cluster}, confidence {100 * sure:.1f} %{unlike}.")
+        note(f"{name}: cluster {cluster}, confidence {percent(sure)}{unlike}.")
         return
-    least = f"least sure is {name} ({sure:.2f} for cluster {cluster})"
+    least = f"least sure is {name} ({percent(sure)} for cluster {cluster})"
     images = f"{len(sample_ids)} images"
     if scores is None:
         note(f"{images}: {least}.")

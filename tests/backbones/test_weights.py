@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from headclust.backbones.weights import describe_difference, file_sha256, read_state_dict
+from headclust.backbones.weights import describe_difference, read_state_dict
 from headclust.errors import FileFormatError
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
@@ -154,8 +154,3 @@ def test_difference_names_the_first_and_counts_all():
         "1 of another shape (layer5.weight (3,) for (2,))"
     )
     assert describe_difference(expected, expected) == ""
-
-
-def test_sha256(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from headclust.cli import compare, formats
-from headclust.cli.printing import flat, number, percent, plain, print_json, table
+from headclust.cli.printing import flat, number, plain, print_json, table
+from headclust.progress import percent
 
 ROWS = [["temi", "79.5 %", "a meaning of several words that is long"], ["写真", "9.0 %", "x" * 40]]
 

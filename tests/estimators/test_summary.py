@@ -41,12 +41,12 @@ def test_a_row_a_cluster_the_largest_first():
     page, rows = shown(labels, np.array([0.5, 0.7, 0.9, 1, 0.5, 0.25], np.float32), 4)
     assert rows == [
         ["cluster", "size", "share", "mean confidence"],
-        ["2", "4", "66.7%", "0.65"],
-        ["0", "2", "33.3%", "0.62"],
-        ["1", "0", "0.0%", "-"],
-        ["3", "0", "0.0%", "-"],
+        ["2", "4", "66.7 %", "65.0 %"],
+        ["0", "2", "33.3 %", "62.5 %"],
+        ["1", "0", "0.0 %", "-"],
+        ["3", "0", "0.0 %", "-"],
     ]
-    assert "6 samples in 2 of 4 clusters, agreement of heads 1.00" in page
+    assert "6 samples in 2 of 4 clusters, agreement of heads 100.0 %" in page
 
 
 def test_many_clusters_stay_a_short_table():

@@ -1,6 +1,8 @@
 """Embeddings in the files of other programs."""
 
+import gc
 import json
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -86,6 +88,14 @@ def test_nothing_in_an_npz_is_unpickled(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"hello"])
 def test_what_is_no_npz(tmp_path, content):
     assert "is not in .npz format" in refusal(text(tmp_path / "x.npz", content), error=DataError)
+
+
+def test_a_broken_npz_is_closed(tmp_path, monkeypatch):
+    unclosed = list[object]()
+    monkeypatch.setattr(sys, "unraisablehook", unclosed.append)
+    refusal(text(tmp_path / "x.npz", "PK\x03\x04"), error=DataError)
+    gc.collect()
+    assert unclosed == []
 
 
 # -- PyTorch -----------------------------------------------------------------------------------------------------------

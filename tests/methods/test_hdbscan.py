@@ -19,7 +19,7 @@ def test_noise_goes_by_the_neighbors(capfd):
     result = fit(features)
     noise = result.history[0]["noise"]
     assert 0 < noise < 400
-    assert f"and {noise / 400:.0%} noise" in capfd.readouterr().err
+    assert f"and {noise / 4:.1f} % noise" in capfd.readouterr().err
     assert result.model.heads.features.shape[1] == 400 - noise
     assert accuracy(result.assignments, labels) > 0.9
 

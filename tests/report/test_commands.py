@@ -105,6 +105,9 @@ ATTRIBUTES = {
         ({"precision": "float32", "device": "cuda: A"}, {}, {"precision": "float32"}),
         ({"weights_origin": "file my w.pth (sha256 of the file)"}, {}, {"weights": "my w.pth"}),
         ({}, {"classes": True}, {"classes": "classes.txt"}),
+        ({"exclude": ["*.gif", "2021/raw"]}, {}, {"exclude": ("*.gif", "2021/raw")}),
+        ({"labels": "none"}, {}, {"labels": "none"}),
+        ({"max_pixels": 1_000}, {}, {"max_pixels": 1_000}),
     ],
 )
 def test_the_embedding_is_repeated(data, change, source, expected):

@@ -91,10 +91,10 @@ def embedded(tmp_path):
     """A function that embeds a folder of pictures, or some of them, fits a run and returns its report data."""
     make_photos(tmp_path / "photos")
 
-    def embed_some(limit=None, seed=0):
+    def embed_some(limit=None, seed=0, **settings):
         images = open_source(str(tmp_path / "photos"))
         chosen = images.subset(limit, seed) if limit else images
-        path = embed(tmp_path / "x.h5", chosen, seed=seed, overwrite=True)
+        path = embed(tmp_path / "x.h5", chosen, seed=seed, overwrite=True, **settings)
         run = verbs.fit([path], method="kmeans", clusters=2, output=tmp_path / "run", overwrite=True)
         assert runs.is_run(run)
         return read_data(run)
@@ -116,6 +116,14 @@ def test_images_that_have_changed_are_reported(embedded, tmp_path):
     data = embedded(20, 7)
     os.utime(tmp_path / "photos" / data.sample_ids[0], ns=(1, 1))
     assert "have changed since" in find_source(data).problem
+
+
+def test_a_file_that_was_left_out_may_have_been_replaced(embedded, tmp_path):
+    broken = tmp_path / "photos" / "broken.png"
+    broken.write_bytes(b"no image")
+    data = embedded(on_error="skip")
+    Image.new("RGB", (9, 9)).save(broken)
+    assert find_source(data).problem == ""
 
 
 def test_images_are_looked_for_without_the_network(data, monkeypatch):

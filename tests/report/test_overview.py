@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from headclust.features.left_out import read_left_out
 from headclust.report import overview
 from headclust.report.images import Source, Thumbnails
 from headclust.report.near_duplicates import NearDuplicates
@@ -20,7 +21,7 @@ def remarks_of(data, source=SOURCE, thumbnails=None, duplicates=None):
 
 
 def test_nothing_stands_out(data):
-    object.__setattr__(data.spaces[0], "skipped", ())
+    object.__setattr__(data.spaces[0], "left_out", ())
     changed(data, confidence=np.full(60, 0.9, np.float32))
     assert remarks_of(data, duplicates=NearDuplicates((), 60)) == {}
 
@@ -46,7 +47,7 @@ def test_many_unsure_images(data, low, warned):
 
 
 def test_remarks_name_what_is_missing(data):
-    object.__setattr__(data.spaces[0], "skipped", (("a", "b"), ("c", "d")))
+    object.__setattr__(data.spaces[0], "left_out", read_left_out([("a", "b"), ("c", "d")], None))
     changed(data, is_fitted=False, problem="gone.")
     thumbnails = Thumbnails(failed={3: "torn"}, problem="unplugged")
     remarks = remarks_of(data, Source(None, None, "no folder"), thumbnails, NearDuplicates(((1, 2, 0.99),), 60))

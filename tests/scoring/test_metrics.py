@@ -167,8 +167,8 @@ def test_describe_at_its_ends(assignments, n_clusters, entropy):
         ({"clusters_used": 4, "n_clusters": 4, "largest_share": 0.3}, []),
         ({"clusters_used": 3, "n_clusters": 4, "largest_share": 0.74}, ["only 3 of 4 clusters are used"]),
         ({"clusters_used": 10, "n_clusters": 10, "largest_share": 0.3}, []),
-        ({"clusters_used": 10, "n_clusters": 10, "largest_share": 0.31}, ["one cluster holds 31% of the samples"]),
-        ({"clusters_used": 9, "n_clusters": 10, "largest_share": 0.9}, ["only 9 of 10", "one cluster holds 90%"]),
+        ({"clusters_used": 10, "n_clusters": 10, "largest_share": 0.31}, ["one cluster holds 31.0 % of the samples"]),
+        ({"clusters_used": 9, "n_clusters": 10, "largest_share": 0.9}, ["only 9 of 10", "one cluster holds 90.0 %"]),
     ],
 )
 def test_a_collapse_is_in_the_sizes(described, starts):

@@ -225,7 +225,7 @@ def test_a_move_and_then_the_rest(run, photos):
         ({"to": "xml"}, SettingError, "unknown format 'xml'"),
         ({"to": "csv", "how": "move"}, SettingError, "--move is for --to folders"),
         ({"to": "csv", "vectors": True}, SettingError, "--vectors is for --to parquet"),
-        ({"to": "coco", "positions": True}, SettingError, "--positions is for --to parquet"),
+        ({"to": "coco", "positions": True}, SettingError, "--positions is for --to csv or parquet"),
         ({"to": "folders", "how": "hard"}, SettingError, "unknown way"),
         ({"to": "folders", "overwrite": True}, SettingError, "folders are never replaced"),
         ({"to": "csv", "output": "run/x.csv"}, ConflictError, "lies in the run folder"),

@@ -70,7 +70,7 @@ def test_the_line_after_predict(fit, write, blobs, blob_file, test_file, capsys)
     unlike = sum(float(row["novelty"]) >= 0.99 for row in found)
     assert told == (
         f"60 images: {unlike} unlike anything seen (novelty of 0.99 or more, as 1 % of the fitted ones have); "
-        f"least sure is {least['sample_id']} ({float(least['confidence']):.2f} for cluster {least['cluster']})."
+        f"least sure is {least['sample_id']} ({100 * float(least['confidence']):.1f} % for cluster {least['cluster']})."
     )
     few = fit(write("few.h5", blobs.features[:50]), clusters=4, output="few")
     verbs.predict(few, features=[write("one.h5", blobs.features[:1], sample_ids=["\x1b[2J=1+1"])])

@@ -630,7 +630,7 @@ def test_images_that_come_back_are_embedded_and_fitted_without_being_asked(photo
     assert [(row["reason"], row["kind"]) for row in rows(first.left_out)] == [("no such file", "passing")] * 6
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith(
-        "WARNING: 6 of 26 images (23.1%) were left out: 6 x no such file. photos-groups/left-out"
+        "WARNING: 6 of 26 images (23.1 %) were left out: 6 x no such file. photos-groups/left-out"
     )
     calls.clear()
     assert run(photos, views=1) == first

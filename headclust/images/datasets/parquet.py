@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headclust.errors import DataError, FileFormatError, SettingError, one_line
+from headclust.errors import DataError
+from headclust.parquet import open_parquet, texts_of
 from headclust.progress import printable
 
 
@@ -22,24 +23,12 @@ def read_parquet(file: Path, names: Sequence[str]) -> tuple[list[str], dict[str,
         FileFormatError: The file is no complete Parquet file.
         DataError: A column of `names` holds something else.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise SettingError(
-            f"{file} is a Parquet file, and pyarrow, which reads these, is not installed: "
-            "pip install 'headclust[parquet]', or save the list as .csv."
-        ) from None
-    try:
-        # One thread: worker processes are forked later, and threads do not survive a fork.
-        with pq.ParquetFile(file, memory_map=True, pre_buffer=False) as source:
-            fields = list(source.schema_arrow)
-            chosen = [field for field in fields if field.name.strip().lower() in names]
-            _check_types(file, chosen)
-            table = source.read(columns=[field.name for field in chosen], use_threads=False)
-            columns = {field.name.strip().lower(): _texts(table.column(field.name)) for field in chosen}
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise FileFormatError(f"{file} cannot be read as a Parquet file: {one_line(error)}") from None
+    with open_parquet(file) as source:
+        fields = list(source.schema_arrow)
+        chosen = [field for field in fields if field.name.strip().lower() in names]
+        _check_types(file, chosen)
+        table = source.read(columns=[field.name for field in chosen], use_threads=False)
+        columns = {field.name.strip().lower(): texts_of(table.column(field.name)) for field in chosen}
     return [field.name.strip().lower() for field in fields], columns
 
 
@@ -54,7 +43,3 @@ def _check_types(file: Path, fields: Sequence[Any]) -> None:
                 f"{file}: column {field.name!r} is of type {printable(str(field.type))[:100]}: "
                 "expected text or numbers. (For a file that holds the images themselves, use hf:PATH.)"
             )
-
-
-def _texts(column: Any) -> list[str]:
-    return ["" if value is None or value != value else str(value) for value in column.to_pylist()]  # NaN is not itself
