@@ -122,8 +122,9 @@ def side_tables(
 
 
 def write_file(path: Path, tables: Iterable[Table], attributes: Mapping[str, Any]) -> Path:
-    """Write, sync and verify the file under a temporary name, then rename it; return its path. A link stays, and leads to it.
+    """Write, sync and verify the file under a temporary name, then rename it; return its path.
 
+    If `path` is a link, it stays, and leads to the file.
     The caller holds the lock, and passes the tables in the order of `DATASETS`.
 
     Raises:

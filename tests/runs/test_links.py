@@ -64,15 +64,16 @@ def test_a_file_is_replaced_where_a_link_leads(tmp_path):
 
 def test_a_feature_file_is_replaced_where_a_link_leads(tmp_path):
     # embed -o and import -o once put a file in the place of the link, also of one to a disk that was not mounted.
-    old, new = np.eye(3, dtype=np.float32), np.ones((2, 4), np.float32)
-    write_features(tmp_path / "f.h5", old)
+    more = {"dataset": "d", "backbone": "b"}
+    write_features(tmp_path / "f.h5", np.eye(3, dtype=np.float32), sample_ids="abc", **more)
     (tmp_path / "link").symlink_to("f.h5")
-    write_features(tmp_path / "link", new, overwrite=True)
+    new = np.ones((2, 4), np.float32)
+    write_features(tmp_path / "link", new, sample_ids="ab", overwrite=True, **more)
     assert load_features(tmp_path / "f.h5").all().shape == new.shape
     assert (tmp_path / "link").is_symlink()
     (tmp_path / "f.h5").unlink()
     with pytest.raises(ConflictError, match=r"is a link to f\.h5, which does not exist"):
-        write_features(tmp_path / "link", new, overwrite=True)
+        write_features(tmp_path / "link", new, sample_ids="ab", overwrite=True, **more)
     assert names(tmp_path) == ["link"]
 
 
