@@ -29,8 +29,9 @@ _SPARE = (_SECONDS, "AMI", "ARI", _CLUSTERS, "NMI", "seeds", _GAIN)
     "-m",
     "--methods",
     required=True,
+    multiple=True,
     metavar="A,B,C",
-    help="Methods to fit, separated by commas.",
+    help="Methods to fit, separated by commas; may be repeated.",
     shell_complete=complete_methods,
 )
 @click.option(
@@ -58,7 +59,7 @@ _SPARE = (_SECONDS, "AMI", "ARI", _CLUSTERS, "NMI", "seeds", _GAIN)
 @json_option()
 def compare(
     features: Sequence[Path],
-    methods: str,
+    methods: Sequence[str],
     preset: str,
     clusters: int | None,
     seeds: int,
@@ -75,7 +76,7 @@ def compare(
         raise SettingError(f"--json and --format {layout}: give only one of them.")
     comparison = verbs.compare(
         features,
-        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        methods=[name.strip() for name in ",".join(methods).split(",") if name.strip()],
         preset=preset,
         clusters=clusters,
         seeds=seeds,

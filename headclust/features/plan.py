@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headclust.disk import is_temporary, write_atomically, write_errors
+from headclust.disk import is_temporary, real_place, write_atomically, write_errors
 from headclust.errors import ConflictError, FileFormatError
 from headclust.features.format import OWN_ATTRIBUTES
 from headclust.features.reading import SIGNATURE, load_features
@@ -47,9 +47,9 @@ def check_replaceable(path: Path) -> None:
     """Raise if `path` exists and is no feature file, whether overwriting is allowed or not.
 
     Raises:
-        ConflictError: `path` is a folder, or a file of another kind.
+        ConflictError: `path` is a folder, a file of another kind, or a link to a place that does not exist.
     """
-    if not path.exists():
+    if not real_place(path).exists():
         return
     if path.is_file():
         with path.open("rb") as file:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.disk import sync_folder, write_at, write_errors
+from headclust.disk import real_place, sync_folder, write_at, write_errors
 from headclust.errors import ConflictError, HeadclustError
 from headclust.features.checks import check_attributes, check_rows, feature_array, label_array, view_array
 from headclust.features.format import (
@@ -124,13 +124,15 @@ def side_tables(
 def write_file(path: Path, tables: Iterable[Table], attributes: Mapping[str, Any]) -> Path:
     """Write, sync and verify the file under a temporary name, then rename it; return its path.
 
+    If `path` is a link, it stays, and leads to the file.
     The caller holds the lock, and passes the tables in the order of `DATASETS`.
 
     Raises:
         HeadclustError: The file cannot be written, or reads back differently.
     """
     all_attributes = {**attributes, "format": FORMAT, "format_version": FORMAT_VERSION}
-    temporary = path.with_name(path.name + ".tmp")
+    place = real_place(path)
+    temporary = place.with_name(place.name + ".tmp")
     with write_errors(path):
         try:
             with temporary.open("wb+", buffering=0) as file:
@@ -141,8 +143,8 @@ def write_file(path: Path, tables: Iterable[Table], attributes: Mapping[str, Any
                 raise HeadclustError(
                     f"{problems[0]} The file was just written: the disk returns other bytes than were written."
                 )
-            temporary.replace(path)
-            sync_folder(path.parent)
+            temporary.replace(place)
+            sync_folder(place.parent)
         finally:
             temporary.unlink(missing_ok=True)
     return path

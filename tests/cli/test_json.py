@@ -107,3 +107,9 @@ def test_json_and_a_format(output, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert (exited.value.code, out) == (2, "")
     assert "--json and --format csv: give only one of them" in err
+
+
+def test_compare_takes_methods_that_are_named_one_by_one(output):
+    # The last -m once replaced the others without a word.
+    comparison = output("compare", "blobs.h5", "-m", "kmeans", "-m", "spherical-kmeans", "--json")
+    assert [entry["method"] for entry in comparison["methods"]] == ["kmeans", "spherical-kmeans"]

@@ -1,9 +1,10 @@
 """Outputs that are links, or lie in odd places: the link stays, and nothing is left beside it."""
 
+import numpy as np
 import pytest
 from conftest import as_version_3
 
-from headclust import runs, verbs
+from headclust import load_features, runs, verbs, write_features
 from headclust.disk import write_atomically
 from headclust.errors import ConflictError, HeadclustError
 from runs.test_folder import OTHER, contents, names, write
@@ -59,6 +60,21 @@ def test_a_file_is_replaced_where_a_link_leads(tmp_path):
     assert (tmp_path / "file").read_text() == "new"
     assert (tmp_path / "link").is_symlink()
     assert names(tmp_path) == ["file", "link"]
+
+
+def test_a_feature_file_is_replaced_where_a_link_leads(tmp_path):
+    # embed -o and import -o once put a file in the place of the link, also of one to a disk that was not mounted.
+    more = {"dataset": "d", "backbone": "b"}
+    write_features(tmp_path / "f.h5", np.eye(3, dtype=np.float32), sample_ids="abc", **more)
+    (tmp_path / "link").symlink_to("f.h5")
+    new = np.ones((2, 4), np.float32)
+    write_features(tmp_path / "link", new, sample_ids="ab", overwrite=True, **more)
+    assert load_features(tmp_path / "f.h5").all().shape == new.shape
+    assert (tmp_path / "link").is_symlink()
+    (tmp_path / "f.h5").unlink()
+    with pytest.raises(ConflictError, match=r"is a link to f\.h5, which does not exist"):
+        write_features(tmp_path / "link", new, sample_ids="ab", overwrite=True, **more)
+    assert names(tmp_path) == ["link"]
 
 
 def test_no_output_replaces_a_file_of_a_run(tmp_path):
