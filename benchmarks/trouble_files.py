@@ -202,7 +202,7 @@ def sparse(path: Path, _: Image.Image) -> None:
 KINDS = {
     "empty": Kind("bad/empty{}.jpg", content(b""), "empty file (0 bytes)"),
     "one byte": Kind("bad/byte{}.png", content(b"\x89"), "not an image"),
-    "JPEG cut short": Kind("bad/short{}.jpg", part("JPEG", 0.9), "truncated"),
+    "JPEG cut short": Kind("bad/short{}.jpg", part("JPEG", 0.9), "damaged: premature end"),
     "JPEG cut in its header": Kind("bad/head{}.jpg", content(b"\xff\xd8\xff\xe0\0\x10JFIF"), "truncated"),
     "PNG cut in half": Kind("bad/half{}.png", part("PNG", 0.5), "truncated"),
     "WEBP cut in half": Kind("bad/half{}.webp", part("WEBP", 0.5), "cannot be decoded"),
@@ -217,7 +217,9 @@ KINDS = {
     "PostScript named JPEG": Kind("bad/eps{}.jpg", saved("EPS"), "not an image"),
     "JPEG 2000 named JPEG": Kind("bad/jp2{}.jpg", saved("JPEG2000"), "not an image"),
     "PNG with a flipped bit": Kind("bad/bit{}.png", flipped_bit, "cannot be decoded"),
-    "PNG of 50,000 x 50,000 px": Kind("bad/bomb{}.png", content(png_of_size(50_000, 50_000)), "too many pixels"),
+    "PNG of 50,000 x 50,000 px": Kind(
+        "bad/bomb{}.png", content(png_of_size(50_000, 50_000)), "50000 x 50000 pixels: more than"
+    ),
     "PNG of 12,000 x 10,000 px": Kind("bad/large{}.png", content(png_of_size(12_000, 10_000)), "pixels: more than"),
     "PNG of no pixels": Kind("bad/none{}.png", content(png_of_size(0, 0)), "not an image"),
     "PNG with a comment of 80 MB": Kind("bad/comment{}.png", text_bomb, "cannot be decoded"),

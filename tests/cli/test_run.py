@@ -65,7 +65,7 @@ def test_it_ends_with_where_things_are(asked, command):
 def test_options_reach_the_verb(asked, command):
     command("photos")
     line = "--clusters 3 --split test -o out --model m --weights w.pth --views 1 --method temi --seed 4 --on-error fail"
-    line += " --exclude a --exclude b/* --labels folders"
+    line += " --exclude a --exclude b/* --labels folders --max-pixels 1000"
     command("photos", *line.split(), "--device", "cpu", "--offline", "--overwrite")
     (_, plain), (_, given) = asked
     assert (plain["on_error"], plain["labels"], plain["exclude"]) == ("skip", "dataset", ())
@@ -82,6 +82,7 @@ def test_options_reach_the_verb(asked, command):
         "method": "temi",
         "seed": 4,
         "on_error": "fail",
+        "max_pixels": 1000,
         "device": "cpu",
         "offline": True,
         "overwrite": True,

@@ -1,5 +1,5 @@
+import importlib
 import json
-import sys
 
 import pytest
 from conftest import make_blobs
@@ -7,7 +7,7 @@ from conftest import make_blobs
 from headclust import verbs, write_features
 from headclust.errors import ConflictError
 
-demo = sys.modules["headclust.verbs.demo"]  # the package's attribute of that name is the function
+demo = importlib.import_module("headclust.verbs.demo")  # the package's attribute of that name is the function
 
 
 @pytest.fixture
