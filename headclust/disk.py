@@ -37,9 +37,16 @@ def real_place(path: Path) -> Path:
     """`path` without links: where a result is written, so that a link stays and the place it leads to gets the result.
 
     Raises:
-        ConflictError: `path` is a circular link, or one to a place that does not exist.
+        ConflictError: `path` is a circular link or lies in one, or is a link to a place that does not exist.
     """
     place = Path(os.path.realpath(path))
+    try:
+        place.parent.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ConflictError(
+                f"{printable(str(path))} lies in a circular link: choose another place with -o."
+            ) from None
     # pathlib would raise for names that are too long, which whatever opens them reports.
     if os.path.islink(path) and not os.path.exists(place):  # noqa: PTH110, PTH114
         raise ConflictError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headclust import runs
 from headclust.choices import ExportFormat, Transfer
+from headclust.disk import real_place
 from headclust.errors import ConflictError, DataError, HeadclustError, SettingError, unknown
 from headclust.export import (
     FILES,
@@ -114,12 +115,8 @@ def _name(run: Path) -> str:
 
 
 def _check_place(path: Path, run: Path) -> None:
-    """Raise if the output lies in the run folder, or cannot be resolved."""
-    try:
-        inside = path.resolve().is_relative_to(run.resolve())
-    except (OSError, RuntimeError):
-        raise ConflictError(f"{printable(str(path))} is a circular link: choose another place with -o.") from None
-    if inside:
+    """Raise if the output lies in a run folder, or is a link to no place."""
+    if real_place(path).is_relative_to(run.resolve()):
         raise ConflictError(
             f"{printable(str(path))} lies in the run folder, and would be deleted with it: choose another -o."
         )

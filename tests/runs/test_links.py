@@ -86,6 +86,15 @@ def test_no_output_replaces_a_file_of_a_run(tmp_path):
     runs.check_not_of_run(tmp_path / "assignments.csv")
 
 
+@pytest.mark.parametrize("to", ["csv", "folders", "coco"])
+def test_an_export_through_a_link_to_nothing_is_refused(tmp_path, to):
+    link = tmp_path / "link"
+    link.symlink_to("missing")
+    with pytest.raises(ConflictError, match="is a link to missing, which does not exist"):
+        verbs.export(write(tmp_path / "run"), to=to, output=link)
+    assert names(tmp_path) == ["link", "run"]
+
+
 def test_the_users_changes_to_a_run_are_named(tmp_path):
     for name, step in (
         ("assignments.csv", "a spreadsheet program changes it"),
