@@ -70,7 +70,7 @@ class Reason(str):
         reason.passing = passing
         return reason
 
-    def __reduce__(self) -> tuple[type[Reason], tuple[str, bool]]:  # to copy and pickle it
+    def __reduce__(self) -> tuple[type[Reason], tuple[str, bool]]:  # for copy.copy: str alone would lose the kind
         return Reason, (str(self), self.passing)
 
 

@@ -9,25 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from headclust.cli.formats import LATEX
 from headclust.progress import printable
 from study.published import TRUST, Published
 from study.sections import Section, sections
 from study.summary import COLUMNS, Line, Summary, summarize
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "{''}",
-    "±": r"$\pm$",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    **{
-        sign: f"{{{sign}}}" for sign in "[]*"
-    },  # at the start of a row LaTeX would read these as the argument of the line end
-}
 _SPECIAL = re.compile(r"[\\`*<>\[\]|~&]|(?<!\w)_|_(?!\w)")
 
 
@@ -134,5 +121,5 @@ def _latex_section(section: Section) -> str:
 
 
 def _in_latex(text: str, *, is_number: bool = False) -> str:
-    escaped = "".join(_LATEX.get(sign, sign) for sign in printable(text)).replace("--", "-{}-")
+    escaped = "".join(LATEX.get(sign, sign) for sign in printable(text)).replace("--", "-{}-")
     return re.sub(r"(?<!\w)([+-])(?=\d)", r"$\1$", escaped) if is_number else escaped

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-_LATEX = {
+LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -15,7 +15,10 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    '"': "{''}",
     "±": r"$\pm$",
+    # At the start of a row LaTeX would read these as the argument of the line end.
+    **{character: f"{{{character}}}" for character in "[]*"},
 }
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|`*_<>[]"})
 
@@ -41,4 +44,4 @@ def in_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _latex(text: str) -> str:
-    return " ".join("".join(_LATEX.get(character, character) for character in text).split())
+    return " ".join("".join(LATEX.get(character, character) for character in text).split())

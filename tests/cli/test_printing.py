@@ -104,7 +104,7 @@ def test_latex_is_escaped():
     assert (head, lines[-1]) == (r"\begin{tabular}{ll}", r"\end{tabular}")
     assert lines[3] == (
         r"a\_b \& 5 \% \textbar{} \textless{}x\textgreater{} \textbackslash{} \{y\} \textasciitilde{} "
-        r"\textasciicircum{} \# \$ * $\pm$ é & 79.5 \% \\"
+        r"\textasciicircum{} \# \$ {*} $\pm$ é & 79.5 \% \\"
     )
 
 
@@ -141,3 +141,8 @@ def test_columns_that_say_nothing_are_left_out():
     assert "seeds" not in compare._texts(comparison(n_seeds=1))[0]
     assert "rows" not in compare._texts(comparison())[0]
     assert compare._texts(comparison(n_seeds=1))[1][0][1] == "79.5 %"
+
+
+def test_a_row_that_starts_with_a_bracket_is_no_argument_of_the_line_end():
+    lines = formats.in_latex(["method"], [["[a"], ["*b"]]).splitlines()
+    assert [line.partition(" ")[0] for line in lines[4:6]] == ["{[}a", "{*}b"]
