@@ -48,6 +48,9 @@ class Refinement(Stage):
         return super().unused | {"neighbor_list", "augment", "checkpoint_every"}
 
 
+# Samples that are fitted where there are more: enough for stable partitions, and ten times the neighbors per cluster.
+_SAMPLES, _SAMPLES_PER_CLUSTER = 100_000, 100
+
 PRESETS: dict[str, tuple[Any, ...]] = {
     "ours": (
         Partitions(),
@@ -80,7 +83,7 @@ def fit(
         spaces: Feature spaces of the same samples: one or several.
         stages: The partitions, n_clusters resolved, and the stage that refines the heads, omitted if its length is 0.
         seed: The fit's seed.
-        device: Where to compute; the CPU by default. Eigenvectors and k-means are computed on the CPU.
+        device: Where to compute; the CPU by default.
 
     Raises:
         SettingError: A number of clusters that is not possible.
@@ -139,7 +142,8 @@ def fit(
 
 def _draw(n_samples: int, stage: Partitions, seed: int) -> NDArray[np.int64] | slice:
     """The rows to fit: all, or as many as the stage allows, at random and in order."""
-    at_most = max(stage.samples_at_most, stage.n_clusters)
+    own = max(_SAMPLES, _SAMPLES_PER_CLUSTER * stage.n_clusters)
+    at_most = max(stage.samples_at_most or own, stage.n_clusters, 2)
     if n_samples <= at_most:
         return slice(None)
     note(f"fitting {at_most:,} of {n_samples:,} samples, drawn at random; the heads assign all of them.")
