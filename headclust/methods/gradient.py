@@ -107,7 +107,7 @@ def _with_partners(
             note(f"neighbors are those of the first feature file, in {stage.objective}.")
         k = usable_neighbors(stage.n_neighbors, len(samples), n_clusters)
         listed = neighbor_list(spaces[0], k, stage.neighbor_list, device=device)
-        samples = replace(samples, neighbors=listed.to(device))
+        samples = replace(samples, neighbors=listed)
     return samples
 
 

@@ -68,7 +68,7 @@ def conclude_partition(
             temperature=temperature * float(transform.matrix[:, 0].square().sum()),
         )
         model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0)
-        result = conclude(model.to(device), features.to(device), losses=losses, history=history)
+        result = conclude(model.to(device), features, losses=losses, history=history)
         if np.array_equal(result.head_assignments[:, rows], partition):
             break
     return result

@@ -29,7 +29,8 @@ class FitResult:
         head_assignments: Clusters by each head, int64 (heads, n_samples).
         losses: Training loss of each head, the lower the better.
         history: Records of the training, JSON-like.
-        checkpoints: (step, model) of the head with the lowest loss after that many steps, if the recipe stores any.
+        checkpoints: (step, model) of the head with the lowest loss after that many steps, on the CPU, if the recipe
+            stores any.
     """
 
     model: ClusterModel
@@ -96,5 +97,5 @@ def conclude(
         head_assignments=assigned.by_head,
         losses=losses,
         history=history,
-        checkpoints=tuple(checkpoints),
+        checkpoints=tuple((step, checkpoint.to(torch.device("cpu"))) for step, checkpoint in checkpoints),
     )

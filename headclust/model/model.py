@@ -82,7 +82,7 @@ class ClusterModel:
         Equal samples get equal clusters: each is computed once, as the last bits of a product depend on the row number.
 
         Args:
-            *spaces: One (n_samples, feature_dim) per space, on the model's device.
+            *spaces: One (n_samples, feature_dim) per space, on any device; blocks are moved to the model's.
         """
         first, group = distinct_rows(*spaces)
         by_head, best = [], []
@@ -97,13 +97,13 @@ class ClusterModel:
         )
 
     def mean_probs(self, *spaces: Tensor) -> Tensor:
-        """Cluster probabilities, (n_samples, clusters): the mean over the used heads, in blocks as in `assign`.
+        """Cluster probabilities, (n_samples, clusters), on the CPU: the mean over the used heads, in blocks.
 
         Args:
-            *spaces: One (n_samples, feature_dim) per space, on the model's device.
+            *spaces: One (n_samples, feature_dim) per space, on any device; blocks are moved to the model's.
         """
         first, group = distinct_rows(*spaces)
-        return torch.cat([probs[list(self.used_heads)].mean(0) for probs in self._blocks(spaces, first)])[group]
+        return torch.cat([probs[list(self.used_heads)].mean(0).cpu() for probs in self._blocks(spaces, first)])[group]
 
     def _blocks(self, spaces: Sequence[Tensor], rows: NDArray[np.int64]) -> Iterator[Tensor]:
         """Probabilities of every head for blocks of `rows` that fit into memory, (heads, n_rows, clusters) each."""
@@ -111,13 +111,12 @@ class ClusterModel:
         if len(rows) < len(spaces[0]):
             spaces = [space[rows] for space in spaces]
         for block in zip(*(torch.split(space, n_rows) for space in spaces), strict=True):
-            yield self.probs(*block)
+            yield self.probs(*(rows.to(self.device) for rows in block))
 
     def alone(self, head: int) -> ClusterModel:
         """The model with a single one of its heads, on the CPU."""
-        state = {name: tensor.cpu() for name, tensor in select(self.heads.state_dict(), head).items()}
-        transforms = tuple(transform.to(torch.device("cpu")) for transform in self.transforms)
-        return ClusterModel(transforms, HEADS[self.heads.kind].from_state(state).eval(), (0,), self.temperature)
+        heads = HEADS[self.heads.kind].from_state(select(self.heads.state_dict(), head)).eval()
+        return ClusterModel(self.transforms, heads, (0,), self.temperature).to(torch.device("cpu"))
 
     @property
     def n_heads(self) -> int:
@@ -130,10 +129,20 @@ class ClusterModel:
         """Number of clusters, used or not."""
         return self.heads.n_clusters
 
+    @property
+    def device(self) -> torch.device:
+        """The device that the model computes on."""
+        device: torch.device = next(iter(self.heads.state_dict().values())).device
+        return device
+
     def to(self, device: torch.device) -> ClusterModel:
-        """The same model on `device`."""
+        """The same model on `device`: a copy, as moving a module would change this one; itself if it is there."""
+        if device == self.device:
+            return self
         transforms = tuple(transform.to(device) for transform in self.transforms)
-        return ClusterModel(transforms, self.heads.to(device), self.used_heads, self.temperature)
+        state = {name: tensor.to(device) for name, tensor in self.heads.state_dict().items()}
+        heads = HEADS[self.heads.kind].from_state(state).requires_grad_(False).eval()
+        return ClusterModel(transforms, heads, self.used_heads, self.temperature)
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole model as named tensors on the CPU, from which `from_tensors` builds it again."""

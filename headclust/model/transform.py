@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from headclust.choices import Transform
+from headclust.device import float64_device
 from headclust.errors import DataError, SettingError
 from headclust.features.rows import power_of_two, unit_length
 
@@ -103,7 +104,7 @@ def _fit_none(features: Tensor) -> FeatureTransform:
         return FeatureTransform()
     power = power_of_two(largest)
     scaled = features * power
-    mean = scaled.double().mean(0).float()
+    mean = scaled.to(float64_device(scaled.device)).double().mean(0).float().to(scaled.device)
     # Exponents, (feature_dim,): of the largest deviation from the mean per column, before the powers of two.
     deviation = (scaled - mean).abs().amax(0)
     own = torch.frexp(power).exponent - 1
@@ -155,11 +156,12 @@ def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
 
 
 def _components(unit: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), float64, on the CPU."""
+    """Eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), float64."""
     # (1/n) sum_i (x_i - mean)(x_i - mean)', in blocks: repeatable, and without a second copy of the features.
-    covariance = torch.zeros(unit.shape[1], unit.shape[1], dtype=torch.float64)
+    device = float64_device(unit.device)
+    covariance = torch.zeros(unit.shape[1], unit.shape[1], dtype=torch.float64, device=device)
     for block in torch.split(unit, _ROWS):
-        centered = (block - mean).cpu().double()
+        centered = (block - mean).to(device).double()
         covariance += centered.T @ centered
     # eigh gives eigenvalues in ascending order.
     values, vectors = torch.linalg.eigh(covariance / len(unit))
@@ -172,7 +174,7 @@ def _wide_components(centered: Tensor) -> tuple[Tensor, Tensor]:
     Most eigenvalues of their covariance are zero, on which eigenvalue solvers can fail.
     """
     # X = U S V': the covariance X'X / n has the eigenvectors V and the eigenvalues S^2 / n.
-    _, roots, vectors = torch.linalg.svd(centered.cpu().double(), full_matrices=False)
+    _, roots, vectors = torch.linalg.svd(centered.to(float64_device(centered.device)).double(), full_matrices=False)
     return roots.square() / len(centered), vectors.T
 
 
