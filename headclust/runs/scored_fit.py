@@ -122,7 +122,7 @@ def assign(model: ClusterModel, spaces: Sequence[Features], *, device: torch.dev
     from headclust.model import ensemble
 
     start = time.perf_counter()
-    assignment = model.to(device or model.device).assign(*(space.all() for space in spaces))
+    assignment = model.to(device or model.device).assign(*spaces)
     undefined = np.flatnonzero(~np.isfinite(assignment.confidence))
     if len(undefined):
         first = printable(spaces[0].sample_ids[int(undefined[0])])
