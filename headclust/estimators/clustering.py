@@ -116,12 +116,12 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
     def predict(self, X: Any) -> NDArray[np.int64]:
         """The cluster of each sample, int64 (n_samples,)."""
         self._check_fitted()
-        return self._model().assign(self._space(X, reset=False).all()).clusters
+        return self._model().assign(self._space(X, reset=False)).clusters
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Cluster probabilities, float32 (n_samples, n_clusters): the mean over the heads that are used."""
         self._check_fitted()
-        return self._model().mean_probs(self._space(X, reset=False).all()).numpy()
+        return self._model().mean_probs(self._space(X, reset=False)).numpy()
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """The same as `predict_proba`: one column per cluster. (Other clusterers return distances.)"""

@@ -123,7 +123,7 @@ def assign(model: ClusterModel, spaces: Sequence[Features], *, device: torch.dev
 
     start = time.perf_counter()
     model = model if device is None else model.to(device)
-    assignment = model.assign(*(space.all() for space in spaces))
+    assignment = model.assign(*spaces)
     undefined = np.flatnonzero(~np.isfinite(assignment.confidence))
     if len(undefined):
         first = printable(spaces[0].sample_ids[int(undefined[0])])

@@ -132,7 +132,7 @@ def fit(
     if len(used) > 1:
         _rename_(trained.heads, ensemble.common_names(clusters[used], first.n_clusters, start=0), used)
     model = ClusterModel(transforms, trained.heads, tuple(used), temperature)
-    return conclude(model, *(space.all() for space in spaces), losses=[-score for score in scores], history=history)
+    return conclude(model, *spaces, losses=[-score for score in scores], history=history)
 
 
 def _draw(n_samples: int, stage: Partitions, seed: int) -> NDArray[np.int64] | slice:
