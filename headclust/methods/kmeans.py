@@ -77,9 +77,10 @@ def fit(
 
     (stage,) = stages
     check_fit(spaces, stages, at_least=1)
-    plain = [space.all().to(device or torch.device("cpu")) for space in spaces]
-    transforms = tuple(fit_transform(features, stage.normalize) for features in plain)
-    points = side_by_side([transform(features) for transform, features in zip(transforms, plain, strict=True)])
+    device = device or torch.device("cpu")
+    transforms = tuple(fit_transform(space, stage.normalize, device=device) for space in spaces)
+    pairs = zip(transforms, spaces, strict=True)
+    points = side_by_side([transform.rows(space, device=device) for transform, space in pairs])
     if stage.normalize == "l2":
         check_spread(points, stage.n_clusters)
     runs = restarts(
@@ -90,7 +91,7 @@ def fit(
         tolerance=stage.tolerance,
         seed=seed,
     )
-    return conclude_centroids(runs, transforms, *plain)
+    return conclude_centroids(runs, transforms, *spaces)
 
 
 def check_spread(points: Tensor, n_clusters: int) -> None:
@@ -106,8 +107,8 @@ def check_spread(points: Tensor, n_clusters: int) -> None:
         )
 
 
-def conclude_centroids(runs: list[Restart], transforms: tuple[FeatureTransform, ...], *spaces: Tensor) -> FitResult:
-    """The result of restarts on transformed rows, (n_samples, feature_dim) per space; the lowest inertia is used."""
+def conclude_centroids(runs: list[Restart], transforms: tuple[FeatureTransform, ...], *spaces: Features) -> FitResult:
+    """The result of restarts on the transformed rows of all spaces; the lowest inertia is used."""
     import torch
 
     from headclust.model import ClusterModel, ensemble
@@ -115,7 +116,7 @@ def conclude_centroids(runs: list[Restart], transforms: tuple[FeatureTransform, 
 
     inertias = [restart.inertia for restart in runs]
     # Mean squared distance to the nearest centroid: the temperature of the confidence, per restart.
-    scale = (torch.tensor(inertias) / len(spaces[0])).clamp_min(torch.finfo(torch.float32).tiny)
+    scale = (torch.tensor(inertias) / spaces[0].n_samples).clamp_min(torch.finfo(torch.float32).tiny)
     centroids = torch.stack([restart.centroids for restart in runs])
     heads = CentroidHeads(centroids=centroids, scale=scale.to(centroids.device))
     model = ClusterModel(transforms, heads, (ensemble.choose(inertias),), temperature=1.0)

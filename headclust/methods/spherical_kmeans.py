@@ -67,9 +67,9 @@ def fit(
 
     check_fit(spaces, stages, at_least=1)
     (space,), (stage,) = spaces, stages
-    features = space.all().to(device or torch.device("cpu"))
-    transform = fit_transform(features, "l2")
-    points = transform(features)
+    device = device or torch.device("cpu")
+    transform = fit_transform(space, "l2", device=device)
+    points = transform.rows(space, device=device)
     check_spread(points, stage.n_clusters)
     runs = restarts(
         points,
@@ -80,4 +80,4 @@ def fit(
         seed=seed,
         spherical=True,
     )
-    return conclude_centroids(runs, (transform,), features)
+    return conclude_centroids(runs, (transform,), space)

@@ -7,9 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headclust.features import Features
 from headclust.methods.consensus.partitions import Partitions, neighbors_within_cluster
 
@@ -27,14 +24,16 @@ def scatter(differences: Iterable[Tensor]) -> Tensor:
         differences: Blocks (n_pairs, dim), each the first samples of pairs minus the second samples.
 
     Returns:
-        Shape (dim, dim), float64, on the CPU.
+        Shape (dim, dim), float64.
     """
     import torch
 
-    total, n_pairs = torch.zeros(1), 0
+    from headclust.device import float64_device
+
+    total, n_pairs = torch.zeros(()), 0
     for block in differences:
         # Sum over pairs of (x - x')(x - x')', (dim, dim).
-        rows = block.cpu().double()
+        rows = block.to(float64_device(block.device)).double()
         total, n_pairs = total + rows.T @ rows, n_pairs + len(rows)
     # The difference of two independent draws has twice the covariance of each, hence the factor 2.
     return total / (2 * max(1, n_pairs))
@@ -66,39 +65,34 @@ def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: flo
     if not level > 0:  # all pairs are copies of each other: nothing to whiten
         return replace(transform, unit=True)
     # S = (1 - shrinkage) within + shrinkage level I = V diag(values) V', all values at least shrinkage * level.
-    values, vectors = torch.linalg.eigh((1 - shrinkage) * within + shrinkage * level * torch.eye(dim).double())
+    values, vectors = torch.linalg.eigh((1 - shrinkage) * within + shrinkage * level * torch.eye(dim).to(within))
     # S^-1/2 = V diag(values^-1/2) V', (dim, dim): the symmetric root, which adds no rotation.
     root = (vectors * values.rsqrt()) @ vectors.T
     # One matrix for both maps, (feature_dim, dim). Contiguous, as it will be when read from a file.
-    matrix = (transform.matrix.cpu().double() @ root).float().contiguous().to(transform.matrix.device)
+    matrix = (transform.matrix.to(root.device).double() @ root).float().contiguous().to(transform.matrix.device)
     return replace(transform, matrix=matrix, unit=True)
 
 
-def space_transform(
-    space: Features, stage: Partitions, rows: NDArray[np.int64] | slice, device: torch.device
-) -> FeatureTransform:
+def space_transform(space: Features, stage: Partitions, device: torch.device) -> FeatureTransform:
     """Principal components of unit rows, whitened within pairs if the stage asks for it, then unit length.
 
     Pairs are an image and its cached views; if there are no views, a sample and its neighbors.
 
     Args:
-        space: The samples, and their views if there are any.
+        space: The fitted samples, and their views if there are any.
         stage: Its settings.
-        rows: The rows that are fitted.
         device: Where to compute.
     """
     from headclust.model import fit_transform
 
-    features = space.rows(rows).to(device)
-    transform = fit_transform(features, "pca", n_components=stage.n_components)
+    transform = fit_transform(space, "pca", n_components=stage.n_components, device=device)
     if not stage.whiten:
         return replace(transform, unit=True)
     # The image and its views in the principal components: 1 + n_views tensors (n_samples, dim).
-    versions = [transform(features)]
+    versions = [transform.rows(space, device=device)]
     if space.n_views and stage.views:
-        views = (space.rows(rows, view=number).to(device) for number in range(space.n_views))
-        versions += [transform(view) for view in views]
-    k = neighbors_within_cluster(stage.n_neighbors, len(features), stage.n_clusters)
+        versions += [transform.rows(space, view=number, device=device) for number in range(space.n_views)]
+    k = neighbors_within_cluster(stage.n_neighbors, space.n_samples, stage.n_clusters)
     within = scatter(_differences(versions, k))
     return whiten_within(
         transform, within, shrinkage=max(stage.shrinkage, _chance(versions[0], len(versions) - 1 or k))

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-
 _FEW = 32  # clusters up to which a softmax is faster with samples on the last axis: 16 times with 10 clusters
 
 
