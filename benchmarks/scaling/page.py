@@ -66,7 +66,7 @@ def _measured(lines: Sequence[Line]) -> Section:
         *(">private MB", ">peak MB", "figures"),
     )
     notes = (
-        "Private MB: largest RssAnon, the memory of the process that is not of a mapped file; about half a GB of it are "
+        "Private MB: largest RssAnon, the memory of the process that is not of a mapped file; about 0.5 GB of it are "
         "libraries. Peak MB: VmHWM, with the pages of mapped files, which the system takes back when it needs them. "
         "Accuracy and purity of the features (neighbors of the same class) are shares.",
     )
