@@ -64,12 +64,11 @@ def conclude_partition(
     from headclust.model import ClusterModel, ensemble, fit_transform
     from headclust.model.heads.neighbors import NeighborHeads
 
-    features = space.all()
     # A fifth of EfficientNet-Lite0's 1,280 dimensions, with equally good votes: docs/methods/spectral.md.
-    transform = fit_transform(features, "pca", n_components=n_components)
+    transform = fit_transform(space, "pca", n_components=n_components)
     assert transform.matrix is not None
     partition = np.stack(assignments)
-    stored = transform(features[torch.from_numpy(rows)])[None]
+    stored = transform.rows(space.select(rows))[None]
     device = device or torch.device("cpu")
     # Half precision, unless samples lie so close together that it mixes them up.
     for dtype in (torch.float16, torch.float32):
@@ -82,10 +81,7 @@ def conclude_partition(
             temperature=temperature * float(transform.matrix[:, 0].square().sum()),
         )
         model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0).to(device)
-        if graph is None:
-            assigned = model.assign(features.to(device))
-        else:
-            assigned = _assign_by_graph(model, features.to(device), rows, graph)
+        assigned = model.assign(space) if graph is None else _assign_by_graph(model, space, rows, graph)
         if np.array_equal(assigned.by_head[:, rows], partition):
             break
     return FitResult(
@@ -99,41 +95,43 @@ def conclude_partition(
 
 
 def _assign_by_graph(
-    model: ClusterModel, features: torch.Tensor, rows: NDArray[np.int64], graph: NeighborGraph
+    model: ClusterModel, space: Features, rows: NDArray[np.int64], graph: NeighborGraph
 ) -> Assignment:
-    """Clusters of all samples (n_samples, feature_dim), by the votes of graph neighbors where the model's are not needed.
+    """Clusters of all samples, by the votes of graph neighbors where the model need not search for voters.
 
-    The model searches for the voters on samples that were not partitioned, have too few partitioned neighbors, or are
-    so close to another that rounding could mix them up, so the clusters are those that it predicts.
+    It searches for those on samples that were not partitioned, have too few partitioned neighbors, or are so close to
+    another that rounding could mix them up, so the clusters are those that it predicts.
     """
     import torch
 
     from headclust.model.heads.neighbors import NeighborHeads
     from headclust.model.model import Assignment
 
-    heads, (transform,) = model.heads, model.transforms
+    heads, (transform,), n_samples = model.heads, model.transforms, space.n_samples
     assert isinstance(heads, NeighborHeads)
     # Numbers of the voters on each partitioned sample, itself first, (n_rows, 1 + k); -1 if it was not partitioned.
-    number = np.full(len(features), -1)
+    number = np.full(n_samples, -1)
     number[rows] = np.arange(len(rows))
     voters = number[np.column_stack((rows, graph.indices.numpy()[rows]))]
     enough = (voters >= 0).sum(1) >= min(heads.n_votes, len(rows))
     clear = np.flatnonzero(enough & ~_is_crowded(heads.features[0].float().cpu().numpy()))
-    by_head = np.empty((model.n_heads, len(features)), dtype=np.int64)
-    clusters, confidence = np.empty(len(features), dtype=np.int64), np.empty(len(features), dtype=np.float32)
+    by_head = np.empty((model.n_heads, n_samples), dtype=np.int32)
+    clusters, confidence = np.empty(n_samples, dtype=np.int64), np.empty(n_samples, dtype=np.float32)
     for start in range(0, len(clear), _ROWS):
         block = clear[start : start + _ROWS]
-        samples = torch.from_numpy(rows[block]).to(features.device)
-        shares = heads.shares_among(transform(features[samples]), torch.from_numpy(voters[block]).to(features.device))
+        samples = rows[block]
+        points = transform(space.rows(samples).to(model.device))
+        shares = heads.shares_among(points, torch.from_numpy(voters[block]).to(model.device))
         # Probabilities as in `ClusterModel.probs`, (heads, n, clusters).
         probs = torch.softmax(shares.log() / model.temperature, dim=-1)
-        by_head[:, rows[block]] = probs.argmax(-1).cpu()
+        by_head[:, samples] = probs.argmax(-1).cpu()
         best = probs[list(model.used_heads)].mean(0).max(-1)
-        clusters[rows[block]], confidence[rows[block]] = best.indices.cpu(), best.values.cpu()
-    others = np.setdiff1d(np.arange(len(features)), rows[clear])
+        clusters[samples], confidence[samples] = best.indices.cpu(), best.values.cpu()
+    others = np.setdiff1d(np.arange(n_samples), rows[clear])
     if len(others):
-        searched = model.assign(features[torch.from_numpy(others).to(features.device)])
-        by_head[:, others], clusters[others], confidence[others] = searched.by_head, searched.clusters, searched.confidence
+        searched = model.assign(space.select(others))
+        by_head[:, others], clusters[others] = searched.by_head, searched.clusters
+        confidence[others] = searched.confidence
     return Assignment(clusters, confidence, by_head)
 
 
