@@ -102,8 +102,7 @@ def fit(
         device: Where to search for neighbors; the CPU by default. All else is computed on the CPU.
 
     Raises:
-        SettingError: More than one space, a number of clusters that is not possible, or more eigenvectors than fit into
-            memory.
+        SettingError: More than one space, a number of clusters that is not possible, or not enough memory.
         DataError: A single sample, which has no neighbors.
     """
     from headclust.graph.cached import cached_neighbors
@@ -143,7 +142,8 @@ def fit(
         n_components=stage.n_components,
         losses=[restart.inertia for restart in runs],
         graph=neighbors,
-        history=neighbors.history + [{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(runs)],
+        history=neighbors.history
+        + [{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(runs)],
         device=device,
     )
 
@@ -161,6 +161,6 @@ def _check_memory(n_samples: int, stage: Cut) -> None:
     if needed > free:
         raise SettingError(
             f"spectral: {n_vectors:,} eigenvectors of {n_samples:,} samples take {needed / 1e9:.1f} GB, "
-            f"{free / 1e9:.1f} GB are free: lower vectors ({stage.vectors:g} per cluster) or the number of clusters, fit "
-            "fewer samples, or take the default method, which fits a part of them."
+            f"{free / 1e9:.1f} GB are free: lower vectors ({stage.vectors:g} per cluster) or the number of clusters, "
+            "fit fewer samples, or take the default method, which fits a part of them."
         )

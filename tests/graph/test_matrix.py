@@ -229,6 +229,8 @@ def test_the_first_columns_of_a_diffusion_map_are_the_map_of_fewer_vectors(joine
         np.testing.assert_allclose(first @ first.T, alone @ alone.T, atol=1e-9)
 
 
-@pytest.mark.parametrize(("n", "count", "gigabytes"), [(1_281_167, 1_300, 40.0), (20_000, 200, 0.097), (4_000, 600, 0.256)])
+@pytest.mark.parametrize(
+    ("n", "count", "gigabytes"), [(1_281_167, 1_300, 40.0), (20_000, 200, 0.097), (4_000, 600, 0.256)]
+)
 def test_memory_of_eigenvectors(n, count, gigabytes):
     assert eigenvector_bytes(n, count) == pytest.approx(gigabytes * 1e9, rel=0.01)
