@@ -11,6 +11,7 @@ import numpy as np
 from headclust.errors import SettingError, unknown
 from headclust.features import Features
 from headclust.features.rows import distinct_rows
+from headclust.features.source import row_blocks
 from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.result import FitResult, check_fit
 from headclust.methods.settings import Setting, change_settings, list_settings
@@ -121,8 +122,8 @@ class Recipe:
         fit, stages = METHODS[self.method], self.stages
         normalization = getattr(stages[0], "normalize", getattr(stages[0], "transform", "l2"))
         for space in spaces:
-            _warn_of_extremes(space.all(), normalization)
-        first, group = distinct_rows(*(space.all() for space in spaces))
+            _warn_of_extremes(space, normalization)
+        first, group = distinct_rows(*spaces)
         n_distinct, n_samples = len(first), len(group)
         trivial = n_distinct <= self.n_clusters
         if n_distinct == n_samples or (getattr(stages[0], "counts_copies", False) and not trivial):
@@ -166,14 +167,20 @@ class Recipe:
         return bool(getattr(self.stages[0], "several_spaces", False))
 
 
-def _warn_of_extremes(features: torch.Tensor, normalization: str) -> None:
-    """Log if one column or row of features (n_samples, feature_dim) is so large that float32 loses the others."""
+def _warn_of_extremes(features: Features, normalization: str) -> None:
+    """Log if one column or row of features is so large that float32 loses the others."""
     import torch
 
-    least, most = torch.aminmax(features, dim=0)
-    sizes = {} if normalization == "standardize" else {"column": most / 2 - least / 2}
+    from headclust.model.transform import column_limits
+
+    sizes = {}
+    if normalization != "standardize":
+        least, most = column_limits(features.blocks())
+        sizes["column"] = most / 2 - least / 2
     if normalization in ("none", "standardize"):
-        sizes["row"] = features.abs().amax(1)
+        sizes["row"] = torch.empty(features.n_samples)
+        for block in row_blocks(features.n_samples, features.feature_dim):
+            sizes["row"][block] = features.rows(block).abs().amax(1)
     for kind, size in sizes.items():
         if size.max() > _EXTREME * size.median() > 0:
             ratio, other = float(size.max() / size.median()), "standardize" if kind == "column" else "l2"

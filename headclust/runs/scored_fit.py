@@ -99,7 +99,10 @@ def fit_and_score(
         seconds=seconds,
         labels=spaces[0].labels,
     )
-    test = assign(result.model, tests) if tests else None
+    # Of an approximate neighbor search: the least of several.
+    recalls = [record["recall"] for record in result.history if "neighbor_search" in record]
+    report |= {"neighbor_recall": min(recalls)} if recalls else {}
+    test = assign(result.model, tests, device=device) if tests else None
     return ScoredFit(result, {**report, "eval": test.report} if test else report, test)
 
 
@@ -108,8 +111,13 @@ def fewer_clusters(n_clusters: int, expected: int) -> str:
     return f"only {n_clusters} of {expected} clusters are used: no more samples differ, after the method's transform."
 
 
-def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
+def assign(model: ClusterModel, spaces: Sequence[Features], *, device: torch.device | None = None) -> Assigned:
     """Assign clusters to samples, one feature space per space of the model, and score them if they have labels.
+
+    Args:
+        model: A fitted model.
+        spaces: The samples, one per space of the model.
+        device: Where to compute; where the model is by default.
 
     Raises:
         DataError: The model gives no probabilities for a sample, as numbers in it or in the features are too large.
@@ -117,7 +125,8 @@ def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
     from headclust.model import ensemble
 
     start = time.perf_counter()
-    assignment = model.assign(*(space.all() for space in spaces))
+    model = model if device is None else model.to(device)
+    assignment = model.assign(*spaces)
     undefined = np.flatnonzero(~np.isfinite(assignment.confidence))
     if len(undefined):
         first = printable(spaces[0].sample_ids[int(undefined[0])])
