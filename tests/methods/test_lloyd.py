@@ -32,7 +32,9 @@ def test_seeds_are_as_good_as_those_of_scikit_learn(points):
     rows = torch.from_numpy(points).float()
     ours = lloyd._seeds(rows, 40, [torch.Generator().manual_seed(seed) for seed in range(10)])
     reference = [kmeans_plusplus(points, 40, random_state=seed)[0] for seed in range(10)]
-    assert np.mean([spread(seeds) for seeds in ours]) == pytest.approx(np.mean([spread(s) for s in reference]), rel=0.05)
+    assert np.mean([spread(seeds) for seeds in ours]) == pytest.approx(
+        np.mean([spread(s) for s in reference]), rel=0.05
+    )
     assert all((rows == seed).all(1).any() for seed in ours[0])
 
 
