@@ -38,7 +38,7 @@ def cuda(monkeypatch, tf32):
     return Present()
 
 
-@pytest.mark.parametrize("method", ["consensus", "temi", "spectral"])
+@pytest.mark.parametrize("method", ["consensus", "spectral"])
 def test_all_verbs_after_the_features(method, fit, write, cuda, here):
     features, test = (write(f"{name}.h5", *make_blobs(60, seed=seed)) for seed, name in enumerate(("x", "test")))
 
