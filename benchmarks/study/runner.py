@@ -209,7 +209,8 @@ def _shown(line: Mapping[str, Any]) -> str:
     if line["status"] == "failed":
         return f"{line['id']}: failed: {line['error']}"
     if line["kind"] == "probes":
-        return f"{line['id']}: " + ", ".join(f"{name} {100 * score:.1f}" for name, score in line["scores"].items())
+        shares = {name: score for name, score in line["scores"].items() if not name.endswith("_samples")}
+        return f"{line['id']}: " + ", ".join(f"{name} {100 * score:.1f}" for name, score in shares.items())
     steps = line["steps"]
     reached = f", {steps['reached']} of {steps['planned']} steps" if steps and steps["capped"] else ""
     accuracy = f"ACC {100 * line['scores']['accuracy']:.1f}" if "accuracy" in line["scores"] else "no labels"

@@ -114,7 +114,7 @@ def leading_eigenvectors(matrix: sparse.csr_array, count: int, *, seed: int) -> 
         SettingError: The solver did not converge.
     """
     n = matrix.shape[0]
-    if n <= _DENSE or (n <= _DENSE_AT_MOST and count > n // 8) or count >= n - 1:
+    if _is_dense(n, count):
         # LAPACK gives eigenvalues in ascending order: the last `count`, reversed.
         values, vectors = scipy.linalg.eigh(matrix.toarray(), subset_by_index=(n - count, n - 1))
         return values[::-1], np.ascontiguousarray(vectors[:, ::-1])
@@ -132,13 +132,38 @@ def leading_eigenvectors(matrix: sparse.csr_array, count: int, *, seed: int) -> 
         values, vectors = values[order], vectors[:, order]
 
 
+def eigenvector_bytes(n: int, count: int) -> int:
+    """Largest memory that `diffusion_map` takes besides the matrix, in bytes.
+
+    The sparse solver holds its Lanczos vectors, three more and the eigenvectors, in float64; the dense one the matrix
+    twice.
+
+    Args:
+        n: Samples.
+        count: Eigenvectors.
+    """
+    if _is_dense(n, count):
+        return 2 * 8 * n * n
+    return 8 * n * (_lanczos_vectors(n, count) + 3 + count)
+
+
+def _is_dense(n: int, count: int) -> bool:
+    """True if the dense solver is used."""
+    return n <= _DENSE or (n <= _DENSE_AT_MOST and count > n // 8) or count >= n - 1
+
+
+def _lanczos_vectors(n: int, count: int) -> int:
+    """More than SciPy's default: eigenvalues of neighbor graphs are close together."""
+    return min(n, max(2 * count + 1, 40))
+
+
 def _solve(matrix: Any, count: int, generator: np.random.Generator, tolerance: float) -> tuple[Floats, Floats]:
     """ARPACK's largest eigenvalues (count,), descending, and their vectors (n, count)."""
     n = matrix.shape[0]
     start = generator.uniform(-1, 1, n)
     try:
-        # More Lanczos vectors than SciPy's default: eigenvalues of neighbor graphs are close together.
-        values, vectors = eigsh(matrix, count, which="LA", v0=start, ncv=min(n, max(2 * count + 1, 40)), tol=tolerance)
+        ncv = _lanczos_vectors(n, count)
+        values, vectors = eigsh(matrix, count, which="LA", v0=start, ncv=ncv, tol=tolerance)
     except ArpackNoConvergence:
         raise SettingError(
             f"{count} eigenvectors of the neighbor graph did not converge: raise n_neighbors or temperature."

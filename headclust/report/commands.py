@@ -37,7 +37,15 @@ def _embed(space: Features, source: Source) -> list[str]:
         return [f"# {shell_word(path)} was not made by headclust embed; its sha256 is {space.sha256}"]
     defaults = asdict(EmbedSettings())
     used = {name: attributes.get(name, default) for name, default in defaults.items()}
-    words = [*_environment(attributes), "headclust", "embed", "--model", str(attributes["backbone"]), "--data", str(attributes["source"])]
+    words = [
+        *_environment(attributes),
+        "headclust",
+        "embed",
+        "--model",
+        str(attributes["backbone"]),
+        "--data",
+        str(attributes["source"]),
+    ]
     split, remarks = attributes.get("split", "all"), []
     if split != "all" or not str(attributes["source"]).startswith("/"):
         words += ["--split", str(split)]

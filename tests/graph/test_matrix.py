@@ -14,6 +14,7 @@ from headclust.graph import matrix as graph_module
 from headclust.graph.matrix import (
     affinity,
     diffusion_map,
+    eigenvector_bytes,
     large_parts,
     leading_eigenvectors,
     normalized,
@@ -226,3 +227,8 @@ def test_the_first_columns_of_a_diffusion_map_are_the_map_of_fewer_vectors(joine
         alone = diffusion_map(normalized(joined), count, steps=steps, seed=0)
         first = unit_rows(whole[:, :count])
         np.testing.assert_allclose(first @ first.T, alone @ alone.T, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "count", "gigabytes"), [(1_281_167, 1_300, 40.0), (20_000, 200, 0.097), (4_000, 600, 0.256)])
+def test_memory_of_eigenvectors(n, count, gigabytes):
+    assert eigenvector_bytes(n, count) == pytest.approx(gigabytes * 1e9, rel=0.01)
