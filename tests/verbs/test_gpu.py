@@ -15,6 +15,8 @@ from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
 from headclust.estimators import HeadClustering
 from headclust.features import load_features
+from headclust.images.decoding import pool
+from headclust.images.decoding.worker import start_worker
 
 SAME = ("assignments.csv", "model.safetensors", "history.jsonl", "seen.safetensors")
 
@@ -45,7 +47,7 @@ def test_all_verbs_after_the_features(method, fit, write, cuda, here):
     def use(name, device):
         """Run, scores, predictions and report, one after the other."""
         yield (run := fit(features, method=method, output=name, evaluate_on=[test], device=device))
-        yield {**verbs.evaluate(run, features=[test], device=device), "seconds": 0}
+        yield {**verbs.evaluate(run, features=[test], probes=True, device=device), "seconds": 0}
         yield verbs.predict(run, features=[test], device=device, output=here / f"{name}.csv").read_bytes()
         yield _map_of(verbs.report(run, device=device, umap=False, output=here / f"{name}.html").read_text())
 
@@ -79,16 +81,25 @@ def test_an_estimator_predicts_on_its_device(cuda):
     assert model.model_.device == torch.device("cpu")
 
 
-def test_images_are_embedded_on_the_device(cuda, tmp_path):
+def test_images_are_embedded_on_the_device(cuda, monkeypatch, tmp_path):
+    moved = []  # copies to the device when a process is forked
+
+    def start(*arguments):
+        moved.append(cuda_device.transfers["to device"])
+        return start_worker(*arguments)
+
     settings = {"batch_size": 16, "n_views": 1, "precision": "float32"}
     paths = [Path(tmp_path / f"{device}.h5") for device in ("cpu", "cuda")]
     embed_images(FakeImages(40), FakeBackbone(), paths[0], EmbedSettings(device="cpu", **settings))
-    with cuda as fake:
+    monkeypatch.setattr(pool, "start_worker", start)
+    with cuda as cuda_device:
         embed_images(FakeImages(40), FakeBackbone(), paths[1], EmbedSettings(device="cuda", **settings))
     on_cpu, on_gpu = map(load_features, paths)
     assert torch.equal(on_gpu.all(), on_cpu.all())
     assert torch.equal(on_gpu.rows(slice(None), view=0), on_cpu.rows(slice(None), view=0))
     assert on_gpu.attributes["device"] == "H200"
-    # Three blocks of two planes go to the device, and come back as one tensor per block; the model is moved once.
+    # Three blocks of two planes go to the device, and come back as one tensor per block; the model is moved once, after
+    # the processes are forked.
     weights = len(FakeBackbone().model.state_dict())
-    assert fake.transfers == {"to device": 6 + weights, "to host": 3}
+    assert cuda_device.transfers == {"to device": 6 + weights, "to host": 3}
+    assert set(moved) == {0}
