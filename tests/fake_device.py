@@ -88,7 +88,9 @@ class FakeDevice(TorchDispatchMode):
         elif func is aten.copy_.default and isinstance(args[0], FakeTensor) != isinstance(args[1], FakeTensor):
             self.transfers["to device" if isinstance(args[0], FakeTensor) else "to host"] += 1
         owners = {id(fake.value): fake for fake in fakes}
-        owners.update({id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, FakeTensor)})
+        owners.update(
+            {id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, FakeTensor)}
+        )
         args, kwargs = tree_unflatten([leaf.value if isinstance(leaf, FakeTensor) else leaf for leaf in leaves], spec)
         if asked:
             kwargs["device"] = torch.device("cpu")

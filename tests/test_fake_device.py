@@ -26,7 +26,10 @@ HOST = torch.arange(6.0).view(2, 3)
         lambda rows: rows.numpy(),
         lambda rows: torch.nn.Linear(3, 1)(rows),
     ],
-    ids="sum product cat where sum_ scalar_ index_copy_ mask rand uniform_ numpy module".split(),
+    ids=[
+        *("sum", "product", "cat", "where", "sum_", "scalar_"),
+        *("index_copy_", "mask", "rand", "uniform_", "numpy", "module"),
+    ],
 )
 def test_tensors_of_the_device_and_of_the_cpu_do_not_mix(kind, mixture):
     with FakeDevice(kind), pytest.raises((RuntimeError, TypeError)):

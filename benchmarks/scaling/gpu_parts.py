@@ -166,6 +166,7 @@ def _search(sizes: Sizes) -> Compute:
 
 def _vectors(sizes: Sizes) -> Compute:
     from headclust.graph.eigenvectors import leading_eigenvectors
+
     from headclust.graph.matrix import affinity, normalized
     from headclust.graph.neighbors import nearest_neighbors
 
@@ -176,6 +177,7 @@ def _vectors(sizes: Sizes) -> Compute:
 
 def _kmeans(sizes: Sizes) -> Compute:
     from headclust.methods.lloyd import restarts
+
     from headclust.model import fit_transform
 
     features = _features(sizes.searched, sizes)
@@ -195,7 +197,9 @@ def _fit(method: str, sizes: Sizes) -> Compute:
     recipe = Recipe.of(method).changed({"n_clusters": sizes.n_clusters})
     short = {"unit": "steps", "length": sizes.steps, "warmup": 0}
     if method != "consensus" or sizes is TINY:
-        recipe = recipe.changed({n: short[n.rpartition(".")[2]] for n in recipe.values if n.rpartition(".")[2] in short})
+        recipe = recipe.changed(
+            {n: short[n.rpartition(".")[2]] for n in recipe.values if n.rpartition(".")[2] in short}
+        )
     return lambda device: recipe.fit([unlabeled], 0, device=device).assignments
 
 

@@ -7,7 +7,6 @@ import pytest
 from scaling.gpu_parts import Part
 
 
-
 @pytest.fixture
 def measured(monkeypatch):
     """Three parts; the list of those that were measured."""

@@ -31,11 +31,15 @@ def test_a_block_that_cannot_be_written_ends_the_run_and_no_later_one_is():
     def fails():
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"), writing_behind() as write:
-        write(lambda: written.append(0))
-        write(fails)
-        for block in range(2, 9):
-            write(lambda block=block: written.append(block))
+    def write_all():
+        with writing_behind() as write:
+            write(lambda: written.append(0))
+            write(fails)
+            for block in range(2, 9):
+                write(lambda block=block: written.append(block))
+
+    with pytest.raises(OSError, match="disk full"):
+        write_all()
     assert written == [0]
 
 
@@ -49,8 +53,13 @@ def test_an_error_at_the_last_block_is_raised():
 
 def test_blocks_that_were_computed_before_an_interruption_are_written():
     written = []
-    with pytest.raises(KeyboardInterrupt), writing_behind() as write:
-        write(lambda: written.append(0))
-        write(lambda: written.append(1))
-        raise KeyboardInterrupt
+
+    def write_some():
+        with writing_behind() as write:
+            write(lambda: written.append(0))
+            write(lambda: written.append(1))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_some()
     assert written == [0, 1]

@@ -20,8 +20,18 @@ from headclust.model.transform import TRANSFORMS, fit_transform
 RECIPES = [(method, preset) for method in METHODS for preset in PRESETS[method]]
 TRAINED = [(method, "ours") for method in ("consensus", "temi", "temi-scan", "scan", "imc-swav", "clc", "turtle")]
 _SMALL = {
-    **{"n_heads": 2, "n_clusters": 4, "n_neighbors": 4, "unit": "steps", "length": 2, "batch_size": 16, "warmup": 1},
-    **{"hidden_dim": 8, "second_dim": 6, "bottleneck_dim": 5, "tries": 2, "checkpoint_every": 1},
+    "n_heads": 2,
+    "n_clusters": 4,
+    "n_neighbors": 4,
+    "tries": 2,
+    "unit": "steps",
+    "length": 2,
+    "warmup": 1,
+    "batch_size": 16,
+    "checkpoint_every": 1,
+    "hidden_dim": 8,
+    "second_dim": 6,
+    "bottleneck_dim": 5,
 }
 
 
