@@ -82,7 +82,8 @@ class Mixture:
         latent = means[labels] + np.einsum("nlr,nr->nl", axes[labels], inner)
         latent += (spread * scales).astype(np.float32) * shared
         noise = generator.standard_normal((len(labels), self.d), dtype=np.float32)
-        return (latent @ basis + _NOISE * noise).astype(self.dtype)
+        rows: NDArray[np.floating] = (latent @ basis + _NOISE * noise).astype(self.dtype)
+        return rows
 
     def blocks(self) -> Iterator[NDArray[np.floating]]:
         """All rows, block by block."""

@@ -128,7 +128,6 @@ def _linear_algebra(scale: float) -> Iterator[Sample]:
 
 def _graphs(scale: float) -> Iterator[Sample]:
     from headclust.graph.eigenvectors import leading_eigenvectors
-
     from headclust.graph.matrix import affinity, normalized
     from headclust.graph.search import search_neighbors
 

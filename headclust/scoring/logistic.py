@@ -42,7 +42,7 @@ def fit_logistic(
         line_search_fn="strong_wolfe",
     )
     with torch.no_grad():
-        solver.step(lambda: _set_gradient_(weights, x, y))
+        solver.step(lambda: _set_gradient_(weights, x, y))  # type: ignore[no-untyped-call]
 
     def predict(others: Tensor) -> NDArray[np.int64]:
         logits = ((others.to(device) - mean) * scale) @ weights[:-1] + weights[-1]
