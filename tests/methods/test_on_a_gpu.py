@@ -13,6 +13,9 @@ from fake_device import FakeDevice
 
 from headclust import load_features, write_features
 from headclust.features import Features
+from headclust.graph.eigenvectors import leading_eigenvectors
+from headclust.graph.matrix import affinity, normalized
+from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import METHODS, PRESETS, Recipe
 from headclust.model.heads import LinearHeads
 from headclust.model.transform import TRANSFORMS, fit_transform
@@ -137,3 +140,15 @@ def test_a_tensor_created_on_the_cpu_stops_the_fit(features, monkeypatch):
     recipe("consensus", "ours").fit([features], 0)
     with FakeDevice(), pytest.raises(RuntimeError, match="on the CPU, others on cuda"):
         recipe("consensus", "ours").fit([features], 0, device=torch.device("cuda"))
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_eigenvectors_of_many_samples(kind):
+    """So many that they are not solved densely, on the CPU."""
+    matrix = normalized(affinity(nearest_neighbors(torch.from_numpy(make_blobs(700).features), 8), temperature=0.1))
+    values, vectors = leading_eigenvectors(matrix, 12, seed=0)
+    with FakeDevice(kind):
+        moved_values, moved = leading_eigenvectors(matrix, 12, seed=0, device=torch.device(kind))
+        assert moved.device.type == kind
+        assert torch.equal(moved.cpu(), vectors)
+    assert torch.equal(moved_values, values)
