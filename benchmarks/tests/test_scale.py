@@ -45,7 +45,9 @@ def test_neighbors_are_as_pure_as_in_features_of_photos(tmp_path, n, k):
 
 def test_points_are_measured_once_and_a_killed_run_resumes(tmp_path, monkeypatch, capsys):
     measured = []
-    monkeypatch.setattr(points, "measure", lambda point, work: measured.append(point) or {"seconds": 1, "private_mb": 1})
+    monkeypatch.setattr(
+        points, "measure", lambda point, work: measured.append(point) or {"seconds": 1, "private_mb": 1}
+    )
     all_points = [Point("kmeans", n) for n in (1, 2, 3)]
     results = tmp_path / "folder" / "results.jsonl"
     assert measure_all(all_points[:2], results, tmp_path, SCRIPT, apart=False) == 0
