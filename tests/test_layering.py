@@ -16,8 +16,8 @@ PACKAGE = Path(headclust.__file__).parent
 # The ground first. A module imports only from lines above its own, and inside its family.
 ORDER = [
     {"errors", "lazy"},
-    {"choices", "progress", "device", "seeding", "versions", "filenames", "network"},
-    {"disk", "textfiles", "parquet"},
+    {"choices", "progress", "device", "seeding", "versions", "filenames", "network", "collectives"},
+    {"disk", "textfiles", "parquet", "group"},
     {"features", "images", "backbones"},
     {"embedding", "graph"},
     {"scoring"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.progress import note
 from headclust.training.parts import needs_neighbors
@@ -61,7 +62,9 @@ def fit(
         samples = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
         start = None if trained is None else trained.heads
         chosen = ensemble.choose(losses) if losses else None
-        trained = train_stage(stage, samples, seed=seed, start=start, position=position, chosen=chosen)
+        trained = train_stage(
+            stage, samples, seed=seed, start=start, position=position, chosen=chosen, group=current()
+        )
         losses = losses or trained.losses
         label = {} if len(stages) == 1 else {"stage": stage.objective}
         history += [{**label, **record} for record in trained.history]

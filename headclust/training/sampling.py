@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from headclust.group import ALONE, Group
 from headclust.training.objectives import Batch
 from headclust.training.parts import CACHED
 
@@ -31,7 +32,13 @@ class Samples:
 
 
 def sample_batches(
-    samples: Samples, names: Sequence[str], *, batch_size: int, generator: torch.Generator, augment: bool = False
+    samples: Samples,
+    names: Sequence[str],
+    *,
+    batch_size: int,
+    generator: torch.Generator,
+    augment: bool = False,
+    group: Group = ALONE,
 ) -> Iterator[Batch]:
     """Endless batches of the views that an objective needs.
 
@@ -47,16 +54,24 @@ def sample_batches(
         batch_size: Samples per batch.
         generator: A CPU generator; the same one gives the same batches on any device.
         augment: If true, anchors and neighbors are a random cached view each, if there are any.
+        group: The processes that share each batch. All draw the whole batch, and each gathers the features of its part.
     """
     n_samples = len(samples)
     batch_size = min(batch_size, n_samples)
     while True:
         order = torch.randperm(n_samples, generator=generator)
         for start in range(0, n_samples - batch_size + 1, batch_size):
-            yield _draw(samples, names, order[start : start + batch_size], generator, augment)
+            yield _draw(samples, names, order[start : start + batch_size], generator, augment, group)
 
 
-def _draw(samples: Samples, names: Sequence[str], anchors: Tensor, generator: torch.Generator, augment: bool) -> Batch:
+def _draw(
+    samples: Samples,
+    names: Sequence[str],
+    anchors: Tensor,
+    generator: torch.Generator,
+    augment: bool,
+    group: Group,
+) -> Batch:
     n_views, size = len(samples.views[0]) if samples.views else 0, len(anchors)
     # Row and cached view of every feature, (batch,) per name; view -1 is the plain image.
     rows, columns = [], []
@@ -71,6 +86,8 @@ def _draw(samples: Samples, names: Sequence[str], anchors: Tensor, generator: to
         else:
             columns.append(torch.full((size,), -1))
     numbers, views = torch.stack(rows), torch.stack(columns)  # (views, batch) each
+    own = group.share(size)
+    numbers, views = numbers[:, own.start : own.stop], views[:, own.start : own.stop]
     device = samples.spaces[0].device
     return Batch(
         tuple(_gather(samples, space, numbers, views) for space in range(len(samples.spaces))), numbers.to(device)

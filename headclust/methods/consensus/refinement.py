@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
     GRAPH_SIZES,
@@ -118,7 +119,7 @@ def fit(
     if refinement.length:
         partners = graph.indices[:, : min(refinement.n_neighbors, k)]
         batch_source = Samples((rows,), neighbors=partners.to(device))
-        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1)
+        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current())
         _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
         if first.guard:
             _restore_(trained.heads, start, [new < old for new, old in zip(refined, scores, strict=True)])

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from headclust.errors import SettingError
+from headclust.group import ALONE
 from headclust.model.heads.output import HeadOutput
 from headclust.seeding import HEAD_STREAM, torch_generator
+
+_MOMENTUM, _EPSILON = 0.1, 1e-5  # of torch's batch normalization
 
 
 class BatchNormHeads(nn.Module):
@@ -34,6 +37,7 @@ class BatchNormHeads(nn.Module):
         seed: The ensemble's seed; head h is drawn from its own stream of it.
     """
 
+    batch_group = ALONE  # the processes that share each batch
     kind = "batchnorm"
     several_spaces = False
 
@@ -103,8 +107,8 @@ class BatchNormHeads(nn.Module):
             SettingError: A batch of one sample in training mode, which has no variance.
         """
         (features,) = spaces
-        if self.training and features.shape[1] < 2:
-            raise SettingError(f"batch_size is {features.shape[1]}: batch normalization needs 2 or more.")
+        if self.training and (batch := self.batch_group.total(features.shape[1])) < 2:
+            raise SettingError(f"batch_size is {batch}: batch normalization needs 2 or more.")
         return HeadOutput(torch.stack([self._logits(view) for view in features]))
 
     def _logits(self, rows: Tensor) -> Tensor:
@@ -121,6 +125,8 @@ class BatchNormHeads(nn.Module):
 
     def _norm_relu(self, values: Tensor, layer: str) -> Tensor:
         """Batch normalization and ReLU of (heads, dim, batch); training also updates the running statistics."""
+        if self.training and self.batch_group.size > 1:
+            return torch.relu(self._norm_over_processes(values, layer))
         # One batch of heads * dim channels: every unit of every head has its own statistics.
         normalized = nn.functional.batch_norm(
             values.view(1, -1, values.shape[-1]),
@@ -131,6 +137,20 @@ class BatchNormHeads(nn.Module):
             training=self.training,
         )
         return torch.relu(normalized).view_as(values)
+
+    def _norm_over_processes(self, values: Tensor, layer: str) -> Tensor:
+        """The same before the ReLU, with the statistics of a batch of which each process holds a part."""
+        # Mean and variance over the whole batch, (heads, dim, 1), in two passes, which is exact for large means.
+        mean = self.batch_group.mean(values, dims=(-1,), keepdim=True)
+        centered = values - mean
+        variance = self.batch_group.mean(centered.square(), dims=(-1,), keepdim=True)
+        batch = self.batch_group.total(values.shape[-1])
+        with torch.no_grad():
+            # As torch does: the running variance is of the population, batch / (batch - 1) times that of the batch.
+            self.get_buffer(f"{layer}_mean").lerp_(mean[..., 0], _MOMENTUM)
+            self.get_buffer(f"{layer}_variance").lerp_(variance[..., 0] * batch / (batch - 1), _MOMENTUM)
+        weight, bias = (self.get_parameter(f"{layer}_norm_{name}")[..., None] for name in ("weight", "bias"))
+        return centered * (variance + _EPSILON).rsqrt() * weight + bias
 
 
 def _linear(n_heads: int, n_inputs: int, n_outputs: int) -> tuple[nn.Parameter, nn.Parameter]:

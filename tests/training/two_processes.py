@@ -1,0 +1,123 @@
+"""What two processes compute together for test_group.py: `python two_processes.py RANK SIZE FOLDER`."""
+
+import math
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from headclust.group import ALONE, Group
+from headclust.methods import PRESETS
+from headclust.model.heads import HEADS
+from headclust.seeding import torch_generator
+from headclust.training.sampling import Samples, sample_batches
+from headclust.training.stages import Stage, build_objective
+from headclust.training.train import train_stage
+
+ROWS, DIM, CLUSTERS = 50, 6, 5
+BATCH = 17  # shares of 8 and 9
+# Settings with which few random samples of few dimensions are enough.
+TINY = {"hidden_dim": 12, "bottleneck_dim": 8, "second_dim": 10, "n_prototypes": 12, "projection_dim": 7}
+TINY |= {"n_augmented": 2, "threshold": 0.25, "n_partners": 1}
+
+
+def stages() -> dict[str, Stage]:
+    """Every stage of gradient training of every recipe, at a small size."""
+    small = {}
+    for method, presets in PRESETS.items():
+        for preset, recipe in presets.items():
+            for position, stage in enumerate(recipe):
+                if isinstance(stage, Stage):
+                    first = recipe[0] if isinstance(recipe[0], Stage) else stage
+                    small[f"{method}-{preset}-{position}"] = _small(stage, first.head)
+    return small
+
+
+def _small(stage: Stage, head: str) -> Stage:
+    from headclust.training.head_settings import HEAD_SETTINGS
+    from headclust.training.parts import OBJECTIVE_SETTINGS
+    from headclust.training.stages import part_defaults
+
+    heads = {name: TINY[name] for name in part_defaults(HEAD_SETTINGS[head]) if name in TINY}
+    objective = {name: TINY[name] for name in part_defaults(OBJECTIVE_SETTINGS[stage.objective]) if name in TINY}
+    return replace(
+        stage,
+        head=head,
+        head_settings=heads,
+        objective_settings={**stage.objective_settings, **objective},
+        n_clusters=CLUSTERS,
+        n_heads=3,
+        batch_size=BATCH,
+        unit="steps",
+        length=40,
+        warmup=min(stage.warmup, 2),
+        freeze_last_layer=min(stage.freeze_last_layer, 1),
+    )
+
+
+def make_samples() -> Samples:
+    generator = torch.Generator().manual_seed(0)
+    centers = 2 * torch.randn(CLUSTERS, DIM, generator=generator)
+    features = centers[torch.arange(ROWS) % CLUSTERS] + torch.randn(ROWS, DIM, generator=generator)
+    neighbors = torch.cdist(features, features).fill_diagonal_(math.inf).topk(4, largest=False).indices
+    views = features + 0.3 * torch.randn(3, ROWS, DIM, generator=generator)
+    return Samples((features,), neighbors, (views,))
+
+
+def loss_and_gradient(stage: Stage, samples: Samples, group: Group) -> dict[str, Tensor]:
+    """Loss and summed gradients of one batch that the group shares, and the state that it changes."""
+    settings = {"feature_dims": (DIM,), "n_clusters": CLUSTERS, "n_heads": stage.n_heads, "seed": 3}
+    student, teacher = (HEADS[stage.head](**{**settings, "seed": seed}, **stage.head_values) for seed in (3, 4))
+    objective = build_objective(stage, **settings)
+    objective.batch_group = student.batch_group = teacher.batch_group = group
+    generator = torch_generator(3)
+    batch = next(sample_batches(samples, objective.views, batch_size=BATCH, generator=generator, group=group))
+    with torch.no_grad():
+        target = teacher(*batch.features) if objective.uses_teacher else None
+    loss = objective(batch, student(*batch.features), target, 0.5)
+    (loss.sum() / group.size).backward()
+    results = {"loss": loss.detach()}
+    for part in (student, objective):
+        results |= {f"state {name}": tensor.detach() for name, tensor in part.named_buffers()}
+        results |= {f"summary {name}": value for name, value in getattr(part, "summary", dict)().items()}
+        for name, parameter in part.named_parameters():
+            if parameter.grad is not None:
+                results[f"gradient {name}"] = group.sum(parameter.grad)
+    return results
+
+
+def training(stage: Stage, samples: Samples, group: Group) -> dict[str, Tensor]:
+    trained = train_stage(stage, samples, seed=3, group=group)
+    history = torch.tensor([record["loss"] for record in trained.history])
+    return {**trained.heads.state_dict(), "losses": torch.tensor(trained.losses), "history": history}
+
+
+def compute(group: Group) -> dict[str, Tensor]:
+    """Results by test, recipe and name; the same in every process of a group."""
+    samples = make_samples()
+    results: dict[str, Tensor] = {}
+    for recipe, stage in stages().items():
+        parts = {
+            "gradient": loss_and_gradient(stage, samples, group),
+            "heads": training(stage, samples, group),  # more heads than processes
+            "batches": training(replace(stage, n_heads=1), samples, group),
+        }
+        results |= {f"{part}/{recipe}/{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+    return results
+
+
+def main() -> None:
+    rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    store = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    torch.save(compute(Group(rank, size)), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
