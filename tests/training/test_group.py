@@ -35,16 +35,49 @@ def under(results, prefix):
 
 
 def distance(first, second):
-    """Largest difference as a share of the largest value."""
-    return float((first.double() - second.double()).abs().max() / second.double().abs().max().clamp_min(1e-30))
+    """Largest difference of each tensor, as a share of its largest value, or of 1 % of the largest of its kind.
+
+    What hardly moves beside the others does so by rounding: a bias before a batch normalization.
+    """
+    kinds: dict[str, float] = {}
+    sizes = {name: float(tensor.double().abs().max()) for name, tensor in second.items()}
+    for name, size in sizes.items():
+        kind = name.rpartition("/")[2].partition(" ")[0]
+        kinds[kind] = max(kinds.get(kind, 1e-30), 1e-2 * size)
+    return {
+        name: float((first[name].double() - second[name].double()).abs().max())
+        / max(size, kinds[name.rpartition("/")[2].partition(" ")[0]])
+        for name, size in sizes.items()
+    }
+
+
+def assert_near(results, prefix, limits):
+    """Both processes have the same bits, within the limits of what one process computes.
+
+    Args:
+        results: Those of the fixture.
+        prefix: Test and recipe.
+        limits: Largest distance by the first word of a name, or by "" for all others.
+    """
+    alone, first, second = under(results, prefix)
+    assert set(alone) == set(first) == set(second)
+    for name, gap in distance(first, alone).items():
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
+        assert gap <= limits.get(name.rpartition("/")[2].partition(" ")[0], limits[""]), (name, gap)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_processes_that_share_a_batch_have_its_loss_and_gradient(results, recipe):
-    alone, first, second = under(results, f"gradient/{recipe}")
-    assert set(alone) == set(first)
-    assert any("gradient" in name for name in alone)
-    for name, expected in alone.items():
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
-        limit = 1e-6 if name.endswith("loss") else 1e-5
-        assert distance(first[name], expected) <= limit, name
+    assert any("gradient" in name.rpartition("/")[2] for name in under(results, f"gradient/{recipe}")[0])
+    assert_near(results, f"gradient/{recipe}", {"loss": 1e-6, "": 1e-5})
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_forty_steps_with_the_heads_over_processes(results, recipe):
+    # Nothing but TEMI's weights depends on other heads.
+    assert_near(results, f"heads/{recipe}", {"": 0 if recipe.startswith(("wmi", "pmi")) else 1e-5})
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_forty_steps_with_every_batch_over_processes(results, recipe):
+    assert_near(results, f"batches/{recipe}", {"": 1e-5})

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from headclust.features.rows import unit_length
 from headclust.group import ALONE, Group
 from headclust.methods import PRESETS
 from headclust.model.heads import HEADS
@@ -18,10 +19,10 @@ from headclust.training.sampling import Samples, sample_batches
 from headclust.training.stages import Stage, build_objective
 from headclust.training.train import train_stage
 
-ROWS, DIM, CLUSTERS = 50, 6, 5
+ROWS, DIM, CLUSTERS = 50, 8, 8
 BATCH = 17  # shares of 8 and 9
 # Settings with which few random samples of few dimensions are enough.
-TINY = {"hidden_dim": 12, "bottleneck_dim": 8, "second_dim": 10, "n_prototypes": 12, "projection_dim": 7}
+TINY = {"hidden_dim": 16, "bottleneck_dim": 8, "second_dim": 8, "n_prototypes": 16, "projection_dim": 8}
 TINY |= {"n_augmented": 2, "threshold": 0.25, "n_partners": 1}
 
 
@@ -50,10 +51,11 @@ def _small(stage: Stage, head: str) -> Stage:
         head_settings=heads,
         objective_settings={**stage.objective_settings, **objective},
         n_clusters=CLUSTERS,
-        n_heads=3,
+        n_heads=4,
         batch_size=BATCH,
         unit="steps",
         length=40,
+        lr=min(stage.lr, 0.1),  # with the 5.0 of SCAN's authors, steps multiply rounding
         warmup=min(stage.warmup, 2),
         freeze_last_layer=min(stage.freeze_last_layer, 1),
     )
@@ -63,8 +65,9 @@ def make_samples() -> Samples:
     generator = torch.Generator().manual_seed(0)
     centers = 2 * torch.randn(CLUSTERS, DIM, generator=generator)
     features = centers[torch.arange(ROWS) % CLUSTERS] + torch.randn(ROWS, DIM, generator=generator)
+    features = unit_length(features)
     neighbors = torch.cdist(features, features).fill_diagonal_(math.inf).topk(4, largest=False).indices
-    views = features + 0.3 * torch.randn(3, ROWS, DIM, generator=generator)
+    views = features + 0.1 * torch.randn(3, ROWS, DIM, generator=generator)
     return Samples((features,), neighbors, (views,))
 
 
@@ -92,8 +95,10 @@ def loss_and_gradient(stage: Stage, samples: Samples, group: Group) -> dict[str,
 
 def training(stage: Stage, samples: Samples, group: Group) -> dict[str, Tensor]:
     trained = train_stage(stage, samples, seed=3, group=group)
+    with torch.no_grad():
+        logits = trained.heads(*(space[None] for space in samples.spaces)).logits
     history = torch.tensor([record["loss"] for record in trained.history])
-    return {**trained.heads.state_dict(), "losses": torch.tensor(trained.losses), "history": history}
+    return {"logits": logits, "losses": torch.tensor(trained.losses), "history": history}
 
 
 def compute(group: Group) -> dict[str, Tensor]:
