@@ -28,7 +28,8 @@ from torch import Tensor
 
 from headclust.device import resolve_device
 from headclust.features import Features, load_features
-from headclust.graph.neighbors import neighbor_list
+from headclust.graph.cached import cached_neighbors
+from headclust.graph.lists import neighbor_list
 from headclust.methods import Recipe
 from headclust.model import ClusterModel, FeatureTransform, fit_transform
 from headclust.model.heads import HEADS
@@ -70,7 +71,8 @@ def compare(features: Features, method: str) -> Iterator[dict[str, Any]]:
     (stage,) = Recipe.of(method).for_features(features).stages
     original = features.all().to(device)
     rows = fit_transform(original, stage.transform, n_components=stage.n_components)(original)
-    neighbors = neighbor_list(features, stage.n_neighbors, stage.neighbor_list, device=device)
+    graph = cached_neighbors(features, stage.n_neighbors, search=stage.neighbor_search, device=device)
+    neighbors = neighbor_list(graph.indices, stage.neighbor_list)
     samples = Samples((rows,), neighbors=neighbors.to(device))
     assert features.labels is not None
     clusters = fit_and_score([features], Recipe.of("kmeans"), 0, device=device).result.assignments

@@ -19,7 +19,7 @@ import torch
 from headclust.backbones.catalog import CATALOG
 from headclust.device import description
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors, is_cached
+from headclust.graph.cached import cached_neighbors, is_cached
 from headclust.methods import METHODS, Recipe
 from headclust.model.heads import HEADS
 from headclust.runs.scored_fit import ScoredFit, fit_and_score

@@ -25,7 +25,7 @@ from headclust.features.format import (
 )
 from headclust.features.lock import writer_lock
 from headclust.features.plan import check_replaceable
-from headclust.features.reading import verify_features
+from headclust.features.verifying import verify_features
 from headclust.progress import printable
 
 # From version 1.8 on, HDF5 checksums its own structures and allows attributes longer than 64 kB (class names of a large

@@ -26,6 +26,7 @@ def conclude_partition(
     n_components: int,
     losses: list[float],
     history: list[dict[str, Any]],
+    graph: NeighborGraph | None = None,
     device: torch.device | None = None,
 ) -> FitResult:
     """The result of a fit that partitioned samples, with a model that stores them and assigns by votes of neighbors.
@@ -43,6 +44,8 @@ def conclude_partition(
         n_components: Principal components of the unit features that the model stores.
         losses: Training loss of each head.
         history: Records of the fit.
+        graph: Nearest neighbors of the samples, if they are known. Then the votes on a partitioned sample are those of
+            its neighbors, without another search of all samples; see `_by_graph`.
         device: Where to search for neighbors; the CPU by default.
     """
     import torch
@@ -67,8 +70,8 @@ def conclude_partition(
             # Squared distances of unit rows are 2 (1 - cosine similarity), and pca scales all components alike.
             temperature=temperature * float(transform.matrix[:, 0].square().sum()),
         )
-        model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0)
-        result = conclude(model.to(device), features.to(device), losses=losses, history=history)
+        model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0).to(device)
+        result = conclude(model, features.to(device), losses=losses, history=history)
         if np.array_equal(result.head_assignments[:, rows], partition):
             break
     return result

@@ -18,7 +18,7 @@ def neighbor_purity(features: Features, *, n_neighbors: int = 50) -> float:
         features: Labeled samples; pairs with an unknown label are left out.
         n_neighbors: Neighbors per sample, at most n_samples - 1.
     """
-    from headclust.graph.neighbors import cached_neighbors
+    from headclust.graph.cached import cached_neighbors
 
     labels = _labels(features)
     graph = cached_neighbors(features, min(n_neighbors, features.n_samples - 1))

@@ -46,7 +46,7 @@ class Refinement(Stage):
     @property
     def unused(self) -> frozenset[str]:
         """Fields that this stage does not use."""
-        return super().unused | {"neighbor_list", "augment", "checkpoint_every"}
+        return super().unused | {"neighbor_list", "neighbor_search", "augment", "checkpoint_every"}
 
 
 PRESETS: dict[str, tuple[Any, ...]] = {
