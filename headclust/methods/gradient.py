@@ -50,9 +50,12 @@ def fit(
     stages = (first, *(stage for stage in later if stage.length))
     check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
-    plain = tuple(space.all().to(device) for space in spaces)
-    transforms = tuple(fit_transform(x, first.transform, n_components=first.n_components) for x in plain)
-    samples = Samples(tuple(transform(x) for transform, x in zip(transforms, plain, strict=True)))
+    transforms = tuple(
+        fit_transform(space, first.transform, n_components=first.n_components, device=device) for space in spaces
+    )
+    # Training needs the transformed rows only; the others are read again at the end.
+    pairs = zip(transforms, spaces, strict=True)
+    samples = Samples(tuple(transform.rows(space, device=device) for transform, space in pairs))
     trained: Trained | None = None
     losses: list[float] = []
     history: list[dict[str, Any]] = []
@@ -75,7 +78,7 @@ def fit(
         steps += trained.history[-1]["step"]
     assert trained is not None
     model = ClusterModel(transforms, trained.heads, (ensemble.choose(losses),), trained.temperature)
-    return conclude(model, *plain, losses=losses, history=history, checkpoints=checkpoints)
+    return conclude(model, *spaces, losses=losses, history=history, checkpoints=checkpoints)
 
 
 def _with_partners(
@@ -101,7 +104,7 @@ def _with_partners(
         )
     if has_views and not samples.views and (cached or stage.augment):
         views = (
-            torch.stack([transform(space.rows(slice(None), view=view).to(device)) for view in range(space.n_views)])
+            torch.stack([transform.rows(space, view=view, device=device) for view in range(space.n_views)])
             for space, transform in zip(spaces, transforms, strict=True)
         )
         samples = replace(samples, views=tuple(views))
@@ -112,7 +115,7 @@ def _with_partners(
         k = usable_neighbors(stage.n_neighbors, len(samples), n_clusters)
         graph = cached_neighbors(spaces[0], k, search=stage.neighbor_search, device=device)
         listed = neighbor_list(graph.indices, stage.neighbor_list)
-        return replace(samples, neighbors=listed.to(device)), graph.history
+        return replace(samples, neighbors=listed), graph.history
     return samples, []
 
 

@@ -82,8 +82,7 @@ def fit(
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     neighbors = cached_neighbors(space, n_neighbors, search=stage.neighbor_search, device=device)
     graph = affinity(neighbors, temperature=stage.temperature)
-    features = space.all()
-    points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()
+    points = fit_transform(space, "pca", n_components=stage.n_components).rows(space).double().numpy()
     ward = AgglomerativeClustering(stage.n_clusters, connectivity=graph.astype(bool), linkage="ward")
     with warnings.catch_warnings():
         # scikit-learn joins connected components at their nearest samples, as intended.
