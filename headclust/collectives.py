@@ -1,4 +1,4 @@
-"""Sums and stacks of tensors over the processes of torch.distributed, with gradients, and its errors in one line."""
+"""Arithmetic over the processes of torch.distributed, with gradients, and its errors in one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from headclust.errors import HeadclustError
+from headclust.errors import LostProcessError
 
 
 @contextmanager
@@ -18,12 +18,12 @@ def one_line_errors() -> Iterator[None]:
     """Raise errors of torch.distributed as one line.
 
     Raises:
-        HeadclustError: Another process has ended, or did not answer in time.
+        LostProcessError: Another process has ended, or did not answer in time.
     """
     try:
         yield
     except RuntimeError:
-        raise HeadclustError(
+        raise LostProcessError(
             "lost the connection to another process of this fit: it has ended, or did not answer in time. Nothing was "
             "written: start all processes again."
         ) from None

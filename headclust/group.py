@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from headclust.errors import HeadclustError, SettingError
-from headclust.progress import be_quiet
+from headclust.errors import LostProcessError, SettingError
+from headclust.progress import be_quiet, note
+from headclust.shards import Shard, local_rank, torchrun_shard
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 # Time in which a process waits for the others, in seconds: between two sums, one may search neighbors or solve for
@@ -43,7 +45,7 @@ class Group:
 
     def share(self, n_items: int) -> range:
         """The items of this process, of `n_items` in contiguous shares whose lengths differ by 1 at most."""
-        return range(n_items * self.rank // self.size, n_items * (self.rank + 1) // self.size)
+        return Shard(self.rank + 1, self.size).range(n_items)
 
     def split(self, n_heads: int) -> tuple[Group, Group]:
         """The processes that share the heads of an ensemble, and those that share each batch; one of them is ALONE.
@@ -84,6 +86,14 @@ class Group:
         """Number of the first item of this process, if it has `count` of them and those of lower ranks come before."""
         return 0 if self.size == 1 else sum(self._counts(count)[: self.rank])
 
+    def gather_arrays(self, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """`gather` of arrays."""
+        if self.size == 1:
+            return arrays
+        import torch
+
+        return tuple(self.gather(torch.from_numpy(array)).numpy() for array in arrays)
+
     def total(self, count: int) -> int:
         """Sum over the processes of a count."""
         return count if self.size == 1 else sum(self._counts(count))
@@ -91,6 +101,10 @@ class Group:
     def any(self, flag: bool) -> bool:
         """True if the flag is true in any process."""
         return self.total(int(flag)) > 0
+
+    def wait(self) -> None:
+        """Wait until all processes have called this."""
+        self.total(0)
 
     def mean(self, values: Tensor, *, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
         """Mean over axes, of which the processes hold parts."""
@@ -161,7 +175,7 @@ def current() -> Group:
 
 @contextmanager
 def use(group: Group) -> Iterator[Group]:
-    """Fits in the context are shared by the processes of a group, which torch.distributed has connected."""
+    """Share the fits in the context among the processes of a group, which torch.distributed has connected."""
     outer = _current.set(group)
     try:
         yield group
@@ -171,19 +185,29 @@ def use(group: Group) -> Iterator[Group]:
 
 def launched() -> Group:
     """This process among those that torchrun has started, from the environment; ALONE without torchrun."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return ALONE
-    return Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    shard = torchrun_shard(os.environ)
+    return ALONE if shard is None else Group(shard.number - 1, shard.of)
+
+
+def local_device(name: str | None) -> str | None:
+    """The device `name` of this process: with CUDA, each process that torchrun has started has its own by default."""
+    if launched().size == 1 or name not in (None, "cuda"):
+        return name
+    import torch
+
+    if not torch.cuda.is_available():
+        return name
+    return f"cuda:{local_rank() or 0}"
 
 
 @contextmanager
 def join() -> Iterator[Group]:
     """Connect the processes that torchrun has started: they share the fits in the context. ALONE without torchrun.
 
-    All but the first print nothing from now on; see `is_first_error`.
+    All but the first print nothing from now on; see `prints_error`.
 
     Raises:
-        HeadclustError: Another process has ended or does not answer.
+        LostProcessError: Another process has ended or does not answer.
     """
     group = launched()
     if group.size == 1 or current().size > 1:
@@ -194,7 +218,9 @@ def join() -> Iterator[Group]:
 
     from headclust.collectives import one_line_errors
 
-    be_quiet(group.rank > 0)
+    if group.rank:
+        be_quiet()
+    _note_threads()
     before = signal.signal(signal.SIGTERM, _terminated)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
@@ -207,20 +233,37 @@ def join() -> Iterator[Group]:
         signal.signal(signal.SIGTERM, before)
 
 
-def is_first_error() -> bool:
-    """True for the first of torchrun's processes that calls this: it prints the error, which the others have too."""
+def prints_error(line: str, *, is_cause: bool) -> bool:
+    """True if this process is to print the line with which it ends; the others of torchrun then do not print it.
+
+    Args:
+        line: The line.
+        is_cause: False if it only says that another process has ended; such a line is printed if there is no other.
+    """
     group = launched()
     if group.size == 1:
         return True
     from torch.distributed import TCPStore
 
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:  # torchrun itself serves this store, so it outlives a process
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
-        return bool(store.add(f"headclust-error-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1)
-    except RuntimeError:
+        key = f"headclust-error-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        n_lines = int(store.add(key, 1))
+        return int(store.add(f"{key}-{hashlib.sha256(line.encode()).hexdigest()}", 1)) == 1 if is_cause else n_lines == 1
+    except (RuntimeError, LookupError, ValueError):
         return True
 
 
+def _note_threads() -> None:
+    """Log if the processes of this machine leave cores unused: torchrun gives each a single thread by default."""
+    from headclust.device import usable_cores
+
+    processes, threads = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), os.environ.get("OMP_NUM_THREADS", "")
+    cores = usable_cores() // processes
+    if threads == "1" and cores > 1:
+        note(f"each of {processes} processes uses one thread: for {cores}, start torchrun with OMP_NUM_THREADS={cores}.")
+
+
 def _terminated(number: int, frame: Any) -> None:
-    raise HeadclustError("stopped by torchrun, as another process failed or it was interrupted: nothing was written.")
+    raise LostProcessError("stopped by torchrun, as another process ended or it was interrupted. Nothing was written.")

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from headclust.choices import NeighborList, NeighborSearch, Transform
 from headclust.errors import ABOVE_ZERO, BELOW_ONE, FINITE, check_choices, check_ranges, unknown
@@ -112,6 +112,8 @@ class Stage:
     patience: int = 0
     max_seconds: float = 0.0
     checkpoint_every: int = 0
+
+    over_processes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for part, registry in PARTS.items():

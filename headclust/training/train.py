@@ -164,8 +164,7 @@ def _part(heads: Any, own: range, n_heads: int) -> Any:
     """The heads in `own`, of `n_heads`."""
     if len(own) == n_heads:
         return heads
-    part = HEADS[heads.kind].from_state(select(heads.state_dict(), own))
-    return part.to(next(iter(heads.state_dict().values())).device).requires_grad_(True).train()
+    return HEADS[heads.kind].from_state(select(heads.state_dict(), own)).requires_grad_(True).train()
 
 
 def _whole(heads: Any, group: Group) -> Any:
@@ -173,7 +172,7 @@ def _whole(heads: Any, group: Group) -> Any:
     if group.size == 1:
         return heads
     state = {name: group.gather(tensor.detach()) for name, tensor in heads.state_dict().items()}
-    return HEADS[heads.kind].from_state(state).to(next(iter(state.values())).device)
+    return HEADS[heads.kind].from_state(state)
 
 
 def _update_(

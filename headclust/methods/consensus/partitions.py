@@ -87,6 +87,7 @@ class Partitions:
     choose_by: str = "consensus"
 
     several_spaces: ClassVar[bool] = True
+    over_processes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self, _CHOICES)
