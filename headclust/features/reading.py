@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,17 @@ class Features:
         )
 
 
+def stored_sha256(path: Path) -> str:
+    """The checksum that a feature file records. Its structure is checked, and nothing else is read.
+
+    Raises:
+        DataError: The file does not exist.
+        FileFormatError: The file is truncated, of another program or version, or inconsistent.
+    """
+    with opened_file(path) as file:
+        return str(decode_attributes(stored_attributes(file))["sha256"])
+
+
 def load_features(path: Path | str) -> Features:
     """The features in a file. Rows are read when they are used, and not held in memory.
 
@@ -186,7 +198,7 @@ def load_features(path: Path | str) -> Features:
         check_labels(labels, attributes["class_names"])
         return Features(
             path=path,
-            sample_ids=decode_texts(file["sample_ids"][:]),
+            sample_ids=_decoded(file["sample_ids"]),
             labels=labels,
             class_names=tuple(attributes["class_names"]),
             attributes=attributes,
@@ -196,6 +208,11 @@ def load_features(path: Path | str) -> Features:
             left_out=read_left_out(skipped, kinds),
             _open=lambda view: _mapped(path, attributes["sha256"], view),
         )
+
+
+def _decoded(texts: Any) -> tuple[str, ...]:
+    """The texts of a dataset (n,), in blocks: as bytes they need as much memory again."""
+    return tuple(chain.from_iterable(decode_texts(texts[block]) for block in row_blocks(len(texts))))
 
 
 def stored_rows(features: Features, rows: slice) -> NDArray[np.floating[Any]]:

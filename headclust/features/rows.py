@@ -42,7 +42,7 @@ def take(
 def blocks(
     features: Tensor | Features, *, view: int | None = None, device: torch.device | None = None
 ) -> Iterator[Tensor]:
-    """All rows in order, in blocks (n, feature_dim) of at most 8,192 rows and 256 MB.
+    """All rows in order, in the blocks (n, feature_dim) of `row_blocks`.
 
     Args:
         features: Features, or a tensor (n_samples, feature_dim) in float32.
@@ -86,10 +86,12 @@ def distinct_rows(*spaces: Tensor | Features) -> tuple[NDArray[np.int64], NDArra
     Returns:
         The first row of each group, ascending, int64 (n_groups,), and the group of each row, int64 (n_samples,).
     """
-    digests = sum(
-        np.concatenate([_digests(rows, number) for rows in blocks(space)]) for number, space in enumerate(spaces)
-    )
-    _, first, group = np.unique(np.asarray(digests), return_index=True, return_inverse=True)
+    # Filled in place: small arrays that outlive a block would split the memory that the next block takes again.
+    digests = np.zeros(size(spaces[0])[0], np.int64)
+    for number, space in enumerate(spaces):
+        for block, rows in zip(row_blocks(*size(space)), blocks(space), strict=True):
+            digests[block] += _digests(rows, number)
+    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
     copies = np.flatnonzero(first[group] != np.arange(len(group)))
     if not all(_equal(space, copies, first[group[copies]]) for space in spaces):
         # Two different rows have one digest: compare all columns of the rows that share theirs with others.

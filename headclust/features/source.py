@@ -92,8 +92,8 @@ class SelectedRows:
 
 
 def row_blocks(n_rows: int, n_columns: int = 1, *, at_most: int | None = None) -> Iterator[slice]:
-    """Slices of row numbers in order, of at most 8,192 (or `at_most`) rows and 256 MB in float32, one row at least."""
-    step = max(1, min(at_most or _MOST_ROWS, _MOST_BYTES // (4 * n_columns)))
+    """Slices of row numbers in order, of at most `at_most` and 8,192 rows and 256 MB in float32, one row at least."""
+    step = max(1, min(at_most or _MOST_ROWS, _MOST_ROWS, _MOST_BYTES // (4 * n_columns)))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 

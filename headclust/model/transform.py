@@ -129,7 +129,7 @@ def fit_transform(
 
 def _fit_none(rows: Pass) -> FeatureTransform:
     """The identity; for features of extreme scale a shift and one power of two, which change all distances alike."""
-    least, most = _limits(rows())
+    least, most = column_limits(rows())
     largest = torch.maximum(-least, most)
     # Half the range, as the range itself could be infinite.
     if _is_ordinary(largest.max()) and _is_ordinary((most / 2 - least / 2).max()):
@@ -138,7 +138,7 @@ def _fit_none(rows: Pass) -> FeatureTransform:
     exact = float64_device(power.device)
     mean = _moments((block * power).to(exact).double() for block in rows())[0].to(power.device)
     # Exponents, (feature_dim,): of the largest deviation from the mean per column, before the powers of two.
-    least, most = _limits(block * power - mean for block in rows())
+    least, most = column_limits(block * power - mean for block in rows())
     deviation = torch.maximum(-least, most)
     own = torch.frexp(power).exponent - 1
     exponent = torch.frexp(deviation).exponent - own
@@ -150,7 +150,7 @@ def _fit_none(rows: Pass) -> FeatureTransform:
 
 def _fit_standardize(rows: Pass) -> FeatureTransform:
     """Zero mean and unit variance per column; columns whose squares float32 cannot hold are scaled before."""
-    least, most = _limits(rows())
+    least, most = column_limits(rows())
     largest = torch.maximum(-least, most)
     power = None if _is_ordinary(largest).all() else power_of_two(largest)
     # Population standard deviation per dimension, as in scikit-learn's StandardScaler.
@@ -160,7 +160,7 @@ def _fit_standardize(rows: Pass) -> FeatureTransform:
     return FeatureTransform(power=power, mean=mean, scale=torch.where(varies, 1 / spread, 0.0))
 
 
-def _limits(rows: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+def column_limits(rows: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     """Smallest and largest value per column, (feature_dim,) each."""
     least, most = next(rows).aminmax(dim=0)
     for block in rows:
