@@ -75,6 +75,11 @@ def joined(features: Features, k: int, *, device: torch.device | None = None) ->
     for shard in Shard(1, of).siblings():
         graph = _read(features, k, shard)
         if graph is None:
+            # Another process may have joined the parts, and removed them.
+            path = graph_path(features, k)
+            whole = None if path is None else read_graph(path, (features.n_samples, k))
+            if whole is not None:
+                return whole
             note(f"part {shard} of the neighbor search is missing: it is searched by this process.")
             graph = nearest_neighbors(features, k, device=device, blocks=_blocks(features, shard))
             graph = replace(graph, search=_made_by(device or _CPU))

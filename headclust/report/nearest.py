@@ -55,8 +55,8 @@ def find_nearest(
     rows = np.arange(space.n_samples)
     if len(rows) < 2:
         return NearestImages(rows, np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32))
-    if isinstance(n_neighbors, int) and is_cached(space, n_neighbors, search=search):
-        graph = cached_neighbors(space, n_neighbors, search=search)
+    if isinstance(n_neighbors, int) and is_cached(space, n_neighbors, search=search, device=device):
+        graph = cached_neighbors(space, n_neighbors, search=search, device=device)
     else:
         if space.n_samples > max_searched:
             rows = np.sort(np.random.default_rng(0).choice(space.n_samples, max_searched, replace=False))

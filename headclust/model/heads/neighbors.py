@@ -95,6 +95,11 @@ class NeighborHeads(nn.Module):
         """Number of clusters per head."""
         return int(self.counts[0, 0])
 
+    @property
+    def n_votes(self) -> int:
+        """Number of fitted samples that vote on a sample, if there are so many."""
+        return int(self.counts[0, 1])
+
     def forward(self, *spaces: Tensor) -> HeadOutput:
         """Logits of features (views, batch, dim) of a single space."""
         (features,) = spaces
@@ -109,12 +114,13 @@ class NeighborHeads(nn.Module):
 
         Args:
             rows: Shape (n, dim).
-            candidates: Numbers of fitted samples, among them the nearest of each row, int64 (n, m), m at least the
-                number of votes.
+            candidates: Numbers of fitted samples, among them the nearest of each row, int64 (n, m); -1 for none. At
+                least as many as vote.
         """
         # Nearness up to a term per row, (n, m): see `_nearest`.
         nearness = (self.features[0, candidates].float() - rows[:, None]).square().sum(2) / -2
-        nearness, order = nearness.topk(min(int(self.counts[0, 1]), candidates.shape[1]), dim=1)
+        nearness = torch.where(candidates < 0, -torch.inf, nearness)
+        nearness, order = nearness.topk(min(self.n_votes, candidates.shape[1]), dim=1)
         return self._shares(rows, nearness, candidates.gather(1, order))
 
     def _shares(self, rows: Tensor, nearness: Tensor, voters: Tensor) -> Tensor:
@@ -149,7 +155,7 @@ class NeighborHeads(nn.Module):
 
         Nearness is <x, f> - |f|^2 / 2 = (|x|^2 - |x - f|^2) / 2: minus half the squared distance, up to a term per row.
         """
-        n_votes = int(self.counts[0, 1])
+        n_votes = self.n_votes
         blocks = list(torch.split(rows, _ROWS))
         nearness = [torch.empty(len(block), 0, device=rows.device) for block in blocks]
         voters = [torch.empty(len(block), 0, dtype=torch.int64, device=rows.device) for block in blocks]
