@@ -28,8 +28,8 @@ from headclust.progress import printable
 
 _NAME = "lock"
 _MOST_BYTES = 4_096  # of a lock file that are read
-# Seconds: between two signs of life, without one until another machine may take the lock, and after which one of several
-# machines that take it at once has it.
+# Seconds: between two signs of life, without one until another machine may take the lock, and after which one of
+# several machines that take it at once has it.
 _BEAT, _DEAD, _SETTLED = 60.0, 600.0, 3.0
 
 
