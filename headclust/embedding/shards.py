@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headclust import progress
 from headclust.embedding.again import left_out_count
-from headclust.embedding.embed import embed_blocks, note_unreadable
+from headclust.embedding.embed import embed_blocks, embed_images, note_unreadable
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import BusyError
 from headclust.features import open_staging
@@ -20,7 +20,7 @@ from headclust.features.format import MACHINE_ATTRIBUTES
 from headclust.features.merging import Samples, merge_shards
 from headclust.features.plan import is_finished
 from headclust.features.sharded import begun_shards, check_begun, unfinished_shards
-from headclust.shards import Shard
+from headclust.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from headclust.backbones import Backbone
@@ -56,6 +56,9 @@ def embed_shard(
     from headclust.embedding.parts import make_task
 
     settings, path = settings or EmbedSettings(), Path(path)
+    if shard == WHOLE:
+        embed_images(images, backbone, path, settings)
+        return True
     task = make_task(images, backbone, settings)
     task = replace(task, layout=replace(task.layout, shard=shard))
     layout, rows = task.layout, task.layout.rows_of_shard

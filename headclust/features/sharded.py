@@ -104,9 +104,7 @@ def check_like(
     step = f"repeat the settings of the others, or delete {printable(str(staging_folder(path)))}"
     if not difference:
         difference = plan_difference(other_plan, plan)
-        step = (
-            "make all shards on like machines with the same OMP_NUM_THREADS, or add --allow-unlike, which records them"
-        )
+        step = "make all on like machines with the same OMP_NUM_THREADS, or add --allow-unlike, which records them"
     raise ConflictError(f"{printable(str(path))}: shard {shard} differs from shard {other} ({difference}): {step}.")
 
 

@@ -70,9 +70,8 @@ def open_staging(
         return
     check_begun(path, layout.shard, plan, overwrite=bool(overwrite or replaces), allow_unlike=allow_unlike)
     with writer_lock(folder) as lease:
-        if new and is_finished(
-            path, plan, allow_unlike=allow_unlike
-        ):  # the last holder of the lock may have finished it
+        # The last holder of the lock may have finished it.
+        if new and is_finished(path, plan, allow_unlike=allow_unlike):
             if layout.shard == WHOLE:
                 discard_shards(path, skip_held=True)
             discard(folder)
