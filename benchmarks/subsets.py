@@ -152,7 +152,7 @@ def take(features: Features, kind: str, draw: int) -> Features:
         sample_ids=tuple(features.sample_ids[row] for row in rows),
         labels=features.labels[rows],
         sha256=hashlib.sha256(features.sha256.encode() + rows.tobytes()).hexdigest(),
-        _read=lambda view: views[0 if view is None else view + 1],
+        _open=lambda view: views[0 if view is None else view + 1],
     )
 
 

@@ -58,6 +58,13 @@ def resolve_device(name: str | None = None) -> torch.device:
     return device
 
 
+def float64_device(device: torch.device) -> torch.device:
+    """The device for float64 arithmetic on tensors of `device`: the same, or the CPU if it has none, as MPS."""
+    import torch
+
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def description(device: torch.device) -> dict[str, str | int]:
     """The device and the number of threads; the last bits of a result depend on them (and on versions)."""
     import torch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headclust.cli.options import PATH, json_option
+from headclust.cli.options import DEVICE, PATH, json_option
 from headclust.cli.printing import print_metrics
 
 
@@ -19,9 +19,10 @@ from headclust.cli.printing import print_metrics
     is_flag=True,
     help="With --features: add scores of the features, measured with labels: kNN, linear probe, purity.",
 )
+@click.option("--device", help=DEVICE)
 @json_option("Print JSON and nothing else.")
-def evaluate(run: Path, features: Sequence[Path], probes: bool, as_json: bool) -> None:
+def evaluate(run: Path, features: Sequence[Path], probes: bool, device: str | None, as_json: bool) -> None:
     """Score RUN: as it was fitted, or on other labeled features."""
     from headclust import verbs
 
-    print_metrics(verbs.evaluate(run, features=features, probes=probes), as_json=as_json)
+    print_metrics(verbs.evaluate(run, features=features, probes=probes, device=device), as_json=as_json)

@@ -10,7 +10,7 @@ import click
 
 from headclust.choices import OnError
 from headclust.cli.completion import complete_path
-from headclust.cli.options import EXCLUDE, PATH, json_option, max_pixels_option
+from headclust.cli.options import DEVICE, EXCLUDE, PATH, json_option, max_pixels_option
 from headclust.cli.printing import print_path
 
 
@@ -34,7 +34,7 @@ from headclust.cli.printing import print_path
     help="At an unreadable image of --data.",
 )
 @max_pixels_option
-@click.option("--device", help="cpu, cuda, cuda:N or mps, to embed --data. [default: the best available]")
+@click.option("--device", help=DEVICE)
 @click.option("--offline", is_flag=True, help="Never download weights.")
 @click.option("-o", "--output", type=PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
 @json_option("Print one object: the path of the file.")

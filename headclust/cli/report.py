@@ -10,7 +10,7 @@ from typing import Literal
 
 import click
 
-from headclust.cli.options import PATH, json_option
+from headclust.cli.options import DEVICE, PATH, json_option
 from headclust.cli.printing import print_path
 
 
@@ -29,6 +29,7 @@ from headclust.cli.printing import print_path
     help="Images to put small copies of into the file; fewer make it smaller.",
 )
 @click.option("--umap/--no-umap", default=True, show_default=True, help="Add a UMAP layout of the map, if installed.")
+@click.option("--device", help=DEVICE)
 @click.option("-o", "--output", type=PATH, metavar="HTML", help="File to write. [default: RUN/report.html]")
 @json_option("Print one object: the path of the file.")
 @click.option(
@@ -43,6 +44,7 @@ def report(
     labels: bool,
     thumbnails: int,
     umap: bool,
+    device: str | None,
     output: Path | None,
     open_it: Literal["yes", "no"] | None,
     as_json: bool,
@@ -50,7 +52,9 @@ def report(
     """Make one HTML file that shows RUN: its clusters, their images, a map."""
     from headclust import verbs
 
-    path = verbs.report(run, features=features, labels=labels, thumbnails=thumbnails, umap=umap, output=output)
+    path = verbs.report(
+        run, features=features, labels=labels, thumbnails=thumbnails, umap=umap, device=device, output=output
+    )
     print_path(path, as_json=as_json)
     if open_it == "yes" or (open_it is None and _has_screen()):
         import webbrowser

@@ -50,7 +50,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         settings: Other settings by name, as `headclust settings METHOD` lists them.
         random_state: Seed, 0 or more, the same as `--seed`. A RandomState draws the seed; None takes a new one from the
             operating system in each fit. `seed_` is its value.
-        device: Where to fit; the best available when None.
+        device: Where to fit and predict; the best available when None.
 
     Attributes:
         labels_: Clusters of the fitted samples, int64 (n_samples,).
@@ -116,12 +116,12 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
     def predict(self, X: Any) -> NDArray[np.int64]:
         """The cluster of each sample, int64 (n_samples,)."""
         self._check_fitted()
-        return self.model_.assign(self._space(X, reset=False).all()).clusters
+        return self._model().assign(self._space(X, reset=False)).clusters
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Cluster probabilities, float32 (n_samples, n_clusters): the mean over the heads that are used."""
         self._check_fitted()
-        return self.model_.mean_probs(self._space(X, reset=False).all()).numpy()
+        return self._model().mean_probs(self._space(X, reset=False)).numpy()
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """The same as `predict_proba`: one column per cluster. (Other clusterers return distances.)"""
@@ -147,6 +147,11 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
             subject = f"X has {space.feature_dim} features, but {type(self).__name__}"
             raise InputError(f"{subject} is expecting {self.n_features_in_} features as input.")
         return replace(space, labels=None, class_names=())
+
+    def _model(self) -> ClusterModel:
+        """The fitted model on the device to compute on."""
+        with value_errors():
+            return self.model_.to(resolve_device(self.device))
 
     def _check_fitted(self) -> None:
         with scikit_learn_errors():

@@ -10,9 +10,10 @@ from __future__ import annotations
 from headclust.features.checks import check_finite, check_sample_ids
 from headclust.features.format import FEATURE_DTYPES, samples_sha256
 from headclust.features.left_out import LeftOut, kind_of, samples_as_recorded, worth_trying
-from headclust.features.reading import Features, load_features, stored_rows, verify_features
+from headclust.features.reading import Features, load_features, stored_rows
 from headclust.features.staged import Layout
 from headclust.features.staging import Staging, open_staging
+from headclust.features.verifying import verify_features
 from headclust.features.writing import staging_folder, write_features
 
 __all__ = [

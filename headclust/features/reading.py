@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,24 +16,22 @@ from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError, one_line
 from headclust.features.checks import (
-    check_finite,
     check_labels,
     check_rows,
-    check_sample_ids,
     feature_array,
     label_array,
 )
-from headclust.features.format import DATASETS, ContentDigest, decode_attributes, decode_texts, encode_texts
+from headclust.features.format import ContentDigest, decode_attributes, decode_texts, encode_texts
 from headclust.features.left_out import LeftOut, read_left_out
+from headclust.features.source import SelectedRows, Source, map_rows, row_blocks
 from headclust.features.structure import check_structure, stored_attributes
 from headclust.progress import printable
 
 if TYPE_CHECKING:
     import torch
 
-_SLAB_BYTES = 1 << 24
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_NEXT_STEP = "make it again with headclust embed, or restore it from a copy"
+NEXT_STEP = "make it again with headclust embed, or restore it from a copy"
 # Errors of h5py, numpy and json on malformed bytes. No HeadclustError is a subclass of these.
 _READ_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 
@@ -60,11 +59,11 @@ class Features:
     attributes: Mapping[str, Any]
     sha256: str
     feature_dim: int
-    _read: Callable[[int | None], NDArray[np.floating[Any]]] = field(repr=False)
+    _open: Callable[[int | None], Source] = field(repr=False)
     n_views: int = 0
     left_out: tuple[LeftOut, ...] = ()
-    # The array of each view, read on first use and held in memory, because training draws random rows by the million.
-    _held: dict[int | None, NDArray[np.floating[Any]]] = field(default_factory=dict, init=False, repr=False)
+    # The source of the rows of each view, opened on first use. Those of a file are mapped from it, not held in memory.
+    _sources: dict[int | None, Source] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
     def from_array(array: Any, sample_ids: Sequence[str] | None = None, labels: Any = None) -> Features:
@@ -95,7 +94,7 @@ class Features:
             attributes={"dataset": "array", "backbone": "array", "class_names": [], "dtype": values.dtype.name},
             sha256=digest.hexdigest(),
             feature_dim=values.shape[1],
-            _read=lambda view: values,
+            _open=lambda view: values,
         )
 
     def __repr__(self) -> str:
@@ -117,7 +116,7 @@ class Features:
         return tuple((image.sample_id, str(image.reason)) for image in self.left_out)
 
     def rows(self, index: NDArray[Any] | torch.Tensor | Sequence[int] | slice, view: int | None = None) -> torch.Tensor:
-        """The given rows, copied: float32 (n, feature_dim), on the CPU, in the order of `index`.
+        """The given rows, copied: float32 (n, feature_dim), on the CPU, in the order of `index`; only these are read.
 
         Args:
             index: Row numbers, a boolean mask or a slice.
@@ -133,15 +132,24 @@ class Features:
 
     def values(self, index: NDArray[Any] | slice, view: int | None = None) -> NDArray[np.float32]:
         """As `rows`, without PyTorch: float32 (n, feature_dim)."""
+        # An array of its own, copied once at most: never the memory of the file or of the array given.
+        return np.require(self.source(view)[index], np.float32, ["C", "W", "O"])
+
+    def source(self, view: int | None = None) -> Source:
+        """The rows as they are stored, of the features without augmentation or of a view; see `rows` for errors."""
         if view is not None and not 0 <= view < self.n_views:
             step = f"expected 0 to {self.n_views - 1}" if self.n_views else "make the features again with --views"
             raise DataError(f"view {view}: the features have {self.n_views} views: {step}.")
-        if view not in self._held:
-            self._held[view] = self._read(view)
-        return self._held[view][index].astype(np.float32)
+        if view not in self._sources:
+            self._sources[view] = self._open(view)
+        return self._sources[view]
+
+    def blocks(self, view: int | None = None) -> Iterator[torch.Tensor]:
+        """All rows in order, copied in blocks: float32 (n, feature_dim), at most 8,192 rows and 256 MB each."""
+        return (self.rows(block, view) for block in row_blocks(self.n_samples, self.feature_dim))
 
     def all(self) -> torch.Tensor:
-        """All rows, copied: float32 (n_samples, feature_dim), on the CPU."""
+        """All rows, copied: float32 (n_samples, feature_dim), on the CPU. `blocks` needs less memory."""
         return self.rows(slice(None))
 
     def select(self, rows: NDArray[np.int64]) -> Features:
@@ -156,12 +164,12 @@ class Features:
             sample_ids=tuple(self.sample_ids[row] for row in rows.tolist()),
             labels=None if self.labels is None else self.labels[rows],
             sha256=digest.hexdigest(),
-            _read=lambda view: self._read(view)[rows],
+            _open=lambda view: SelectedRows(self.source(view), rows),
         )
 
 
 def load_features(path: Path | str) -> Features:
-    """The features in a file. The rows are read on first use.
+    """The features in a file. Rows are read when they are used, and not held in memory.
 
     Structure, types, shapes and sizes are checked; the checksum is not: see `verify_features`.
 
@@ -170,7 +178,7 @@ def load_features(path: Path | str) -> Features:
         FileFormatError: The file is truncated, of another program or version, or inconsistent.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened_file(path) as file:
         attributes = decode_attributes(stored_attributes(file))
         labels = file["labels"][:] if "labels" in file else None
         skipped = [decode_texts(pair) for pair in file["skipped"][:]] if "skipped" in file else []
@@ -186,7 +194,7 @@ def load_features(path: Path | str) -> Features:
             feature_dim=file["features"].shape[1],
             n_views=len(file["views"]) if "views" in file else 0,
             left_out=read_left_out(skipped, kinds),
-            _read=lambda view: _read_array(path, attributes["sha256"], view),
+            _open=lambda view: _mapped(path, attributes["sha256"], view),
         )
 
 
@@ -196,41 +204,11 @@ def stored_rows(features: Features, rows: slice) -> NDArray[np.floating[Any]]:
     Raises:
         FileFormatError: The file has changed since it was opened.
     """
-    assert features.path is not None
-    with _opened(features.path) as file:
-        _check_unchanged(file, features.sha256)
-        planes = [file["features"][rows], *(file["views"][view, rows] for view in range(features.n_views))]
-    return np.stack(planes)
-
-
-def verify_features(path: Path | str) -> list[str]:
-    """Problems of a feature file, one line each; an empty list if it is complete and matches its checksum.
-
-    The whole file is read, in bounded memory: structure, unique ids, finite values, checksum.
-
-    Raises:
-        DataError: The file does not exist.
-    """
-    path, problems = Path(path), []
-    name = printable(str(path))
-    try:
-        features = load_features(path)
-        try:
-            check_sample_ids(features.sample_ids)
-        except DataError as error:
-            problems.append(f"{name}: {error}")
-        with _opened(path) as file:
-            sha256, not_finite = _scan(file, features.sample_ids)
-        problems += [f"{name}: {line}" for line in not_finite]
-        if sha256 != features.sha256:
-            problems.append(f"{name}: its content has sha256 {sha256}, expected {features.sha256}: {_NEXT_STEP}.")
-    except FileFormatError as error:
-        problems.append(str(error))
-    return problems
+    return np.stack([features.source(view)[rows] for view in (None, *range(features.n_views))])
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened_file(path: Path) -> Iterator[Any]:
     """The open HDF5 file, its structure checked. Errors become a one-line FileFormatError."""
     name = printable(str(path))
     if not path.exists():
@@ -244,7 +222,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise FileFormatError(f"{name}: {error}") from error
     except _READ_ERRORS as error:
         reason = printable(one_line(error))
-        raise FileFormatError(f"{name} cannot be read as a feature file ({reason}): {_NEXT_STEP}.") from error
+        raise FileFormatError(f"{name} cannot be read as a feature file ({reason}): {NEXT_STEP}.") from error
 
 
 def _check_signature(path: Path) -> None:
@@ -253,48 +231,18 @@ def _check_signature(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(len(SIGNATURE))
     if start != SIGNATURE:
-        raise DataError(f"this is not HDF5 (it starts with {start!r}): expected a feature file, {_NEXT_STEP}.")
+        raise DataError(f"this is not HDF5 (it starts with {start!r}): expected a feature file, {NEXT_STEP}.")
 
 
-def _read_array(path: Path, sha256: str, view: int | None) -> NDArray[np.floating[Any]]:
-    with _opened(path) as file:
+def _mapped(path: Path, sha256: str, view: int | None) -> Source:
+    """The rows of the features or of a view, mapped: they are one block of bytes, which `check_structure` ensures."""
+    with opened_file(path) as file:
         _check_unchanged(file, sha256)
-        array: NDArray[np.floating[Any]] = file["features"][:] if view is None else file["views"][view]
-        return array
+        dataset, shape = file["features" if view is None else "views"], file["features"].shape
+        offset = dataset.id.get_offset() + (view or 0) * math.prod(shape) * dataset.dtype.itemsize
+        return map_rows(path, file.id.get_vfd_handle(), dataset.dtype, offset, shape)
 
 
 def _check_unchanged(file: Any, sha256: str) -> None:
     if stored_attributes(file)["sha256"] != sha256.encode():
         raise DataError("it has changed since it was opened: start again.")
-
-
-def _scan(file: Any, sample_ids: Sequence[str]) -> tuple[str, list[str]]:
-    """SHA-256 of the content, and one line per dataset of features, for its first row that is not finite."""
-    digest, problems = ContentDigest(stored_attributes(file)), []
-    for name in filter(file.__contains__, DATASETS):
-        table = file[name]
-        digest.begin(name, table.dtype, table.shape)
-        finite = True
-        for index in _slabs(table.shape, table.dtype.itemsize):
-            slab = table[index]
-            digest.update(slab)
-            if finite and name in ("features", "views"):
-                try:
-                    what = "its features" if name == "features" else f"the features of its view {index[0]}"
-                    check_finite(slab, sample_ids[index[-1]], what)
-                except DataError as error:
-                    finite = False
-                    problems.append(f"/{name}: {error}")
-    return digest.hexdigest(), problems
-
-
-def _slabs(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[Any, ...]]:
-    """Indices of slabs of bounded size, in C order, of (rows), (rows, columns) or (views, rows, columns)."""
-    if len(shape) == 3:
-        for view in range(shape[0]):
-            for index in _slabs(shape[1:], itemsize):
-                yield (view, *index)
-        return
-    step = max(1, _SLAB_BYTES // (itemsize * (shape[1] if len(shape) == 2 else 1)))
-    for start in range(0, shape[0], step):
-        yield (slice(start, start + step),)

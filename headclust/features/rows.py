@@ -1,17 +1,59 @@
-"""Arithmetic on feature rows that holds at any finite scale: powers of two, unit length, equal rows."""
+"""Arithmetic on feature rows in blocks, that holds at any finite scale: powers of two, unit length, equal rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.features.source import row_blocks
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-_ROWS = 8_192
+    from headclust.features.reading import Features
+
 _EXPONENT = 126  # 2^-126 is the smallest float32 that is not subnormal
+
+
+def size(features: Tensor | Features) -> tuple[int, int]:
+    """Numbers of rows and columns."""
+    import torch
+
+    if isinstance(features, torch.Tensor):
+        return features.shape[0], features.shape[1]
+    return features.n_samples, features.feature_dim
+
+
+def take(
+    features: Tensor | Features, index: NDArray[np.int64] | slice, *, view: int | None = None, device: torch.device
+) -> Tensor:
+    """Rows of a tensor, or of features or one of their views, float32 (n, feature_dim), on `device`."""
+    import torch
+
+    if isinstance(features, torch.Tensor):
+        return features[index].to(device)
+    return features.rows(index, view).to(device)
+
+
+def blocks(
+    features: Tensor | Features, *, view: int | None = None, device: torch.device | None = None
+) -> Iterator[Tensor]:
+    """All rows in order, in blocks (n, feature_dim) of at most 8,192 rows and 256 MB.
+
+    Args:
+        features: Features, or a tensor (n_samples, feature_dim) in float32.
+        view: A view of features.
+        device: The device that a block is moved to; where it is by default.
+    """
+    import torch
+
+    for block in row_blocks(*size(features)):
+        rows = features[block] if isinstance(features, torch.Tensor) else features.rows(block, view)
+        yield rows if device is None else rows.to(device)
 
 
 def power_of_two(largest: Tensor) -> Tensor:
@@ -35,46 +77,55 @@ def unit_length(rows: Tensor) -> Tensor:
     return F.normalize(rows * power_of_two(largest), dim=-1)
 
 
-def distinct_rows(*spaces: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The groups of equal samples: equal in every space, with 0 and -0 equal.
+def distinct_rows(*spaces: Tensor | Features) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The groups of equal samples: equal in every space, with 0 and -0 equal. Rows are read in blocks.
 
     Args:
-        *spaces: One (n_samples, dim) per space, float32.
+        *spaces: Features, or a tensor (n_samples, dim) in float32, per space.
 
     Returns:
         The first row of each group, ascending, int64 (n_groups,), and the group of each row, int64 (n_samples,).
     """
-    digests = sum(_digests(rows, space) for space, rows in enumerate(spaces))
+    digests = sum(
+        np.concatenate([_digests(rows, number) for rows in blocks(space)]) for number, space in enumerate(spaces)
+    )
     _, first, group = np.unique(np.asarray(digests), return_index=True, return_inverse=True)
-    if len(first) < len(group) and not all(_equal(rows, first[group]) for rows in spaces):
-        # Two different rows have one digest: compare all columns.
-        columns = np.concatenate([rows.cpu().numpy() + np.float32(0) for rows in spaces], axis=1)
-        _, first, group = np.unique(columns, axis=0, return_index=True, return_inverse=True)
+    copies = np.flatnonzero(first[group] != np.arange(len(group)))
+    if not all(_equal(space, copies, first[group[copies]]) for space in spaces):
+        # Two different rows have one digest: compare all columns of the rows that share theirs with others.
+        shared = np.flatnonzero(np.bincount(group)[group] > 1)
+        columns = np.concatenate([_columns(space, shared) for space in spaces], axis=1)
+        group[shared] = len(first) + np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
+        _, first, group = np.unique(group, return_index=True, return_inverse=True)
     # Groups in the order of their first rows.
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return first[order].astype(np.int64), rank[group.reshape(-1)].astype(np.int64)
+    return first[order].astype(np.int64, copy=False), rank[group].astype(np.int64, copy=False)
 
 
 def _digests(rows: Tensor, space: int) -> NDArray[np.int64]:
-    """A number per row, int64 (n_samples,), the same for equal rows: sum of weight_d * bits_d modulo 2^64."""
+    """A number per row, int64 (n_rows,), the same for equal rows: sum of weight_d * bits_d modulo 2^64."""
     import torch
 
     weights = np.random.default_rng(space).integers(-(2**63), 2**63 - 1, rows.shape[1], dtype=np.int64) | 1
-    factors = torch.from_numpy(weights).to(rows.device)
     # Adding 0 turns -0 into 0.
-    blocks = [
-        ((block + 0.0).view(torch.int32) * factors).sum(1).cpu() for block in torch.split(rows.contiguous(), _ROWS)
-    ]
-    digests: NDArray[np.int64] = torch.cat(blocks).numpy()
+    bits = (rows + 0.0).view(torch.int32)
+    digests: NDArray[np.int64] = (bits * torch.from_numpy(weights).to(rows.device)).sum(1).cpu().numpy()
     return digests
 
 
-def _equal(rows: Tensor, numbers: NDArray[np.intp]) -> bool:
-    """True if each row equals the row of the number given for it, (n_samples,)."""
+def _equal(features: Tensor | Features, numbers: NDArray[np.int64], others: NDArray[np.int64]) -> bool:
+    """True if each of the rows `numbers` equals the row in `others` beside it, (n,) each."""
+    return all(
+        bool((_columns(features, numbers[block]) == _columns(features, others[block])).all())
+        for block in row_blocks(len(numbers), size(features)[1])
+    )
+
+
+def _columns(features: Tensor | Features, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows of the given numbers, float32 (n, dim), with 0 for -0."""
     import torch
 
-    other = torch.from_numpy(numbers).to(rows.device)
-    starts = range(0, len(rows), _ROWS)
-    return all(torch.equal(rows[start : start + _ROWS], rows[other[start : start + _ROWS]]) for start in starts)
+    columns: NDArray[np.float32] = (take(features, numbers, device=torch.device("cpu")) + 0.0).numpy()
+    return columns

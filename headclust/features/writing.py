@@ -25,7 +25,7 @@ from headclust.features.format import (
 )
 from headclust.features.lock import writer_lock
 from headclust.features.plan import check_replaceable
-from headclust.features.reading import verify_features
+from headclust.features.verifying import verify_features
 from headclust.progress import printable
 from headclust.shards import WHOLE, Shard
 

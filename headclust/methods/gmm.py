@@ -85,8 +85,7 @@ def fit(
 
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
-    features = space.all()
-    points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()
+    points = fit_transform(space, "pca", n_components=stage.n_components).rows(space).double().numpy()
     assignments, losses = [], []
     with bar("mixtures", stage.n_heads) as advance:
         for restart in range(stage.n_heads):

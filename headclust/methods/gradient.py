@@ -49,9 +49,12 @@ def fit(
     stages = (first, *(stage for stage in later if stage.length))
     check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
-    plain = tuple(space.all().to(device) for space in spaces)
-    transforms = tuple(fit_transform(x, first.transform, n_components=first.n_components) for x in plain)
-    samples = Samples(tuple(transform(x) for transform, x in zip(transforms, plain, strict=True)))
+    transforms = tuple(
+        fit_transform(space, first.transform, n_components=first.n_components, device=device) for space in spaces
+    )
+    # Training needs the transformed rows only; the others are read again at the end.
+    pairs = zip(transforms, spaces, strict=True)
+    samples = Samples(tuple(transform.rows(space, device=device) for transform, space in pairs))
     trained: Trained | None = None
     losses: list[float] = []
     history: list[dict[str, Any]] = []
@@ -72,7 +75,7 @@ def fit(
         steps += trained.history[-1]["step"]
     assert trained is not None
     model = ClusterModel(transforms, trained.heads, (ensemble.choose(losses),), trained.temperature)
-    return conclude(model, *plain, losses=losses, history=history, checkpoints=checkpoints)
+    return conclude(model, *spaces, losses=losses, history=history, checkpoints=checkpoints)
 
 
 def _with_partners(
@@ -97,7 +100,7 @@ def _with_partners(
         )
     if has_views and not samples.views and (cached or stage.augment):
         views = (
-            torch.stack([transform(space.rows(slice(None), view=view).to(device)) for view in range(space.n_views)])
+            torch.stack([transform.rows(space, view=view, device=device) for view in range(space.n_views)])
             for space, transform in zip(spaces, transforms, strict=True)
         )
         samples = replace(samples, views=tuple(views))
@@ -107,7 +110,7 @@ def _with_partners(
             note(f"neighbors are those of the first feature file, in {stage.objective}.")
         k = usable_neighbors(stage.n_neighbors, len(samples), n_clusters)
         listed = neighbor_list(spaces[0], k, stage.neighbor_list, device=device)
-        samples = replace(samples, neighbors=listed.to(device))
+        samples = replace(samples, neighbors=listed)
     return samples
 
 

@@ -75,8 +75,7 @@ def fit(
 
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
-    features = space.all()
-    points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()
+    points = fit_transform(space, "pca", n_components=stage.n_components).rows(space).double().numpy()
     smallest = max(2, int(stage.smallest * space.n_samples / stage.n_clusters))
     samples = min(stage.n_neighbors, space.n_samples)
     clusters = HDBSCAN(min_cluster_size=smallest, min_samples=samples, copy=True).fit_predict(points)

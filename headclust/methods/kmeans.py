@@ -83,9 +83,8 @@ def fit(
 
     (stage,) = stages
     check_fit(spaces, stages, at_least=1)
-    plain = [space.all() for space in spaces]
-    transforms = tuple(fit_transform(features, stage.normalize) for features in plain)
-    points = side_by_side([transform(features) for transform, features in zip(transforms, plain, strict=True)])
+    transforms = tuple(fit_transform(space, stage.normalize) for space in spaces)
+    points = side_by_side([transform.rows(space) for transform, space in zip(transforms, spaces, strict=True)])
     if stage.normalize == "l2":
         check_spread(points.numpy(), stage.n_clusters)
     runs = restarts(
@@ -96,7 +95,7 @@ def fit(
         tolerance=stage.tolerance,
         seed=seed,
     )
-    return conclude_centroids(runs, transforms, *plain)
+    return conclude_centroids(runs, transforms, *spaces)
 
 
 def check_spread(points: NDArray[np.float32], n_clusters: int) -> None:
@@ -199,8 +198,8 @@ def _lloyd(
     return Restart(torch.from_numpy(centroids), nearest[:, 0].astype(np.int64), float(distances.sum(dtype=np.float64)))
 
 
-def conclude_centroids(runs: list[Restart], transforms: tuple[FeatureTransform, ...], *spaces: Tensor) -> FitResult:
-    """The result of restarts on transformed rows, (n_samples, feature_dim) per space; the lowest inertia is used."""
+def conclude_centroids(runs: list[Restart], transforms: tuple[FeatureTransform, ...], *spaces: Features) -> FitResult:
+    """The result of restarts on the transformed rows of all spaces; the lowest inertia is used."""
     import torch
 
     from headclust.model import ClusterModel, ensemble
@@ -208,7 +207,7 @@ def conclude_centroids(runs: list[Restart], transforms: tuple[FeatureTransform, 
 
     inertias = [restart.inertia for restart in runs]
     # Mean squared distance to the nearest centroid: the temperature of the confidence, per restart.
-    scale = (torch.tensor(inertias) / len(spaces[0])).clamp_min(torch.finfo(torch.float32).tiny)
+    scale = (torch.tensor(inertias) / spaces[0].n_samples).clamp_min(torch.finfo(torch.float32).tiny)
     heads = CentroidHeads(centroids=torch.stack([restart.centroids for restart in runs]), scale=scale)
     model = ClusterModel(transforms, heads, (ensemble.choose(inertias),), temperature=1.0)
     history = [{"restart": restart, "inertia": inertia} for restart, inertia in enumerate(inertias)]

@@ -50,12 +50,11 @@ def conclude_partition(
     from headclust.model import ClusterModel, ensemble, fit_transform
     from headclust.model.heads.neighbors import NeighborHeads
 
-    features = space.all()
     # A fifth of EfficientNet-Lite0's 1,280 dimensions, with equally good votes: docs/methods/spectral.md.
-    transform = fit_transform(features, "pca", n_components=n_components)
+    transform = fit_transform(space, "pca", n_components=n_components)
     assert transform.matrix is not None
     partition = np.stack(assignments)
-    stored = transform(features[torch.from_numpy(rows)])[None]
+    stored = transform.rows(space.select(rows))[None]
     device = device or torch.device("cpu")
     # Half precision, unless samples lie so close together that it mixes them up.
     for dtype in (torch.float16, torch.float32):
@@ -68,7 +67,7 @@ def conclude_partition(
             temperature=temperature * float(transform.matrix[:, 0].square().sum()),
         )
         model = ClusterModel((transform,), heads, (ensemble.choose(losses),), temperature=1.0)
-        result = conclude(model.to(device), features.to(device), losses=losses, history=history)
+        result = conclude(model.to(device), space, losses=losses, history=history)
         if np.array_equal(result.head_assignments[:, rows], partition):
             break
     return result

@@ -121,8 +121,8 @@ class Recipe:
         fit, stages = METHODS[self.method], self.stages
         normalization = getattr(stages[0], "normalize", getattr(stages[0], "transform", "l2"))
         for space in spaces:
-            _warn_of_extremes(space.all(), normalization)
-        first, group = distinct_rows(*(space.all() for space in spaces))
+            _warn_of_extremes(space, normalization)
+        first, group = distinct_rows(*spaces)
         n_distinct, n_samples = len(first), len(group)
         trivial = n_distinct <= self.n_clusters
         if n_distinct == n_samples or (getattr(stages[0], "counts_copies", False) and not trivial):
@@ -166,14 +166,19 @@ class Recipe:
         return bool(getattr(self.stages[0], "several_spaces", False))
 
 
-def _warn_of_extremes(features: torch.Tensor, normalization: str) -> None:
-    """Log if one column or row of features (n_samples, feature_dim) is so large that float32 loses the others."""
+def _warn_of_extremes(features: Features, normalization: str) -> None:
+    """Log if one column or row of features is so large that float32 loses the others."""
     import torch
 
-    least, most = torch.aminmax(features, dim=0)
-    sizes = {} if normalization == "standardize" else {"column": most / 2 - least / 2}
+    # Largest and smallest value per column, in each block, and largest size per row.
+    most, least, rows = zip(
+        *((block.amax(0), block.amin(0), block.abs().amax(1)) for block in features.blocks()), strict=True
+    )
+    sizes = {}
+    if normalization != "standardize":
+        sizes["column"] = torch.stack(most).amax(0) / 2 - torch.stack(least).amin(0) / 2
     if normalization in ("none", "standardize"):
-        sizes["row"] = features.abs().amax(1)
+        sizes["row"] = torch.cat(rows)
     for kind, size in sizes.items():
         if size.max() > _EXTREME * size.median() > 0:
             ratio, other = float(size.max() / size.median()), "standardize" if kind == "column" else "l2"

@@ -26,16 +26,17 @@ class FitResult:
         model: The fitted pipeline, on the CPU.
         assignments: Clusters of the fitted samples, int64 (n_samples,).
         confidence: Their probability by the heads that are used, float32 (n_samples,).
-        head_assignments: Clusters by each head, int64 (heads, n_samples).
+        head_assignments: Clusters by each head, int32 (heads, n_samples).
         losses: Training loss of each head, the lower the better.
         history: Records of the training, JSON-like.
-        checkpoints: (step, model) of the head with the lowest loss after that many steps, if the recipe stores any.
+        checkpoints: (step, model) of the head with the lowest loss after that many steps, on the CPU, if the recipe
+            stores any.
     """
 
     model: ClusterModel
     assignments: NDArray[np.int64]
     confidence: NDArray[np.float32]
-    head_assignments: NDArray[np.int64]
+    head_assignments: NDArray[np.int32]
     losses: list[float]
     history: list[dict[str, Any]]
     checkpoints: tuple[tuple[int, ClusterModel], ...] = ()
@@ -74,12 +75,12 @@ def check_fit(spaces: tuple[Features, ...], stages: tuple[Any, ...], *, at_least
 
 def conclude(
     model: ClusterModel,
-    *spaces: Tensor,
+    *spaces: Tensor | Features,
     losses: list[float],
     history: list[dict[str, Any]],
     checkpoints: Sequence[tuple[int, ClusterModel]] = (),
 ) -> FitResult:
-    """The result of a fit: predictions of `model` for its features, (n_samples, feature_dim) per space.
+    """The result of a fit: predictions of `model` for the fitted samples, features or tensors as in `assign`.
 
     Raises:
         HeadclustError: A prediction is not finite, because the last step of training diverged.
@@ -96,5 +97,5 @@ def conclude(
         head_assignments=assigned.by_head,
         losses=losses,
         history=history,
-        checkpoints=tuple(checkpoints),
+        checkpoints=tuple((step, checkpoint.to(torch.device("cpu"))) for step, checkpoint in checkpoints),
     )

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from headclust.errors import check_ranges
 from headclust.features import Features
 from headclust.methods.kmeans import RANGES, check_spread, conclude_centroids, restarts
@@ -66,9 +64,8 @@ def fit(
 
     check_fit(spaces, stages, at_least=1)
     (space,), (stage,) = spaces, stages
-    features = space.all()
-    transform = fit_transform(features, "l2")
-    points = np.ascontiguousarray(transform(features).numpy())
+    transform = fit_transform(space, "l2")
+    points = transform.rows(space).numpy()
     check_spread(points, stage.n_clusters)
     runs = restarts(
         points,
@@ -79,4 +76,4 @@ def fit(
         seed=seed,
         spherical=True,
     )
-    return conclude_centroids(runs, (transform,), features)
+    return conclude_centroids(runs, (transform,), space)

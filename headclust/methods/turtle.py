@@ -104,7 +104,7 @@ def fit(
     inputs = [transform(space.rows(rows)) for transform, space in zip(result.model.transforms, spaces, strict=True)]
     scores = generalization([rows.numpy() for rows in inputs], result.head_assignments[:, rows])
     model = replace(result.model, used_heads=(int(np.argmax(scores)),))
-    assigned = model.assign(*(space.all() for space in spaces))
+    assigned = model.assign(*spaces)
     history = [*result.history, {"generalization": scores}]
     return replace(result, model=model, assignments=assigned.clusters, confidence=assigned.confidence, history=history)
 

@@ -76,8 +76,7 @@ def fit(
     (space,), (stage,) = spaces, stages
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     graph = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
-    features = space.all()
-    points = fit_transform(features, "pca", n_components=stage.n_components)(features).double().numpy()
+    points = fit_transform(space, "pca", n_components=stage.n_components).rows(space).double().numpy()
     ward = AgglomerativeClustering(stage.n_clusters, connectivity=graph.astype(bool), linkage="ward")
     with warnings.catch_warnings():
         # scikit-learn joins connected components at their nearest samples, as intended.

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headclust.errors import FileFormatError, one_line
-from headclust.features.rows import distinct_rows
+from headclust.features import Features
+from headclust.features.rows import distinct_rows, size, take
+from headclust.features.source import row_blocks
 from headclust.model.heads import HEADS, Heads, select
 from headclust.model.stored import check_same, check_tensors, check_widths, transform_of, width_of
 from headclust.model.transform import NORMALIZED, PARTS, FeatureTransform, side_by_side
@@ -30,12 +32,12 @@ class Assignment(NamedTuple):
     Attributes:
         clusters: Cluster per sample, int64 (n_samples,).
         confidence: Probability of that cluster, float32 (n_samples,).
-        by_head: Clusters by each head, int64 (heads, n_samples).
+        by_head: Clusters by each head, int32 (heads, n_samples).
     """
 
     clusters: NDArray[np.int64]
     confidence: NDArray[np.float32]
-    by_head: NDArray[np.int64]
+    by_head: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -76,48 +78,47 @@ class ClusterModel:
         inputs = rows if len(self.heads.input_dims) > 1 else [side_by_side(rows)]
         return torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
 
-    def assign(self, *spaces: Tensor) -> Assignment:
-        """Assign clusters in blocks, so that the probabilities of all samples are never in memory at once.
+    def assign(self, *spaces: Tensor | Features) -> Assignment:
+        """Assign clusters in blocks, so that neither all rows nor all probabilities are in memory at once.
 
         Equal samples get equal clusters: each is computed once, as the last bits of a product depend on the row number.
 
         Args:
-            *spaces: One (n_samples, feature_dim) per space, on the model's device.
+            *spaces: Features, or a tensor (n_samples, feature_dim) on any device, per space; blocks are moved to the
+                model's device.
         """
         first, group = distinct_rows(*spaces)
-        by_head, best = [], []
-        for probs in self._blocks(spaces, first):
-            by_head.append(probs.argmax(-1))
+        clusters, confidence = np.empty(len(first), np.int64), np.empty(len(first), np.float32)
+        by_head = np.empty((self.n_heads, len(first)), np.int32)
+        for block, probs in self._blocks(spaces, first):
+            by_head[:, block] = probs.argmax(-1).cpu().numpy()
             # Mean over the used heads, then the largest probability and its cluster, (n_rows,) each.
-            best.append(probs[list(self.used_heads)].mean(0).max(-1))
-        return Assignment(
-            clusters=torch.cat([block.indices for block in best]).cpu().numpy()[group],
-            confidence=torch.cat([block.values for block in best]).cpu().numpy()[group],
-            by_head=torch.cat(by_head, dim=1).cpu().numpy()[:, group],
-        )
+            best = probs[list(self.used_heads)].mean(0).max(-1)
+            clusters[block], confidence[block] = best.indices.cpu().numpy(), best.values.cpu().numpy()
+        if len(first) == len(group):
+            return Assignment(clusters, confidence, by_head)
+        return Assignment(clusters[group], confidence[group], by_head[:, group])
 
-    def mean_probs(self, *spaces: Tensor) -> Tensor:
-        """Cluster probabilities, (n_samples, clusters): the mean over the used heads, in blocks as in `assign`.
-
-        Args:
-            *spaces: One (n_samples, feature_dim) per space, on the model's device.
-        """
+    def mean_probs(self, *spaces: Tensor | Features) -> Tensor:
+        """Cluster probabilities, (n_samples, clusters), on the CPU: the mean over the used heads, as in `assign`."""
         first, group = distinct_rows(*spaces)
-        return torch.cat([probs[list(self.used_heads)].mean(0) for probs in self._blocks(spaces, first)])[group]
+        means = torch.empty(len(first), self.n_clusters)
+        for block, probs in self._blocks(spaces, first):
+            means[block] = probs[list(self.used_heads)].mean(0).cpu()
+        return means if len(first) == len(group) else means[group]
 
-    def _blocks(self, spaces: Sequence[Tensor], rows: NDArray[np.int64]) -> Iterator[Tensor]:
-        """Probabilities of every head for blocks of `rows` that fit into memory, (heads, n_rows, clusters) each."""
+    def _blocks(self, spaces: Sequence[Tensor | Features], rows: NDArray[np.int64]) -> Iterator[tuple[slice, Tensor]]:
+        """Slices of `rows`, and the probabilities of every head for them, (heads, n_rows, clusters)."""
         n_rows = max(1, min(_ROWS, _PROBABILITIES // (self.n_heads * self.n_clusters)))
-        if len(rows) < len(spaces[0]):
-            spaces = [space[rows] for space in spaces]
-        for block in zip(*(torch.split(space, n_rows) for space in spaces), strict=True):
-            yield self.probs(*block)
+        is_whole = len(rows) == size(spaces[0])[0]
+        for block in row_blocks(len(rows), max(size(space)[1] for space in spaces), at_most=n_rows):
+            index = block if is_whole else rows[block]
+            yield block, self.probs(*(take(space, index, device=self.device) for space in spaces))
 
     def alone(self, head: int) -> ClusterModel:
         """The model with a single one of its heads, on the CPU."""
-        state = {name: tensor.cpu() for name, tensor in select(self.heads.state_dict(), head).items()}
-        transforms = tuple(transform.to(torch.device("cpu")) for transform in self.transforms)
-        return ClusterModel(transforms, HEADS[self.heads.kind].from_state(state).eval(), (0,), self.temperature)
+        heads = HEADS[self.heads.kind].from_state(select(self.heads.state_dict(), head)).eval()
+        return ClusterModel(self.transforms, heads, (0,), self.temperature).to(torch.device("cpu"))
 
     @property
     def n_heads(self) -> int:
@@ -130,10 +131,20 @@ class ClusterModel:
         """Number of clusters, used or not."""
         return self.heads.n_clusters
 
+    @property
+    def device(self) -> torch.device:
+        """The device that the model computes on."""
+        device: torch.device = next(iter(self.heads.state_dict().values())).device
+        return device
+
     def to(self, device: torch.device) -> ClusterModel:
-        """The same model on `device`."""
+        """The same model on `device`: a copy, as moving a module would change this one; itself if it is there."""
+        if device == self.device:
+            return self
         transforms = tuple(transform.to(device) for transform in self.transforms)
-        return ClusterModel(transforms, self.heads.to(device), self.used_heads, self.temperature)
+        state = {name: tensor.to(device) for name, tensor in self.heads.state_dict().items()}
+        heads = HEADS[self.heads.kind].from_state(state).requires_grad_(False).eval()
+        return ClusterModel(transforms, heads, self.used_heads, self.temperature)
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole model as named tensors on the CPU, from which `from_tensors` builds it again."""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import get_args
 
 import torch
 from torch import Tensor
 
 from headclust.choices import Transform
+from headclust.device import float64_device
 from headclust.errors import DataError, SettingError
-from headclust.features.rows import power_of_two, unit_length
+from headclust.features import Features
+from headclust.features.rows import blocks, power_of_two, size, unit_length
 
 TRANSFORMS = get_args(Transform)
 PARTS = ("power", "mean", "scale", "matrix")
 NORMALIZED = ("l2", "unit")
-_ROWS = 8_192
 _ROUNDING = 1e-12  # variance of unit rows below which it is rounding of float32
+Pass = Callable[[], Iterator[Tensor]]  # one pass over all rows, in blocks (n, feature_dim)
 _ORDINARY = 2.0**-30, 2.0**30  # values whose squares float32 can hold and add, for any number of samples
 
 
@@ -61,6 +64,25 @@ class FeatureTransform:
             features = features @ self.matrix
         return unit_length(features) if self.unit else features
 
+    def rows(
+        self, features: Tensor | Features, *, view: int | None = None, device: torch.device | None = None
+    ) -> Tensor:
+        """All rows transformed, float32 (n_samples, dim); of the others only a block is in memory at a time.
+
+        Args:
+            features: Features, or a tensor (n_samples, feature_dim).
+            view: A view of features.
+            device: Where to compute, and the device of the result; where the rows are by default.
+        """
+        result, start = torch.empty(0), 0
+        for block in blocks(features, view=view, device=device):
+            rows = self(block)
+            if not start:
+                result = rows.new_empty(size(features)[0], rows.shape[1])
+            result[start : start + len(rows)] = rows
+            start += len(rows)
+        return result
+
     def to(self, device: torch.device) -> FeatureTransform:
         """The same transform with its tensors on `device`."""
         power, mean, scale, matrix = (
@@ -69,43 +91,48 @@ class FeatureTransform:
         return replace(self, power=power, mean=mean, scale=scale, matrix=matrix)
 
 
-def fit_transform(features: Tensor, kind: str, *, n_components: int = 256) -> FeatureTransform:
-    """Fit a feature transform on `features` (n_samples, feature_dim).
+def fit_transform(
+    features: Tensor | Features, kind: str, *, n_components: int = 256, device: torch.device | None = None
+) -> FeatureTransform:
+    """Fit a feature transform, in passes over blocks of rows.
 
     Args:
-        features: The fitted samples, not normalized.
+        features: The fitted samples, not normalized: features, or a tensor (n_samples, feature_dim).
         kind: "none"; "l2" (unit rows); "standardize" (zero mean, unit variance per dimension; constant dimensions
             become zero); "pca" (unit rows, centered, projected on the leading principal components, then scaled by one
             number so that a row's mean squared length is the number of components).
         n_components: Components of "pca", at most min(n_samples - 1, feature_dim).
+        device: Where to compute, and the device of the transform; where the rows are by default.
 
     Raises:
         SettingError: `kind` is not one of these.
         DataError: All rows point in the same direction, so they have no principal components.
     """
+    rows = partial(blocks, features, device=device)
     if kind == "none":
-        return _fit_none(features)
+        return _fit_none(rows)
     if kind == "l2":
         return FeatureTransform(l2=True)
     if kind == "standardize":
-        return _fit_standardize(features)
+        return _fit_standardize(rows)
     if kind == "pca":
-        return _fit_pca(unit_length(features), n_components)
+        return _fit_pca(lambda: map(unit_length, rows()), *size(features), n_components)
     raise SettingError(f"unknown transform {kind!r}: expected one of {', '.join(TRANSFORMS)}.")
 
 
-def _fit_none(features: Tensor) -> FeatureTransform:
+def _fit_none(rows: Pass) -> FeatureTransform:
     """The identity; for features of extreme scale a shift and one power of two, which change all distances alike."""
-    least, most = torch.aminmax(features, dim=0)
+    least, most = _limits(rows())
     largest = torch.maximum(-least, most)
     # Half the range, as the range itself could be infinite.
     if _is_ordinary(largest.max()) and _is_ordinary((most / 2 - least / 2).max()):
         return FeatureTransform()
     power = power_of_two(largest)
-    scaled = features * power
-    mean = scaled.double().mean(0).float()
+    exact = float64_device(power.device)
+    mean = _moments((block * power).to(exact).double() for block in rows())[0].to(power.device)
     # Exponents, (feature_dim,): of the largest deviation from the mean per column, before the powers of two.
-    deviation = (scaled - mean).abs().amax(0)
+    least, most = _limits(block * power - mean for block in rows())
+    deviation = torch.maximum(-least, most)
     own = torch.frexp(power).exponent - 1
     exponent = torch.frexp(deviation).exponent - own
     # Columns get their scales back, relative to the column that varies most.
@@ -114,15 +141,43 @@ def _fit_none(features: Tensor) -> FeatureTransform:
     return FeatureTransform(power=power, mean=mean, scale=torch.where(varies, back, 0.0))
 
 
-def _fit_standardize(features: Tensor) -> FeatureTransform:
+def _fit_standardize(rows: Pass) -> FeatureTransform:
     """Zero mean and unit variance per column; columns whose squares float32 cannot hold are scaled before."""
-    largest, power = features.abs().amax(0), None
-    if not _is_ordinary(largest).all():
-        power = power_of_two(largest)
-        features = features * power
+    least, most = _limits(rows())
+    largest = torch.maximum(-least, most)
+    power = None if _is_ordinary(largest).all() else power_of_two(largest)
     # Population standard deviation per dimension, as in scikit-learn's StandardScaler.
-    spread = features.std(0, correction=0)
-    return FeatureTransform(power=power, mean=features.mean(0), scale=torch.where(spread > 0, 1 / spread, 0.0))
+    mean, spread = _moments(rows() if power is None else (block * power for block in rows()))
+    # The means of blocks of a constant can differ by rounding.
+    varies = (spread > 0) & (most > least)
+    return FeatureTransform(power=power, mean=mean, scale=torch.where(varies, 1 / spread, 0.0))
+
+
+def _limits(rows: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value per column, (feature_dim,) each."""
+    least, most = next(rows).aminmax(dim=0)
+    for block in rows:
+        low, high = block.aminmax(dim=0)
+        least, most = torch.minimum(least, low), torch.maximum(most, high)
+    return least, most
+
+
+def _moments(rows: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and population standard deviation per column, float32 (feature_dim,) each: those of a single block exactly.
+
+    Blocks are joined in float64, as in Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
+    Computing Sample Variances", 1979.
+    """
+    count, mean, squares, device = 0, torch.zeros(()), torch.zeros(()), torch.device("cpu")
+    for block in rows:
+        device = block.device
+        exact, share = float64_device(device), len(block) / (count + len(block))
+        own, spread = (moment.to(exact).double() for moment in (block.mean(0), block.std(0, correction=0)))
+        # Sum of squared deviations of both parts, each from its own mean, and of the two means from the common one.
+        squares = squares.to(own) + len(block) * spread.square() + count * share * (own - mean.to(own)).square()
+        mean = mean.to(own) + share * (own - mean.to(own))
+        count += len(block)
+    return mean.float().to(device), (squares / count).sqrt().float().to(device)
 
 
 def _is_ordinary(largest: Tensor) -> Tensor:
@@ -131,16 +186,17 @@ def _is_ordinary(largest: Tensor) -> Tensor:
     return (largest == 0) | ((largest >= least) & (largest <= most))
 
 
-def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
+def _fit_pca(unit: Pass, n_samples: int, feature_dim: int, n_components: int) -> FeatureTransform:
     """PCA of unit rows (n_samples, feature_dim), with one scale for all components: directions are not whitened."""
     # Centering leaves n_samples - 1 independent rows.
-    n_components = max(1, min(n_components, len(unit) - 1, unit.shape[1]))
-    mean = unit.mean(0)
+    n_components = max(1, min(n_components, n_samples - 1, feature_dim))
+    mean, _ = _moments(unit())
     # Variances (n_components,), descending, and directions (feature_dim, n_components).
-    values, vectors = _wide_components(unit - mean) if len(unit) < unit.shape[1] else _components(unit, mean)
+    is_wide = n_samples < feature_dim
+    values, vectors = _wide_components(torch.cat(list(unit())) - mean) if is_wide else _components(unit(), mean)
     values, vectors = values[:n_components], vectors[:, :n_components]
     if not values.sum() > _ROUNDING:
-        if len(unit) == 1:
+        if n_samples == 1:
             raise DataError("one row has no principal components: pca needs at least 2.")
         raise DataError(
             "all rows point the same way: nothing is left after pca. Try --method kmeans --set normalize=none."
@@ -150,19 +206,21 @@ def _fit_pca(unit: Tensor, n_components: int) -> FeatureTransform:
     # The mean squared length of a projected row is the sum of the variances; scaled, it is n_components.
     scale = (n_components / values.sum()).sqrt()
     # Contiguous, as it will be when read from a file: the last bits of a product depend on the memory order.
-    matrix = (vectors * signs * scale).float().contiguous().to(unit.device)
+    matrix = (vectors * signs * scale).float().contiguous().to(mean.device)
     return FeatureTransform(l2=True, mean=mean, matrix=matrix)
 
 
-def _components(unit: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), float64, on the CPU."""
-    # (1/n) sum_i (x_i - mean)(x_i - mean)', in blocks: repeatable, and without a second copy of the features.
-    covariance = torch.zeros(unit.shape[1], unit.shape[1], dtype=torch.float64)
-    for block in torch.split(unit, _ROWS):
-        centered = (block - mean).cpu().double()
+def _components(unit: Iterator[Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), float64."""
+    # (1/n) sum_i (x_i - mean)(x_i - mean)', block by block.
+    device, count = float64_device(mean.device), 0
+    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=device)
+    for block in unit:
+        centered = (block - mean).to(device).double()
         covariance += centered.T @ centered
+        count += len(block)
     # eigh gives eigenvalues in ascending order.
-    values, vectors = torch.linalg.eigh(covariance / len(unit))
+    values, vectors = torch.linalg.eigh(covariance / count)
     return values.flip(0), vectors.flip(1)
 
 
@@ -172,7 +230,7 @@ def _wide_components(centered: Tensor) -> tuple[Tensor, Tensor]:
     Most eigenvalues of their covariance are zero, on which eigenvalue solvers can fail.
     """
     # X = U S V': the covariance X'X / n has the eigenvectors V and the eigenvalues S^2 / n.
-    _, roots, vectors = torch.linalg.svd(centered.cpu().double(), full_matrices=False)
+    _, roots, vectors = torch.linalg.svd(centered.to(float64_device(centered.device)).double(), full_matrices=False)
     return roots.square() / len(centered), vectors.T
 
 

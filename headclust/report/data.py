@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust import runs
+from headclust.device import resolve_device
 from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.features import Features
 from headclust.filenames import storable_name
@@ -30,7 +31,7 @@ class ReportData:
         name: Name of the run folder.
         config: The run's config.json.
         metrics: Metrics of these samples, with the keys of metrics.json.
-        model: The fitted pipeline.
+        model: The fitted pipeline, on the device to compute on.
         sample_ids: Names of the samples.
         clusters: int64 (n_samples,).
         confidence: float32 (n_samples,).
@@ -67,7 +68,7 @@ class ReportData:
         return self.spaces[0].attributes if self.spaces else self.config["features"][0]
 
 
-def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
+def read_data(path: Path, features: Sequence[Path] = (), *, device: str | None = None) -> ReportData:
     """Read a run and the features of its samples, or assign the samples of other feature files.
 
     Args:
@@ -75,11 +76,13 @@ def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
         features: Feature files to use, one per feature space: the run's own at their present place, or those of other
             samples, which the run's model then assigns. If empty, the run's own, at the recorded path or beside
             the run folder; they may be missing.
+        device: Where to compute; the best available when None.
 
     Raises:
         HeadclustError: The run cannot be read, or the feature files given cannot be used.
     """
     run = runs.read_run(path)
+    model = run.model.to(resolve_device(device))
     recorded, problem = run.config["features"], ""
     spaces: tuple[Features, ...] = ()
     if features:
@@ -92,12 +95,12 @@ def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
             problem = one_line(error)
     name = path.resolve().name
     if features and [space.sha256 for space in spaces] != [space["sha256"] for space in recorded]:
-        assigned = assign(run.model, spaces)
+        assigned = assign(model, spaces)
         return ReportData(
             name,
             run.config,
             assigned.report,
-            run.model,
+            model,
             spaces[0].sample_ids,
             assigned.clusters,
             assigned.confidence,
@@ -110,7 +113,7 @@ def read_data(path: Path, features: Sequence[Path] = ()) -> ReportData:
         name,
         run.config,
         run.metrics,
-        run.model,
+        model,
         ids,
         clusters,
         confidence,

@@ -57,13 +57,16 @@ class ClusterImages:
 
 
 def transformed_rows(model: ClusterModel, spaces: Sequence[Features], rows: slice | NDArray[np.int64]) -> torch.Tensor:
-    """Unit rows after the model's transforms, those of several spaces side by side, float32 (n_rows, sum of dims)."""
+    """Unit rows after the model's transforms, those of several spaces side by side, float32 (n_rows, sum of dims).
+
+    They are on the model's device.
+    """
     import torch.nn.functional as F
 
     from headclust.model import side_by_side
 
     parts = [
-        F.normalize(transform(space.rows(rows)), dim=-1)
+        F.normalize(transform(space.rows(rows).to(model.device)), dim=-1)
         for transform, space in zip(model.transforms, spaces, strict=True)
     ]
     return side_by_side(parts)
@@ -75,12 +78,12 @@ def measure(model: ClusterModel, spaces: Sequence[Features], clusters: NDArray[n
     import torch.nn.functional as F
 
     n_samples, n_clusters = len(clusters), model.n_clusters
-    assigned = torch.from_numpy(clusters)
+    assigned = torch.from_numpy(clusters).to(model.device)
     # First pass: a center is the normalized sum of the unit rows of its cluster, (n_clusters, dim).
     sums: torch.Tensor | None = None
     for block, rows in _blocks(model, spaces, n_samples):
         if sums is None:
-            sums = torch.zeros(n_clusters, rows.shape[1])
+            sums = torch.zeros(n_clusters, rows.shape[1], device=rows.device)
         sums.index_add_(0, assigned[block], rows)
     assert sums is not None
     used = torch.bincount(assigned, minlength=n_clusters) > 0
@@ -91,11 +94,11 @@ def measure(model: ClusterModel, spaces: Sequence[Features], clusters: NDArray[n
     for block, rows in _blocks(model, spaces, n_samples):
         similarities = (rows @ centers.T).masked_fill(~used, -torch.inf)  # (block, n_clusters)
         own_column = assigned[block, None]
-        own[block] = similarities.gather(1, own_column)[:, 0].numpy()
+        own[block] = similarities.gather(1, own_column)[:, 0].cpu().numpy()
         best = similarities.scatter(1, own_column, -torch.inf).max(1)
-        other[block] = best.values.numpy()
-        neighbor[block] = torch.where(best.values.isfinite(), best.indices, -1).numpy()
-    return Geometry(center_similarities.numpy(), own, other, neighbor)
+        other[block] = best.values.cpu().numpy()
+        neighbor[block] = torch.where(best.values.isfinite(), best.indices, -1).cpu().numpy()
+    return Geometry(center_similarities.cpu().numpy(), own, other, neighbor)
 
 
 def _blocks(model: ClusterModel, spaces: Sequence[Features], n_samples: int) -> Iterator[tuple[slice, torch.Tensor]]:

@@ -120,7 +120,7 @@ def _components(points: torch.Tensor, count: int) -> NDArray[np.float32]:
         points = fit_transform(points, "pca", n_components=count)(points)
     components = np.zeros((len(points), count), np.float32)
     width = min(count, points.shape[1])
-    components[:, :width] = points[:, :width].numpy()
+    components[:, :width] = points[:, :width].cpu().numpy()
     return components
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headclust.features import Features
+
+if TYPE_CHECKING:
+    import torch
 
 N_NEAREST = 6  # per image
 _MAX_SEARCHED = 20_000  # rows; their search takes half a minute for 1,280 dimensions on one core
@@ -30,13 +33,20 @@ class NearestImages:
     similarities: NDArray[np.float32]
 
 
-def find_nearest(space: Features, settings: Mapping[str, Any], *, max_searched: int = _MAX_SEARCHED) -> NearestImages:
+def find_nearest(
+    space: Features,
+    settings: Mapping[str, Any],
+    *,
+    max_searched: int = _MAX_SEARCHED,
+    device: torch.device | None = None,
+) -> NearestImages:
     """The nearest images, by exact search in bounded time; none for a single image.
 
     Args:
         space: Features of the samples.
         settings: Settings of the run: if its neighbor graph is cached, that is used, for any number of rows.
         max_searched: Rows to search if it is not.
+        device: Where to search; the CPU by default.
     """
     from headclust.graph.neighbors import cached_neighbors, is_cached, nearest_neighbors
 
@@ -49,5 +59,5 @@ def find_nearest(space: Features, settings: Mapping[str, Any], *, max_searched: 
     else:
         if space.n_samples > max_searched:
             rows = np.sort(np.random.default_rng(0).choice(space.n_samples, max_searched, replace=False))
-        graph = nearest_neighbors(space.rows(rows), min(N_NEAREST, len(rows) - 1))
+        graph = nearest_neighbors(space.rows(rows).to(device or "cpu"), min(N_NEAREST, len(rows) - 1))
     return NearestImages(rows, rows[graph.indices[:, :N_NEAREST].numpy()], graph.similarities[:, :N_NEAREST].numpy())

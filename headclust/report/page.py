@@ -44,7 +44,7 @@ def render(
     """
     spaces = data.spaces
     geometry = measure(data.model, spaces, data.clusters) if spaces else None
-    nearest = find_nearest(spaces[0], data.config["settings"]) if spaces else None
+    nearest = find_nearest(spaces[0], data.config["settings"], device=data.model.device) if spaces else None
     duplicates = find_near_duplicates(nearest) if nearest else None
     scores = None
     if labels and data.labels is not None:

@@ -25,6 +25,7 @@ from headclust.features.rows import unit_length
 from headclust.seeding import SEEN_STREAM, torch_generator
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 UNUSUAL = 0.99  # novelty at and above which an image is reported as unusual
@@ -101,7 +102,9 @@ def keep(spaces: Sequence[Features], seed: int) -> Seen:
     return Seen(numbers, tuple(unit_length(space.rows(numbers)).half() for space in spaces))
 
 
-def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> NDArray[np.float32]:
+def measure(
+    seen: Seen, spaces: Sequence[Features], *, fitted: bool = False, device: torch.device | None = None
+) -> NDArray[np.float32]:
     """Novelty of samples, float32 (n_samples,), in [0, 1).
 
     Args:
@@ -109,20 +112,22 @@ def measure(seen: Seen, spaces: Sequence[Features], *, fitted: bool = False) -> 
         spaces: The samples, one per space.
         fitted: True if they are the fitted samples, row by row: then a sample of the reference is not compared with
             itself.
+        device: Where to compute distances; the CPU by default.
     """
     import torch
 
+    device = device or torch.device("cpu")
     # Distances summed over spaces: of the samples, (n_samples,), and of the reference, (n_reference,).
     total, usual = torch.zeros(spaces[0].n_samples), torch.zeros(len(seen.numbers))
     starts = range(0, len(total), _ROWS)
     for rows, features in zip(seen.rows, spaces, strict=True):
         # float16 rows are normalized again, as rounding has changed their length.
-        reference = unit_length(rows.float())
-        own = _distances(reference, reference, others=True)
+        reference = unit_length(rows.to(device).float())
+        own = _distances(reference, reference, others=True).cpu()
         # Blocks of the samples, so that their similarities to the reference stay small.
-        blocks = (unit_length(features.rows(slice(start, start + _ROWS))) for start in starts)
+        blocks = (unit_length(features.rows(slice(start, start + _ROWS)).to(device)) for start in starts)
         # Divided by the mean of the reference: spaces of different scale count equally.
-        total += torch.cat([_distances(block, reference) for block in blocks]) / _scale(own)
+        total += torch.cat([_distances(block, reference).cpu() for block in blocks]) / _scale(own)
         usual += own / _scale(own)
     if fitted:
         # A fitted sample that is in the reference would otherwise have itself as its nearest, at a distance of about 0.

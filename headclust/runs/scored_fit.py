@@ -99,7 +99,7 @@ def fit_and_score(
         seconds=seconds,
         labels=spaces[0].labels,
     )
-    test = assign(result.model, tests) if tests else None
+    test = assign(result.model, tests, device=device) if tests else None
     return ScoredFit(result, {**report, "eval": test.report} if test else report, test)
 
 
@@ -108,8 +108,13 @@ def fewer_clusters(n_clusters: int, expected: int) -> str:
     return f"only {n_clusters} of {expected} clusters are used: no more samples differ, after the method's transform."
 
 
-def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
+def assign(model: ClusterModel, spaces: Sequence[Features], *, device: torch.device | None = None) -> Assigned:
     """Assign clusters to samples, one feature space per space of the model, and score them if they have labels.
+
+    Args:
+        model: A fitted model.
+        spaces: The samples, one per space of the model.
+        device: Where to compute; where the model is by default.
 
     Raises:
         DataError: The model gives no probabilities for a sample, as numbers in it or in the features are too large.
@@ -117,7 +122,7 @@ def assign(model: ClusterModel, spaces: Sequence[Features]) -> Assigned:
     from headclust.model import ensemble
 
     start = time.perf_counter()
-    assignment = model.assign(*(space.all() for space in spaces))
+    assignment = model.to(device or model.device).assign(*spaces)
     undefined = np.flatnonzero(~np.isfinite(assignment.confidence))
     if len(undefined):
         first = printable(spaces[0].sample_ids[int(undefined[0])])

@@ -1,4 +1,8 @@
-"""Batches of samples on the device, drawn with one random generator."""
+"""Batches of samples on the device, drawn with one random generator.
+
+Everything random is drawn on the host, so that all devices get the same batches. What was drawn is sent to the device in
+one copy per batch, for which the host does not wait: it draws the next batch while the device computes.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ from headclust.training.parts import CACHED
 
 @dataclass(frozen=True)
 class Samples:
-    """Training data of a stage, all on one device.
+    """Training data of a stage: features on one device, neighbors on the host.
 
     Attributes:
         spaces: Transformed features, one (n_samples, dim) per space.
-        neighbors: Row numbers of neighbors, (n_samples, k), or None if no stage needs any.
+        neighbors: Row numbers of neighbors, (n_samples, k), on the CPU, or None if no stage needs any.
         views: Transformed cached views, one (n_views, n_samples, dim) per space; empty if there are none.
     """
 
@@ -70,19 +74,22 @@ def _draw(samples: Samples, names: Sequence[str], anchors: Tensor, generator: to
             columns.append(torch.randint(n_views, (size,), generator=generator))
         else:
             columns.append(torch.full((size,), -1))
-    numbers, views = torch.stack(rows), torch.stack(columns)  # (views, batch) each
+    # Row and cached view, (2, views, batch).
+    drawn = torch.stack((torch.stack(rows), torch.stack(columns)))
+    from_views = bool(n_views and (drawn[1] >= 0).any())
     device = samples.spaces[0].device
-    return Batch(
-        tuple(_gather(samples, space, numbers, views) for space in range(len(samples.spaces))), numbers.to(device)
-    )
+    if device.type == "cuda":  # from pinned memory the copy runs beside the host
+        drawn = drawn.pin_memory()
+    numbers, views = drawn.to(device, non_blocking=True)
+    spaces = range(len(samples.spaces))
+    return Batch(tuple(_gather(samples, space, numbers, views if from_views else None) for space in spaces), numbers)
 
 
 def _partners(neighbors: Tensor | None, anchors: Tensor, generator: torch.Generator) -> Tensor:
     """Row number of a random neighbor of each anchor, (batch,)."""
     assert neighbors is not None
     columns = torch.randint(neighbors.shape[1], (len(anchors),), generator=generator)
-    partners: Tensor = neighbors[anchors.to(neighbors.device), columns.to(neighbors.device)].long().cpu()
-    return partners
+    return neighbors[anchors, columns].long()
 
 
 def _distinct_views(count: int, n_views: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -94,11 +101,9 @@ def _distinct_views(count: int, n_views: int, size: int, generator: torch.Genera
         count -= n_views
 
 
-def _gather(samples: Samples, space: int, rows: Tensor, views: Tensor) -> Tensor:
+def _gather(samples: Samples, space: int, rows: Tensor, views: Tensor | None) -> Tensor:
     """Features (views, batch, dim) of rows (views, batch) in the given cached views, -1 for the plain image."""
-    plain = samples.spaces[space]
-    rows, views = rows.to(plain.device), views.to(plain.device)
-    features = plain[rows]
-    if samples.views and bool((views >= 0).any()):
+    features = samples.spaces[space][rows]
+    if views is not None:
         features = torch.where((views >= 0)[..., None], samples.views[space][views.clamp_min(0), rows], features)
     return features

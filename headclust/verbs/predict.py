@@ -58,7 +58,7 @@ def predict(
         weights: The file with the model's weights, if the run's features were made with one.
         on_error: "fail" at an unreadable image, or "skip" it, so that it gets no row.
         max_pixels: Largest image to read, as in EmbedSettings.
-        device: Where to embed; the best available when None.
+        device: Where to embed and assign; the best available when None.
         offline: Never download weights.
         output: The CSV to write; `RUN/predicted/NAME.csv` when None, where NAME has data set and split, and for
             feature files also the backbone.
@@ -96,13 +96,14 @@ def predict(
         parts = [attributes["dataset"], attributes.get("split", "all"), attributes["backbone"]]
         default = folder / f"{file_name('-'.join(parts))}.csv"
     seen = runs.read_seen(fitted)
-    assigned, sample_ids = assign(fitted.model, spaces), spaces[0].sample_ids
+    chosen_device = resolve_device(device)
+    assigned, sample_ids = assign(fitted.model, spaces, device=chosen_device), spaces[0].sample_ids
     scores: NDArray[np.float32] | None = None
     if seen is None:
         note("this run stores no fitted samples, so novelty cannot be measured: fit again for that.")
     else:
         same = [space.sha256 for space in spaces] == [space["sha256"] for space in recorded]
-        scores = novelty.measure(seen, spaces, fitted=same)
+        scores = novelty.measure(seen, spaces, fitted=same, device=chosen_device)
     path = write_assignments(output or default, sample_ids, assigned.clusters, assigned.confidence, scores)
     if data is not None:
         warn_if_many(spaces[0], listed_in(features[0]))

@@ -17,6 +17,7 @@ def report(
     labels: bool = False,
     thumbnails: int = MAX_THUMBNAILS,
     umap: bool = True,
+    device: str | None = None,
     output: Path | None = None,
 ) -> Path:
     """Write one HTML file that shows a run: its clusters, their images, a map; return its path.
@@ -32,6 +33,7 @@ def report(
             Without it nothing in the report depends on labels.
         thumbnails: Images that the report has small copies of, at most; at least 0. It holds the names of the others.
         umap: Add a UMAP layout of the map, if umap-learn is installed.
+        device: Where to compute; the best available when None.
         output: The file to write; `RUN/report.html` when None.
 
     Raises:
@@ -43,7 +45,7 @@ def report(
     path = output or run / "report.html"
     if output is not None:
         check_place(output)  # before anything is loaded
-    data = read_data(run, features)
+    data = read_data(run, features, device=device)
     check_place(path)
     if data.labels is not None and not labels:
         note("the features have labels, which this report does not use: --labels compares the clusters with them.")

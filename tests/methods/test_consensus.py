@@ -35,7 +35,7 @@ def fit(rows, n_clusters=4, *, labels=None, **options):
 def with_views(plain, *views):
     """Features in memory that have cached views."""
     return dataclasses.replace(
-        Features.from_array(plain), n_views=len(views), _read=lambda view: plain if view is None else views[view]
+        Features.from_array(plain), n_views=len(views), _open=lambda view: plain if view is None else views[view]
     )
 
 

@@ -36,7 +36,7 @@ def viewed(features, n_views=2, labels=None, noise=0.3):
     generator = np.random.default_rng(5)
     views = features + noise * generator.normal(size=(n_views, *features.shape)).astype(np.float32)
     held = Features.from_array(features, labels=labels)
-    return replace(held, n_views=n_views, _read=lambda view: features if view is None else views[view])
+    return replace(held, n_views=n_views, _open=lambda view: features if view is None else views[view])
 
 
 @pytest.fixture

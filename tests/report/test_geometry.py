@@ -50,6 +50,7 @@ def test_one_cluster_has_no_neighbor(data):
 
 def test_spaces_lie_side_by_side(data):
     class Two:
+        device = torch.device("cpu")
         transforms = (torch.nn.Identity(), torch.nn.Identity())
 
     features = make_blobs(9).features

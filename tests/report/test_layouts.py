@@ -49,6 +49,7 @@ def test_principal_components(data):
 
 
 class Plain:
+    device = torch.device("cpu")
     transforms = (torch.nn.Identity(),)
 
 

@@ -27,14 +27,16 @@ def scatter(differences: Iterable[Tensor]) -> Tensor:
         differences: Blocks (n_pairs, dim), each the first samples of pairs minus the second samples.
 
     Returns:
-        Shape (dim, dim), float64, on the CPU.
+        Shape (dim, dim), float64.
     """
     import torch
 
-    total, n_pairs = torch.zeros(1), 0
+    from headclust.device import float64_device
+
+    total, n_pairs = torch.zeros(()), 0
     for block in differences:
         # Sum over pairs of (x - x')(x - x')', (dim, dim).
-        rows = block.cpu().double()
+        rows = block.to(float64_device(block.device)).double()
         total, n_pairs = total + rows.T @ rows, n_pairs + len(rows)
     # The difference of two independent draws has twice the covariance of each, hence the factor 2.
     return total / (2 * max(1, n_pairs))
@@ -66,11 +68,11 @@ def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: flo
     if not level > 0:  # all pairs are copies of each other: nothing to whiten
         return replace(transform, unit=True)
     # S = (1 - shrinkage) within + shrinkage level I = V diag(values) V', all values at least shrinkage * level.
-    values, vectors = torch.linalg.eigh((1 - shrinkage) * within + shrinkage * level * torch.eye(dim).double())
+    values, vectors = torch.linalg.eigh((1 - shrinkage) * within + shrinkage * level * torch.eye(dim).to(within))
     # S^-1/2 = V diag(values^-1/2) V', (dim, dim): the symmetric root, which adds no rotation.
     root = (vectors * values.rsqrt()) @ vectors.T
     # One matrix for both maps, (feature_dim, dim). Contiguous, as it will be when read from a file.
-    matrix = (transform.matrix.cpu().double() @ root).float().contiguous().to(transform.matrix.device)
+    matrix = (transform.matrix.to(root.device).double() @ root).float().contiguous().to(transform.matrix.device)
     return replace(transform, matrix=matrix, unit=True)
 
 

@@ -117,7 +117,7 @@ def fit(
     # 4. Refinement with TEMI on the smallest graph.
     if refinement.length:
         partners = graph.indices[:, : min(refinement.n_neighbors, k)]
-        batch_source = Samples((rows,), neighbors=partners.to(device))
+        batch_source = Samples((rows,), neighbors=partners)
         trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1)
         _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
         if first.guard:
@@ -132,9 +132,7 @@ def fit(
     if len(used) > 1:
         _rename_(trained.heads, ensemble.common_names(clusters[used], first.n_clusters, start=0), used)
     model = ClusterModel(transforms, trained.heads, tuple(used), temperature)
-    return conclude(
-        model, *(space.all().to(device) for space in spaces), losses=[-score for score in scores], history=history
-    )
+    return conclude(model, *spaces, losses=[-score for score in scores], history=history)
 
 
 def _draw(n_samples: int, stage: Partitions, seed: int) -> NDArray[np.int64] | slice:

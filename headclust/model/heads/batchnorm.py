@@ -79,7 +79,7 @@ class BatchNormHeads(nn.Module):
             second_dim=second_dim,
         )
         ensemble.load_state_dict(state)
-        return ensemble
+        return ensemble.to(state["hidden_weight"].device)
 
     @property
     def input_dims(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from headclust.device import float64_device
 from headclust.model.heads.output import HeadOutput, views_first
 from headclust.seeding import HEAD_STREAM, torch_generator
 
@@ -46,7 +47,7 @@ class LinearHeads(nn.Module):
         n_heads, n_clusters, feature_dim = state["weight"].shape
         ensemble = cls(feature_dims=(feature_dim,), n_clusters=n_clusters, n_heads=n_heads)
         ensemble.load_state_dict(state)
-        return ensemble
+        return ensemble.to(state["weight"].device)
 
     @classmethod
     def discriminant(cls, rows: Tensor, assignments: Tensor, n_clusters: int, *, shrinkage: float) -> LinearHeads:
@@ -65,18 +66,18 @@ class LinearHeads(nn.Module):
             shrinkage: Share of the identity, in (0, 1].
         """
         device, n_heads, (n_samples, dim) = rows.device, len(assignments), rows.shape
-        # On the CPU, where sums are repeatable; some devices have no float64.
-        rows, assignments = rows.cpu(), assignments.cpu()
-        heads = cls(feature_dims=(dim,), n_clusters=n_clusters, n_heads=n_heads)
+        exact = float64_device(device)
+        rows, assignments = rows.to(exact), assignments.to(exact)
+        heads = cls(feature_dims=(dim,), n_clusters=n_clusters, n_heads=n_heads).to(exact)
         # Total scatter sum_i (x_i - mean)(x_i - mean)', (dim, dim), the same for all partitions.
         centered = (rows - rows.mean(0)).double()
         total = centered.T @ centered
-        identity = torch.eye(dim, dtype=torch.float64)
+        identity = torch.eye(dim, dtype=torch.float64, device=exact)
         with torch.no_grad():
             for head, clusters in enumerate(assignments):
                 # mu_c of the centered rows, (clusters, dim); 0, the mean of all, for an empty cluster.
                 counts = torch.bincount(clusters, minlength=n_clusters).double()
-                sums = torch.zeros(n_clusters, dim, dtype=torch.float64)
+                sums = torch.zeros(n_clusters, dim, dtype=torch.float64, device=exact)
                 means = sums.index_add_(0, clusters, centered) / counts.clamp_min(1)[:, None]
                 # Scatter within = total - between, with between = sum_c n_c mu_c mu_c'; divided by n, (dim, dim).
                 within = (total - means.T @ (means * counts[:, None])) / n_samples

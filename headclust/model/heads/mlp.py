@@ -73,7 +73,7 @@ class HeadEnsemble(nn.Module):
             bottleneck_dim=bottleneck_dim,
         )
         ensemble.load_state_dict(state)
-        return ensemble
+        return ensemble.to(state["hidden_weight"].device)
 
     @property
     def input_dims(self) -> tuple[int, ...]:

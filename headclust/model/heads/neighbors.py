@@ -83,7 +83,7 @@ class NeighborHeads(nn.Module):
             n_votes=n_votes,
             temperature=float(state["temperature"][0]),
             radius=float(state["radius"][0]) if "radius" in state else 0.0,
-        )
+        ).to(state["features"].device)
 
     @property
     def input_dims(self) -> tuple[int, ...]:

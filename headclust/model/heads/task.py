@@ -56,7 +56,7 @@ class TaskHeads(nn.Module):
         dims = [state[f"space{space}_direction"].shape[-1] for space in range(n_spaces)]
         ensemble = cls(feature_dims=dims, n_clusters=n_clusters, n_heads=n_heads)
         ensemble.load_state_dict(state)
-        return ensemble
+        return ensemble.to(state["space0_direction"].device)
 
     @property
     def input_dims(self) -> tuple[int, ...]:
