@@ -108,6 +108,15 @@ def local_rank(environment: Mapping[str, str] | None = None) -> int | None:
     return _number(os.environ if environment is None else environment, "LOCAL_RANK")
 
 
+def local_processes(environment: Mapping[str, str] | None = None) -> int:
+    """The number of processes that share this machine, as torchrun sets it (LOCAL_WORLD_SIZE); 1 without.
+
+    Raises:
+        SettingError: It is not a whole number.
+    """
+    return _number(os.environ if environment is None else environment, "LOCAL_WORLD_SIZE") or 1
+
+
 def _torchrun(environment: Mapping[str, str]) -> Shard | None:
     rank, size = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
     if rank is None or size is None or size == 1:

@@ -216,9 +216,9 @@ def test_another_number_of_shards_is_refused_or_replaces(tmp_path: Path, begun: 
 def test_other_settings_are_refused_at_the_start_and_at_the_merge(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     shard(path, 1, 2)
-    with pytest.raises(ConflictError, match="shard 2/2 differs from shard 1/2 .seed: 0 there, 1 here.: repeat"):
+    with pytest.raises(ConflictError, match=r"shard 2/2 differs from shard 1/2 .seed: 0 there, 1 here.: repeat"):
         shard(path, 2, 2, seed=1)
-    with pytest.raises(ConflictError, match="made with other settings .dataset: gray there, white here"):
+    with pytest.raises(ConflictError, match=r"made with other settings .dataset: gray there, white here"):
         merge_all(path, FakeImages(N, dataset="white"))
     plan = staging_folder(path, Shard(1, 2)) / "plan.json"
     changed = {**json.loads(plan.read_text()), "seed": 1}
@@ -236,13 +236,15 @@ def test_unlike_machines_are_refused_or_recorded(tmp_path: Path, monkeypatch: An
     shard(path, 1, 3)
     with monkeypatch.context() as patched:
         other_machine(patched)
-        with pytest.raises(ConflictError, match="device: cpu there, B300 here.*--allow-unlike, which records them"):
+        with pytest.raises(ConflictError, match=r"device: cpu there, B300 here.*--allow-unlike, which records them"):
             shard(path, 2, 3)
         with pytest.raises(KeyboardInterrupt):
             shard(path, 3, 3, backbone=FakeBackbone(Interrupted(1)), allow_unlike=True)
         shard(path, 2, 3, allow_unlike=True)
     assert shard(path, 3, 3, allow_unlike=True)  # begun on the other machine
-    assert "3-of-3 was begun on another machine (device: B300 there, cpu here): it begins anew" in capsys.readouterr().err
+    assert (
+        "3-of-3 was begun on another machine (device: B300 there, cpu here): it begins anew" in capsys.readouterr().err
+    )
     attributes = load_features(path).attributes
     assert [machine[:3] for machine in attributes["machines"]] == [
         [0, "cpu", attributes["threads"]],
@@ -266,7 +268,7 @@ def test_unlike_machines_are_refused_at_the_merge(tmp_path: Path, monkeypatch: A
     with monkeypatch.context() as patched:
         other_machine(patched)
         patched.setattr("headclust.features.staging.check_begun", lambda *_, **__: None)  # both began at once
-        with pytest.raises(ConflictError, match="shard 2/2 differs from shard 1/2 .device"):
+        with pytest.raises(ConflictError, match=r"shard 2/2 differs from shard 1/2 .device"):
             shard(path, 2, 2)
     merge_all(path, allow_unlike=True)
     assert [row for row, *_ in load_features(path).attributes["machines"]] == [0, 24]
