@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from headclust.errors import LostProcessError, SettingError
 from headclust.progress import be_quiet, note
-from headclust.shards import Shard, local_rank, torchrun_shard
+from headclust.shards import Shard, local_processes, local_rank, torchrun_shard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -259,9 +259,9 @@ def _note_threads() -> None:
     """Log if the processes of this machine leave cores unused: torchrun gives each a single thread by default."""
     from headclust.device import usable_cores
 
-    processes, threads = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), os.environ.get("OMP_NUM_THREADS", "")
+    processes = local_processes()
     cores = usable_cores() // processes
-    if threads == "1" and cores > 1:
+    if os.environ.get("OMP_NUM_THREADS") == "1" and cores > 1:
         note(f"each of {processes} processes uses one thread: for {cores}, start torchrun with OMP_NUM_THREADS={cores}.")
 
 

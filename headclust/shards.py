@@ -108,6 +108,15 @@ def local_rank(environment: Mapping[str, str] | None = None) -> int | None:
     return _number(os.environ if environment is None else environment, "LOCAL_RANK")
 
 
+def local_processes(environment: Mapping[str, str] | None = None) -> int:
+    """The number of processes that share this machine, as torchrun sets it (LOCAL_WORLD_SIZE); 1 without.
+
+    Raises:
+        SettingError: It is not a whole number.
+    """
+    return _number(os.environ if environment is None else environment, "LOCAL_WORLD_SIZE") or 1
+
+
 def torchrun_shard(environment: Mapping[str, str]) -> Shard | None:
     """The process of torchrun as a shard; None without torchrun, and for a single process.
 

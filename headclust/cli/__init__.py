@@ -36,7 +36,7 @@ from headclust.progress import alert, be_quiet, last_notes
 # Codes of a file without a name that cannot be written; errors of the network have others.
 _STDOUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _LEFT_OUT = 3  # exit code of a finished command that left out many images, which its last line says
-_OVER_PROCESSES = ("fit", "embed")  # commands that several processes of torchrun share
+_OVER_PROCESSES = ("fit", "embed", "neighbors")  # commands that several processes of torchrun share
 _COMMANDS = (
     demo.demo,
     run.run,
