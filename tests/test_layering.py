@@ -19,7 +19,7 @@ ORDER = [
     {"choices", "progress", "device", "seeding", "versions", "filenames", "network", "collectives"},
     {"disk", "textfiles", "parquet", "shards"},
     {"features", "images", "backbones", "group"},
-    {"embedding", "graph"},
+    {"embedding", "graph", "torchrun"},
     {"scoring"},
     {"model"},
     {"training"},
@@ -72,7 +72,7 @@ def test_a_module_imports_only_from_lines_above_its_own(path):
 def test_the_reader_of_imports_sees_them_all():
     names = imports(PACKAGE / "cli" / "fit.py")
     assert {"click", "json", "headclust.verbs", "headclust.errors.SettingError"} <= names
-    assert inner(PACKAGE / "cli" / "fit.py") == {"verbs", "errors", "choices", "group", "cli"}
+    assert inner(PACKAGE / "cli" / "fit.py") == {"verbs", "errors", "choices", "torchrun", "cli"}
 
 
 @pytest.mark.parametrize(

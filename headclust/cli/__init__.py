@@ -30,8 +30,8 @@ from headclust.cli import (
 from headclust.cli.options import quiet_option
 from headclust.cli.streams import discard_stdout, prepare_stdout
 from headclust.errors import ConflictError, HeadclustError, LostProcessError, SettingError, is_out_of_memory, one_line
-from headclust.group import prints_error, launched
 from headclust.progress import alert, be_quiet, last_notes
+from headclust.torchrun import launched, prints_error
 
 # Codes of a file without a name that cannot be written; errors of the network have others.
 _STDOUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

@@ -63,7 +63,7 @@ def fit(
 ) -> None:
     """Fit clustering heads to FEATURES (the newest under ./features/ unless given) and write a run folder."""
     from headclust import verbs
-    from headclust.group import launched
+    from headclust.torchrun import launched
 
     run = verbs.fit(
         features,

@@ -10,7 +10,7 @@ from headclust import runs
 from headclust.device import description, resolve_device
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.group import current, join, local_device
+from headclust.group import current
 from headclust.methods import Recipe, check_fit
 from headclust.progress import note
 from headclust.runs import novelty
@@ -24,6 +24,7 @@ from headclust.runs.inputs import (
 )
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import warnings_of
+from headclust.torchrun import join, local_device
 from headclust.verbs.places import run_path
 from headclust.versions import versions
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import short
 
-from headclust import group, shards, verbs
+from headclust import group, verbs
 from headclust.errors import SettingError
 from headclust.group import ALONE, Group
+from headclust.torchrun import launched
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "headclust"]
 SETTINGS = {**short("wmi"), "n_heads": 4, "hidden_dim": 16, "bottleneck_dim": 16, "n_neighbors": 5}
@@ -86,13 +87,13 @@ def test_other_commands_refuse_to_run_several_times(second_of_two, monkeypatch, 
 
 
 def test_the_environment_of_torchrun(second_of_two, monkeypatch):
-    assert group.launched() == Group(1, 2)
+    assert launched() == Group(1, 2)
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
-    assert group.launched() == ALONE
+    assert launched() == ALONE
     monkeypatch.setenv("RANK", "a")
     with pytest.raises(SettingError, match="RANK"):
-        group.launched()
+        launched()
 
 
 def test_a_method_of_one_process_refuses_several(blob_file):

@@ -81,3 +81,8 @@ def test_forty_steps_with_the_heads_over_processes(results, recipe):
 @pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if "authors" not in recipe])
 def test_forty_steps_with_every_batch_over_processes(results, recipe):
     assert_near(results, f"batches/{recipe}", {"": 1e-5})
+
+
+@pytest.mark.parametrize(("part", "limit"), [("components", 1e-12), ("kmeans", 1e-6), ("default", 1e-5)])
+def test_what_else_processes_share(results, part, limit):
+    assert_near(results, part + "/", {"exact": 0, "": limit})

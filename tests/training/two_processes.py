@@ -6,14 +6,18 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from headclust.features import Features
 from headclust.features.rows import unit_length
-from headclust.group import ALONE, Group
-from headclust.methods import PRESETS
+from headclust.group import ALONE, Group, use
+from headclust.methods import PRESETS, Recipe
+from headclust.methods.lloyd import _lloyd, restarts
 from headclust.model.heads import HEADS
+from headclust.model.transform import _components
 from headclust.seeding import torch_generator
 from headclust.training.sampling import Samples, sample_batches
 from headclust.training.stages import Stage, build_objective
@@ -113,7 +117,45 @@ def compute(group: Group) -> dict[str, Tensor]:
         if "authors" not in recipe:  # the authors' recipes have the same objectives and heads
             parts["batches"] = training(replace(stage, n_heads=1), samples, group)
         results |= {f"{part}/{recipe}/{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
-    return results
+    parts = {"components": components(samples, group), "kmeans": kmeans(samples, group), "default": default(group)}
+    return results | {f"{part}//{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+
+def components(samples: Samples, group: Group) -> dict[str, Tensor]:
+    """Principal components of blocks of rows."""
+    rows = samples.spaces[0]
+    values, vectors = _components(iter(rows.split(7)), rows.mean(0), group)
+    return {"variances": values, "covariance": vectors @ values.diag() @ vectors.T}
+
+
+def kmeans(samples: Samples, group: Group) -> dict[str, Tensor]:
+    """Restarts of k-means, of which one starts with an empty cluster."""
+    points = samples.spaces[0]
+    runs = restarts(points, CLUSTERS, n_heads=3, max_iter=20, tolerance=0, seed=0, group=group)
+    seeds = torch.cat((points[:6], torch.full((2, DIM), 9.0)))[None]
+    own = group.share(ROWS)
+    runs += _lloyd(points[own.start : own.stop], seeds, 20, 0.0, False, group)
+    return {
+        "inertia": torch.tensor([run.inertia for run in runs], dtype=torch.float64),
+        "centroids": torch.stack([run.centroids for run in runs]),
+        "exact assignments": torch.from_numpy(np.stack([run.assignments for run in runs])),
+    }
+
+
+def default(group: Group) -> dict[str, Tensor]:
+    """A whole fit of the default, its partitions, refinement and assignments."""
+    generator = np.random.default_rng(0)
+    centers = generator.normal(size=(4, DIM)) * 3
+    rows = (centers[np.arange(120) % 4] + generator.normal(size=(120, DIM))).astype(np.float32)
+    recipe = Recipe.of("default", "ours", {"n_clusters": 4, "n_heads": 4, "tries": 1, "temi.length": 20})
+    with use(group):
+        result = recipe.fit([Features.from_array(rows)], 0)
+    return {
+        "exact clusters": torch.from_numpy(result.assignments),
+        "exact heads": torch.from_numpy(np.asarray(result.head_assignments)),
+        "confidence": torch.from_numpy(result.confidence),
+        "losses": torch.tensor(result.losses),
+    }
 
 
 def main() -> None:
