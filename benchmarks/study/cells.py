@@ -122,7 +122,7 @@ def failed(cell: Cell, key: str | None, error: str) -> dict[str, Any]:
 def make_probes(cell: Cell, pair: Pair, key: str) -> dict[str, Any]:
     """The line of the probes of two feature files, which use their labels."""
     start = time.perf_counter()
-    scores = probe(pair.fit, pair.evaluation)
+    scores = probe(pair.fit, pair.evaluation, device=pair.device)
     return {**_done(cell, pair, key), "scores": scores, "seconds": {"probes": _since(start)}}
 
 

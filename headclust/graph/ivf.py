@@ -60,7 +60,7 @@ class Ivf:
         self._index.nprobe = min(_PROBED, n_lists)
 
     def candidates(self, queries: Tensor, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Scores and rows of the neighbors of rows (n_queries, feature_dim) in the searched lists; -1 for missing ones."""
+        """Scores and rows of the neighbors of rows (n_queries, feature_dim) in the searched lists; -1 where missing."""
         values, neighbors = self._index.search(queries.numpy(), self._k)
         scores = torch.from_numpy(values)
         return scores if self._inner else scores / -2, torch.from_numpy(neighbors)

@@ -85,7 +85,7 @@ def joined(features: Features, k: int, *, device: torch.device | None = None) ->
             graph = replace(graph, search=_made_by(device or _CPU))
         graphs.append(graph)
     if any(first.search != second.search for first, second in itertools.pairwise(graphs)):
-        note("the parts of the neighbor search come from unlike machines: the last digits may differ from those of one.")
+        note("the parts of the neighbor search come from unlike machines: last digits may differ from those of one.")
     return NeighborGraph(torch.cat([graph.indices for graph in graphs]), torch.cat([g.similarities for g in graphs]))
 
 

@@ -1,4 +1,4 @@
-"""Files of neighbor graphs, in `.headclust/` beside the feature file: their names, and how they are read and written."""
+"""Files of neighbor graphs, in `.headclust/` beside the feature file: names, reading and writing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 

@@ -126,14 +126,15 @@ def _finder(weights: sparse.csr_array, iterations: int, seed: int) -> Callable[[
             f'leiden needs {error.name}, which is not installed: pip install "headclust[graph]".'
         ) from None
     upper = sparse.triu(weights).tocoo()
-    edges = np.column_stack((upper.row, upper.col))
-    graph = igraph.Graph(n=weights.shape[0], edges=edges.tolist())
+    # igraph reads an int64 array without a Python object per number; leidenalg takes a list of weights only.
+    edges = np.column_stack((upper.row, upper.col)).astype(np.int64, copy=False)
+    graph, edge_weights = igraph.Graph(n=weights.shape[0], edges=edges), upper.data.tolist()
 
     def communities(resolution: float) -> NDArray[np.int64]:
         partition = leidenalg.find_partition(
             graph,
             leidenalg.RBConfigurationVertexPartition,
-            weights=upper.data.tolist(),
+            weights=edge_weights,
             resolution_parameter=resolution,
             n_iterations=iterations,
             seed=seed,

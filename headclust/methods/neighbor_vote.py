@@ -94,9 +94,7 @@ def conclude_partition(
     )
 
 
-def _assign_by_graph(
-    model: ClusterModel, space: Features, rows: NDArray[np.int64], graph: NeighborGraph
-) -> Assignment:
+def _assign_by_graph(model: ClusterModel, space: Features, rows: NDArray[np.int64], graph: NeighborGraph) -> Assignment:
     """Clusters of all samples, by the votes of graph neighbors where the model need not search for voters.
 
     It searches for those on samples that were not partitioned, have too few partitioned neighbors, or are so close to

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from headclust.choices import NeighborSearch
-from headclust.errors import FINITE, check_choices, check_ranges
+from headclust.device import available_memory
+from headclust.errors import FINITE, SettingError, check_choices, check_ranges
 from headclust.features import Features
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.neighbor_vote import conclude_partition
@@ -98,7 +99,7 @@ def fit(
         device: Where to compute; the CPU by default.
 
     Raises:
-        SettingError: More than one space, or a number of clusters that is not possible.
+        SettingError: More than one space, a number of clusters that is not possible, or not enough memory.
         DataError: A single sample, which has no neighbors.
     """
     import torch
@@ -110,6 +111,7 @@ def fit(
 
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
+    _check_memory(space.n_samples, stage)
     # The graph: symmetric weights (n_samples, n_samples), sparse; its large connected components, n_kept samples.
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
     neighbors = cached_neighbors(space, n_neighbors, search=stage.neighbor_search, device=device)
@@ -142,6 +144,25 @@ def fit(
         n_components=stage.n_components,
         losses=[restart.inertia for restart in runs],
         graph=neighbors,
-        history=neighbors.history + [{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(runs)],
+        history=neighbors.history
+        + [{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(runs)],
         device=device,
     )
+
+
+def _check_memory(n_samples: int, stage: Cut) -> None:
+    """Raise if the eigenvectors do not fit into memory; nothing has been computed yet.
+
+    Raises:
+        SettingError: They do not.
+    """
+    from headclust.graph.eigenvectors import eigenvector_bytes
+
+    n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), n_samples)
+    needed, free = eigenvector_bytes(n_samples, n_vectors), available_memory()
+    if needed > free:
+        raise SettingError(
+            f"spectral: {n_vectors:,} eigenvectors of {n_samples:,} samples take {needed / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB are free: lower vectors ({stage.vectors:g} per cluster) or the number of clusters, "
+            "fit fewer samples, or take the default method, which fits a part of them."
+        )

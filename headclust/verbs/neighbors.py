@@ -56,7 +56,9 @@ def neighbors(
     space, chosen_device = load_features(features), resolve_device(device)
     first, group = distinct_rows(space)
     if len(first) < len(group):
-        note(f"{len(group) - len(first):,} of {len(group):,} rows are copies of others: as in a fit, one of each counts.")
+        note(
+            f"{len(group) - len(first):,} of {len(group):,} rows are copies of others: as in a fit, one of each counts."
+        )
         space = space.select(first)
     path = graph_path(space, n_neighbors, resolve(search, space.n_samples, chosen_device))
     assert path is not None

@@ -98,7 +98,8 @@ def test_rows_that_nearly_point_the_same_way():
     features = gaussian(1000) + 1e4
     graph = search_neighbors(features, 5, "ivf")
     exact = nearest_neighbors(features, 5)
-    same = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(graph.indices.tolist(), exact.indices.tolist())])
+    pairs = zip(graph.indices.tolist(), exact.indices.tolist(), strict=True)
+    same = np.mean([len(set(first) & set(second)) / 5 for first, second in pairs])
     assert same >= 0.97
     assert graph.search["recall"] == pytest.approx(same, abs=0.02)  # not of cosines, which are all 1
 
