@@ -154,13 +154,24 @@ def nearest_among(
                 columns = own[start : start + rows_per_block] - place.start
                 itself = np.flatnonzero((columns >= 0) & (columns < len(candidates)))
                 scores[itself, columns[itself]] = -torch.inf
-            # The k nearest of these candidates, joined with the k nearest so far; the k nearest overall are among them.
-            top, chosen = scores.topk(min(k, len(candidates)), dim=1)
-            best[number], numbers[number] = in_order(
-                torch.cat((best[number], top), 1), torch.cat((numbers[number], chosen + place.start), 1), k
-            )
+            rows_of_columns = torch.arange(place.start, place.stop, device=rows.device)
+            best[number], numbers[number] = join(best[number], numbers[number], scores, rows_of_columns, k)
             advance(1)
     return torch.cat(best).cpu(), torch.cat(numbers).cpu()
+
+
+def join(best: Tensor, numbers: Tensor, scores: Tensor, columns: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest rows so far joined with the k nearest of further candidates; the k nearest overall are among them.
+
+    Args:
+        best: Scores so far, descending, (n, at most k).
+        numbers: Their row numbers.
+        scores: Scores of further candidates, (n, n_candidates).
+        columns: Row numbers of these, int64 (n_candidates,).
+        k: Neighbors per row.
+    """
+    top, chosen = scores.topk(min(k, len(columns)), dim=1)
+    return in_order(torch.cat((best, top), 1), torch.cat((numbers, columns[chosen]), 1), k)
 
 
 def in_order(scores: Tensor, numbers: Tensor, k: int) -> tuple[Tensor, Tensor]:
