@@ -11,7 +11,8 @@ from headclust.features.checks import check_finite, check_sample_ids
 from headclust.features.format import FEATURE_DTYPES, samples_sha256
 from headclust.features.left_out import LeftOut, kind_of, samples_as_recorded, worth_trying
 from headclust.features.reading import Features, load_features, stored_rows, stored_sha256
-from headclust.features.staging import Layout, Staging, open_staging
+from headclust.features.staged import Layout
+from headclust.features.staging import Staging, open_staging
 from headclust.features.verifying import verify_features
 from headclust.features.writing import staging_folder, write_features
 
