@@ -24,7 +24,15 @@ from headclust.embedding.again import (
 )
 from headclust.embedding.settings import EmbedSettings, describe_unreadable
 from headclust.errors import DataError, FileFormatError, Reason
-from headclust.features import Staging, check_finite, load_features, open_staging, staging_folder, verify_features
+from headclust.features import (
+    Staging,
+    check_finite,
+    is_folder,
+    load_features,
+    open_staging,
+    staging_folder,
+    verify_features,
+)
 from headclust.features.sharded import bad_elsewhere
 from headclust.images.decoding import decoded_batches
 
@@ -85,6 +93,10 @@ def _embed_again(
             with open_staging(path, comparable_plan(images, path, task.plan), task.layout):
                 pass
         progress.note(finished_message(images, path, finished))
+        return
+    if is_folder(path):
+        count = f"{len(finished.again)} images that it leaves out may be readable now"
+        progress.note(f"{path} is a folder of shards, which is not made again: it stays as it is ({count}).")
         return
     readable, reasons = try_reading(images, finished.again, settings)
     if not readable:

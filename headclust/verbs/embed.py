@@ -19,7 +19,7 @@ from headclust.embedding.shards import embed_shard
 from headclust.embedding.shards import merge as merge_shards
 from headclust.errors import SettingError
 from headclust.features import load_features
-from headclust.features.sharded import begun_shards
+from headclust.features.sharded import begun_shards, is_merging
 from headclust.images.datasets import describe_folders, open_source
 from headclust.progress import note
 from headclust.shards import Shard, local_rank
@@ -51,6 +51,7 @@ def embed(
     shards: int | None = None,
     on: Launcher | None = None,
     merge: bool = False,
+    keep_shards: bool = False,
     allow_unlike: bool = False,
 ) -> Path | Estimate | None:
     """Embed images with a frozen backbone into a feature file.
@@ -79,6 +80,8 @@ def embed(
         shards: Start this many processes, one per shard, and merge. By default with `on`: one per GPU, or per 4 cores.
         on: Where they are started: "local", on this machine (the default with `shards`), or "ray", on a Ray cluster.
         merge: Embed nothing, and merge the shards, all of which are complete.
+        keep_shards: Merge to a folder with one file per shard and a manifest, which is read like a file. This needs
+            disk for one more shard at a time, not for all.
         allow_unlike: Shards may be made on different devices, with different versions and numbers of threads, which the
             file then records.
 
@@ -114,8 +117,15 @@ def embed(
             arguments |= {"labels": labels, "limit": limit, "weights": weights, "preset": preset}
             arguments |= {"image_size": image_size, "offline": offline, "allow_unlike": allow_unlike}
             embed_shards(arguments, path, settings, len(images), shards, on or "local")
-        if merge or begun_shards(path):
-            merge_shards(images, path, settings, _known_plan(images, model, settings), allow_unlike=allow_unlike)
+        if merge or begun_shards(path) or is_merging(path):
+            merge_shards(
+                images,
+                path,
+                settings,
+                _known_plan(images, model, settings),
+                allow_unlike=allow_unlike,
+                keep_shards=keep_shards,
+            )
         warn_if_many(load_features(path), listed_in(path))
         return path
     backbone = load_backbone(
@@ -123,7 +133,9 @@ def embed(
     )
     if shard is None:
         embed_images(images, backbone, path, settings)
-    elif not embed_shard(images, backbone, path, shard, _on_own_gpu(settings), allow_unlike=allow_unlike):
+    elif not embed_shard(
+        images, backbone, path, shard, _on_own_gpu(settings), allow_unlike=allow_unlike, keep_shards=keep_shards
+    ):
         return None
     warn_if_many(load_features(path), listed_in(path))
     return path

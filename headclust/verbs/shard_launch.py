@@ -44,7 +44,7 @@ def embed_shards(
     Raises:
         HeadclustError: A worker fails, or was killed too often; finished blocks stay.
     """
-    check_replaceable(path)
+    check_replaceable(path, overwrite=settings.overwrite)
     begun = begun_shards(path)
     finished = path.exists() and not settings.overwrite
     texts = {name: str(arguments[name]) for name in ("classes", "weights") if arguments[name]}
