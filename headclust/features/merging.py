@@ -66,7 +66,8 @@ def merge_shards(
     with write_errors(path):
         check_replaceable(path, overwrite=overwrite)
     if not begun_shards(path) and not is_merging(path):
-        return _nothing_to_merge(path)
+        _check_merged(path)
+        return None
     with writer_lock(staging_folder(path)) as lease:
         shards, folder = begun_shards(path), begun_folder(path)
         if folder is not None:
@@ -75,7 +76,8 @@ def merge_shards(
             whole = _common_plan(path, shards, plan, allow_unlike=allow_unlike)
             layout = _layout(path, shards[0], whole)
         else:  # another process has just merged them
-            return _nothing_to_merge(path)
+            _check_merged(path)
+            return None
         if not overwrite and is_finished(path, whole, allow_unlike=allow_unlike):  # a merge was killed after its rename
             discard_shards(path, skip_held=True)
             return None
@@ -102,12 +104,8 @@ def _check_space(path: Path, parts: Sequence[StagedBlocks]) -> None:
         )
 
 
-def _nothing_to_merge(path: Path) -> None:
-    """Do nothing if the feature file exists.
-
-    Raises:
-        DataError: It does not.
-    """
+def _check_merged(path: Path) -> None:
+    """Raise if there is no feature file, and no shard either."""
     if not path.exists():
         raise DataError(
             f"{printable(str(path))} has no shards to merge: make them first, with --shard 1/N to --shard N/N."
