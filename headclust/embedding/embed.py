@@ -35,6 +35,7 @@ from headclust.features import (
 )
 from headclust.features.sharded import bad_elsewhere
 from headclust.images.decoding import decoded_batches
+from headclust.shards import WHOLE
 
 if TYPE_CHECKING:
     import torch
@@ -134,7 +135,8 @@ def embed_blocks(
     bad = dict(still_bad(images, elsewhere | staging.bad if finished is None else finished.lasting, settings))
     done, total = staging.done.n_rows, len(layout.rows_of_shard)
     if done:
-        progress.note(f"{staging.done.folder}: resuming after {done} of {total} images.")
+        part = "" if layout.shard == WHOLE else f" shard {layout.shard}:"
+        progress.note(f"{staging.path}:{part} resuming after {done} of {total} images.")
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
     decode, blocks = decoder(images, backbone, task), staging.done.missing
     to_decode = [layout.rows(block) for block in blocks]

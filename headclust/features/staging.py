@@ -65,10 +65,12 @@ def open_staging(
     with write_errors(path):
         check_replaceable(path, overwrite=overwrite)
     new = not (overwrite or replaces)
-    if new and not folder.exists() and is_finished(path, plan, allow_unlike=allow_unlike):
+    finished = new and is_finished(path, plan, allow_unlike=allow_unlike)
+    if finished and not folder.exists():
         yield None  # nothing was written: the folder may be read-only
         return
-    check_begun(path, layout.shard, plan, overwrite=bool(overwrite or replaces), allow_unlike=allow_unlike)
+    if not finished:
+        check_begun(path, layout.shard, plan, overwrite=not new, allow_unlike=allow_unlike)
     with writer_lock(folder) as lease:
         # The last holder of the lock may have finished it.
         if new and is_finished(path, plan, allow_unlike=allow_unlike):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,17 +30,40 @@ N, BAD = 26, (*range(8, 17), 25)  # 4 blocks, and no image of the second can be 
 OPTIONS: dict[str, Any] = {"batch_size": 8, "device": "cpu", "on_error": "skip", "n_views": 1}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_decoder() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LOCAL_WORLD_SIZE", "99")
+        yield
+
+
 def shard(path: Path, number: int, of: int, **options: Any) -> bool:
     images, settings = FakeImages(N, BAD), EmbedSettings(**{**OPTIONS, **options})
     return embed_shard(images, Backbone(), path, Shard(number, of), settings, keep_shards=True)
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The staging of four complete shards that nobody has merged, not to be changed."""
+    path = tmp_path_factory.mktemp("complete") / "a.h5"
+    with writer_lock(staging_folder(path)):
+        for number in range(1, 5):
+            shard(path, number, 4)
+    return staging_folder(path)
+
+
+def merge_to_folder(path: Path) -> None:
+    images = FakeImages(N, BAD)
+    settings = EmbedSettings(batch_size=8, on_error="skip", n_views=1)
+    merge(images, path, settings, plan_of(images), keep_shards=True)
+
+
+@pytest.fixture(scope="module")
+def pair(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same features in a folder of shards and in a file, not to be changed."""
     place = tmp_path_factory.mktemp("folder")
-    for number in range(1, 5):
-        shard(place / "a.h5", number, 4)
+    shutil.copytree(complete, staging_folder(place / "a.h5"))
+    merge_to_folder(place / "a.h5")
     return place / "a.h5", embed(place / "whole.h5", FakeImages(N, BAD), **OPTIONS)
 
 
@@ -103,22 +127,6 @@ def test_the_same_command_leaves_it_alone(folder: Path, capsys: Any) -> None:
     assert (folder / "manifest.json").stat().st_mtime_ns == before
     embed(folder, FakeImages(N, BAD), **OPTIONS)
     assert "is finished already" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The staging of four complete shards that nobody has merged, not to be changed."""
-    path = tmp_path_factory.mktemp("complete") / "a.h5"
-    with writer_lock(staging_folder(path)):
-        for number in range(1, 5):
-            shard(path, number, 4)
-    return staging_folder(path)
-
-
-def merge_to_folder(path: Path) -> None:
-    images = FakeImages(N, BAD)
-    settings = EmbedSettings(batch_size=8, on_error="skip", n_views=1)
-    merge(images, path, settings, plan_of(images), keep_shards=True)
 
 
 @pytest.mark.parametrize(

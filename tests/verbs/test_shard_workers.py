@@ -217,6 +217,18 @@ def test_a_finished_file_is_left_to_one_process(jobs: list[Job], tmp_path: Path,
     assert len(jobs) == 3
 
 
+def test_a_single_process_takes_the_lock_itself(jobs: list[Job], tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "a.h5"
+
+    def run(jobs: list[Job], show: object) -> None:
+        with writer_lock(staging_folder(path)):
+            assert [job.shard for job in jobs] == [WHOLE]
+
+    monkeypatch.setattr(shard_launch, "run_local", run)
+    launch(path, 1)
+    launch(path, 1, overwrite=True)
+
+
 def test_a_second_command_is_refused(jobs: list[Job], tmp_path: Path) -> None:
     with writer_lock(staging_folder(tmp_path / "a.h5")), pytest.raises(BusyError):
         launch(tmp_path / "a.h5", 2)
