@@ -17,7 +17,7 @@ PACKAGE = Path(headclust.__file__).parent
 ORDER = [
     {"errors", "lazy"},
     {"choices", "progress", "device", "seeding", "versions", "filenames", "network"},
-    {"disk", "textfiles", "parquet"},
+    {"disk", "textfiles", "parquet", "shards"},
     {"features", "images", "backbones"},
     {"embedding", "graph"},
     {"scoring"},

@@ -34,7 +34,7 @@ _COUNTS, _SHARES = ("n_samples", "n_clusters", "clusters_used"), ("largest_share
 _OPTIONAL_METRICS = {
     "agreement": (0, 1),
     "seconds": (0, FINITE),
-    **dict.fromkeys(("accuracy", "nmi", "accuracy_majority"), (0, 1)),
+    **dict.fromkeys(("accuracy", "nmi", "accuracy_majority", "neighbor_recall"), (0, 1)),
     **dict.fromkeys(("ami", "ari"), (-1, 1)),
 }
 

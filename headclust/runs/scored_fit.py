@@ -99,6 +99,9 @@ def fit_and_score(
         seconds=seconds,
         labels=spaces[0].labels,
     )
+    # Of an approximate neighbor search: the least of several.
+    recalls = [record["recall"] for record in result.history if "neighbor_search" in record]
+    report |= {"neighbor_recall": min(recalls)} if recalls else {}
     test = assign(result.model, tests, device=device) if tests else None
     return ScoredFit(result, {**report, "eval": test.report} if test else report, test)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
-from headclust.choices import NeighborList, Transform
+from headclust.choices import NeighborList, NeighborSearch, Transform
 from headclust.errors import ABOVE_ZERO, BELOW_ONE, FINITE, check_choices, check_ranges, unknown
 from headclust.training.head_settings import HEAD_SETTINGS
 from headclust.training.optimizers import OPTIMIZERS, check_optimizer
@@ -28,6 +28,7 @@ _MILESTONES = (0.3, 0.6, 0.8)  # shares of the training after which decay="steps
 _CHOICES = {
     "transform": get_args(Transform),
     "neighbor_list": get_args(NeighborList),
+    "neighbor_search": get_args(NeighborSearch),
     "unit": ("epochs", "steps"),
     "decay": ("cosine", "steps"),
     "reduction": ("sum", "mean"),
@@ -55,6 +56,8 @@ class Stage:
             n_samples - 1.
         neighbor_list: Content of that list: others; with-self (the sample first, as in SCAN); or temi-paper (as
             TEMI's code computes it, with its error above 80,000 samples).
+        neighbor_search: Way to find neighbors: exact; ivf (faiss) or cuvs (on CUDA, if installed), which are
+            approximate; or auto: exact up to 300,000 samples on a CPU and 3,000,000 on CUDA, approximate above.
         augment: If true, anchors and neighbors are cached views, if the feature file has any.
         batch_size: Samples per step; a data set with fewer is one batch.
         unit: Unit of length, warmup and freeze_last_layer: epochs or steps.
@@ -91,6 +94,7 @@ class Stage:
     n_components: int = 256
     n_neighbors: int = 50
     neighbor_list: str = "others"
+    neighbor_search: str = "auto"
     augment: bool = False
     batch_size: int = 1024
     unit: str = "epochs"
@@ -148,6 +152,7 @@ class Stage:
         used = {
             "n_neighbors": needs_neighbors(traits.views, has_views=False),
             "neighbor_list": needs_neighbors(traits.views, has_views=False),
+            "neighbor_search": needs_neighbors(traits.views, has_views=False),
             "augment": "anchor" in traits.views,
             "teacher_momentum": traits.uses_teacher,
             "patience": traits.reports_confidence,
