@@ -14,26 +14,34 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from script import answer
 from sklearn.cluster import KMeans
+from tiny import feature_file
 
 from headclust.features import load_features
 from headclust.methods import Recipe
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    features = parser.add_argument("features", type=Path)
     parser.add_argument("--json", action="store_true", help="print the JSON object in one line")
     parser.add_argument("--clusters", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    return answer("kmeans", parser, run, arguments, made={features: feature_file}, repeats=1)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     features = replace(load_features(options.features), labels=None)
     points = torch.nn.functional.normalize(features.all(), dim=1).numpy()
     recipe = Recipe.of("kmeans").changed({"n_clusters": options.clusters})
@@ -60,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

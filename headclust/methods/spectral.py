@@ -12,14 +12,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-import numpy as np
-
 from headclust.choices import NeighborSearch
 from headclust.device import available_memory
 from headclust.errors import FINITE, SettingError, check_choices, check_ranges
 from headclust.features import Features
 from headclust.methods.gradient import usable_neighbors
-from headclust.methods.kmeans import restarts
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.seeding import RESTART_STREAM, stream_seed
@@ -99,14 +96,18 @@ def fit(
         spaces: Exactly one feature space.
         stages: One stage, its n_clusters resolved.
         seed: The fit's seed.
-        device: Where to search for neighbors; the CPU by default. All else is computed on the CPU.
+        device: Where to compute; the CPU by default.
 
     Raises:
         SettingError: More than one space, a number of clusters that is not possible, or not enough memory.
         DataError: A single sample, which has no neighbors.
     """
+    import torch
+
     from headclust.graph.cached import cached_neighbors
+    from headclust.graph.eigenvectors import leading_eigenvectors
     from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized
+    from headclust.methods.lloyd import restarts
 
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
@@ -121,11 +122,12 @@ def fit(
     n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), len(large))
     start = stream_seed(seed, RESTART_STREAM)
     if len(large) > stage.n_clusters:
-        rows = diffusion_map(matrix, n_vectors, steps=stage.diffusion, seed=start)
+        values, vectors = leading_eigenvectors(matrix, n_vectors, seed=start, device=device)
+        rows = diffusion_map(values, vectors, steps=stage.diffusion)
     else:  # each sample is its own cluster
-        rows = np.eye(len(large))
+        rows = torch.eye(len(large))
     runs = restarts(
-        np.ascontiguousarray(rows, dtype=np.float32),
+        rows,
         stage.n_clusters,
         n_heads=stage.n_heads,
         max_iter=stage.max_iter,
@@ -154,7 +156,7 @@ def _check_memory(n_samples: int, stage: Cut) -> None:
     Raises:
         SettingError: They do not.
     """
-    from headclust.graph.matrix import eigenvector_bytes
+    from headclust.graph.eigenvectors import eigenvector_bytes
 
     n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), n_samples)
     needed, free = eigenvector_bytes(n_samples, n_vectors), available_memory()

@@ -1,7 +1,7 @@
 """Batches of samples on the device, drawn with one random generator.
 
-Everything random is drawn on the host, so that all devices get the same batches. What was drawn is sent to the device in
-one copy per batch, for which the host does not wait: it draws the next batch while the device computes.
+Everything random is drawn on the host, so that all devices get the same batches. What was drawn is sent to the device
+in one copy per batch, for which the host does not wait: it draws the next batch while the device computes.
 """
 
 from __future__ import annotations

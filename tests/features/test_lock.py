@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -125,6 +126,73 @@ def test_another_machine_counts_as_alive(tmp_path: Path) -> None:
     other = Owner("elsewhere.example", 1)
     _write(tmp_path, other)
     with pytest.raises(ConflictError, match=r"process 1 on elsewhere\.example"), writer_lock(tmp_path):
+        pass
+    assert Owner(**json.loads((tmp_path / "lock").read_text())) == other
+
+
+@pytest.fixture
+def quick_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("_BEAT", 0.01), ("_SETTLED", 0.0)):
+        monkeypatch.setattr(f"headclust.features.lock.{name}", seconds)
+
+
+def _last_beat(folder: Path, seconds_ago: float) -> None:
+    when = (folder / "lock").stat().st_mtime - seconds_ago
+    os.utime(folder / "lock", (when, when))
+
+
+@pytest.mark.usefixtures("quick_lease")
+def test_the_lease_of_a_dead_machine_ends_after_ten_minutes(tmp_path: Path) -> None:
+    _write(tmp_path, Owner("elsewhere.example", 1))
+    _last_beat(tmp_path, 590)
+    with pytest.raises(BusyError, match="free 10 minutes after its last sign of life"), writer_lock(tmp_path):
+        pass
+    _last_beat(tmp_path, 20)
+    with writer_lock(tmp_path):
+        assert json.loads((tmp_path / "lock").read_text())["host"] == socket.gethostname()
+
+
+def test_a_lock_of_a_version_without_leases_is_held_until_it_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text(json.dumps({"host": "elsewhere.example", "pid": 1}))
+    _last_beat(tmp_path, 10**6)
+    with pytest.raises(BusyError), writer_lock(tmp_path):
+        pass
+
+
+@pytest.mark.usefixtures("quick_lease")
+def test_the_holder_gives_signs_of_life(tmp_path: Path) -> None:
+    with writer_lock(tmp_path):
+        for _ in range(2):
+            _last_beat(tmp_path, 1000)
+            before, deadline = (tmp_path / "lock").stat().st_mtime, time.monotonic() + 10
+            while (tmp_path / "lock").stat().st_mtime == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+
+
+@pytest.mark.usefixtures("quick_lease")
+def test_a_holder_that_was_suspended_finds_its_lock_taken_and_leaves_it_alone(tmp_path: Path) -> None:
+    with writer_lock(tmp_path) as lease:
+        lease.check()
+        _write(tmp_path, Owner("elsewhere.example", 1))
+        _last_beat(tmp_path, 1000)
+        before = (tmp_path / "lock").stat().st_mtime
+        with pytest.raises(ConflictError, match=r"lost its lock \(process 1 on elsewhere.example took it\)"):
+            lease.check()
+        time.sleep(0.05)
+        assert (tmp_path / "lock").stat().st_mtime == before  # no sign of life for another's lock
+        (tmp_path / "lock").unlink()
+        with pytest.raises(ConflictError, match="its file is gone"):
+            lease.check()
+
+
+@pytest.mark.usefixtures("quick_lease")
+def test_of_two_machines_that_take_a_dead_lock_at_once_one_has_it(tmp_path: Path, monkeypatch) -> None:
+    _write(tmp_path, Owner("elsewhere.example", 1))
+    _last_beat(tmp_path, 1000)
+    other = Owner("third.example", 3)
+    monkeypatch.setattr("headclust.features.lock.time.sleep", lambda seconds: _write(tmp_path, other))
+    with pytest.raises(BusyError, match=r"process 3 on third\.example"), writer_lock(tmp_path):
         pass
     assert Owner(**json.loads((tmp_path / "lock").read_text())) == other
 
