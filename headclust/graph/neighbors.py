@@ -14,6 +14,7 @@ from torch import Tensor
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.graph.unit_rows import HELD_AT_MOST, UnitRows
+from headclust.group import Group
 from headclust.progress import bar
 
 # A block of similarities takes 16 MB. Other sizes were slower on a CPU: docs/benchmarks.md.
@@ -94,6 +95,17 @@ def nearest_neighbors(
             indices.append(nearest.int())
     empty = torch.empty(0, k)
     return NeighborGraph(torch.cat([empty.int(), *indices]), torch.cat([empty, *similarities]))
+
+
+def shared_neighbors(
+    features: Tensor | Features, k: int, group: Group, *, device: torch.device | None = None
+) -> NeighborGraph:
+    """The graph of `nearest_neighbors`, of which each process of a group searches a range of blocks: the same bits."""
+    if group.size == 1:
+        return nearest_neighbors(features, k, device=device)
+    n_samples = len(features) if isinstance(features, Tensor) else features.n_samples
+    part = nearest_neighbors(features, k, device=device, blocks=group.share(-(-n_samples // ROWS)))
+    return NeighborGraph(group.gather(part.indices), group.gather(part.similarities))
 
 
 def check_k(k: int, n_samples: int) -> None:
