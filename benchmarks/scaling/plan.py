@@ -1,4 +1,4 @@
-"""Which points are measured: curves against the numbers of samples, dimensions and clusters, and the goals."""
+"""The points that are measured: curves against the numbers of samples, dimensions and clusters, and the goals."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ Terms = Mapping[str, float]
 
 
 class Sizes(NamedTuple):
-    """What the cost of a cell depends on, beside its recipe."""
+    """Sizes that the cost of a cell depends on, beside its recipe."""
 
     n: int  # fitted samples
     d: int  # feature dimensions
