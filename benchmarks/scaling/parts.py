@@ -178,7 +178,6 @@ def search(name: str) -> Part:
 def eigenvectors(point: Point, work: Path) -> Run:
     """A part: the leading eigenvectors of a neighbor graph, 2.2 per cluster, or as many as the option says."""
     from headclust.graph.eigenvectors import leading_eigenvectors
-
     from headclust.graph.matrix import affinity, normalized
     from headclust.graph.search import search_neighbors
 

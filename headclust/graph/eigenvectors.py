@@ -73,7 +73,7 @@ def leading_eigenvectors(
     return values, vectors.to(device)
 
 
-def solver_bytes(n: int, count: int) -> int:
+def eigenvector_bytes(n: int, count: int) -> int:
     """Largest memory in bytes of `leading_eigenvectors` for `count` vectors of n rows, without the matrix itself."""
     width = _width(count)
     # Dense: the matrix and LAPACK's copy in float64, and its vectors. Otherwise five blocks in float32.

@@ -156,10 +156,10 @@ def _check_memory(n_samples: int, stage: Cut) -> None:
     Raises:
         SettingError: They do not.
     """
-    from headclust.graph.eigenvectors import solver_bytes
+    from headclust.graph.eigenvectors import eigenvector_bytes
 
     n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), n_samples)
-    needed, free = solver_bytes(n_samples, n_vectors), available_memory()
+    needed, free = eigenvector_bytes(n_samples, n_vectors), available_memory()
     if needed > free:
         raise SettingError(
             f"spectral: {n_vectors:,} eigenvectors of {n_samples:,} samples take {needed / 1e9:.1f} GB, "

@@ -76,6 +76,6 @@ def test_vectors_of_a_similar_matrix_are_a_start(monkeypatch):
 def test_memory_is_that_of_the_blocks(n, count):
     width = count * 1.25 + 10
     blocks = 20 * n * width
-    assert solver.solver_bytes(n, count) == pytest.approx(
+    assert solver.eigenvector_bytes(n, count) == pytest.approx(
         blocks if n > 600 and 2 * width < n else 8 * n * (2 * n + count)
     )

@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
 
+from headclust.group import ALONE
 from headclust.methods import lloyd
 from headclust.methods.lloyd import restarts
 
@@ -32,7 +33,9 @@ def test_seeds_are_as_good_as_those_of_scikit_learn(points):
     rows = torch.from_numpy(points).float()
     ours = lloyd._seeds(rows, 40, [torch.Generator().manual_seed(seed) for seed in range(10)])
     reference = [kmeans_plusplus(points, 40, random_state=seed)[0] for seed in range(10)]
-    assert np.mean([spread(seeds) for seeds in ours]) == pytest.approx(np.mean([spread(s) for s in reference]), rel=0.05)
+    assert np.mean([spread(seeds) for seeds in ours]) == pytest.approx(
+        np.mean([spread(s) for s in reference]), rel=0.05
+    )
     assert all((rows == seed).all(1).any() for seed in ours[0])
 
 
@@ -64,7 +67,7 @@ def test_blocks_change_nothing(points, monkeypatch, scores):
 def test_a_cluster_without_points_takes_the_furthest_point():
     rows = torch.tensor([[0.0], [0.1], [5.0], [5.1], [40.0]])
     # The third centroid is nearest to no point.
-    result = lloyd._lloyd(rows, torch.tensor([[[0.0], [5.0], [1_000.0]]]), 10, 0.0, spherical=False)[0]
+    result = lloyd._lloyd(rows, torch.tensor([[[0.0], [5.0], [1_000.0]]]), 10, 0.0, False, ALONE)[0]
     assert result.assignments.tolist() == [0, 0, 1, 1, 2]
 
 
