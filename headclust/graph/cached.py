@@ -8,11 +8,11 @@ import torch
 from safetensors import SafetensorError
 
 from headclust.features import Features
-from headclust.group import ALONE, Group
 from headclust.graph import parts
 from headclust.graph.neighbors import NeighborGraph, shared_neighbors
 from headclust.graph.search import note_search, resolve, search_neighbors
 from headclust.graph.stored import graph_path, read_graph, write_graph
+from headclust.group import ALONE, Group
 
 _CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.group import Group
 from headclust.graph.unit_rows import HELD_AT_MOST, UnitRows
+from headclust.group import Group
 from headclust.progress import bar
 
 # A block of similarities takes 16 MB. Other sizes were slower on a CPU: docs/benchmarks.md.

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from headclust.errors import FileFormatError, one_line
 from headclust.features import Features
-from headclust.group import ALONE, Group
 from headclust.features.rows import distinct_rows, size, take
 from headclust.features.source import row_blocks
+from headclust.group import ALONE, Group
 from headclust.model.heads import HEADS, Heads, select
 from headclust.model.stored import check_same, check_tensors, check_widths, transform_of, width_of
 from headclust.model.transform import NORMALIZED, PARTS, FeatureTransform, side_by_side

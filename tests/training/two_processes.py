@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headclust.features import Features
 from headclust.features.rows import unit_length
-from headclust.group import ALONE, Group, use
+from headclust.group import Group, use
 from headclust.methods import PRESETS, Recipe
 from headclust.methods.lloyd import _lloyd, restarts
 from headclust.model.heads import HEADS
@@ -59,7 +59,7 @@ def _small(stage: Stage, head: str) -> Stage:
         batch_size=BATCH,
         unit="steps",
         length=40,
-        lr=min(stage.lr, 0.1),  # with the 5.0 of SCAN's authors, steps multiply rounding
+        lr=min(stage.lr, 0.03),  # with larger ones, such as the 5.0 of SCAN's authors, steps multiply rounding
         warmup=min(stage.warmup, 2),
         freeze_last_layer=min(stage.freeze_last_layer, 1),
     )
