@@ -78,7 +78,7 @@ def compare(features: Features, recipe: Recipe, start_steps: int) -> Iterator[di
     rows = fit_transform(original, stage.transform, n_components=stage.n_components)(original)
     graph = cached_neighbors(features, stage.n_neighbors, search=stage.neighbor_search, device=device)
     neighbors = neighbor_list(graph.indices, stage.neighbor_list)
-    samples = Samples((rows,), neighbors=neighbors.to(device))
+    samples = Samples((rows,), neighbors=neighbors)
     assert features.labels is not None
     clusters = fit_and_score([features], Recipe.of("kmeans"), 0, device=device).result.assignments
     for start, partition in (("random", None), ("k-means", clusters), ("classes", features.labels)):

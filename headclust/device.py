@@ -91,7 +91,7 @@ def description(device: torch.device) -> dict[str, str | int]:
 def _is_tf32(device: torch.device) -> bool:
     """True if products are computed in TF32: on CUDA, if the environment asks for it."""
     value = os.environ.get(TF32, "")
-    if value not in ("", "0", "1"):
+    if device.type == "cuda" and value not in ("", "0", "1"):
         raise SettingError(f"{TF32} is {value!r}: expected 1 for TF32, or 0.")
     return device.type == "cuda" and value == "1"
 

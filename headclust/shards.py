@@ -83,13 +83,14 @@ def process_shard(text: str | None, environment: Mapping[str, str] | None = None
         return None
     rank, task = torchrun_shard(environment), _slurm(environment, required=named is None)
     if rank and task:
-        size = rank.of
-        shard, source = Shard((task.number - 1) * size + rank.number, task.of * size), "SLURM's array and torchrun"
-    elif rank or task:
-        shard, source = (rank, "torchrun (RANK, WORLD_SIZE)") if rank else (task, "SLURM_ARRAY_TASK_ID")
+        shard = Shard((task.number - 1) * rank.of + rank.number, task.of * rank.of)
+        source = "SLURM's array and torchrun"
+    elif rank:
+        shard, source = rank, "torchrun (RANK, WORLD_SIZE)"
+    elif task:
+        shard, source = task, "SLURM_ARRAY_TASK_ID"
     else:
         return named
-    assert shard is not None
     if named is None:
         note(f"this process does shard {shard}, from {source}; --shard 1/1 does all in one process.")
         return shard

@@ -50,7 +50,7 @@ class Sizes:
     models: tuple[str, ...] = tuple(_MODELS)
 
 
-TINY = Sizes(200, 300, 300, 16, 4, 5, 3, 2, 2, ("efficientnet_lite0",))
+TINY = Sizes(200, 300, 300, 16, 4, 5, 2, 1, 1, ("efficientnet_lite0",))
 
 
 class Part(NamedTuple):
@@ -195,7 +195,9 @@ def _fit(method: str, sizes: Sizes) -> Compute:
         _fit(method, TINY)(torch.device("cpu"))  # so that imports are not measured
     unlabeled = Features.from_array(_features(sizes.fitted, sizes).all().numpy())
     recipe = Recipe.of(method).changed({"n_clusters": sizes.n_clusters})
-    short = {"unit": "steps", "length": sizes.steps, "warmup": 0}
+    short: dict[str, Any] = {"unit": "steps", "length": sizes.steps, "warmup": 0}
+    if sizes is TINY:
+        short["n_heads"] = 2
     if method != "consensus" or sizes is TINY:
         recipe = recipe.changed(
             {n: short[n.rpartition(".")[2]] for n in recipe.values if n.rpartition(".")[2] in short}

@@ -249,9 +249,10 @@ def _steps(stage: Stage, n: int, d: int, k: int, heads: int) -> Iterator[Part]:
 
 def _probes(sizes: Sizes) -> Iterator[Part]:
     yield _read(sizes)
-    yield _search(sizes.n, sizes.d)
-    yield Part("neighbors exact", products(sizes.n, sizes.n_scored, sizes.d))
-    yield Part("linear probe", {"products": sizes.n * sizes.d * sizes.n_classes})
+    # The neighbors of at most 20,000 fitted and 20,000 scored samples, and a linear probe of at most 100,000.
+    n_searched = sum(min(n, 20_000) for n in (sizes.n, sizes.n_scored))
+    yield Part("neighbors exact", products(n_searched, sizes.n, sizes.d))
+    yield Part("linear probe", {"products": min(sizes.n, 100_000) * sizes.d * sizes.n_classes})
 
 
 _METHODS: dict[str, Callable[[Recipe, Sizes], Iterator[Part]]] = {

@@ -65,6 +65,11 @@ if TYPE_CHECKING:
 )
 @click.option("--merge", is_flag=True, help="Embed nothing; merge shards, all of which are complete.")
 @click.option(
+    "--keep-shards",
+    is_flag=True,
+    help="Merge to a folder with one file per shard, which is read like a file and needs less disk to make.",
+)
+@click.option(
     "--allow-unlike",
     is_flag=True,
     help="Allow shards of different devices, versions or numbers of threads, and record them.",
@@ -89,6 +94,7 @@ def embed(
     shards: int | None,
     on: Launcher | None,
     merge: bool,
+    keep_shards: bool,
     allow_unlike: bool,
     as_json: bool,
 ) -> None:
@@ -115,6 +121,7 @@ def embed(
         shards=shards,
         on=on,
         merge=merge,
+        keep_shards=keep_shards,
         allow_unlike=allow_unlike,
     )
     if result is None:  # of a shard; its lines on stderr tell the rest

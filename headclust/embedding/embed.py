@@ -26,9 +26,18 @@ from headclust.embedding.again import (
 from headclust.embedding.settings import EmbedSettings, describe_unreadable
 from headclust.embedding.writer import writing_behind
 from headclust.errors import DataError, FileFormatError, Reason
-from headclust.features import Staging, check_finite, load_features, open_staging, staging_folder, verify_features
+from headclust.features import (
+    Staging,
+    check_finite,
+    is_folder,
+    load_features,
+    open_staging,
+    staging_folder,
+    verify_features,
+)
 from headclust.features.sharded import bad_elsewhere
 from headclust.images.decoding import decoded_batches
+from headclust.shards import WHOLE
 
 if TYPE_CHECKING:
     import torch
@@ -88,6 +97,10 @@ def _embed_again(
                 pass
         progress.note(finished_message(images, path, finished))
         return
+    if is_folder(path):
+        count = f"{len(finished.again)} images that it leaves out may be readable now"
+        progress.note(f"{path} is a folder of shards, which is not made again: it stays as it is ({count}).")
+        return
     readable, reasons = try_reading(images, finished.again, settings)
     if not readable:
         bad = {row: reasons.get(row, reason) for row, reason in finished.bad.items()}
@@ -124,7 +137,8 @@ def embed_blocks(
     bad = dict(still_bad(images, elsewhere | staging.bad if finished is None else finished.lasting, settings))
     done, total = staging.done.n_rows, len(layout.rows_of_shard)
     if done:
-        progress.note(f"{staging.done.folder}: resuming after {done} of {total} images.")
+        part = "" if layout.shard == WHOLE else f" shard {layout.shard}:"
+        progress.note(f"{staging.path}:{part} resuming after {done} of {total} images.")
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
     decode, blocks = decoder(images, backbone, task), staging.done.missing
     to_decode = [layout.rows(block) for block in blocks]

@@ -15,15 +15,17 @@ from headclust.embedding.again import left_out_count
 from headclust.embedding.embed import embed_blocks, embed_images, note_unreadable
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import BusyError
-from headclust.features import open_staging
+from headclust.features import is_folder, open_staging
+from headclust.features.assembly import Samples
 from headclust.features.format import MACHINE_ATTRIBUTES
-from headclust.features.merging import Samples, merge_shards
+from headclust.features.merging import merge_shards
 from headclust.features.plan import is_finished
-from headclust.features.sharded import begun_shards, check_begun, unfinished_shards
+from headclust.features.sharded import begun_shards, check_begun, is_merging, unfinished_shards
 from headclust.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from headclust.backbones import Backbone
+    from headclust.embedding.parts import Task
     from headclust.images.datasets import ImageSet
 
 
@@ -35,6 +37,7 @@ def embed_shard(
     settings: EmbedSettings | None = None,
     *,
     allow_unlike: bool = False,
+    keep_shards: bool = False,
 ) -> bool:
     """Embed the images of one shard; the process that completes the last one merges them. True if the file is complete.
 
@@ -49,6 +52,7 @@ def embed_shard(
         settings: How to embed; `max_bad` counts over all shards.
         allow_unlike: Shards may be made on different devices, with different versions and numbers of threads. The file
             then records them, and is not that of one process.
+        keep_shards: Merge to a folder of shards, not to one file.
 
     Raises:
         HeadclustError: As for `embed_images`, or the file was begun with another number of shards.
@@ -61,36 +65,55 @@ def embed_shard(
         return True
     task = make_task(images, backbone, settings)
     task = replace(task, layout=replace(task.layout, shard=shard))
-    layout, rows = task.layout, task.layout.rows_of_shard
-    if layout.blocks:
-        with open_staging(path, task.plan, layout, overwrite=settings.overwrite, allow_unlike=allow_unlike) as staging:
-            if staging is not None:
-                embed_blocks(images, backbone, task, staging, settings)
-                bad = f"; {left_out_count(rows, staging.bad)}" if staging.bad else ""
-                progress.note(f"{path}: shard {shard} is complete (rows {rows.start} to {rows.stop - 1}){bad}.")
-    else:
+    layout = task.layout
+
+    def merge_now() -> bool:
+        try:
+            merge(images, path, settings, task.plan, allow_unlike=allow_unlike, keep_shards=keep_shards)
+        except BusyError:
+            progress.note(f"{path}: all shards are complete, and another process merges them.")
+            return False
+        return True
+
+    if is_merging(path) and not settings.overwrite:  # a process was killed that did so
+        return merge_now()
+    _embed_own(images, backbone, path, task, settings, allow_unlike=allow_unlike)
+    if not settings.overwrite and is_finished(path, task.plan, allow_unlike=allow_unlike):
+        return merge_now()
+    unfinished = unfinished_shards(path, layout)
+    if not unfinished:
+        return merge_now()
+    if not begun_shards(path):  # another process has just merged them
+        return path.exists()
+    count = f"{len(unfinished)} of {shard.of} shards are not complete yet"
+    progress.note(f"{path}: {count}; the last one merges them.")
+    return False
+
+
+def _embed_own(
+    images: ImageSet, backbone: Backbone, path: Path, task: Task, settings: EmbedSettings, *, allow_unlike: bool
+) -> None:
+    """Embed the rows of the shard that its staging lacks."""
+    layout, rows, shard = task.layout, task.layout.rows_of_shard, task.layout.shard
+    if not layout.blocks:
         check_begun(path, shard, task.plan, overwrite=settings.overwrite, allow_unlike=allow_unlike)
         progress.note(f"{path}: shard {shard} has no images: there are only {layout.n_blocks} batches.")
-    if not settings.overwrite and is_finished(path, task.plan, allow_unlike=allow_unlike):
-        merge(images, path, settings, task.plan, allow_unlike=allow_unlike)
-        return True
-    unfinished = unfinished_shards(path, layout)
-    if unfinished:
-        if not begun_shards(path):  # another process has just merged them
-            return path.exists()
-        count = f"{len(unfinished)} of {shard.of} shards are not complete yet"
-        progress.note(f"{path}: {count}; the last one merges them.")
-        return False
-    try:
-        merge(images, path, settings, task.plan, allow_unlike=allow_unlike)
-    except BusyError:
-        progress.note(f"{path}: all shards are complete, and another process merges them.")
-        return False
-    return True
+        return
+    with open_staging(path, task.plan, layout, overwrite=settings.overwrite, allow_unlike=allow_unlike) as staging:
+        if staging is not None:
+            embed_blocks(images, backbone, task, staging, settings)
+            bad = f"; {left_out_count(rows, staging.bad)}" if staging.bad else ""
+            progress.note(f"{path}: shard {shard} is complete (rows {rows.start} to {rows.stop - 1}){bad}.")
 
 
 def merge(
-    images: ImageSet, path: Path, settings: EmbedSettings, plan: Mapping[str, Any], *, allow_unlike: bool = False
+    images: ImageSet,
+    path: Path,
+    settings: EmbedSettings,
+    plan: Mapping[str, Any],
+    *,
+    allow_unlike: bool = False,
+    keep_shards: bool = False,
 ) -> None:
     """Merge all shards to one feature file; nothing is done if it is complete already.
 
@@ -100,6 +123,7 @@ def merge(
         settings: As of the shards.
         plan: What is known of their plan.
         allow_unlike: As for `embed_shard`.
+        keep_shards: As for `embed_shard`.
 
     Raises:
         HeadclustError: A shard is missing, they do not belong together, too many images cannot be read, another process
@@ -112,11 +136,12 @@ def merge(
         check_bad=lambda bad: settings.check_unreadable(images.sample_ids, bad),
         overwrite=settings.overwrite,
         allow_unlike=allow_unlike,
+        keep_shards=keep_shards,
     )
     if bad is None:
         progress.note(f"{path} is finished already, with the same settings: nothing to do.")
         return
-    progress.note(f"{path}: merged.")
+    progress.note(f"{path}: merged{' to a folder of shards' if is_folder(path) else ''}.")
     note_unreadable(images, path, bad)
     if passing := sum(reason.passing for reason in bad.values()):
         progress.note(f"{path}: {passing} of these may be readable later: the same command without shards tries again.")

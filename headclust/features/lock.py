@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import Timeout, UnixFileLock
 
 from headclust.disk import write_errors
-from headclust.errors import BusyError, ConflictError
+from headclust.errors import BusyError, ConflictError, HeadclustError, one_line
 from headclust.progress import printable
 
 _NAME = "lock"
@@ -95,8 +95,13 @@ def writer_lock(folder: Path) -> Iterator[Lease]:
     with write_errors(folder):
         lock = _acquire(folder, owner)
     lease, end = Lease(folder, owner), threading.Event()
-    # A thread, as a block of work or writing the file at the end may take longer than a lease.
-    threading.Thread(target=lease.beat, args=(end,), daemon=True, name="lock").start()
+    try:
+        # A thread, as a block of work or writing the file at the end may take longer than a lease.
+        threading.Thread(target=lease.beat, args=(end,), daemon=True, name="lock").start()
+    except RuntimeError as error:
+        _remove(folder, owner)
+        lock.release()
+        raise HeadclustError(f"cannot start a thread: {one_line(error)}: end some other processes.") from error
     try:
         yield lease
     finally:

@@ -1,86 +1,34 @@
-"""One feature file from staged blocks: of one process, or of all shards, with the same bytes."""
+"""The feature file of all shards, with the bytes of one process; or a folder of shards in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from headclust.disk import write_errors
-from headclust.errors import ConflictError, DataError, Reason
-from headclust.features.checks import check_labels
-from headclust.features.format import FEATURE_DTYPES, MACHINE_ATTRIBUTES
-from headclust.features.left_out import Stamp, stored_kinds
+from headclust.errors import ConflictError, DataError, HeadclustError, Reason
+from headclust.features.assembly import Samples, write_parts
+from headclust.features.folder_writing import begun_folder, covered, write_folder
+from headclust.features.format import MACHINE_ATTRIBUTES
 from headclust.features.lock import writer_lock
 from headclust.features.plan import check_replaceable, is_finished, plan_difference
-from headclust.features.sharded import begun_shards, check_like, discard_shards, read_plan, unfinished_shards
+from headclust.features.sharded import (
+    begun_shards,
+    check_like,
+    discard_shards,
+    is_merging,
+    read_plan,
+    unfinished_shards,
+)
 from headclust.features.staged import DATA, Layout, StagedBlocks
-from headclust.features.writing import Table, side_tables, staging_folder, write_file
+from headclust.features.writing import staging_folder
 from headclust.progress import printable
 from headclust.shards import Shard
 
 _MOST_NAMED = 5  # shards in a message
-
-
-class Samples(NamedTuple):
-    """The images of a feature file, unreadable ones included.
-
-    Attributes:
-        sample_ids: Their names.
-        labels: int64 (n_listed,), or None.
-        stamps: Size and time of the file of each; without them the kinds of reasons are not stored.
-    """
-
-    sample_ids: Sequence[str]
-    labels: NDArray[np.int64] | None
-    stamps: Sequence[Stamp] | None
-
-
-def write_parts(path: Path, plan: Mapping[str, Any], parts: Sequence[StagedBlocks], samples: Samples) -> Path:
-    """Write a feature file of the rows of consecutive parts, without the bad rows; return its path.
-
-    Args:
-        path: The file. The caller holds its lock.
-        plan: Its attributes.
-        parts: Complete blocks.
-        samples: All images, of which the parts have some or all.
-
-    Raises:
-        DataError: No image could be read.
-        HeadclustError: The file cannot be written.
-    """
-    rows = range(parts[0].layout.rows_of_shard.start, parts[-1].layout.rows_of_shard.stop)
-    reasons: dict[int, Reason] = {}
-    for part in parts:
-        reasons |= part.bad
-    good, bad = [row for row in rows if row not in reasons], sorted(reasons)
-    ids, labels, stamps = samples
-    if not good:
-        first = f"{printable(ids[rows[0]])}: {printable(reasons[rows[0]])}"
-        raise DataError(f"none of {len(rows)} images can be read (the first: {first}): check the source.")
-    check_labels(labels, plan["class_names"])
-    skipped = [(ids[row], reasons[row]) for row in bad]
-    others = side_tables([ids[row] for row in good], None if labels is None else labels[good], skipped)
-    kinds = {"skipped_kinds": stored_kinds((reasons[row], stamps[row]) for row in bad)} if bad and stamps else {}
-    return write_file(path, [*_feature_tables(parts, len(good)), *others], {**plan, **kinds})
-
-
-def _feature_tables(parts: Sequence[StagedBlocks], n_good: int) -> list[Table]:
-    layout = parts[0].layout
-    dtype, shape = FEATURE_DTYPES[layout.dtype], (n_good, layout.feature_dim)
-
-    def rows(planes: range) -> Iterator[NDArray[np.floating[Any]]]:
-        return chain.from_iterable(part.good_rows(plane) for plane in planes for part in parts)
-
-    tables = [Table("features", dtype, shape, rows(range(1)))]
-    if layout.n_views:
-        tables.append(Table("views", dtype, (layout.n_views, *shape), rows(range(1, 1 + layout.n_views))))
-    return tables
 
 
 def merge_shards(
@@ -91,8 +39,11 @@ def merge_shards(
     check_bad: Callable[[Mapping[int, Reason]], None],
     overwrite: bool = False,
     allow_unlike: bool = False,
+    keep_shards: bool = False,
 ) -> dict[int, Reason] | None:
     """Write the feature file of which all shards are complete, and remove their staging.
+
+    A merge that was killed goes on, in the form that it had.
 
     Args:
         path: The feature file.
@@ -101,6 +52,7 @@ def merge_shards(
         check_bad: Function that raises if there are too many bad rows.
         overwrite: Replace a finished file.
         allow_unlike: The shards may be made on different machines, which the file then records.
+        keep_shards: Write a folder of shards, which needs disk for one shard more instead of for all.
 
     Returns:
         Reasons of the images that could not be read, by row; None if the file was finished already.
@@ -112,32 +64,48 @@ def merge_shards(
         HeadclustError: The file cannot be written; the shards stay.
     """
     with write_errors(path):
-        check_replaceable(path)
-    if not begun_shards(path):
-        return _nothing_to_merge(path)
+        check_replaceable(path, overwrite=overwrite)
+    if not begun_shards(path) and not is_merging(path):
+        _check_merged(path)
+        return None
     with writer_lock(staging_folder(path)) as lease:
-        shards = begun_shards(path)
-        if not shards:  # another process has just merged them
-            return _nothing_to_merge(path)
-        whole = _common_plan(path, shards, plan, allow_unlike=allow_unlike)
+        shards, folder = begun_shards(path), begun_folder(path)
+        if folder is not None:
+            whole, layout = folder
+        elif shards:
+            whole = _common_plan(path, shards, plan, allow_unlike=allow_unlike)
+            layout = _layout(path, shards[0], whole)
+        else:  # another process has just merged them
+            _check_merged(path)
+            return None
         if not overwrite and is_finished(path, whole, allow_unlike=allow_unlike):  # a merge was killed after its rename
             discard_shards(path, skip_held=True)
             return None
-        parts = _complete_parts(path, shards[0], whole)
+        parts = _complete_parts(path, layout, covered(path) if folder else [])
         bad = {row: reason for part in parts for row, reason in part.bad.items()}
         check_bad(bad)
         lease.check()
-        write_parts(path, whole, parts, samples)
+        if folder or keep_shards:
+            bad = write_folder(path, whole, layout, parts, samples)
+        else:
+            _check_space(path, parts)
+            write_parts(path, whole, parts, samples)
         discard_shards(path, skip_held=True)
     return bad
 
 
-def _nothing_to_merge(path: Path) -> None:
-    """Do nothing if the feature file exists.
+def _check_space(path: Path, parts: Sequence[StagedBlocks]) -> None:
+    needed, free = sum(part.layout.data_bytes for part in parts), shutil.disk_usage(staging_folder(path)).free
+    if needed > free:
+        largest = max(part.layout.data_bytes for part in parts)
+        raise HeadclustError(
+            f"{printable(str(path))}: one file takes {needed / 1e6:.1f} MB of disk, {free / 1e6:.1f} MB are free: free "
+            f"some, or use --keep-shards, which takes {largest / 1e6:.1f} MB."
+        )
 
-    Raises:
-        DataError: It does not.
-    """
+
+def _check_merged(path: Path) -> None:
+    """Raise if there is no feature file, and no shard either."""
     if not path.exists():
         raise DataError(
             f"{printable(str(path))} has no shards to merge: make them first, with --shard 1/N to --shard N/N."
@@ -183,16 +151,18 @@ def _layout(path: Path, shard: Shard, plan: Mapping[str, Any]) -> Layout:
         raise ConflictError(f"{folder} is incomplete: do shard {shard} again, then merge.") from None
 
 
-def _complete_parts(path: Path, shard: Shard, plan: Mapping[str, Any]) -> list[StagedBlocks]:
-    """The blocks of all shards that have some, compared with their checksums.
+def _complete_parts(path: Path, layout: Layout, done: Sequence[range]) -> list[StagedBlocks]:
+    """The blocks of all shards that have some, compared with their checksums, but not those of the rows that are done.
 
     Raises:
         ConflictError: A block is missing.
     """
-    layout = _layout(path, shard, plan)
-    layouts = [replace(layout, shard=sibling) for sibling in shard.siblings()]
-    parts = [StagedBlocks(staging_folder(path, part.shard), part) for part in layouts if part.blocks]
-    _check_complete(path, unfinished_shards(path, layout))  # before anything large is read
+    layouts = [replace(layout, shard=sibling) for sibling in layout.shard.siblings()]
+    rest = [part for part in layouts if part.blocks and not any(part.rows_of_shard[0] in rows for rows in done)]
+    shards = {part.shard for part in rest}
+    # Before anything large is read.
+    _check_complete(path, [item for item in unfinished_shards(path, layout) if item[0] in shards])
+    parts = [StagedBlocks(staging_folder(path, part.shard), part) for part in rest]
     for part in parts:
         part.replay()
     damaged = [part for part in parts if part.missing]

@@ -9,6 +9,7 @@ from typing import Any
 
 from headclust.disk import is_temporary, real_place, write_atomically, write_errors
 from headclust.errors import ConflictError, FileFormatError
+from headclust.features.folder import is_folder
 from headclust.features.format import MACHINE_ATTRIBUTES, OWN_ATTRIBUTES
 from headclust.features.reading import SIGNATURE, load_features
 from headclust.progress import note, printable
@@ -53,13 +54,19 @@ def store_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool, *, allow_
         write_atomically(path, json.dumps(plan, indent=1, sort_keys=True).encode())
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise if `path` exists and is no feature file, whether overwriting is allowed or not.
+def check_replaceable(path: Path, *, overwrite: bool = False) -> None:
+    """Raise if `path` exists and is no feature file, or is to be replaced and is a folder of shards.
 
     Raises:
         ConflictError: `path` is a folder, a file of another kind, or a link to a place that does not exist.
     """
     if not real_place(path).exists():
+        return
+    if is_folder(path):
+        if overwrite:
+            raise ConflictError(
+                f"{printable(str(path))} is a folder of shards, which is not replaced: delete it, or choose another -o."
+            )
         return
     if path.is_file():
         with path.open("rb") as file:
@@ -88,8 +95,8 @@ def is_finished(path: Path, plan: Mapping[str, Any], *, allow_unlike: bool = Fal
     except FileFormatError as error:
         step = "move it away, or use --overwrite"
         raise ConflictError(f"{name} exists and cannot be read as a feature file: {step}.") from error
-    own = {key: value for key, value in attributes.items() if key not in OWN_ATTRIBUTES}
-    difference = plan_difference(own, plan, allow_unlike=allow_unlike or "machines" in attributes)
+    own, new = ({key: each[key] for key in each if key not in OWN_ATTRIBUTES} for each in (attributes, plan))
+    difference = plan_difference(own, new, allow_unlike=allow_unlike or "machines" in attributes)
     if difference:
         raise ConflictError(
             f"{name} was made with other settings ({difference}): choose another -o, or use --overwrite."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from headclust.progress import printable
 from headclust.shards import WHOLE, Shard, parse_shard
 
 PLAN = "plan.json"
+MERGING, MERGED = "folder.json", "folder"  # of a merge to a folder of shards: its plan, and the folder
 
 
 def begun_shards(path: Path) -> list[Shard]:
@@ -29,6 +31,11 @@ def begun_shards(path: Path) -> list[Shard]:
             if shard.name == plan.parent.name:
                 found.append(shard)
     return sorted(found, key=lambda shard: (shard.of, shard.number))
+
+
+def is_merging(path: Path) -> bool:
+    """True if a merge to a folder of shards was begun, and is not finished."""
+    return (staging_folder(path) / MERGING).exists()
 
 
 def read_plan(path: Path, shard: Shard) -> dict[str, Any]:
@@ -66,7 +73,14 @@ def check_begun(
     others = begun_shards(path)
     foreign = next((other for other in others if other.of != shard.of), None)
     whole = shard != WHOLE and (folder / PLAN).exists()
+    if is_merging(path) and not overwrite:
+        raise ConflictError(
+            f"{name} is being merged to a folder of shards: finish it with --merge, or use --overwrite."
+        )
     if overwrite:
+        if is_merging(path):
+            with writer_lock(folder):
+                _discard_merging(path)
         if foreign:
             discard_shards(path, keep=shard.of)
         if whole:
@@ -121,10 +135,23 @@ def discard_shards(path: Path, keep: int = 0, *, skip_held: bool = False) -> Non
     """
     for shard in begun_shards(path):
         if shard.of != keep:
-            with suppress(*([BusyError] if skip_held else [])), writer_lock(staging_folder(path, shard)):
-                discard(staging_folder(path, shard))
+            discard_shard(path, shard, skip_held=skip_held)
+    if not keep:
+        _discard_merging(path)
     with suppress(OSError):  # it is not empty, or was not there
         staging_folder(path).rmdir()
+
+
+def discard_shard(path: Path, shard: Shard, *, skip_held: bool = False) -> None:
+    """Remove the staging of a shard; arguments and errors as of `discard_shards`."""
+    folder = staging_folder(path, shard)
+    with suppress(*([BusyError] if skip_held else [])), writer_lock(folder):
+        discard(folder)
+
+
+def _discard_merging(path: Path) -> None:
+    shutil.rmtree(staging_folder(path) / MERGED, ignore_errors=True)
+    (staging_folder(path) / MERGING).unlink(missing_ok=True)
 
 
 def bad_elsewhere(path: Path, shard: Shard) -> dict[int, Reason]:

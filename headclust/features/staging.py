@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from headclust.disk import allocate, check_space, sync_folder, write_at, write_errors
 from headclust.errors import ConflictError, Reason
+from headclust.features.assembly import Samples, write_parts
 from headclust.features.format import FEATURE_DTYPES
 from headclust.features.left_out import Stamp, kind_of
 from headclust.features.lock import Lease, writer_lock
-from headclust.features.merging import Samples, write_parts
 from headclust.features.plan import check_replaceable, discard, is_finished, store_plan
 from headclust.features.reading import load_features
 from headclust.features.sharded import check_begun, discard_shards
@@ -63,12 +63,14 @@ def open_staging(
     plan = json.loads(json.dumps(plan))  # with the types that reading it back gives
     folder = staging_folder(path, layout.shard)
     with write_errors(path):
-        check_replaceable(path)
+        check_replaceable(path, overwrite=overwrite)
     new = not (overwrite or replaces)
-    if new and not folder.exists() and is_finished(path, plan, allow_unlike=allow_unlike):
+    finished = new and is_finished(path, plan, allow_unlike=allow_unlike)
+    if finished and not folder.exists():
         yield None  # nothing was written: the folder may be read-only
         return
-    check_begun(path, layout.shard, plan, overwrite=bool(overwrite or replaces), allow_unlike=allow_unlike)
+    if not finished:
+        check_begun(path, layout.shard, plan, overwrite=not new, allow_unlike=allow_unlike)
     with writer_lock(folder) as lease:
         # The last holder of the lock may have finished it.
         if new and is_finished(path, plan, allow_unlike=allow_unlike):

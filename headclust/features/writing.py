@@ -104,7 +104,7 @@ def write_features(
     with writer_lock(staging_folder(path)):
         if path.exists() and not overwrite:
             raise ConflictError(f"{printable(str(path))} exists: choose another name, or use --overwrite.")
-        check_replaceable(path)
+        check_replaceable(path, overwrite=overwrite)
         tables = [Table("features", values.dtype, values.shape, [values])]
         if view_values is not None:
             tables.append(Table("views", view_values.dtype, view_values.shape, view_values))

@@ -19,7 +19,7 @@ from headclust.embedding.shards import embed_shard
 from headclust.embedding.shards import merge as merge_shards
 from headclust.errors import SettingError
 from headclust.features import load_features
-from headclust.features.sharded import begun_shards
+from headclust.features.sharded import begun_shards, is_merging
 from headclust.images.datasets import describe_folders, open_source
 from headclust.progress import note
 from headclust.shards import Shard, local_rank
@@ -51,6 +51,7 @@ def embed(
     shards: int | None = None,
     on: Launcher | None = None,
     merge: bool = False,
+    keep_shards: bool = False,
     allow_unlike: bool = False,
 ) -> Path | Estimate | None:
     """Embed images with a frozen backbone into a feature file.
@@ -79,6 +80,8 @@ def embed(
         shards: Start this many processes, one per shard, and merge. By default with `on`: one per GPU, or per 4 cores.
         on: Where they are started: "local", on this machine (the default with `shards`), or "ray", on a Ray cluster.
         merge: Embed nothing, and merge the shards, all of which are complete.
+        keep_shards: Merge to a folder with one file per shard and a manifest, which is read like a file. This needs
+            disk for one more shard at a time, not for all.
         allow_unlike: Shards may be made on different devices, with different versions and numbers of threads, which the
             file then records.
 
@@ -87,8 +90,13 @@ def embed(
     """
     settings = settings or EmbedSettings()
     launch = shards is not None or on is not None
-    if dry_run + merge + launch + (shard is not None) > 1:
-        raise SettingError("--dry-run, --shard, --shards (or --on) and --merge exclude each other: choose one.")
+    ways = {"--dry-run": dry_run, "--shard": shard is not None, "--shards or --on": launch, "--merge": merge}
+    if sum(ways.values()) > 1:
+        chosen = " and ".join(way for way, used in ways.items() if used)
+        raise SettingError(f"{chosen} exclude each other: choose one.")
+    if (keep_shards or allow_unlike) and (dry_run or not any(ways.values())):
+        option = "--keep-shards" if keep_shards else "--allow-unlike"
+        raise SettingError(f"{option} is about shards: give --shard, --shards or --merge too.")
     if dry_run and weights is not None:
         check_weights(weights)
     find_entry(model)  # raises for an unknown name before the data are opened
@@ -108,14 +116,17 @@ def embed(
         untrained = partial(untrained_backbone, model, image_size=image_size, preset=preset, dataset=images.dataset)
         check_memory(model, weight_bytes(untrained(device="meta")))
         return estimate(images, untrained(), path, settings)
+    if launch:
+        arguments = dict[str, Any](
+            model=model, data=data, split=split, classes=classes, exclude=[*exclude], labels=labels
+        )
+        arguments |= {"limit": limit, "weights": weights, "preset": preset, "image_size": image_size}
+        arguments |= {"offline": offline, "allow_unlike": allow_unlike}
+        embed_shards(arguments, path, settings, len(images), shards, on or "local")
     if launch or merge:
-        if launch:
-            arguments = {"model": model, "data": data, "split": split, "classes": classes, "exclude": [*exclude]}
-            arguments |= {"labels": labels, "limit": limit, "weights": weights, "preset": preset}
-            arguments |= {"image_size": image_size, "offline": offline, "allow_unlike": allow_unlike}
-            embed_shards(arguments, path, settings, len(images), shards, on or "local")
-        if merge or begun_shards(path):
-            merge_shards(images, path, settings, _known_plan(images, model, settings), allow_unlike=allow_unlike)
+        if merge or begun_shards(path) or is_merging(path):  # else a finished file, which a process has looked at
+            known = _known_plan(images, model, settings)
+            merge_shards(images, path, settings, known, allow_unlike=allow_unlike, keep_shards=keep_shards)
         warn_if_many(load_features(path), listed_in(path))
         return path
     backbone = load_backbone(
@@ -123,8 +134,10 @@ def embed(
     )
     if shard is None:
         embed_images(images, backbone, path, settings)
-    elif not embed_shard(images, backbone, path, shard, _on_own_gpu(settings), allow_unlike=allow_unlike):
-        return None
+    else:
+        own, kind = _on_own_gpu(settings), {"allow_unlike": allow_unlike, "keep_shards": keep_shards}
+        if not embed_shard(images, backbone, path, shard, own, **kind):
+            return None
     warn_if_many(load_features(path), listed_in(path))
     return path
 

@@ -120,16 +120,7 @@ def do_job(job: dict[str, Any], place: str) -> tuple[int, str]:
     os.chdir(place)
     work = Job(**{**job, "path": Path(job["path"]), "shard": Shard(**job["shard"])})
     # Decoding processes: those of a machine's cores that belong to the task.
-    process = replace(work, processes=max(1, usable_cores() // work.threads)).start()
-    printed, _ = _wait(process)
-    if process.returncode < 0:
-        raise WorkerKilledError(outcome(work, process.returncode, printed))
-    return process.returncode, printed
-
-
-def _wait(process: Any) -> tuple[str, str]:
-    """Wait for the end of a process; its standard input stays open until then."""
-    printed = process.stdout.read()
-    process.wait()
-    process.stdin.close()
-    return printed, ""
+    code, printed = replace(work, processes=max(1, usable_cores() // work.threads)).start().end()
+    if code < 0:
+        raise WorkerKilledError(outcome(work, code, printed))
+    return code, printed

@@ -15,8 +15,8 @@ from headclust.device import usable_cores
 from headclust.embedding import EmbedSettings
 from headclust.features import staging_folder
 from headclust.features.lock import writer_lock
-from headclust.features.plan import check_replaceable, discard
-from headclust.features.sharded import begun_shards
+from headclust.features.plan import check_replaceable
+from headclust.features.sharded import begun_shards, check_begun
 from headclust.features.staged import n_journaled
 from headclust.progress import bar, note
 from headclust.shards import WHOLE, Shard
@@ -44,7 +44,7 @@ def embed_shards(
     Raises:
         HeadclustError: A worker fails, or was killed too often; finished blocks stay.
     """
-    check_replaceable(path)
+    check_replaceable(path, overwrite=settings.overwrite)
     begun = begun_shards(path)
     finished = path.exists() and not settings.overwrite
     texts = {name: str(arguments[name]) for name in ("classes", "weights") if arguments[name]}
@@ -54,10 +54,10 @@ def embed_shards(
         given = [{**arguments, **texts, "settings": asdict(replace(settings, device=device))} for device in devices]
         jobs = [Job(path, part, own, workers.threads, workers.n_local) for part, own in zip(parts, given, strict=True)]
         note(_equality(path, workers))
-        # With this lock no worker merges, and no second command starts the same shards.
-        with nullcontext() if finished else writer_lock(staging_folder(path)):
-            if settings.overwrite:
-                discard(staging_folder(path))
+        if settings.overwrite and len(parts) > 1:
+            check_begun(path, parts[0], {}, overwrite=True)
+        # With this lock no worker merges, and no second command starts the same shards; a single one takes it itself.
+        with writer_lock(staging_folder(path)) if len(parts) > 1 else nullcontext():
             _run_jobs(jobs, n_images, settings.batch_size, workers.run)
 
 

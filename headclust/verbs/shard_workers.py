@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from headclust.embedding import EmbedSettings
 from headclust.errors import BusyError, HeadclustError
@@ -48,20 +51,54 @@ class Job:
     threads: int
     processes: int
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start a process that does it, which Ctrl-C at a terminal does not reach."""
+    def start(self) -> Worker:
+        """Start a process that does it."""
         text = json.dumps({**self.arguments, "output": str(self.path), "shard": [self.shard.number, self.shard.of]})
         environment = {"OMP_WAIT_POLICY": "passive", **os.environ, "OMP_NUM_THREADS": str(self.threads)}
         environment["LOCAL_WORLD_SIZE"] = str(self.processes)
         environment.pop("LOCAL_RANK", None)
-        return subprocess.Popen(  # noqa: S603 - this interpreter, without a shell
-            [sys.executable, "-c", _COMMAND, text],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            start_new_session=True,
+        return Worker.start([sys.executable, "-c", _COMMAND, text], environment)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that does a job: the leader of its own group, which Ctrl-C at a terminal does not reach.
+
+    Args:
+        process: The process. Its standard input stays open as long as it is wanted.
+        output: A file with what it prints. A pipe would stay open as long as any process that it has started.
+    """
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+
+    @staticmethod
+    def start(command: Sequence[str], environment: Mapping[str, str]) -> Worker:
+        """Start it."""
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - `end` closes it
+        process = subprocess.Popen(  # noqa: S603 - without a shell
+            command, stdin=subprocess.PIPE, stdout=output, env=environment, start_new_session=True
         )
+        return Worker(process, output)
+
+    @property
+    def is_running(self) -> bool:
+        """True until the process has ended."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """Kill it, with the processes that it has started; its finished blocks stay."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end; return its exit code and what it printed."""
+        code = self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        with self.output:
+            self.output.seek(0)
+            return code, self.output.read().decode(errors="replace")
 
 
 def outcome(job: Job, code: int, printed: str) -> str:
@@ -104,28 +141,23 @@ def run_local(jobs: Sequence[Job], show: Callable[[], None]) -> None:
     Raises:
         HeadclustError: A job fails, or was killed too often. All other processes are ended.
     """
-    running, deaths = dict[int, subprocess.Popen[str]](), dict.fromkeys(range(len(jobs)), 0)
+    running, deaths = dict[int, Worker](), dict.fromkeys(range(len(jobs)), 0)
     try:
         for number, job in enumerate(jobs):
             running[number] = job.start()
         while running:
             time.sleep(_POLL)
             show()
-            for number, process in list(running.items()):
-                if process.poll() is None:
-                    continue
-                printed, _ = process.communicate()
-                if reason := outcome(jobs[number], process.returncode, printed):
+            for number in [number for number, worker in running.items() if not worker.is_running]:
+                if reason := outcome(jobs[number], *running.pop(number).end()):
                     deaths[number] += 1
                     killed(jobs[number], reason, deaths[number])
                     running[number] = jobs[number].start()
-                else:
-                    del running[number]
     finally:
-        for process in running.values():
-            process.kill()  # its decoding processes end with it, and its finished blocks stay
-        for process in running.values():
-            process.communicate()
+        for worker in running.values():
+            worker.kill()
+        for worker in running.values():
+            worker.end()
 
 
 def main() -> None:
@@ -138,11 +170,10 @@ def main() -> None:
     for name in ("output", "classes", "weights"):
         arguments[name] = arguments[name] and Path(arguments[name])
     arguments["shard"] = Shard(*arguments["shard"])
-    arguments["settings"] = EmbedSettings(**arguments["settings"])
     start = time.monotonic()
     while True:
         try:
-            verbs.embed(**arguments)
+            verbs.embed(**{**arguments, "settings": EmbedSettings(**arguments["settings"])})
             return
         except BusyError as error:  # of a worker that was killed: of another machine, until its lease has ended
             folder = staging_folder(arguments["output"], arguments["shard"])

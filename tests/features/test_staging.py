@@ -24,7 +24,7 @@ from headclust.features import (
     verify_features,
     write_features,
 )
-from headclust.features.merging import _feature_tables
+from headclust.features.assembly import _feature_tables
 
 PLAN = {
     "dataset": "pets",
