@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+
 @dataclass(frozen=True)
 class Group:
     """One of the processes that share a fit.

@@ -87,7 +87,9 @@ def prints_error(line: str, *, is_cause: bool) -> bool:
         store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
         key = f"headclust-error-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         n_lines = int(store.add(key, 1))
-        return int(store.add(f"{key}-{hashlib.sha256(line.encode()).hexdigest()}", 1)) == 1 if is_cause else n_lines == 1
+        return (
+            int(store.add(f"{key}-{hashlib.sha256(line.encode()).hexdigest()}", 1)) == 1 if is_cause else n_lines == 1
+        )
     except (RuntimeError, LookupError, ValueError):
         return True
 
@@ -99,7 +101,9 @@ def _note_threads() -> None:
     processes = local_processes()
     cores = usable_cores() // processes
     if os.environ.get("OMP_NUM_THREADS") == "1" and cores > 1:
-        note(f"each of {processes} processes uses one thread: for {cores}, start torchrun with OMP_NUM_THREADS={cores}.")
+        note(
+            f"each of {processes} processes uses one thread: for {cores}, start torchrun with OMP_NUM_THREADS={cores}."
+        )
 
 
 def _terminated(number: int, frame: Any) -> None:

@@ -66,9 +66,7 @@ def fit(
         samples, searched = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
         start = None if trained is None else trained.heads
         chosen = ensemble.choose(losses) if losses else None
-        trained = train_stage(
-            stage, samples, seed=seed, start=start, position=position, chosen=chosen, group=current()
-        )
+        trained = train_stage(stage, samples, seed=seed, start=start, position=position, chosen=chosen, group=current())
         losses = losses or trained.losses
         label = {} if len(stages) == 1 else {"stage": stage.objective}
         history += [{**label, **record} for record in (*searched, *trained.history)]

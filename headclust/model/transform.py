@@ -201,9 +201,7 @@ def _is_ordinary(largest: Tensor) -> Tensor:
     return (largest == 0) | ((largest >= least) & (largest <= most))
 
 
-def _fit_pca(
-    unit: Pass, n_samples: int, feature_dim: int, n_components: int, group: Group = ALONE
-) -> FeatureTransform:
+def _fit_pca(unit: Pass, n_samples: int, feature_dim: int, n_components: int, group: Group = ALONE) -> FeatureTransform:
     """PCA of unit rows (n_samples, feature_dim), with one scale for all components: directions are not whitened."""
     # Centering leaves n_samples - 1 independent rows.
     n_components = max(1, min(n_components, n_samples - 1, feature_dim))

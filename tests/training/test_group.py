@@ -86,3 +86,16 @@ def test_forty_steps_with_every_batch_over_processes(results, recipe):
 @pytest.mark.parametrize(("part", "limit"), [("components", 1e-12), ("kmeans", 1e-6), ("default", 1e-5)])
 def test_what_else_processes_share(results, part, limit):
     assert_near(results, part + "/", {"exact": 0, "": limit})
+
+
+def test_processes_end_a_training_at_the_same_step(results):
+    parts = under(results, "ends/")
+    alone, first, second = ({name.removeprefix("ends//"): part for name, part in each.items()} for each in parts)
+    steps = [each.pop("steps of both processes") for each in (alone, first, second)]
+    assert steps[0][0] > 0
+    assert steps[1][0] == steps[1][1] == steps[2][0] > 0  # the same where the clock ended it
+    assert set(alone) == set(first)  # checkpoints after the same steps
+    assert 2 <= len({name.split()[1] for name in alone if name.startswith("checkpoint")}) < 10  # stopped early
+    for name, expected in alone.items():
+        torch.testing.assert_close(first[name], expected, rtol=1e-4, atol=1e-6)
+        assert torch.equal(first[name], second[name])

@@ -10,7 +10,7 @@ from headclust.errors import HeadclustError
 from headclust.graph.neighbors import nearest_neighbors
 from headclust.model.heads import HeadEnsemble
 from headclust.seeding import torch_generator
-from headclust.training import stopping, train
+from headclust.training import stopping
 from headclust.training.sampling import Samples
 from headclust.training.stages import Stage
 from headclust.training.stopping import PerHeadEarlyStopping

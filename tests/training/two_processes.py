@@ -11,9 +11,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from headclust.errors import HeadclustError
 from headclust.features import Features
 from headclust.features.rows import unit_length
-from headclust.group import ALONE, Group, use
+from headclust.group import Group, use
 from headclust.methods import PRESETS, Recipe
 from headclust.methods.lloyd import _lloyd, restarts
 from headclust.model.heads import HEADS
@@ -59,7 +60,7 @@ def _small(stage: Stage, head: str) -> Stage:
         batch_size=BATCH,
         unit="steps",
         length=40,
-        lr=min(stage.lr, 0.1),  # with the 5.0 of SCAN's authors, steps multiply rounding
+        lr=min(stage.lr, 0.03),  # with larger ones, such as the 5.0 of SCAN's authors, steps multiply rounding
         warmup=min(stage.warmup, 2),
         freeze_last_layer=min(stage.freeze_last_layer, 1),
     )
@@ -117,8 +118,30 @@ def compute(group: Group) -> dict[str, Tensor]:
         if "authors" not in recipe:  # the authors' recipes have the same objectives and heads
             parts["batches"] = training(replace(stage, n_heads=1), samples, group)
         results |= {f"{part}/{recipe}/{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
-    parts = {"components": components(samples, group), "kmeans": kmeans(samples, group), "default": default(group)}
+    parts = {
+        "components": components(samples, group),
+        "kmeans": kmeans(samples, group),
+        "default": default(group),
+        "ends": ends(samples, group),
+    }
     return results | {f"{part}//{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+
+def ends(samples: Samples, group: Group) -> dict[str, Tensor]:
+    """Trainings that stop early: per head, or all by the clock, with checkpoints and a loss that is not finite."""
+    stage = replace(stages()["scan-ours-1"], patience=1, checkpoint_every=1, length=60, lr=1e-3)
+    trained = train_stage(stage, samples, seed=3, group=group)
+    state = {f"state {name}": tensor for name, tensor in trained.heads.state_dict().items()}
+    for step, heads in trained.checkpoints:
+        state |= {f"checkpoint {step} {name}": tensor for name, tensor in heads.state_dict().items()}
+    timed = train_stage(replace(stage, patience=0, length=10**6, max_seconds=0.2), samples, seed=3, group=group)
+    state["steps of both processes"] = group.stack(torch.tensor(timed.history[-1]["step"])).expand(2).clone()
+    try:
+        train_stage(replace(stages()["temi-ours-0"], lr=1e30), samples, seed=3, group=group)
+    except HeadclustError as error:
+        assert "stopped being finite" in str(error)
+        return state
+    raise AssertionError("the training did not diverge")
 
 
 def components(samples: Samples, group: Group) -> dict[str, Tensor]:

@@ -70,7 +70,9 @@ class Temi(nn.Module):
             q = log_q.exp()
             if self.training:
                 # m <- momentum m + (1 - momentum) mean of q over both views and the batch, (heads, clusters).
-                self.marginal.lerp_(batch_mean(q, dims=(0, 2), group=self.batch_group), 1 - self.settings.marginal_momentum)
+                self.marginal.lerp_(
+                    batch_mean(q, dims=(0, 2), group=self.batch_group), 1 - self.settings.marginal_momentum
+                )
             # w, (heads or 1, batch): the same for (x, x') and (x', x).
             weights = self.weights(q)
             # log m, (heads, clusters), broadcast over the batch axis below.

@@ -41,7 +41,9 @@ def test_log_probs_are_scipys(scale):
 @pytest.mark.parametrize("dims", [(0, 2), (-2,), (0, 1, 2)])
 def test_means_over_samples_are_numpys(dims):
     values = normal(2, 3, 5, 7)
-    np.testing.assert_allclose(terms.batch_mean(values, dims=dims, group=ALONE), values.numpy().mean(dims), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        terms.batch_mean(values, dims=dims, group=ALONE), values.numpy().mean(dims), rtol=1e-5, atol=1e-7
+    )
     for keepdim in (False, True):
         expected = np.log(np.exp(values.double().numpy()).mean(dims, keepdims=keepdim))
         actual = terms.log_batch_mean(values, dims=dims, group=ALONE, keepdim=keepdim)
