@@ -1,13 +1,15 @@
 """Device, precision, memory and cores.
 
-The CPU computes in float32; on CUDA and MPS, backbones run under autocast to float16. CUDA, then MPS, are preferred if
-present. The code runs on any device, but only the CPU has been tested: the speed of autocast, and its effect on
-features, have not been measured.
+The CPU computes in float32; on CUDA and MPS, backbones run under autocast to float16 unless another precision is chosen.
+CUDA, then MPS, are preferred if present. Only the CPU has been measured. For CUDA and MPS, tests show that all tensors of
+a computation are on one device (`tests/fake_device.py`); speed, and the effect of autocast and TF32 on results, have not
+been measured.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import re
 import resource
@@ -24,8 +26,9 @@ from headclust.errors import SettingError
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("auto", "float32")
-_AUTOCAST = "float16 autocast"
+PRECISIONS = ("auto", "float32", "bfloat16")
+_AUTOCAST = {"float16 autocast": "float16", "bfloat16 autocast": "bfloat16"}  # type of the products
+TF32 = "HEADCLUST_TF32"  # environment variable: 1 for products in TF32 on CUDA
 
 _MEMINFO, _STATM, _CGROUP = Path("/proc/meminfo"), Path("/proc/self/statm"), Path("/sys/fs/cgroup")
 
@@ -35,14 +38,26 @@ _OWN_MMAP_THRESHOLD, _OWN_MMAP_MAX = 1 << 25, 65_536
 
 
 def resolve_device(name: str | None = None) -> torch.device:
-    """The device to compute on: `name`, or the best device present.
+    """The device to compute on: `name`, or the best device present. On CUDA, also set the precision of products.
+
+    Products are computed in float32, also those of convolutions, for which PyTorch's default is TF32 (10 bits of
+    mantissa). With the environment variable HEADCLUST_TF32=1 all are computed in TF32.
 
     Args:
         name: "cpu", "cuda", "cuda:1", "mps", or None for CUDA, then MPS, then the CPU.
 
     Raises:
-        SettingError: The name is not a device, or the device is not present.
+        SettingError: The name is not a device, the device is not present, or the variable is neither 0 nor 1.
     """
+    device = _resolved(name)
+    if device.type == "cuda":
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = _is_tf32(device)
+    return device
+
+
+def _resolved(name: str | None) -> torch.device:
     if name is not None and not re.fullmatch(r"(cpu|mps|cuda)(:\d+)?", name):
         raise SettingError(f"unknown device {name!r}: expected cpu, cuda, cuda:N or mps.")
     import torch
@@ -66,26 +81,38 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def description(device: torch.device) -> dict[str, str | int]:
-    """The device and the number of threads; the last bits of a result depend on them (and on versions)."""
+    """The device, the number of threads, and `tf32` if it is on; results depend on them (and on versions)."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"device": name, "threads": torch.get_num_threads()}
+    return {"device": name, "threads": torch.get_num_threads(), **({"tf32": "on"} if _is_tf32(device) else {})}
+
+
+def _is_tf32(device: torch.device) -> bool:
+    """True if products are computed in TF32: on CUDA, if the environment asks for it."""
+    value = os.environ.get(TF32, "")
+    if value not in ("", "0", "1"):
+        raise SettingError(f"{TF32} is {value!r}: expected 1 for TF32, or 0.")
+    return device.type == "cuda" and value == "1"
 
 
 def resolve_precision(device: torch.device, precision: str = "auto") -> str:
-    """The precision of a backbone on a device: "float32", or "float16 autocast" (weights and features stay float32).
+    """The precision of a backbone on a device: "float32", "float16 autocast" or "bfloat16 autocast".
+
+    Under autocast, weights and features stay float32.
 
     Args:
         device: Device of the backbone.
-        precision: "float32", or "auto" for autocast on CUDA and MPS.
+        precision: "float32", "bfloat16", or "auto" for float16 on CUDA and MPS, and float32 on the CPU.
 
     Raises:
         SettingError: `precision` is none of these.
     """
     if precision not in PRECISIONS:
-        raise SettingError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}.")
-    return _AUTOCAST if precision == "auto" and device.type in ("cuda", "mps") else "float32"
+        raise SettingError(f"precision {precision!r}: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.")
+    if precision == "auto":
+        precision = "float16" if device.type in ("cuda", "mps") else "float32"
+    return precision if precision == "float32" else f"{precision} autocast"
 
 
 def available_memory() -> int:
@@ -155,7 +182,7 @@ def autocast(device: torch.device, resolved: str) -> AbstractContextManager[obje
     """
     import torch
 
-    return torch.autocast(device.type, torch.float16) if resolved == _AUTOCAST else nullcontext()
+    return torch.autocast(device.type, getattr(torch, _AUTOCAST[resolved])) if resolved in _AUTOCAST else nullcontext()
 
 
 def forward(
@@ -164,26 +191,38 @@ def forward(
     device: torch.device,
     precision: str,
 ) -> Callable[[NDArray[np.uint8]], torch.Tensor]:
-    """A function from uint8 pixels (batch, height, width, 3) to float32 features (batch, feature_dim) on the CPU.
+    """A function from uint8 pixels (batch, height, width, 3) to float32 features (batch, feature_dim) on the device.
+
+    It returns when the pixels are copied, before a GPU has computed: the pixels may be overwritten, and the next batch
+    started. The model is moved to the device by the first call, so that processes that decode images are forked before.
 
     Args:
-        model: The backbone; it is moved to the device.
+        model: The backbone.
         normalize: Function from uint8 pixels to the input of the model, on the device.
         device: Device of the backbone.
         precision: Result of `resolve_precision`.
     """
     import torch
 
-    # In this memory order, convolutions on the CPU take about 60 % of the time; transformers take the same time.
-    model = model.to(device).to(memory_format=torch.channels_last)
+    @functools.cache
+    def placed() -> torch.nn.Module:
+        # In this memory order, convolutions on the CPU take about 60 % of the time; transformers take the same time.
+        return model.to(device).to(memory_format=torch.channels_last)
 
     def features(pixels: NDArray[np.uint8]) -> torch.Tensor:
         with torch.inference_mode(), autocast(device, precision):
-            batch = normalize(torch.from_numpy(pixels).to(device))
-            output: torch.Tensor = model(batch.contiguous(memory_format=torch.channels_last))
-            return output.float().cpu()
+            batch = normalize(to_device(torch.from_numpy(pixels), device))
+            output: torch.Tensor = placed()(batch.contiguous(memory_format=torch.channels_last))
+            return output.float()
 
     return features
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU tensor on the device; on CUDA copied from pinned memory, for which the host does not wait."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextmanager

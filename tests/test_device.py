@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from headclust.device import (
+    TF32,
     autocast,
     available_memory,
     description,
+    float64_device,
     resolve_device,
     resolve_precision,
     reuse_memory,
@@ -71,6 +73,8 @@ def test_description_of_the_cpu():
         ("cuda:1", "float32", "float32"),
         ("mps", "auto", "float16 autocast"),
         ("mps", "float32", "float32"),
+        ("cuda", "bfloat16", "bfloat16 autocast"),
+        ("cpu", "bfloat16", "bfloat16 autocast"),
     ],
 )
 def test_precision_goes_with_the_device(device, precision, expected):
@@ -78,8 +82,8 @@ def test_precision_goes_with_the_device(device, precision, expected):
 
 
 def test_a_precision_that_is_none():
-    with pytest.raises(SettingError, match="precision 'bfloat16': expected auto or float32"):
-        resolve_precision(torch.device("cpu"), "bfloat16")
+    with pytest.raises(SettingError, match="precision 'float16': expected auto, float32 or bfloat16"):
+        resolve_precision(torch.device("cpu"), "float16")
 
 
 def test_what_is_said_is_what_is_computed():
@@ -87,9 +91,44 @@ def test_what_is_said_is_what_is_computed():
     product = torch.nn.Linear(4, 3)
     with torch.inference_mode(), autocast(torch.device("cpu"), "float16 autocast"):
         assert product(torch.ones(2, 4)).dtype == torch.float16
+    with torch.inference_mode(), autocast(torch.device("cpu"), "bfloat16 autocast"):
+        assert product(torch.ones(2, 4)).dtype == torch.bfloat16
     with torch.inference_mode(), autocast(torch.device("cpu"), "float32"):
         assert product(torch.ones(2, 4)).dtype == torch.float32
     assert product.weight.dtype == torch.float32
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """PyTorch's switches for TF32, set back afterwards."""
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        monkeypatch.setattr(backend, "allow_tf32", backend.allow_tf32)
+    return lambda: (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, False), ("", False), ("0", False), ("1", True)])
+def test_products_in_tf32_only_if_the_environment_asks_for_them(machine, monkeypatch, products, value, expected):
+    machine(cuda=True, mps=False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H200")
+    if value is not None:
+        monkeypatch.setenv(TF32, value)
+    device = resolve_device()
+    assert products() == (expected, expected)  # the second is True in PyTorch
+    assert description(device) == {"device": "H200", "threads": torch.get_num_threads()} | (
+        {"tf32": "on"} if expected else {}
+    )
+    assert "tf32" not in description(torch.device("cpu"))
+
+
+def test_another_value_for_tf32_is_refused(machine, monkeypatch):
+    machine(cuda=True, mps=False)
+    monkeypatch.setenv(TF32, "yes")
+    with pytest.raises(SettingError, match="HEADCLUST_TF32 is 'yes': expected 1 for TF32, or 0"):
+        resolve_device()
+
+
+def test_float64_on_mps_is_computed_on_the_cpu():
+    assert [float64_device(torch.device(name)).type for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "cpu"]
 
 
 def _faults(n=5, megabytes=40):

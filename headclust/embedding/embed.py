@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from headclust.embedding.again import (
     try_reading,
 )
 from headclust.embedding.settings import EmbedSettings, describe_unreadable
+from headclust.embedding.writer import writing_behind
 from headclust.errors import DataError, FileFormatError, Reason
 from headclust.features import (
     Staging,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     import torch
 
     from headclust.backbones import Backbone
-    from headclust.embedding.parts import Pixels, Task
+    from headclust.embedding.parts import Task
     from headclust.images.datasets import ImageSet
 
 
@@ -148,17 +150,21 @@ def embed_blocks(
             reuse_memory(task.device),
             progress.bar("embedding", total, start=done) as advance,
             closing(decoded_batches(decode, to_decode, shape, timeout=settings.timeout)) as batches,
+            writing_behind() as write,
         ):
             for rows in map(layout.rows, blocks):
                 if finished is not None and not finished.touches(rows):
-                    staging.append(finished.stored(rows), _within(rows, finished.bad))
+                    write(partial(staging.append, finished.stored(rows), _within(rows, finished.bad)))
                 else:
                     _, pixels, unread = next(batches)
                     bad |= unread
                     if unread and settings.max_bad is not None:
                         bad |= bad_elsewhere(staging.path, layout.shard)
                     settings.check_unreadable(images.sample_ids, bad)
-                    staging.append(*_embedded(images, model, rows, pixels, unread, task.plan, finished))
+                    # Plain images and each view go through the model in separate batches of one shape, so that the
+                    # plain features have the same bits with and without views.
+                    planes = [model(plane) for plane in pixels]
+                    write(partial(_write, staging, images, planes, rows, unread, finished))
                 advance(len(rows))
     except KeyboardInterrupt:
         if done := staging.done.n_rows:
@@ -166,26 +172,24 @@ def embed_blocks(
         raise
 
 
-def _embedded(
+def _write(
+    staging: Staging,
     images: ImageSet,
-    model: Callable[[Pixels], torch.Tensor],
+    planes: Sequence[torch.Tensor],
     rows: range,
-    pixels: Pixels,
     unread: dict[int, Reason],
-    plan: Mapping[str, Any],
     finished: Earlier | None,
-) -> tuple[NDArray[np.floating[Any]], dict[int, Reason]]:
-    """Rows of a block, (1 + n_views, rows, dim) in the stored dtype, and reasons of those that cannot be read."""
+) -> None:
+    """Write a block, from the features of the images and of each view, (batch, dim) on the device."""
     import torch
 
-    # Plain images and each view go through the model in separate batches of one shape, so that the plain features have
-    # the same bits with and without views: (1 + n_views, rows, dim).
-    features = torch.stack([model(plane)[: len(rows)] for plane in pixels])
+    features = torch.stack([plane[: len(rows)] for plane in planes]).cpu()  # (1 + n_views, rows, dim)
     if finished is None:
-        return _stored(images, features, rows, unread, plan), unread
+        staging.append(_stored(images, features, rows, unread, staging.plan), unread)
+        return
     black = [row for row in rows if row in unread or row not in finished.again]
-    values = finished.merged(rows, _stored(images, features, rows, black, plan), unread)
-    return values, _within(rows, finished.lasting) | unread
+    values = finished.merged(rows, _stored(images, features, rows, black, staging.plan), unread)
+    staging.append(values, _within(rows, finished.lasting) | unread)
 
 
 def _within(rows: range, reasons: Mapping[int, Reason]) -> dict[int, Reason]:

@@ -217,11 +217,11 @@ def _reading(images: ImageSet, backbone: Backbone, task: Task, timeout: float) -
 def _running(model: Callable[[Pixels], torch.Tensor], image: Pixels, batch_size: int) -> float:
     """Seconds per image in the model, measured with the largest batch up to `batch_size` that the time allows."""
     n, end = 1, time.perf_counter() + _RUNNING
-    model(image)  # warm-up
+    model(image).cpu()  # warm-up
     while True:
         batch = np.repeat(image, n, axis=0)
         start = time.perf_counter()
-        model(batch)
+        model(batch).cpu()
         now = time.perf_counter()
         larger = min(2 * n, batch_size)
         if larger == n or now + (now - start) * larger / n > end:

@@ -23,7 +23,7 @@ class EmbedSettings:
         batch_size: Images per forward pass; part of the plan, because the last bits of a row depend on it.
         dtype: "float32" or "float16", of the stored features.
         device: "cpu", "cuda", "cuda:N" or "mps"; the best available when None.
-        precision: Of the computation: "float32", or "auto" for float16 autocast on CUDA and MPS.
+        precision: Of the computation: "float32", "bfloat16" (autocast), or "auto" for float16 autocast on CUDA and MPS.
         n_views: Augmented views to embed per image, besides the image itself.
         augmentation: Kind of the views: "standard" or "strong".
         on_error: "fail" stops at the first image that cannot be read; "skip" lists it in the file with the reason.
@@ -90,6 +90,11 @@ class EmbedSettings:
             count = f"{len(unreadable)} of the images cannot be read, --max-bad allows {self.max_bad}"
             raise DataError(f"{count} (the last: {reason}): fix them, or set a higher limit.")
         raise DataError(f"{reason}: fix or remove it, or leave out unreadable images with --on-error skip.")
+
+
+def chosen_precision(recorded: str | None) -> Precision:
+    """The setting that gives the precision that a feature file records; "auto" if none is recorded."""
+    return "float32" if recorded == "float32" else "bfloat16" if recorded == "bfloat16 autocast" else "auto"
 
 
 def describe_unreadable(sample_id: str, reason: str) -> str:

@@ -55,7 +55,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
     Attributes:
         labels_: Clusters of the fitted samples, int64 (n_samples,).
         confidence_: Their probability, float32 (n_samples,).
-        head_labels_: Clusters by each head, int64 (n_heads, n_samples). Cluster ids differ between heads, except for
+        head_labels_: Clusters by each head, int32 (n_heads, n_samples). Cluster ids differ between heads, except for
             heads that are used together.
         model_: The fitted `headclust.ClusterModel`, on the CPU.
         report_: Sizes, entropy, agreement of heads and seconds, with the keys of metrics.json.

@@ -45,7 +45,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         weights: A file with the model's weights.
         image_size: Input size in pixels, instead of the model's own.
         batch_size: Images per batch; a row's last bits depend on it.
-        precision: Of the computation: "auto" or "float32".
+        precision: Of the computation: "auto", "float32" or "bfloat16".
         device: Where to compute; the best available when None.
         timeout: Seconds that reading an image may take.
         offline: Never download weights.
@@ -129,7 +129,7 @@ class EmbedImages(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                     row = min(bad)
                     reason = describe_unreadable(names[row], bad[row])
                     raise DataError(f"image {row}, {reason}: fix it, or leave it out of the list.")
-                rows[where.start : where.stop] = features(pixels[0])[: len(where)].numpy()
+                rows[where.start : where.stop] = features(pixels[0])[: len(where)].cpu().numpy()
                 advance(len(where))
         check_finite(rows, names)
         return rows

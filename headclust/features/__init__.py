@@ -11,7 +11,7 @@ from headclust.features.checks import check_finite, check_sample_ids
 from headclust.features.folder import is_folder
 from headclust.features.format import FEATURE_DTYPES, samples_sha256
 from headclust.features.left_out import LeftOut, kind_of, samples_as_recorded, worth_trying
-from headclust.features.reading import Features, load_features, stored_rows
+from headclust.features.reading import Features, load_features, stored_rows, stored_sha256
 from headclust.features.staged import Layout
 from headclust.features.staging import Staging, open_staging
 from headclust.features.verifying import verify_features
@@ -33,6 +33,7 @@ __all__ = [
     "samples_sha256",
     "staging_folder",
     "stored_rows",
+    "stored_sha256",
     "verify_features",
     "worth_trying",
     "write_features",

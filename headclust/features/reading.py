@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +64,6 @@ class Features:
     _open: Callable[[int | None], Source] = field(repr=False)
     n_views: int = 0
     left_out: tuple[LeftOut, ...] = ()
-    # The source of the rows of each view, opened on first use. Those of a file are mapped from it, not held in memory.
-    _sources: dict[int | None, Source] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
     def from_array(array: Any, sample_ids: Sequence[str] | None = None, labels: Any = None) -> Features:
@@ -140,9 +140,7 @@ class Features:
         if view is not None and not 0 <= view < self.n_views:
             step = f"expected 0 to {self.n_views - 1}" if self.n_views else "make the features again with --views"
             raise DataError(f"view {view}: the features have {self.n_views} views: {step}.")
-        if view not in self._sources:
-            self._sources[view] = self._open(view)
-        return self._sources[view]
+        return self._open(view)
 
     def blocks(self, view: int | None = None) -> Iterator[torch.Tensor]:
         """All rows in order, copied in blocks: float32 (n, feature_dim), at most 8,192 rows and 256 MB each."""
@@ -166,6 +164,21 @@ class Features:
             sha256=digest.hexdigest(),
             _open=lambda view: SelectedRows(self.source(view), rows),
         )
+
+
+def stored_sha256(path: Path) -> str:
+    """The checksum that a feature file or a folder of shards records. Its structure is checked, and nothing else is read.
+
+    Raises:
+        DataError: The file does not exist.
+        FileFormatError: The file is truncated, of another program or version, or inconsistent.
+    """
+    from headclust.features.folder import is_folder, read_manifest
+
+    if is_folder(path):
+        return read_manifest(path)[0]
+    with opened_file(path) as file:
+        return str(decode_attributes(stored_attributes(file))["sha256"])
 
 
 def load_features(path: Path | str) -> Features:
@@ -193,7 +206,7 @@ def load_file(path: Path) -> Features:
         check_labels(labels, attributes["class_names"])
         return Features(
             path=path,
-            sample_ids=decode_texts(file["sample_ids"][:]),
+            sample_ids=_decoded(file["sample_ids"]),
             labels=labels,
             class_names=tuple(attributes["class_names"]),
             attributes=attributes,
@@ -201,8 +214,13 @@ def load_file(path: Path) -> Features:
             feature_dim=file["features"].shape[1],
             n_views=len(file["views"]) if "views" in file else 0,
             left_out=read_left_out(skipped, kinds),
-            _open=lambda view: _mapped(path, attributes["sha256"], view),
+            _open=cache(partial(_mapped, path, attributes["sha256"])),
         )
+
+
+def _decoded(texts: Any) -> tuple[str, ...]:
+    """The texts of a dataset (n,), in blocks: as bytes they need as much memory again."""
+    return tuple(chain.from_iterable(decode_texts(texts[block]) for block in row_blocks(len(texts))))
 
 
 def stored_rows(features: Features, rows: slice) -> NDArray[np.floating[Any]]:

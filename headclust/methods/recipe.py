@@ -11,6 +11,7 @@ import numpy as np
 from headclust.errors import SettingError, unknown
 from headclust.features import Features
 from headclust.features.rows import distinct_rows
+from headclust.features.source import row_blocks
 from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.result import FitResult, check_fit
 from headclust.methods.settings import Setting, change_settings, list_settings
@@ -170,15 +171,16 @@ def _warn_of_extremes(features: Features, normalization: str) -> None:
     """Log if one column or row of features is so large that float32 loses the others."""
     import torch
 
-    # Largest and smallest value per column, in each block, and largest size per row.
-    most, least, rows = zip(
-        *((block.amax(0), block.amin(0), block.abs().amax(1)) for block in features.blocks()), strict=True
-    )
+    from headclust.model.transform import column_limits
+
     sizes = {}
     if normalization != "standardize":
-        sizes["column"] = torch.stack(most).amax(0) / 2 - torch.stack(least).amin(0) / 2
+        least, most = column_limits(features.blocks())
+        sizes["column"] = most / 2 - least / 2
     if normalization in ("none", "standardize"):
-        sizes["row"] = torch.cat(rows)
+        sizes["row"] = torch.empty(features.n_samples)
+        for block in row_blocks(features.n_samples, features.feature_dim):
+            sizes["row"][block] = features.rows(block).abs().amax(1)
     for kind, size in sizes.items():
         if size.max() > _EXTREME * size.median() > 0:
             ratio, other = float(size.max() / size.median()), "standardize" if kind == "column" else "l2"

@@ -22,7 +22,6 @@ from headclust.model.heads import HEADS, Heads, select
 from headclust.model.stored import check_same, check_tensors, check_widths, transform_of, width_of
 from headclust.model.transform import NORMALIZED, PARTS, FeatureTransform, side_by_side
 
-_ROWS = 8_192
 _PROBABILITIES = 1 << 25  # largest number of probabilities per block: 128 MB, for any number of clusters and heads
 
 
@@ -109,7 +108,7 @@ class ClusterModel:
 
     def _blocks(self, spaces: Sequence[Tensor | Features], rows: NDArray[np.int64]) -> Iterator[tuple[slice, Tensor]]:
         """Slices of `rows`, and the probabilities of every head for them, (heads, n_rows, clusters)."""
-        n_rows = max(1, min(_ROWS, _PROBABILITIES // (self.n_heads * self.n_clusters)))
+        n_rows = max(1, _PROBABILITIES // (self.n_heads * self.n_clusters))
         is_whole = len(rows) == size(spaces[0])[0]
         for block in row_blocks(len(rows), max(size(space)[1] for space in spaces), at_most=n_rows):
             index = block if is_whole else rows[block]

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from headclust.device import TF32
 from headclust.embedding import EmbedSettings
+from headclust.embedding.settings import chosen_precision
 from headclust.errors import HeadclustError
 from headclust.features import Features
 from headclust.methods import Recipe
@@ -35,7 +37,15 @@ def _embed(space: Features, source: Source) -> list[str]:
         return [f"# {shell_word(path)} was not made by headclust embed; its sha256 is {space.sha256}"]
     defaults = asdict(EmbedSettings())
     used = {name: attributes.get(name, default) for name, default in defaults.items()}
-    words = ["headclust", "embed", "--model", str(attributes["backbone"]), "--data", str(attributes["source"])]
+    words = [
+        *_environment(attributes),
+        "headclust",
+        "embed",
+        "--model",
+        str(attributes["backbone"]),
+        "--data",
+        str(attributes["source"]),
+    ]
     split, remarks = attributes.get("split", "all"), []
     if split != "all" or not str(attributes["source"]).startswith("/"):
         words += ["--split", str(split)]
@@ -65,11 +75,17 @@ def _embed(space: Features, source: Source) -> list[str]:
     if used["dtype"] != defaults["dtype"]:
         words += ["--dtype", str(used["dtype"])]
     # On a CPU float32 is what the default "auto" gives.
-    if used["precision"] == "float32" and attributes.get("device", "cpu") != "cpu":
-        words += ["--precision", "float32"]
+    precision = chosen_precision(attributes.get("precision"))
+    if precision == "bfloat16" or (precision == "float32" and attributes.get("device", "cpu") != "cpu"):
+        words += ["--precision", precision]
     if space.skipped:
         words += ["--on-error", "skip"]
     return [*remarks, _line([*words, "-o", path])]
+
+
+def _environment(recorded: Mapping[str, Any]) -> list[str]:
+    """The environment variables of a command."""
+    return [f"{TF32}=1"] if recorded.get("tf32") == "on" else []
 
 
 def _preprocessing_options(preprocessing: Mapping[str, Any]) -> list[str]:
@@ -83,7 +99,7 @@ def _preprocessing_options(preprocessing: Mapping[str, Any]) -> list[str]:
 def _fit(config: Mapping[str, Any]) -> list[str]:
     paths = [space["path"] for space in config["features"]]
     method, preset, used = config["method"], config["preset"], dict(config["settings"])
-    words = ["headclust", "fit", *paths, "--method", method]
+    words = [*_environment(config), "headclust", "fit", *paths, "--method", method]
     words += [] if preset == "ours" else ["--preset", preset]
     try:
         recipe = Recipe.of(method, preset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,8 @@ def _assignments(
     if not spaces:
         return assigned.sample_ids, clusters, confidence
     ids = spaces[0].sample_ids
+    if all(map(operator.eq, map(storable_name, ids), assigned.sample_ids)) and len(ids) == len(clusters):
+        return ids, clusters, confidence
     row_of = {sample_id: row for row, sample_id in enumerate(assigned.sample_ids)}
     rows = [row_of[key] for key in map(storable_name, ids) if key in row_of]
     if not len(rows) == len(ids) == len(assigned.sample_ids):

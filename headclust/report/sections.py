@@ -200,7 +200,10 @@ def making(data: ReportData, source: Source) -> dict[str, Any]:
         ),
         {
             "heading": "The fit",
-            "rows": _flat({key: config.get(key) for key in ("method", "preset", "seed", "device", "threads")}),
+            "rows": _flat(
+                {key: config.get(key) for key in ("method", "preset", "seed", "device", "threads")}
+                | {key: config[key] for key in ("tf32",) if key in config}
+            ),
         },
         {"heading": "Settings", "rows": _flat(config["settings"])},
         {"heading": "Versions", "rows": _flat(config.get("versions", {}))},

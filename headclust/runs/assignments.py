@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headclust.disk import atomic_file, write_errors
 from headclust.errors import ConflictError, DataError, FileFormatError, one_line
+from headclust.features.source import row_blocks
 from headclust.filenames import storable_name
 from headclust.progress import printable
 from headclust.textfiles import row_writer
 
 _COLUMNS = ("sample_id", "cluster", "confidence")
 _HEADERS = (_COLUMNS, (*_COLUMNS, "novelty"))  # the fourth: distance to the fitted samples
+_ROWS = 4_096  # written at once
+_UNUSUAL = re.compile('[",\r\n\ud800-\udfff]')
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,24 @@ def write_assignments(
             atomic_file(path) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
-            write = row_writer(file)
-            write(_COLUMNS if novelty is None else _HEADERS[1])
             shares = [values for values in (confidence, novelty) if values is not None]
-            texts = zip(*([f"{share:.6f}" for share in values.tolist()] for values in shares), strict=True)
-            for name, cluster, rest in zip(sample_ids, clusters.tolist(), texts, strict=True):
-                write((storable_name(name), cluster, *rest))
+            row_writer(file)(_COLUMNS if novelty is None else _HEADERS[1])
+            for block in row_blocks(len(sample_ids), at_most=_ROWS):
+                columns = [values[block].tolist() for values in shares]
+                _write_rows(file, sample_ids[block], [clusters[block].tolist(), *columns])
     return path
+
+
+def _write_rows(file: TextIO, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:
+    """Write rows of names, clusters and shares; all at once if no name needs quotes or other bytes."""
+    rows = zip(names, *columns, strict=True)
+    if not _UNUSUAL.search("".join(names)):
+        line = "%s,%d" + ",%.6f" * (len(columns) - 1) + "\n"
+        file.write(line * len(names) % tuple(chain.from_iterable(rows)))
+        return
+    write = row_writer(file)
+    for name, cluster, *shares in rows:
+        write((storable_name(name), cluster, *(f"{share:.6f}" for share in shares)))
 
 
 def _check_replaceable(path: Path) -> None:
@@ -94,14 +112,13 @@ def read_assignments(path: Path) -> Assignments:
             if header not in _HEADERS:
                 start = printable(",".join(header))[:100]
                 raise FileFormatError(f"{name} starts with {start!r}, expected {','.join(_COLUMNS)}: no assignments.")
-            ids, clusters = list[str](), list[int]()
-            shares: list[list[float]] = []
+            ids, clusters, shares = list[str](), array("q"), array("d")
             for row in reader:
                 line = reader.line_num
                 sample_id, cluster, *rest = row
                 ids.append(sample_id)
                 clusters.append(_whole(cluster))
-                shares.append([_share(text) for text in rest])
+                shares.extend(map(_share, rest))
                 if len(row) != len(header):
                     raise ValueError(f"{len(row)} columns, expected {len(header)}")
     except FileNotFoundError:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headclust.errors import DataError, FileFormatError, HeadclustError
-from headclust.features import Features, check_finite, is_folder, load_features
+from headclust.features import Features, check_finite, is_folder, load_features, stored_sha256
 from headclust.features.rows import unit_length
+from headclust.features.source import row_blocks
 from headclust.progress import note, printable
 
 FEATURES_FOLDER = Path("features")
-_ROWS = 8_192
 TEST_SPLITS = ("test", "val", "valid", "validation")
 # Attributes that are equal for two feature files whose rows lie in the same space.
 _SPACE_ATTRIBUTES = ("backbone", "weights_sha256", "feature_point", "preprocessing")
@@ -28,23 +33,44 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
     Raises:
         DataError: They hold different samples, values that are not finite, or only equal rows.
     """
-    spaces = tuple(load_features(path) for path in paths)
+    spaces = _load_together(paths)
     for space in spaces:
-        _check_same_samples(space, spaces[0])
         _check_finite(space)
         if space.n_samples > 1 and _is_constant(space):
             raise DataError(f"{_name(space)}: all {space.n_samples} rows are the same: there is nothing to cluster.")
     return spaces
 
 
+@dataclass(frozen=True, eq=False)
+class _JoinedRows:
+    """Unit rows of several spaces, concatenated when they are read."""
+
+    spaces: Sequence[Features]
+
+    def __len__(self) -> int:
+        return self.spaces[0].n_samples
+
+    def __getitem__(self, index: Any, /) -> NDArray[np.floating[Any]]:
+        from headclust.model import side_by_side
+
+        rows: NDArray[np.float32] = side_by_side([unit_length(space.rows(index)) for space in self.spaces]).numpy()
+        return rows
+
+
 def joined(spaces: Sequence[Features]) -> Features:
     """Several feature spaces as one: unit rows concatenated. A single one is returned unchanged."""
-    from headclust.model import side_by_side
-
     if len(spaces) == 1:
         return spaces[0]
-    rows = side_by_side([unit_length(space.all()) for space in spaces])
-    return Features.from_array(rows.numpy(), spaces[0].sample_ids, spaces[0].labels)
+    return replace(
+        spaces[0],
+        path=None,
+        attributes={"dataset": "array", "backbone": "array", "class_names": [], "dtype": "float32"},
+        sha256=hashlib.sha256("".join(space.sha256 for space in spaces).encode()).hexdigest(),
+        feature_dim=sum(space.feature_dim for space in spaces),
+        n_views=0,
+        left_out=(),
+        _open=lambda view: _JoinedRows(spaces),
+    )
 
 
 def newest_features() -> Path:
@@ -115,7 +141,7 @@ def locate_features(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> list
 
 def _holds(path: Path, sha256: Any) -> bool:
     try:
-        return bool(load_features(path).sha256 == sha256)
+        return bool(stored_sha256(path) == sha256)
     except HeadclustError:
         return False
 
@@ -127,8 +153,18 @@ def load_alike(fingerprints: Sequence[Mapping[str, Any]], paths: Sequence[Path])
         HeadclustError: A file cannot be read.
         DataError: They do not lie in these spaces; see `check_alike`.
     """
-    spaces = [load_features(path) for path in paths]
+    spaces = list(_load_together(paths))
     check_alike(fingerprints, spaces)
+    return spaces
+
+
+def _load_together(paths: Sequence[Path]) -> tuple[Features, ...]:
+    """The features in files of the same samples, whose ids are held once."""
+    spaces: tuple[Features, ...] = ()
+    for path in paths:
+        space = load_features(path)
+        _check_same_samples(space, spaces[0] if spaces else space)
+        spaces += (replace(space, sample_ids=spaces[0].sample_ids) if spaces else space,)
     return spaces
 
 
@@ -165,17 +201,16 @@ def _check_same_samples(space: Features, first: Features) -> None:
 def _check_finite(space: Features) -> None:
     # Files written by other programs may hold NaN; those of headclust never do.
     try:
-        for start in range(0, space.n_samples, _ROWS):
-            block = slice(start, start + _ROWS)
-            check_finite(space.values(block), space.sample_ids[block])
+        for block in row_blocks(space.n_samples, space.feature_dim):
+            check_finite(space.source()[block], space.sample_ids[block])
     except DataError as error:
         raise DataError(f"{_name(space)}: {error}") from None
 
 
 def _is_constant(space: Features) -> bool:
-    first = space.values(slice(1))
-    blocks = (space.values(slice(start, start + _ROWS)) for start in range(0, space.n_samples, _ROWS))
-    return all(bool((block == first).all()) for block in blocks)
+    rows = space.source()
+    blocks = row_blocks(space.n_samples, space.feature_dim)
+    return all(bool((rows[block] == rows[:1]).all()) for block in blocks)
 
 
 def _name(space: Features) -> str:

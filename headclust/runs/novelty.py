@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from headclust.errors import FileFormatError
 from headclust.features import Features
 from headclust.features.rows import unit_length
+from headclust.features.source import row_blocks
 from headclust.seeding import SEEN_STREAM, torch_generator
 
 if TYPE_CHECKING:
@@ -119,16 +120,16 @@ def measure(
     device = device or torch.device("cpu")
     # Distances summed over spaces: of the samples, (n_samples,), and of the reference, (n_reference,).
     total, usual = torch.zeros(spaces[0].n_samples), torch.zeros(len(seen.numbers))
-    starts = range(0, len(total), _ROWS)
     for rows, features in zip(seen.rows, spaces, strict=True):
         # float16 rows are normalized again, as rounding has changed their length.
         reference = unit_length(rows.to(device).float())
         own = _distances(reference, reference, others=True).cpu()
-        # Blocks of the samples, so that their similarities to the reference stay small.
-        blocks = (unit_length(features.rows(slice(start, start + _ROWS)).to(device)) for start in starts)
         # Divided by the mean of the reference: spaces of different scale count equally.
-        total += torch.cat([_distances(block, reference).cpu() for block in blocks]) / _scale(own)
         usual += own / _scale(own)
+        # Blocks of the samples, so that their similarities to the reference stay small.
+        for block in row_blocks(len(total), features.feature_dim, at_most=_ROWS):
+            samples = unit_length(features.rows(block).to(device))
+            total[block] += _distances(samples, reference).cpu() / _scale(own)
     if fitted:
         # A fitted sample that is in the reference would otherwise have itself as its nearest, at a distance of about 0.
         total[seen.numbers] = usual

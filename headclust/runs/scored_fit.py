@@ -122,7 +122,8 @@ def assign(model: ClusterModel, spaces: Sequence[Features], *, device: torch.dev
     from headclust.model import ensemble
 
     start = time.perf_counter()
-    assignment = model.to(device or model.device).assign(*spaces)
+    model = model if device is None else model.to(device)
+    assignment = model.assign(*spaces)
     undefined = np.flatnonzero(~np.isfinite(assignment.confidence))
     if len(undefined):
         first = printable(spaces[0].sample_ids[int(undefined[0])])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from headclust.device import to_device
 from headclust.training.objectives import Batch
 from headclust.training.parts import CACHED
 
@@ -78,9 +79,7 @@ def _draw(samples: Samples, names: Sequence[str], anchors: Tensor, generator: to
     drawn = torch.stack((torch.stack(rows), torch.stack(columns)))
     from_views = bool(n_views and (drawn[1] >= 0).any())
     device = samples.spaces[0].device
-    if device.type == "cuda":  # from pinned memory the copy runs beside the host
-        drawn = drawn.pin_memory()
-    numbers, views = drawn.to(device, non_blocking=True)
+    numbers, views = to_device(drawn, device)
     spaces = range(len(samples.spaces))
     return Batch(tuple(_gather(samples, space, numbers, views if from_views else None) for space in spaces), numbers)
 

@@ -17,6 +17,7 @@ from headclust.choices import OnError
 from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
+from headclust.embedding.settings import chosen_precision
 from headclust.errors import ConflictError, DataError, SettingError, SourceError
 from headclust.features import load_features
 from headclust.filenames import file_name, numbered
@@ -163,7 +164,7 @@ def _embed_space(
         settings,
         batch_size=recorded["batch_size"],
         dtype=recorded["dtype"],
-        precision="float32" if recorded.get("precision") == "float32" else "auto",
+        precision=chosen_precision(recorded.get("precision")),
     )
     path = _predicted_path(folder, images, "" if number == 1 else f"-space{number}")
     try:

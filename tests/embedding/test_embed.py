@@ -224,7 +224,7 @@ def test_overflow_of_float16_says_to_use_float32(tmp_path: Path) -> None:
         {"dtype": "float64"},
         {"on_error": "ignore"},
         {"device": "x"},
-        {"precision": "bfloat16"},
+        {"precision": "float16"},
         {"n_views": -1},
         {"timeout": 0},
         {"timeout": float("nan")},

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headclust.features import rows as rows_module
+from headclust.features import source
 from headclust.features.rows import distinct_rows, power_of_two, unit_length
 
 
@@ -61,5 +62,5 @@ def test_rows_of_one_digest_are_compared(monkeypatch):
 
 def test_blocks_change_nothing(monkeypatch):
     rows = gaussian(40).repeat(2, 1)
-    monkeypatch.setattr(rows_module, "_ROWS", 7)
+    monkeypatch.setattr(source, "_MOST_ROWS", 7)
     assert distinct_rows(rows)[1].tolist() == [*range(40)] * 2

@@ -7,8 +7,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from headclust.errors import DataError, FileFormatError, SettingError
+from headclust.features import source
 from headclust.model import TRANSFORMS, ClusterModel, FeatureTransform, fit_transform, side_by_side
-from headclust.model import model as model_module
 from headclust.model.heads import CentroidHeads, HeadEnsemble, TaskHeads
 
 
@@ -67,10 +67,10 @@ def test_pca_has_no_more_components_than_there_can_be(features):
 def test_pca_is_the_same_in_blocks_and_every_time(features, monkeypatch):
     whole = fit_transform(features, "pca", n_components=4)
     assert torch.equal(whole.matrix, fit_transform(features, "pca", n_components=4).matrix)
-    monkeypatch.setattr(model_module, "_ROWS", 7)
-    torch.testing.assert_close(
-        fit_transform(features, "pca", n_components=4).matrix, whole.matrix, rtol=1e-4, atol=1e-4
-    )
+    monkeypatch.setattr(source, "_MOST_ROWS", 7)
+    blocks = fit_transform(features, "pca", n_components=4)
+    assert not torch.equal(blocks.mean, whole.mean)
+    torch.testing.assert_close(blocks.matrix, whole.matrix, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_all_point_one_way_have_no_components():
@@ -114,9 +114,9 @@ def test_probs_are_the_softmax_of_the_heads_over_the_temperature(model, features
 
 def test_assigning_in_blocks_is_reading_the_probabilities(model, features, monkeypatch):
     confidence, clusters = model.probs(features).max(-1)
-    monkeypatch.setattr(model_module, "_ROWS", 50)
+    monkeypatch.setattr(source, "_MOST_ROWS", 50)
     _, sure, actual = model.assign(features)
-    assert actual.dtype == np.int64
+    assert actual.dtype == np.int32
     assert (actual == clusters.numpy()).mean() > 0.99  # a last bit may tip a tie
     np.testing.assert_allclose(sure, confidence[model.used_heads[0]].numpy(), rtol=1e-3, atol=1e-4)
 
@@ -213,7 +213,7 @@ def several(request, features):
 def test_several_used_heads_predict_the_mean_of_their_probabilities(several, features, monkeypatch):
     heads = [several.alone(head).probs(features)[0].double().numpy() for head in (2, 0)]
     mean = (heads[0] + heads[1]) / 2
-    monkeypatch.setattr(model_module, "_ROWS", 50)
+    monkeypatch.setattr(source, "_MOST_ROWS", 50)
     assigned = several.assign(features)
     np.testing.assert_allclose(assigned.confidence, mean.max(1), rtol=1e-4)
     assert assigned.confidence.dtype == np.float32

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from headclust.features import Features
 from headclust.methods import METHODS, FitResult, Recipe
@@ -50,11 +51,14 @@ def test_a_method_never_sees_labels(space, recipe, monkeypatch):
 
 def test_a_model_of_two_spaces_is_given_both(space, recipe):
     class Both:
-        used_heads, n_clusters = (0,), 2
+        used_heads, n_clusters, device = (0,), 2, torch.device("cpu")
+
+        def to(self, device):
+            return self
 
         def assign(self, *spaces):
             assert len(spaces) == 2
-            clusters = (spaces[0][:, 0] > spaces[1][:, 1]).long().numpy()
+            clusters = (spaces[0].all()[:, 0] > spaces[1].all()[:, 1]).long().numpy()
             return Assignment(clusters, np.ones(len(clusters), np.float32), clusters[None])
 
     model: ClusterModel = Both()
