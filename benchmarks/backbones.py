@@ -12,22 +12,29 @@ Result:   see docs/benchmarks.md.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from script import answer
 
 from headclust.backbones import Backbone, list_backbones, load_backbone, untrained_backbone
 
 
-def main() -> None:
-    """Build every backbone and print its row."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build every backbone and print its row; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pattern", help="only names that match")
     parser.add_argument("--max-parameters", type=int, default=100_000_000, help="largest model to run")
-    options = parser.parse_args()
+    return answer("backbones", parser, run, arguments, pattern="efficientnet_lite0")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the table."""
     print("| name | dim | parameters | constructed | preprocessing | random weights (s per image) | weights |")
     print("|---|---:|---:|---|---|---|---|")
     for row in list_backbones(pattern=options.pattern):
@@ -70,4 +77,4 @@ def forward(backbone: Backbone) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

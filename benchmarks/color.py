@@ -17,12 +17,15 @@ import argparse
 import io
 import json
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
+from script import answer
+from tiny import photos
 
 from headclust import EmbedImages
 from headclust.images.color import adobe_rgb, matrix_profile
@@ -36,17 +39,26 @@ SPACES = {
 }
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="folder of JPEG photos in sRGB")
+    folder = parser.add_argument("photos", type=Path, help="folder of JPEG photos in sRGB")
     parser.add_argument("--json", action="store_true", help="print the JSON object in one line")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--limit", type=int, default=100, help="photos to use")
-    options = parser.parse_args()
+    parser.add_argument("--image-size", type=int, help="input size of the model [its own]")
+    return answer("color", parser, run, arguments, made={folder: photos}, repeats=1, image_size=64)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     paths = sorted(options.photos.iterdir())[: options.limit]
     images = [decode(str(path)) for path in paths]
-    report = {**ratios(images, options.repeats), "distances": distances(images), "n_photos": len(images)}
+    report = {
+        **ratios(images, options.repeats),
+        "distances": distances(images, options.image_size),
+        "n_photos": len(images),
+    }
     print(json.dumps(report, indent=None if options.json else 2))
 
 
@@ -80,9 +92,9 @@ def ratios(images: list[Image.Image], repeats: int) -> dict[str, float]:
     }
 
 
-def distances(images: list[Image.Image]) -> dict[str, dict[str, list[float]]]:
+def distances(images: list[Image.Image], image_size: int | None) -> dict[str, dict[str, list[float]]]:
     """Per color space, mean and largest cosine distance from the original's features, with and without the profile."""
-    embed = EmbedImages(device="cpu", offline=True)
+    embed = EmbedImages(device="cpu", offline=True, image_size=image_size)
     original = normalized(embed.transform(images))
     measured = {}
     for name, profile in SPACES.items():
@@ -112,4 +124,4 @@ def stored(image: Image.Image, form: str, profile: bytes | None) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

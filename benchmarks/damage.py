@@ -14,11 +14,14 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from script import answer
+from tiny import photos
 
 from headclust.errors import DataError
 from headclust.images.image_file import decode
@@ -45,14 +48,18 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="folder of photos")
+    folder = parser.add_argument("photos", type=Path, help="folder of photos")
     parser.add_argument("--json", action="store_true", help="print the JSON object in one line")
     parser.add_argument("--size", type=int, default=1024, help="bytes that are overwritten")
     parser.add_argument("--limit", type=int, default=100, help="photos to use")
-    options = parser.parse_args()
+    return answer("damage", parser, run, arguments, made={folder: photos})
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     images = [decode(str(path)) for path in sorted(options.photos.iterdir())[: options.limit]]
     shares = {name: shares_of(images, form, more, options.size) for name, (form, more) in FORMATS.items()}
     print(json.dumps({"n_photos": len(images), "refused": shares}, indent=None if options.json else 2))
@@ -79,4 +86,4 @@ def shares_of(images: list[Image.Image], form: str, more: dict[str, object], siz
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

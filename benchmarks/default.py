@@ -33,6 +33,7 @@ from study.render import in_markdown
 from study.results import read_results
 from study.sections import Section
 from study.time_to_quality import curve_plan, curve_section, draw_curves, measure
+from tiny import root
 
 from headclust.disk import write_atomically, write_errors
 from headclust.errors import DataError, SettingError
@@ -44,17 +45,14 @@ CURVE_DATASET = "cifar10"  # unless --datasets names one
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make or show the comparison; return the exit code."""
-    return answer("default", parser(), run, arguments)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--only", type=names, default=(), help=f"of {', '.join(ENTRANTS)} only these")
     made.add_argument("--backbones", type=names, default=(), help="only these, separated by commas")
     made.add_argument("--datasets", type=names, default=(), help="only these")
     made.add_argument("--seeds", type=int, help="number for each on every backbone [each entrant's own]")
-    made.add_argument("--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results")
+    folder = made.add_argument(
+        "--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results"
+    )
     made.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/ and fashion-mnist/")
     made.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
     made.add_argument("--device", help="cpu, cuda, cuda:N or mps [the best available]")
@@ -66,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
     instead = made.add_mutually_exclusive_group()
     instead.add_argument("--curve", action="store_true", help=f"ACC against seconds, on one pair [{CURVE_DATASET}]")
     instead.add_argument("--calibration", action="store_true", help="accuracy against confidence, on one backbone")
-    return made
+    tiny = {"only": ("kmeans", "own-kmeans"), "backbones": ("efficientnet_lite0",), "datasets": ("digits",), "seeds": 1}
+    return answer("default", made, run, arguments, made={folder: root}, **tiny)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -19,6 +19,8 @@ result:    3.8 (3.7 to 4.4) at 32 px, 2.9 (2.9 to 3.3) at 500 px; torch 2.14.1, 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -27,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from script import answer
 from sklearn.datasets import load_sample_images
 from timm.data import create_transform, resolve_model_data_config
 from torch.utils.data import DataLoader
@@ -51,9 +55,24 @@ BATCH = 64
 SIDES = ("ours", "timm_loop")
 
 
-def main() -> None:
-    """Measure both and print the ratios."""
-    arguments = parse_arguments()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure both and print the ratios; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--cifar", type=Path, help="train folder of CIFAR-10 [crops of photos]")
+    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--small", type=int, default=2000, help="number of images of 32 px")
+    parser.add_argument("--large", type=int, default=500, help="number of images of about 500 px")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements per side")
+    parser.add_argument("--side", choices=SIDES, help="measure one side alone, as each round does; needs `paths`")
+    parser.add_argument(
+        "paths", nargs="*", type=Path, help="with --side: the images, and an .npy file for the features"
+    )
+    return answer("embed_throughput", parser, run, arguments, small=2, large=2, rounds=1)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure one side, or both, and print."""
     if arguments.side:
         measure(arguments.side, *arguments.paths, load_backbone(arguments.model))
         return
@@ -64,7 +83,8 @@ def main() -> None:
         else:
             crops(small, arguments.small, (32, 32))
         crops(large, arguments.large, (500, 400))
-        results = {path.name: compare(path, arguments.model, arguments.rounds) for path in (small, large)}
+        seconds_of = seconds_here if arguments.tiny else seconds_apart
+        results = {path.name: compare(path, arguments.model, arguments.rounds, seconds_of) for path in (small, large)}
     report = {
         "ratio_to_timm_loop": {name: result["ratio"] for name, result in results.items()},
         "details": results,
@@ -78,22 +98,6 @@ def main() -> None:
         return
     for name, result in results.items():
         print(f"{name:>4} px: {result['ratio']:.2f} times the timm loop ({result['spread'][0]}-{result['spread'][1]})")
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The options of the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--cifar", type=Path, help="train folder of CIFAR-10 [crops of photos]")
-    parser.add_argument("--model", default="efficientnet_lite0")
-    parser.add_argument("--small", type=int, default=2000, help="number of images of 32 px")
-    parser.add_argument("--large", type=int, default=500, help="number of images of about 500 px")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements per side")
-    parser.add_argument("--side", choices=SIDES, help="measure one side alone, as each round does; needs `paths`")
-    parser.add_argument(
-        "paths", nargs="*", type=Path, help="with --side: the images, and an .npy file for the features"
-    )
-    return parser.parse_args()
 
 
 def copy_some(source: Path, target: Path, n: int) -> None:
@@ -116,7 +120,20 @@ def crops(target: Path, n: int, size: tuple[int, int]) -> None:
         photo.crop((left, top, left + size[0], top + size[1])).save(path, quality=90)
 
 
-def compare(images: Path, model: str, rounds: int) -> dict[str, Any]:
+def seconds_apart(options: Sequence[str]) -> float:
+    """Seconds of one side, measured in a process of its own."""
+    command = [sys.executable, __file__, *options]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def seconds_here(options: Sequence[str]) -> float:
+    """Seconds of one side, measured in this process, for tiny runs."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        main(options)
+    return float(printed.getvalue())
+
+
+def compare(images: Path, model: str, rounds: int, seconds_of: Callable[[Sequence[str]], float]) -> dict[str, Any]:
     """Medians of both sides over interleaved rounds, and the largest difference of their features."""
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     largest = 0.0
@@ -124,8 +141,7 @@ def compare(images: Path, model: str, rounds: int) -> dict[str, Any]:
         features = {side: Path(folder, f"{side}.npy") for side in SIDES}
         for _ in range(rounds):
             for side in SIDES:
-                command = [sys.executable, __file__, "--model", model, "--side", side, images, features[side]]
-                seconds[side].append(float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
+                seconds[side].append(seconds_of(["--model", model, "--side", side, str(images), str(features[side])]))
             ours, loop = (np.load(features[side]) for side in SIDES)
             largest = max(largest, float(np.abs(ours - loop).max()))
     ratios = [slow / fast for fast, slow in zip(*seconds.values(), strict=True)]
@@ -171,4 +187,4 @@ def timm_loop(images: Path, backbone: Backbone, limit: int = 10**9) -> NDArray[n
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,11 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
+from collections.abc import Sequence
 
 import faiss
 import numpy as np
 import torch
+from script import answer
 
 from headclust.graph.neighbors import nearest_neighbors
 
@@ -30,13 +33,17 @@ def faiss_neighbors(features: torch.Tensor, k: int) -> np.ndarray:
     return similarities[:, 1:]
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the JSON object in one line")
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    return answer("neighbors", parser, run, arguments, samples=300, repeats=1)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     features = torch.randn(options.samples, 1280, generator=torch.Generator().manual_seed(0))
     torch_seconds, faiss_seconds, ratios = [], [], []
     for _ in range(options.repeats):
@@ -61,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

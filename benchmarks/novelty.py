@@ -15,16 +15,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from script import answer
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
+from tiny import feature_folder
 from torch import Tensor
 
 from headclust.features import Features, load_features
@@ -38,15 +41,19 @@ Scores = tuple[NDArray[np.floating], NDArray[np.floating]]  # of the new images,
 Row = dict[str, tuple[float, float, float]]  # (auroc, false, detected) by score
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    folder = parser.add_argument("features", type=Path)
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--method", default="default")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print one line of JSON per data set and score")
-    options = parser.parse_args()
+    return answer("novelty", parser, run, arguments, made={folder: feature_folder}, method="kmeans", draws=1)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     files = {
         (data, split): load_features(options.features / f"{data}-{split}" / f"{options.model}.h5")
         for data in DATA
@@ -175,4 +182,4 @@ def show(name: str, rows: list[Row], *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,19 +11,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from script import answer
+from tiny import feature_file
 
 from headclust.features import load_features
 from headclust.scoring.probes import neighbor_purity
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path, nargs="+")
+    features = parser.add_argument("features", type=Path, nargs="+")
     parser.add_argument("--neighbors", default="5,10,25,50")
     parser.add_argument("--json", action="store_true", help="print one line of JSON per file")
-    options = parser.parse_args()
+    return answer("purity", parser, run, arguments, made={features: feature_file})
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     for path in options.features:
         features = load_features(path)
         row = {
@@ -33,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,13 +1,17 @@
-"""Shared by the scripts around `study`: parsing of options, and errors in one line."""
+"""Shared by the scripts: parsing of options, tiny runs, and errors in one line."""
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # Threads that wait by spinning slow down a busy machine. It has to be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -25,15 +29,37 @@ __all__ = ["answer", "expectation", "feature_files", "folders", "names", "number
 def answer(
     name: str,
     parser: argparse.ArgumentParser,
-    run: Callable[[argparse.Namespace], int],
+    run: Callable[[argparse.Namespace], int | None],
     arguments: Sequence[str] | None = None,
+    *,
+    made: Mapping[argparse.Action, Callable[[Path], Any]] | None = None,
+    **tiny: Any,
 ) -> int:
-    """Run a script with its options and return the exit code: 2, after one line, for what a user can correct."""
-    options = parser.parse_args(arguments)
+    """Run a script with its options and return the exit code: 2, after one line, for what a user can correct.
+
+    Every script has the option --tiny: options that are not given then have the smallest sizes instead of their usual
+    defaults, and inputs are made up in a temporary folder. benchmarks/tests/test_scripts.py runs every script so.
+
+    Args:
+        name: The script, without `.py`.
+        parser: Its options.
+        run: Runs it; a code of None is 0.
+        arguments: Those of the command line when None.
+        made: Inputs with --tiny, by the action that `parser.add_argument` returned: each is called with an empty folder
+            and returns the value of the option.
+        tiny: Values of options with --tiny.
+    """
+    parser.add_argument(
+        "--tiny", action="store_true", help="made-up data and the smallest sizes: to see that the script works"
+    )
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if "--tiny" in given:
+        _make_tiny(parser, made or {}, tiny)
+    options = parser.parse_args(given)
     try:
         code = run(options)
         sys.stdout.flush()
-        return code
+        return code or 0
     except HeadclustError as error:
         print(f"{name}.py: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
@@ -43,6 +69,23 @@ def answer(
     except KeyboardInterrupt:
         print(f"{name}.py: interrupted: the same command resumes here.", file=sys.stderr)
         return 130
+
+
+def _make_tiny(
+    parser: argparse.ArgumentParser,
+    made: Mapping[argparse.Action, Callable[[Path], Any]],
+    values: Mapping[str, Any],
+) -> None:
+    """Change the defaults of the options to those of a tiny run; inputs made here are deleted at the end."""
+    parser.set_defaults(**values)
+    for action, make in made.items():
+        folder = Path(tempfile.mkdtemp(prefix="headclust-tiny-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        action.default = make(folder)
+        if not action.option_strings:  # a positional argument, which may now be left out
+            action.default = [action.default] if action.nargs == "+" else action.default
+            action.nargs = "*" if action.nargs == "+" else "?"
+            action.required = False
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from script import names
+from script import answer, names
+from tiny import feature_folder
 
 from headclust.device import resolve_device
 from headclust.features import Features, load_features
@@ -28,16 +31,21 @@ MODELS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 METHODS = ("default", "kmeans")
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    folder = parser.add_argument("features", type=Path)
     parser.add_argument("--models", type=names, default=MODELS)
     parser.add_argument("--datasets", type=names, default=DATA)
     parser.add_argument("--methods", type=names, default=METHODS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one line of JSON per method and set of files")
-    options = parser.parse_args()
+    tiny = {"models": MODELS[:2], "datasets": DATA[:1], "methods": ("kmeans",), "seeds": 2}
+    return answer("spaces", parser, run, arguments, made={folder: feature_folder}, **tiny)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     for data in options.datasets:
         files = {
             model: [load_features(options.features / f"{data}-{split}" / f"{model}.h5") for split in ("train", "test")]
@@ -66,4 +74,4 @@ def measure(files: list[list[Features]], method: str, seeds: int) -> dict[str, f
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -39,6 +39,7 @@ from study.places import Places, make_features
 from study.plan import Cell
 from study.render import in_markdown
 from study.sections import Section, gain_cells, percent_text
+from tiny import root
 
 from headclust.device import resolve_device
 from headclust.disk import write_atomically, write_errors
@@ -59,7 +60,7 @@ ON_THE_FIRST = (
 )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Make or show the comparison; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=names, default=(), help=f"of {', '.join(ENTRANTS)} only these")
@@ -67,12 +68,15 @@ def main() -> int:
     parser.add_argument("--datasets", type=names, default=(), help="only these")
     parser.add_argument("--kinds", type=names, default=KINDS, help=f"of {', '.join(KINDS)} only these")
     parser.add_argument("--draws", type=int, default=DRAWS, help="data sets of a kind [2]")
-    parser.add_argument("--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results")
+    folder = parser.add_argument(
+        "--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results"
+    )
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/ and fashion-mnist/")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
     parser.add_argument("--only-render", action="store_true", help="show the results so far; fit nothing")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="Markdown to write [stdout]")
-    return answer("subsets", parser, run)
+    tiny = {"only": ("kmeans", "own-kmeans"), "backbones": ("efficientnet_lite0",), "datasets": ("digits",), "draws": 1}
+    return answer("subsets", parser, run, arguments, made={folder: root}, **tiny)
 
 
 def run(options: argparse.Namespace) -> int:

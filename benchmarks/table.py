@@ -22,6 +22,7 @@ from study.places import Places
 from study.plan import Cell, plan, shard
 from study.presets import STUDIES, Study, find_study
 from study.results import merge, read_results
+from tiny import root
 
 from headclust.disk import write_atomically, write_errors
 from headclust.errors import DataError, SettingError
@@ -32,11 +33,6 @@ SUFFIXES = {"markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make or render the table and return the exit code."""
-    return answer("table", parser(), run, arguments)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = options.add_argument
     add("--preset", default="offline", help=f"which table: {', '.join(STUDIES)} [offline]")
@@ -47,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, help="number of seeds on every backbone [the table's own]")
     add("--max-seconds", type=float, help="limit of a training stage, where the table sets one; 0 for none")
     add("--ablations", action="store_true", help="with ACC against heads, neighbors and beta")
-    add("--root", type=Path, help="features and results [benchmarks/results/PRESET]")
+    folder = add("--root", type=Path, help="features and results [benchmarks/results/PRESET]")
     add("--data-root", type=Path, default=Path("data"), help="holds cifar10/, imagenet/ and so on")
     add("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
     add(
@@ -66,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
     add("--only-render", action="store_true", help="render the results; fit nothing")
     add("--format", type=names, default=("markdown",), help="markdown, csv, json, latex, pictures, all")
     add("-o", "--output", type=Path, help="folder for table.md and so on [Markdown on stdout]")
-    return options
+    tiny = {"backbones": ("efficientnet_lite0",), "datasets": ("digits",), "methods": ("kmeans",), "seeds": 1}
+    return answer("table", options, run, arguments, made={folder: root}, **tiny)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,19 +16,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from script import names
+from script import answer, names
+from tiny import feature_folder
 from torch import Tensor
 
 from headclust.device import resolve_device
 from headclust.features import Features, load_features
-from headclust.graph.neighbors import neighbor_list
+from headclust.graph.cached import cached_neighbors
+from headclust.graph.lists import neighbor_list
 from headclust.methods import Recipe
 from headclust.model import ClusterModel, FeatureTransform, fit_transform
 from headclust.model.heads import HEADS
@@ -40,42 +43,46 @@ from headclust.training.train import train_stage
 
 DATA = ("fashion-mnist", "cifar10", "digits")
 METHODS = ("temi", "pmi")
-_STEPS, _BATCH, _LR, _TEMPERATURE = (
-    500,
-    256,
-    3e-3,
-    0.1,
-)  # to learn a partition; learning rate and batch size as in the recipe
+_BATCH, _LR, _TEMPERATURE = 256, 3e-3, 0.1  # to learn a partition, as in the recipe
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    folder = parser.add_argument("features", type=Path)
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--datasets", type=names, default=DATA)
+    parser.add_argument("--start-steps", type=int, default=500, help="steps in which heads learn a partition [500]")
+    parser.add_argument("--steps", type=int, help="steps of the training [the recipe's]")
     parser.add_argument("--json", action="store_true", help="print one line of JSON per fit")
-    options = parser.parse_args()
+    tiny = {"datasets": DATA[:1], "start_steps": 5, "steps": 10}
+    return answer("temi_starts", parser, run, arguments, made={folder: feature_folder}, **tiny)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     for data in options.datasets:
         features = load_features(options.features / f"{data}-train" / f"{options.model}.h5")
         for method in METHODS:
-            for figures in compare(features, method):
+            changes = {"length": options.steps, "warmup": 0} if options.steps else {}
+            for figures in compare(features, Recipe.of(method).changed(changes), options.start_steps):
                 line = {"data": data, "method": method, **figures}
                 print(json.dumps(line) if options.json else "  ".join(map(str, line.values())), flush=True)
 
 
-def compare(features: Features, method: str) -> Iterator[dict[str, Any]]:
+def compare(features: Features, recipe: Recipe, start_steps: int) -> Iterator[dict[str, Any]]:
     """Figures of each start of the heads."""
     device = resolve_device()
-    (stage,) = Recipe.of(method).for_features(features).stages
+    (stage,) = recipe.for_features(features).stages
     original = features.all().to(device)
     rows = fit_transform(original, stage.transform, n_components=stage.n_components)(original)
-    neighbors = neighbor_list(features, stage.n_neighbors, stage.neighbor_list, device=device)
-    samples = Samples((rows,), neighbors=neighbors.to(device))
+    graph = cached_neighbors(features, stage.n_neighbors, search=stage.neighbor_search, device=device)
+    neighbors = neighbor_list(graph.indices, stage.neighbor_list)
+    samples = Samples((rows,), neighbors=neighbors)
     assert features.labels is not None
     clusters = fit_and_score([features], Recipe.of("kmeans"), 0, device=device).result.assignments
     for start, partition in (("random", None), ("k-means", clusters), ("classes", features.labels)):
-        heads = None if partition is None else learn(stage, rows, torch.from_numpy(partition).to(device))
+        heads = None if partition is None else learn(stage, rows, torch.from_numpy(partition).to(device), start_steps)
         before = None if heads is None else accuracies(heads, rows, features)
         trained = train_stage(stage, samples, seed=0, start=heads)
         after = accuracies(trained.heads, rows, features)
@@ -89,7 +96,7 @@ def compare(features: Features, method: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def learn(stage: Stage, rows: Tensor, partition: Tensor) -> Any:
+def learn(stage: Stage, rows: Tensor, partition: Tensor, n_steps: int) -> Any:
     """The heads of the recipe, trained to predict a partition by cross-entropy."""
     heads = HEADS[stage.head](
         feature_dims=(rows.shape[1],),
@@ -100,7 +107,7 @@ def learn(stage: Stage, rows: Tensor, partition: Tensor) -> Any:
     ).to(rows.device)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=_LR)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(_STEPS):
+    for _ in range(n_steps):
         drawn = torch.randint(len(rows), (_BATCH,), generator=generator).to(rows.device)
         logits = heads(rows[drawn][None]).logits[0] / _TEMPERATURE  # (heads, batch, clusters)
         loss = F.cross_entropy(logits.flatten(0, 1), partition[drawn].repeat(stage.n_heads), reduction="sum") / _BATCH
@@ -118,4 +125,4 @@ def accuracies(heads: Any, rows: Tensor, features: Features) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

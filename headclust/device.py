@@ -1,9 +1,9 @@
 """Device, precision, memory and cores.
 
-The CPU computes in float32; on CUDA and MPS, backbones run under autocast to float16 unless another precision is chosen.
-CUDA, then MPS, are preferred if present. Only the CPU has been measured. For CUDA and MPS, tests show that all tensors of
-a computation are on one device (`tests/fake_device.py`); speed, and the effect of autocast and TF32 on results, have not
-been measured.
+The CPU computes in float32; on CUDA and MPS, backbones run under autocast to float16 unless another precision is
+chosen. CUDA, then MPS, are preferred if present. Only CPUs have been measured. For CUDA and MPS, tests show that all
+tensors of a computation are on one device (`tests/fake_device.py`); speed, and the effect of autocast and TF32 on
+results, are unknown.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def description(device: torch.device) -> dict[str, str | int]:
 def _is_tf32(device: torch.device) -> bool:
     """True if products are computed in TF32: on CUDA, if the environment asks for it."""
     value = os.environ.get(TF32, "")
-    if value not in ("", "0", "1"):
+    if device.type == "cuda" and value not in ("", "0", "1"):
         raise SettingError(f"{TF32} is {value!r}: expected 1 for TF32, or 0.")
     return device.type == "cuda" and value == "1"
 

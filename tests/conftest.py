@@ -159,6 +159,18 @@ def short(method: str) -> dict[str, int]:
 
 
 @pytest.fixture
+def tf32():
+    """PyTorch's two switches for TF32: a function that reads them. They are set back afterwards."""
+    import torch
+
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    yield lambda: tuple(backend.allow_tf32 for backend in backends)
+    for backend, value in zip(backends, before, strict=True):
+        backend.allow_tf32 = value
+
+
+@pytest.fixture
 def quick() -> dict[str, int]:
     """The same for TEMI, whatever its preset."""
     return {

@@ -98,22 +98,14 @@ def test_what_is_said_is_what_is_computed():
     assert product.weight.dtype == torch.float32
 
 
-@pytest.fixture
-def products(monkeypatch):
-    """PyTorch's switches for TF32, set back afterwards."""
-    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
-        monkeypatch.setattr(backend, "allow_tf32", backend.allow_tf32)
-    return lambda: (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
-
-
 @pytest.mark.parametrize(("value", "expected"), [(None, False), ("", False), ("0", False), ("1", True)])
-def test_products_in_tf32_only_if_the_environment_asks_for_them(machine, monkeypatch, products, value, expected):
+def test_products_in_tf32_only_if_the_environment_asks_for_them(machine, monkeypatch, tf32, value, expected):
     machine(cuda=True, mps=False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H200")
     if value is not None:
         monkeypatch.setenv(TF32, value)
     device = resolve_device()
-    assert products() == (expected, expected)  # the second is True in PyTorch
+    assert tf32() == (expected, expected)  # the second is True in PyTorch
     assert description(device) == {"device": "H200", "threads": torch.get_num_threads()} | (
         {"tf32": "on"} if expected else {}
     )

@@ -19,7 +19,7 @@ import torch
 from headclust.backbones.catalog import CATALOG
 from headclust.device import description
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors, is_cached
+from headclust.graph.cached import cached_neighbors, is_cached
 from headclust.methods import METHODS, Recipe
 from headclust.model.heads import HEADS
 from headclust.runs.scored_fit import ScoredFit, fit_and_score
@@ -122,7 +122,7 @@ def failed(cell: Cell, key: str | None, error: str) -> dict[str, Any]:
 def make_probes(cell: Cell, pair: Pair, key: str) -> dict[str, Any]:
     """The line of the probes of two feature files, which use their labels."""
     start = time.perf_counter()
-    scores = probe(pair.fit, pair.evaluation)
+    scores = probe(pair.fit, pair.evaluation, device=pair.device)
     return {**_done(cell, pair, key), "scores": scores, "seconds": {"probes": _since(start)}}
 
 
@@ -139,8 +139,8 @@ def make_fit(cell: Cell, pair: Pair, key: str, recipe: Recipe) -> tuple[dict[str
         "head_choice": _head_choice(recipe, scored),
         "scores": scores,
         "fit_scores": report,
-        "oracle": best_checkpoint(scored, pair.evaluation),
-        "oracle_head": best_head(scored, pair.evaluation),
+        "oracle": best_checkpoint(scored, pair.evaluation, pair.device),
+        "oracle_head": best_head(scored, pair.evaluation, pair.device),
         "seconds": {"neighbors": searching, "fit": seconds},
         "steps": _steps(recipe, scored.result.history, seconds),
         "load": _load(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,10 +11,11 @@ from headclust.backbones import list_backbones
 from headclust.backbones.catalog import find_entry
 from headclust.device import resolve_device
 from headclust.errors import HeadclustError
-from headclust.features import load_features
+from headclust.features import Features, load_features
 from study.cells import Pair, key_of, recipe_of
+from study.costs import Sizes, expected
 from study.places import Places, check_made
-from study.plan import Cell, FeatureSpec
+from study.plan import Cell, FeatureSpec, preset_of
 from study.results import Index, Line, read_lines
 
 
@@ -26,7 +27,7 @@ class Expected:
     state: str  # "done", "failed: ...", "to do", "to do again", or the reason why it cannot be made
     needs: str = ""  # data and weights, and if they are on this machine
     amount: float | None = None  # bytes of a file, seconds of a cell; None if unknown
-    source: str = "-"  # of the seconds: cells of the "same" recipe, data set and size, or "similar" cells
+    source: str = "-"  # of the seconds: "same" cells, the "model" of costs, or that "extrapolated"
 
     @property
     def is_left(self) -> bool:
@@ -52,8 +53,9 @@ def expectation(cells: Sequence[Cell], places: Places, device: str | None) -> st
         f"Time: {sum(seconds) / 60:,.0f} minutes for {len(seconds)} of them, one after the other; unknown for "
         f"{len(left) - len(seconds)}, and for embedding {len(new)} feature files.",
         f"Disk: {sum(sizes) / 1e9:,.1f} GB of features; unknown for {len(new) - len(sizes)} files.",
-        "Seconds are the median of cells measured in this results file: of the 'same' recipe on the same data set and "
-        "number of images, else of 'similar' cells: the same method and preset on any data set.",
+        "Seconds are the median of cells of the 'same' recipe, data set and number of images in this results file. "
+        "Others are CPU seconds of one thread by a 'model' of costs, from those of its parts that were measured on one "
+        "machine (benchmarks/study/costs.json); 'extrapolated' if a part is over four times as large as measured.",
     ]
     return "\n".join(lines)
 
@@ -74,8 +76,8 @@ def expect(
 ) -> tuple[list[Expected], list[Expected]]:
     """The feature files of a plan, in the order in which they are made, and its cells.
 
-    The seconds of a cell are the median of the cells of the same kind that the results file holds. Feature files
-    record no times, so there is no estimate for making one.
+    The seconds of a cell are the median of the same cells that the results file holds, or those of the model of costs.
+    Feature files record no times, so there is no estimate for making one.
     """
     where = resolve_device(device)
     index = Index(read_lines(places.results))
@@ -89,8 +91,10 @@ def expect(
         else:
             state = _state(cell, Pair(features[cell.fit], features[cell.evaluation], where), index, places)
         needs = f"features to be made ({missing[0].needs})" if missing else "features made"
-        n_samples = features[cell.fit].n_samples if cell.fit in features else cell.fit.n_samples
-        fits.append(Expected(cell.id, state, needs, *_measured(cell, n_samples, index.by_key.values())))
+        sizes = _sizes(cell, features)
+        seconds = _measured(cell, sizes.n, index.by_key.values())
+        amount = (seconds, "same") if seconds is not None else _modeled(cell, sizes)
+        fits.append(Expected(cell.id, state, needs, *amount))
     return list(files.values()), fits
 
 
@@ -126,15 +130,35 @@ def _state(cell: Cell, pair: Pair, index: Index, places: Places) -> str:
     return f"failed: {index.by_id[cell.id].get('error')}" if state == "failed" else state
 
 
-def _measured(cell: Cell, n_samples: int, lines: Iterable[Line]) -> tuple[float | None, str]:
-    """Median seconds of comparable cells, and how comparable they are: "same" or "similar"."""
-    kind = (cell.kind, cell.method, cell.preset)
-    similar = [line for line in lines if (line["kind"], line.get("method", ""), line.get("preset", "")) == kind]
-    traits = [("dataset", cell.fit.dataset.name), ("fit_samples", n_samples)]
-    traits += [("settings", dict(cell.settings))] if cell.method else []
-    same = [line for line in similar if all(line.get(name) == value for name, value in traits)]
-    for alike, source in ((same, "same"), (similar, "similar")):
-        seconds = [sum(part or 0 for part in line["seconds"].values()) for line in alike if line.get("seconds")]
-        if seconds:
-            return statistics.median(seconds), source
-    return None, "-"
+def _sizes(cell: Cell, features: Mapping[FeatureSpec, Features]) -> Sizes:
+    """Sizes of a cell's features: of the files, or as published where they are still to be made."""
+    fit, scored = features.get(cell.fit), features.get(cell.evaluation)
+    return Sizes(
+        n=fit.n_samples if fit else cell.fit.n_samples,
+        d=fit.feature_dim if fit else find_entry(cell.fit.backbone).dim,
+        views=fit.n_views if fit else cell.fit.views,
+        n_scored=scored.n_samples if scored else cell.evaluation.n_samples,
+        n_classes=cell.fit.dataset.n_classes,
+    )
+
+
+def _measured(cell: Cell, n_samples: int, lines: Iterable[Line]) -> float | None:
+    """Median seconds of the cells of the same recipe, data set and number of samples; None if there are none."""
+    traits = [("kind", cell.kind), ("dataset", cell.fit.dataset.name), ("fit_samples", n_samples)]
+    if cell.kind == "fit":
+        traits += [("method", cell.method), ("preset", cell.preset), ("settings", dict(cell.settings))]
+    same = [line for line in lines if all(line.get(name) == value for name, value in traits) and line.get("seconds")]
+    seconds = [sum(part or 0 for part in line["seconds"].values()) for line in same]
+    return statistics.median(seconds) if seconds else None
+
+
+def _modeled(cell: Cell, sizes: Sizes) -> tuple[float | None, str]:
+    """CPU seconds by the model of costs, and "model" or "extrapolated"; (None, "-") if it has none."""
+    recipe = None
+    if cell.kind == "fit":
+        recipe = preset_of(cell).changed(cell.settings)
+        recipe = recipe if recipe.n_clusters else recipe.changed({"n_clusters": sizes.n_classes})
+    cost = expected(cell.kind, recipe, sizes) if sizes.d else None
+    if cost is None:
+        return None, "-"
+    return cost.seconds, "extrapolated" if cost.is_extrapolated else "model"

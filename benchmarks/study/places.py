@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from filelock import Timeout, UnixFileLock
-
 from headclust.backbones import load_backbone, untrained_backbone
-from headclust.disk import write_errors
 from headclust.embedding import EmbedSettings
 from headclust.embedding.embed import embed_images
-from headclust.errors import BusyError, ConflictError, DataError, HeadclustError
+from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.features import Features, load_features
+from headclust.features.lock import Lease, writer_lock
 from headclust.filenames import file_name
 from headclust.images.datasets import open_source
 from headclust.progress import note, printable
@@ -44,33 +42,20 @@ class Places:
         """The feature file."""
         return self.root / spec.file
 
-    def claim_file(self, name: str) -> Path:
-        """The file that a process locks while it makes something of this name."""
-        return self.root / "claims" / f"{file_name(name)}.lock"
+    def claim_folder(self, name: str) -> Path:
+        """The folder that a process locks while it makes something of this name."""
+        return self.root / "claims" / file_name(name)
 
     @contextmanager
-    def claim(self, name: str) -> Iterator[None]:
-        """Lock a file while this process makes a result, then delete it; raise BusyError if it is locked already.
+    def claim(self, name: str) -> Iterator[Lease]:
+        """Hold the lease of a result while this process makes it; raise BusyError if another process holds it.
 
-        The system frees the lock of a process that dies. Another process may have opened the file before it was
-        deleted, so a process with a claim first checks if the result was made meanwhile.
+        The lease of a process that dies is free at once on its own machine, and on others ten minutes after its last
+        sign of life. Another process may have made the result before it let go, so a process with a claim first checks
+        that; and one that was suspended may have lost its claim, so it checks the lease before it adds the result.
         """
-        path = self.claim_file(name)
-        lock = UnixFileLock(path, timeout=0, fallback_to_soft=False)  # as the lock of a feature file
-        with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire()
-            except Timeout:
-                raise BusyError(f"another process has locked {printable(str(path))}: wait for it, or end it.") from None
-        try:
-            yield
-        finally:
-            # A lost disk must not hide the error that ends the block.
-            with suppress(OSError):
-                path.unlink()
-            with suppress(OSError):
-                lock.release()
+        with writer_lock(self.claim_folder(name)) as lease:
+            yield lease
 
     def images(self, dataset: DataSet) -> Path | None:
         """The folder a data set is read from, existing or not; None for one that comes with a library."""
@@ -101,7 +86,7 @@ def make_features(spec: FeatureSpec, places: Places, *, device: str | None = Non
         raise DataError(f"{printable(str(path))}: no such file.")
     # Without the data another process, which has them, may be making the file: then the claim says so.
     for missing in places.missing(spec.dataset):
-        if not places.claim_file(spec.file).exists():
+        if not places.claim_folder(spec.file).exists():
             step = "give its path with --data-root FOLDER or --data NAME=PATH"
             raise DataError(f"{spec.dataset.name}: there is no {printable(str(missing))}: {step}.")
     with places.claim(spec.file):  # the file has a lock of its own, but only once the model is loaded

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from headclust.device import resolve_device
 from headclust.errors import BusyError, ConflictError, HeadclustError, one_line
 from headclust.features import load_features
+from headclust.features.lock import Lease
 from headclust.methods import Recipe
 from headclust.progress import note
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces
@@ -118,9 +119,9 @@ class _Maker:
             return self._fail(cell, key, error)
         if outcome := self._recorded(cell, key):
             return outcome
-        with self.places.claim(key):
+        with self.places.claim(key) as lease:
             self.read()  # another process may have been faster
-            return self._recorded(cell, key) or self._make(cell, key, recipe)
+            return self._recorded(cell, key) or self._make(cell, key, recipe, lease)
 
     def _recorded(self, cell: Cell, key: str) -> Outcome | None:
         """The outcome of a cell by the results file; None if it has to be made."""
@@ -136,7 +137,7 @@ class _Maker:
             return "failed"
         return None
 
-    def _make(self, cell: Cell, key: str, recipe: Recipe | None) -> Outcome:
+    def _make(self, cell: Cell, key: str, recipe: Recipe | None, lease: Lease) -> Outcome:
         content = None
         try:
             pair = self._checked_features(cell)
@@ -145,7 +146,9 @@ class _Maker:
             else:
                 line, content = make_fit(cell, pair, key, recipe)
         except Exception as error:
+            _check(lease)
             return self._fail(cell, key, error)
+        _check(lease)
         if content is not None:
             write_file(self.places.root / ASSIGNMENTS / f"{key}.npz", content)
         self._append(line)
@@ -204,12 +207,21 @@ class _Maker:
         self.line = line
 
 
+def _check(lease: Lease) -> None:
+    """Raise BusyError if another process has taken the claim, for example while this one was suspended."""
+    try:
+        lease.check()
+    except ConflictError as error:
+        raise BusyError(str(error)) from None
+
+
 def _shown(line: Mapping[str, Any]) -> str:
     """A cell in one line for the terminal."""
     if line["status"] == "failed":
         return f"{line['id']}: failed: {line['error']}"
     if line["kind"] == "probes":
-        return f"{line['id']}: " + ", ".join(f"{name} {100 * score:.1f}" for name, score in line["scores"].items())
+        shares = {name: score for name, score in line["scores"].items() if not name.endswith("_samples")}
+        return f"{line['id']}: " + ", ".join(f"{name} {100 * score:.1f}" for name, score in shares.items())
     steps = line["steps"]
     reached = f", {steps['reached']} of {steps['planned']} steps" if steps and steps["capped"] else ""
     accuracy = f"ACC {100 * line['scores']['accuracy']:.1f}" if "accuracy" in line["scores"] else "no labels"

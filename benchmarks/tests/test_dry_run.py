@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import pytest
+from study import costs
+from study.costs import Cost
 from study.dry_run import expect, expectation
 from study.plan import plan
 from study.presets import Row
@@ -16,7 +18,7 @@ def tree(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_a_plan_before_and_after(cells, places, tmp_path):
+def test_a_plan_before_and_after(cells, places, tmp_path, no_costs):
     before = tree(tmp_path)
     features, fits = expect(cells, places)
     assert tree(tmp_path) == before  # nothing is written
@@ -40,25 +42,50 @@ def measured(places, cell, **seconds):
     )
 
 
-def test_seconds_are_the_median_of_the_same_cells_else_of_similar_ones(cells, places):
-    probes, first, second, temi = cells
+@pytest.fixture
+def no_costs(monkeypatch, tmp_path):
+    """No unit costs were measured on this machine."""
+    monkeypatch.setattr(costs, "FILE", tmp_path / "none.json")
+    costs.read_costs.cache_clear()
+    yield
+    costs.read_costs.cache_clear()
+
+
+def test_seconds_are_the_median_of_the_same_cells(cells, places, no_costs):
+    probes, first, *_ = cells
     for seconds in (1.0, 2.0, 30.0):
         measured(places, first, neighbors=None, fit=seconds)
     measured(places, replace(first, settings={}), neighbors=70.0, fit=30.0)  # another recipe
-    measured(places, replace(temi, settings={}), neighbors=0.5, fit=4.0)
-    _, fits = expect(cells, places)
-    assert [(row.amount, row.source) for row in fits] == [(None, "-"), (2.0, "same"), (2.0, "same"), (4.5, "similar")]
-    elsewhere = plan(replace(TINY, datasets=("cifar10",)))
     measured(places, probes, probes=7.0)
-    _, fits = expect(elsewhere, places)
-    assert [(row.amount, row.source) for row in fits[:2]] == [(7.0, "similar"), (16.0, "similar")]
-    assert [row.source for row in expect([replace(second, preset="authors", settings={})], places)[1]] == ["-"]
+    _, fits = expect(cells, places)
+    assert [(row.amount, row.source) for row in fits] == [(7.0, "same"), (2.0, "same"), (2.0, "same"), (None, "-")]
+    elsewhere = plan(replace(TINY, datasets=("cifar10",)))
+    assert {row.source for row in expect(elsewhere, places)[1]} == {"-"}
     shown = expectation(cells, places, None)
-    assert "TOTAL: 4 of 4 cells to do, 0 of them lack data or weights.\nTime: 0 minutes for 4 of them" in shown
-    assert "unknown for 0, and for embedding 0 feature files" in shown
+    assert "TOTAL: 4 of 4 cells to do, 0 of them lack data or weights.\nTime: 0 minutes for 3 of them" in shown
+    assert "unknown for 1, and for embedding 0 feature files" in shown
 
 
-def test_times_of_real_fits_are_taken(cells, places):
+def test_other_cells_have_the_seconds_of_the_model(cells, places, monkeypatch):
+    sizes = []
+
+    def model(kind, recipe, of):
+        sizes.append((kind, recipe and recipe.n_clusters, *of))
+        return Cost({"read": 2.0, "restart": 3.0}, is_extrapolated=kind == "probes")
+
+    monkeypatch.setattr("study.dry_run.expected", model)
+    measured(places, cells[1], fit=1.0)
+    _, fits = expect(cells, places)
+    same, model_ = (1.0, "same"), (5.0, "model")
+    assert [(row.amount, row.source) for row in fits] == [(5.0, "extrapolated"), same, same, model_]
+    # Of the files, with as many clusters as the data set has classes.
+    assert sizes == [("probes", None, 80, 12, 0, 40, 10), ("fit", 10, 80, 12, 0, 40, 10)]
+    sizes.clear()
+    expect(plan(replace(TINY, datasets=("imagenet",), views=2)), places)
+    assert sizes[-1] == ("fit", 1000, 1_281_167, 1280, 2, 50_000, 1000)
+
+
+def test_times_of_real_fits_are_taken(cells, places, no_costs):
     make(cells[:2], places)
     _, fits = expect(cells, places)
     assert [row.source for row in fits] == ["same", "same", "same", "-"]

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -234,4 +235,43 @@ def test_a_claim_that_nobody_lets_go_of_is_left_in_the_end(cells, places, capsys
         assert make(cells, places, poll=0.01, patience=0.05) == Tally(made=3, left=1)
     told = capsys.readouterr().err
     assert "1 cells of other processes are left" in told
-    assert str(places.root / "claims" / f"{line['key']}.lock") in told
+    assert str(places.root / "claims" / line["key"]) in told
+
+
+def hold_elsewhere(places, key, *, silent):
+    """Hold the claim of a cell as a process of another machine, whose last sign of life was so many seconds ago."""
+    lock = places.claim_folder(key) / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text(json.dumps({"host": "elsewhere.example", "pid": 1, "beats": True}))
+    when = lock.stat().st_mtime - silent
+    os.utime(lock, (when, when))
+
+
+@pytest.fixture
+def key(cells, places):
+    """The key of the study's first fit of k-means."""
+    make(cells[1:2], places)
+    (line,) = read_results(places.results)
+    places.results.unlink()
+    return line["key"]
+
+
+def test_the_cell_of_a_machine_that_died_is_made_ten_minutes_later(cells, places, key, monkeypatch):
+    monkeypatch.setattr("headclust.features.lock._SETTLED", 0.0)
+    hold_elsewhere(places, key, silent=500)
+    assert make(cells[1:2], places, poll=0.01, patience=0.05) == Tally(left=1)
+    hold_elsewhere(places, key, silent=700)
+    assert make(cells[1:2], places) == Tally(made=1)
+    assert not any((places.root / "claims").iterdir())
+
+
+def test_a_process_that_lost_its_claim_while_it_was_suspended_adds_no_second_result(cells, places, key, monkeypatch):
+    def suspended(cell, *more, make_it=runner.make_fit):
+        line, content = make_it(cell, *more)
+        hold_elsewhere(places, key, silent=0)
+        append(places.results, line)  # that process has finished first
+        return line, content
+
+    monkeypatch.setattr(runner, "make_fit", suspended)
+    assert make(cells[1:2], places, poll=0.01) == Tally(kept=1)
+    assert len(read_lines(places.results)) == 1

@@ -19,7 +19,7 @@ from headclust.progress import note, percent, printable
 SCORE_TITLES = {"accuracy": "ACC", "nmi": "NMI", "ami": "AMI", "ari": "ARI"}
 # Numbers in [0, 1], and scores up to 1: in percent for a person, as fractions in JSON and CSV.
 _SHARES = {*SCORE_TITLES, "accuracy_majority", "largest_share", "entropy", "agreement"}
-_SHARES |= {"knn_accuracy", "linear_accuracy", "neighbor_purity"}
+_SHARES |= {"knn_accuracy", "linear_accuracy", "neighbor_purity", "neighbor_recall"}
 _GAP, _LEAST_WRAPPED, _MOST_ITEMS = 2, 24, 12
 
 

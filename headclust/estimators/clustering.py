@@ -30,6 +30,7 @@ from headclust.estimators.validation import (
 )
 from headclust.features import Features
 from headclust.methods import Recipe
+from headclust.model import ClusterModel
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces
 from headclust.runs.scored_fit import fewer_clusters, fit_and_score
 from headclust.scoring.metrics import warnings_of

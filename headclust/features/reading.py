@@ -173,7 +173,7 @@ def stored_sha256(path: Path) -> str:
         DataError: The file does not exist.
         FileFormatError: The file is truncated, of another program or version, or inconsistent.
     """
-    from headclust.features.folder import is_folder, read_manifest
+    from headclust.features.folder import is_folder, read_manifest  # which reads its files with `load_file`
 
     if is_folder(path):
         return read_manifest(path)[0]

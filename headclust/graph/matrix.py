@@ -1,26 +1,15 @@
-"""The neighbor graph as a sparse matrix: affinity, connected components, leading eigenvectors and diffusion map."""
+"""The neighbor graph as a sparse matrix: affinity, connected components and diffusion map."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor
 
-from headclust.errors import SettingError
+from headclust.features.rows import unit_length
 from headclust.graph.neighbors import NeighborGraph
 from headclust.progress import note
-
-Floats = NDArray[np.float64]
-_DENSE = 600  # samples up to which the dense solver is faster than the sparse one
-_DENSE_AT_MOST = 5_000
-_TINY = float(np.finfo(np.float64).tiny)
-# Error allowed in an eigenvalue, and the smallest gain that counts as a missed eigenvalue; all lie in [-1, 1].
-_ACCURACY, _NOTICED = 1e-8, 1e-5
 
 
 def affinity(graph: NeighborGraph, *, temperature: float) -> sparse.csr_array:
@@ -95,66 +84,7 @@ def large_parts(
     return np.flatnonzero(large[part])
 
 
-def leading_eigenvectors(matrix: sparse.csr_array, count: int, *, seed: int) -> tuple[Floats, Floats]:
-    """The largest eigenvalues of a symmetric matrix with eigenvalues in [-1, 1], descending, and their eigenvectors.
-
-    Small matrices are solved densely, others by ARPACK from start vectors drawn from `seed`. ARPACK can miss copies of
-    a repeated eigenvalue, such as 1 in a graph of several connected components. So the known eigenvalues are
-    moved to -1 and the largest remaining one is computed, until it is no larger than the smallest of the known ones.
-
-    Args:
-        matrix: Shape (n, n).
-        count: Number of eigenvectors, 1 to n.
-        seed: Seed of the start vectors.
-
-    Returns:
-        Values (count,) and vectors (n, count).
-
-    Raises:
-        SettingError: The solver did not converge.
-    """
-    n = matrix.shape[0]
-    if n <= _DENSE or (n <= _DENSE_AT_MOST and count > n // 8) or count >= n - 1:
-        # LAPACK gives eigenvalues in ascending order: the last `count`, reversed.
-        values, vectors = scipy.linalg.eigh(matrix.toarray(), subset_by_index=(n - count, n - 1))
-        return values[::-1], np.ascontiguousarray(vectors[:, ::-1])
-    generator = np.random.default_rng(seed)
-    values, vectors = _solve(matrix, count, generator, _ACCURACY)
-    while True:
-        # The largest eigenvalue orthogonal to the known vectors.
-        deflated = _deflated(matrix, values, vectors)
-        (missed,), vector = _solve(deflated, 1, generator, _NOTICED)
-        if missed <= values[-1] + _NOTICED:
-            return values, vectors
-        # ARPACK missed it: it replaces the smallest known one.
-        values, vectors = np.append(values[:-1], missed), np.column_stack((vectors[:, :-1], vector))
-        order = np.argsort(-values, kind="stable")
-        values, vectors = values[order], vectors[:, order]
-
-
-def _solve(matrix: Any, count: int, generator: np.random.Generator, tolerance: float) -> tuple[Floats, Floats]:
-    """ARPACK's largest eigenvalues (count,), descending, and their vectors (n, count)."""
-    n = matrix.shape[0]
-    start = generator.uniform(-1, 1, n)
-    try:
-        # More Lanczos vectors than SciPy's default: eigenvalues of neighbor graphs are close together.
-        values, vectors = eigsh(matrix, count, which="LA", v0=start, ncv=min(n, max(2 * count + 1, 40)), tol=tolerance)
-    except ArpackNoConvergence:
-        raise SettingError(
-            f"{count} eigenvectors of the neighbor graph did not converge: raise n_neighbors or temperature."
-        ) from None
-    order = np.argsort(-values, kind="stable")
-    return values[order], vectors[:, order]
-
-
-def _deflated(matrix: sparse.csr_array, values: Floats, vectors: Floats) -> LinearOperator:
-    """`matrix` with the given eigenvalues moved to -1, the other end of the spectrum: M - V diag(values + 1) V'."""
-    return LinearOperator(
-        matrix.shape, matvec=lambda x: matrix @ x - vectors @ ((values + 1) * (vectors.T @ x)), dtype=np.float64
-    )
-
-
-def diffusion_map(matrix: sparse.csr_array, n_vectors: int, *, steps: int, seed: int) -> Floats:
+def diffusion_map(values: Tensor, vectors: Tensor, *, steps: int) -> Tensor:
     """Coordinates in which samples are near each other if random walks on the graph from both reach the same samples.
 
     Eigenvectors of the normalized affinity times their eigenvalue to the power `steps`, each row then scaled to unit
@@ -164,25 +94,13 @@ def diffusion_map(matrix: sparse.csr_array, n_vectors: int, *, steps: int, seed:
     row. The smaller an eigenvalue, the less its vector counts: it describes a smaller region of the graph.
 
     Args:
-        matrix: The normalized affinity, (n_samples, n_samples).
-        n_vectors: Eigenvectors, at most n_samples.
+        values: Eigenvalues (n_vectors,).
+        vectors: Eigenvectors (n_samples, n_vectors).
         steps: Steps of the walk.
-        seed: Seed of the solver's start vectors.
 
     Returns:
-        Shape (n_samples, n_vectors); rows of length 1, or 0 for a sample that no eigenvector reaches.
+        Shape (n_samples, n_vectors); rows of length 1, or 0 for a sample that no eigenvector reaches. The first
+        columns, at unit length again, are the map of fewer vectors.
     """
-    values, vectors = leading_eigenvectors(matrix, n_vectors, seed=seed)
     # Psi = V Lambda^t, (n_samples, n_vectors). Negative eigenvalues describe alternation, not clusters: set to 0.
-    return unit_rows(vectors * values.clip(0, 1) ** steps)
-
-
-def unit_rows(rows: Floats) -> Floats:
-    """Rows divided by their length; rows of zeros stay zero.
-
-    So the first columns of a diffusion map, divided again, are the map with fewer vectors.
-    """
-    lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
-    # A length below sqrt(tiny) is zero up to rounding: its square is not a normal float64.
-    unit: Floats = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > math.sqrt(_TINY))
-    return unit
+    return unit_length(vectors * (values.clamp(0, 1) ** steps).to(vectors))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.progress import note
 from headclust.training.parts import needs_neighbors
@@ -50,7 +51,8 @@ def fit(
     check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
     transforms = tuple(
-        fit_transform(space, first.transform, n_components=first.n_components, device=device) for space in spaces
+        fit_transform(space, first.transform, n_components=first.n_components, device=device, group=current())
+        for space in spaces
     )
     # Training needs the transformed rows only; the others are read again at the end.
     pairs = zip(transforms, spaces, strict=True)
@@ -61,13 +63,15 @@ def fit(
     checkpoints: list[tuple[int, ClusterModel]] = []
     steps = 0
     for position, stage in enumerate(stages):
-        samples = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
+        samples, searched = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
         start = None if trained is None else trained.heads
         chosen = ensemble.choose(losses) if losses else None
-        trained = train_stage(stage, samples, seed=seed, start=start, position=position, chosen=chosen)
+        trained = train_stage(
+            stage, samples, seed=seed, start=start, position=position, chosen=chosen, group=current()
+        )
         losses = losses or trained.losses
         label = {} if len(stages) == 1 else {"stage": stage.objective}
-        history += [{**label, **record} for record in trained.history]
+        history += [{**label, **record} for record in (*searched, *trained.history)]
         checkpoints += [
             (steps + step, ClusterModel(transforms, heads, (0,), trained.temperature))
             for step, heads in trained.checkpoints
@@ -84,11 +88,12 @@ def _with_partners(
     stage: Stage,
     n_clusters: int,
     transforms: tuple[FeatureTransform, ...],
-) -> Samples:
-    """The samples with the neighbors and cached views from which a stage draws its views."""
+) -> tuple[Samples, list[dict[str, Any]]]:
+    """The samples with the neighbors and cached views from which a stage draws its views; records of the search."""
     import torch
 
-    from headclust.graph.neighbors import neighbor_list
+    from headclust.graph.cached import cached_neighbors
+    from headclust.graph.lists import neighbor_list
 
     stage_views = stage.traits.views
     cached = any(name in ("augmented", "strong") for name in stage_views)
@@ -109,9 +114,10 @@ def _with_partners(
         if len(spaces) > 1:
             note(f"neighbors are those of the first feature file, in {stage.objective}.")
         k = usable_neighbors(stage.n_neighbors, len(samples), n_clusters)
-        listed = neighbor_list(spaces[0], k, stage.neighbor_list, device=device)
-        samples = replace(samples, neighbors=listed)
-    return samples
+        graph = cached_neighbors(spaces[0], k, search=stage.neighbor_search, device=device, group=current())
+        listed = neighbor_list(graph.indices, stage.neighbor_list)
+        return replace(samples, neighbors=listed), graph.history
+    return samples, []
 
 
 def _note_views(stage: Stage, n_needed: int, spaces: tuple[Features, ...]) -> None:

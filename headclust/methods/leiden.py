@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import FINITE, SettingError, check_ranges
+from headclust.choices import NeighborSearch
+from headclust.errors import FINITE, SettingError, check_choices, check_ranges
 from headclust.features import Features
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.neighbor_vote import conclude_partition
@@ -36,6 +37,8 @@ class Communities:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; the same number votes on a
             new sample.
+        neighbor_search: Way to find neighbors: exact; ivf (faiss) or cuvs (on CUDA, if installed), which are
+            approximate; or auto: exact up to 300,000 samples on a CPU and 3,000,000 on CUDA, approximate above.
         temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a
             large value weighs all edges alike.
         n_components: Principal components of the fitted features that the model stores for votes on new samples.
@@ -48,14 +51,16 @@ class Communities:
 
     n_clusters: int = 0
     n_neighbors: int = 10
+    neighbor_search: str = "auto"
     temperature: float = 0.1
     n_components: int = 256
     iterations: int = 2
     trials: int = 24
 
     def __post_init__(self) -> None:
+        check_choices(self, {"neighbor_search": get_args(NeighborSearch)})
         least = {"n_clusters": 0, "temperature": 0.001}
-        check_ranges(self, {name: (least.get(name, 1), FINITE) for name in vars(self)})
+        check_ranges(self, {name: (least.get(name, 1), FINITE) for name in vars(self) if name != "neighbor_search"})
 
 
 PRESETS: dict[str, tuple[Communities, ...]] = {"ours": (Communities(),)}
@@ -79,13 +84,14 @@ def fit(
         SettingError: More than one space, a number of clusters that is not possible, or leidenalg is not installed.
         DataError: A single sample, which has no neighbors.
     """
+    from headclust.graph.cached import cached_neighbors
     from headclust.graph.matrix import affinity
-    from headclust.graph.neighbors import cached_neighbors
 
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
-    weights = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
+    neighbors = cached_neighbors(space, n_neighbors, search=stage.neighbor_search, device=device)
+    weights = affinity(neighbors, temperature=stage.temperature)
     start = stream_seed(seed, RESTART_STREAM) % 2**31
     communities = _search(_finder(weights, stage.iterations, start), stage.n_clusters, stage.trials)
     n_found = int(communities.max()) + 1
@@ -102,7 +108,8 @@ def fit(
         temperature=stage.temperature,
         n_components=stage.n_components,
         losses=[float(abs(n_found - stage.n_clusters))],  # the search minimizes it
-        history=[{"communities": n_found}],
+        graph=neighbors,
+        history=[*neighbors.history, {"communities": n_found}],
         device=device,
     )
 
@@ -119,14 +126,15 @@ def _finder(weights: sparse.csr_array, iterations: int, seed: int) -> Callable[[
             f'leiden needs {error.name}, which is not installed: pip install "headclust[graph]".'
         ) from None
     upper = sparse.triu(weights).tocoo()
-    edges = np.column_stack((upper.row, upper.col))
-    graph = igraph.Graph(n=weights.shape[0], edges=edges.tolist())
+    # igraph reads an int64 array without a Python object per number; leidenalg takes a list of weights only.
+    edges = np.column_stack((upper.row, upper.col)).astype(np.int64, copy=False)
+    graph, edge_weights = igraph.Graph(n=weights.shape[0], edges=edges), upper.data.tolist()
 
     def communities(resolution: float) -> NDArray[np.int64]:
         partition = leidenalg.find_partition(
             graph,
             leidenalg.RBConfigurationVertexPartition,
-            weights=upper.data.tolist(),
+            weights=edge_weights,
             resolution_parameter=resolution,
             n_iterations=iterations,
             seed=seed,

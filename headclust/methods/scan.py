@@ -29,6 +29,7 @@ PRESETS: dict[str, tuple[Stage, ...]] = {
             transform="l2",
             n_neighbors=50,
             neighbor_list="with-self",
+            neighbor_search="exact",
             augment=True,
             batch_size=512,
             length=100,

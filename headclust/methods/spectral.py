@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-import numpy as np
-
-from headclust.errors import FINITE, check_ranges
+from headclust.choices import NeighborSearch
+from headclust.device import available_memory
+from headclust.errors import FINITE, SettingError, check_choices, check_ranges
 from headclust.features import Features
 from headclust.methods.gradient import usable_neighbors
-from headclust.methods.kmeans import restarts
 from headclust.methods.neighbor_vote import conclude_partition
 from headclust.methods.result import FitResult, check_fit
 from headclust.seeding import RESTART_STREAM, stream_seed
@@ -48,6 +47,8 @@ class Cut:
         n_heads: Restarts of k-means on the eigenvectors; the one with the lowest inertia is used.
         n_neighbors: Nearest neighbors per sample in the graph, at most n_samples - 1; the same number votes on a
             new sample.
+        neighbor_search: Way to find neighbors: exact; ivf (faiss) or cuvs (on CUDA, if installed), which are
+            approximate; or auto: exact up to 300,000 samples on a CPU and 3,000,000 on CUDA, approximate above.
         temperature: Decrease in cosine similarity over which the weight of an edge falls to 1/e, at least 0.001; a
             large value weighs all edges alike.
         vectors: Eigenvectors per cluster; their number is rounded up.
@@ -65,6 +66,7 @@ class Cut:
     n_clusters: int = 0
     n_heads: int = 10
     n_neighbors: int = 10
+    neighbor_search: str = "auto"
     temperature: float = 0.1
     vectors: float = 1.3
     diffusion: int = 6
@@ -74,12 +76,13 @@ class Cut:
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
+        check_choices(self, {"neighbor_search": get_args(NeighborSearch)})
         check_ranges(self, _RANGES)
 
 
 PRESETS: dict[str, tuple[Cut, ...]] = {
     # Ng, Jordan and Weiss, on a graph of neighbors: as many vectors as clusters, not scaled.
-    "authors": (Cut(vectors=1.0, diffusion=0, smallest_part=0.0),),
+    "authors": (Cut(neighbor_search="exact", vectors=1.0, diffusion=0, smallest_part=0.0),),
     "ours": (Cut(),),
 }
 
@@ -93,31 +96,38 @@ def fit(
         spaces: Exactly one feature space.
         stages: One stage, its n_clusters resolved.
         seed: The fit's seed.
-        device: Where to search for neighbors; the CPU by default. All else is computed on the CPU.
+        device: Where to compute; the CPU by default.
 
     Raises:
-        SettingError: More than one space, or a number of clusters that is not possible.
+        SettingError: More than one space, a number of clusters that is not possible, or not enough memory.
         DataError: A single sample, which has no neighbors.
     """
+    import torch
+
+    from headclust.graph.cached import cached_neighbors
+    from headclust.graph.eigenvectors import leading_eigenvectors
     from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized
-    from headclust.graph.neighbors import cached_neighbors
+    from headclust.methods.lloyd import restarts
 
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
+    _check_memory(space.n_samples, stage)
     # The graph: symmetric weights (n_samples, n_samples), sparse; its large connected components, n_kept samples.
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
-    weights = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
+    neighbors = cached_neighbors(space, n_neighbors, search=stage.neighbor_search, device=device)
+    weights = affinity(neighbors, temperature=stage.temperature)
     large = large_parts(weights, stage.n_clusters, smallest=stage.smallest_part)
     # D^-1/2 W D^-1/2 (Ng, Jordan and Weiss), then its leading eigenvectors: rows (n_kept, n_vectors).
     matrix = normalized(weights[large][:, large])
     n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), len(large))
     start = stream_seed(seed, RESTART_STREAM)
     if len(large) > stage.n_clusters:
-        rows = diffusion_map(matrix, n_vectors, steps=stage.diffusion, seed=start)
+        values, vectors = leading_eigenvectors(matrix, n_vectors, seed=start, device=device)
+        rows = diffusion_map(values, vectors, steps=stage.diffusion)
     else:  # each sample is its own cluster
-        rows = np.eye(len(large))
+        rows = torch.eye(len(large))
     runs = restarts(
-        np.ascontiguousarray(rows, dtype=np.float32),
+        rows,
         stage.n_clusters,
         n_heads=stage.n_heads,
         max_iter=stage.max_iter,
@@ -133,6 +143,26 @@ def fit(
         temperature=stage.temperature,
         n_components=stage.n_components,
         losses=[restart.inertia for restart in runs],
-        history=[{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(runs)],
+        graph=neighbors,
+        history=neighbors.history
+        + [{"restart": number, "inertia": restart.inertia} for number, restart in enumerate(runs)],
         device=device,
     )
+
+
+def _check_memory(n_samples: int, stage: Cut) -> None:
+    """Raise if the eigenvectors do not fit into memory; nothing has been computed yet.
+
+    Raises:
+        SettingError: They do not.
+    """
+    from headclust.graph.eigenvectors import eigenvector_bytes
+
+    n_vectors = min(math.ceil(stage.vectors * stage.n_clusters), n_samples)
+    needed, free = eigenvector_bytes(n_samples, n_vectors), available_memory()
+    if needed > free:
+        raise SettingError(
+            f"spectral: {n_vectors:,} eigenvectors of {n_samples:,} samples take {needed / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB are free: lower vectors ({stage.vectors:g} per cluster) or the number of clusters, "
+            "fit fewer samples, or take the default method, which fits a part of them."
+        )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from headclust.errors import check_ranges
 from headclust.features import Features
-from headclust.methods.kmeans import RANGES, check_spread, conclude_centroids, restarts
+from headclust.group import current
+from headclust.methods.kmeans import RANGES, check_spread, conclude_centroids
 from headclust.methods.result import FitResult, check_fit
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class SphericalLloyd:
     tolerance: float = 1e-5
 
     counts_copies: ClassVar[bool] = True
+    over_processes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_ranges(self, RANGES)
@@ -49,23 +51,27 @@ PRESETS: dict[str, tuple[SphericalLloyd, ...]] = {"ours": (SphericalLloyd(),)}
 def fit(
     spaces: tuple[Features, ...], stages: tuple[SphericalLloyd, ...], seed: int, *, device: torch.device | None = None
 ) -> FitResult:
-    """Spherical k-means by faiss from scikit-learn's greedy k-means++ seeds, on every sample.
+    """Spherical k-means from greedy k-means++ seeds, on every sample: see `lloyd.restarts`.
 
     Args:
         spaces: Exactly one feature space.
         stages: One stage, its n_clusters resolved.
         seed: The fit's seed; restart r draws from its own stream.
-        device: Not used, faiss computes on the CPU.
+        device: Where to compute; the CPU by default.
 
     Raises:
         SettingError: More than one space, or a number of clusters that is not possible.
     """
+    import torch
+
+    from headclust.methods.lloyd import restarts
     from headclust.model import fit_transform
 
     check_fit(spaces, stages, at_least=1)
     (space,), (stage,) = spaces, stages
-    transform = fit_transform(space, "l2")
-    points = transform.rows(space).numpy()
+    device = device or torch.device("cpu")
+    transform = fit_transform(space, "l2", device=device)
+    points = transform.rows(space, device=device)
     check_spread(points, stage.n_clusters)
     runs = restarts(
         points,
@@ -74,6 +80,7 @@ def fit(
         max_iter=stage.max_iter,
         tolerance=stage.tolerance,
         seed=seed,
+        group=current(),
         spherical=True,
     )
     return conclude_centroids(runs, (transform,), space)

@@ -11,7 +11,7 @@ from headclust.training.stages import Stage
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
     # The README command, and the argument parser's defaults for all other options.
-    "authors": (Stage(objective="temi"),),
+    "authors": (Stage(objective="temi", neighbor_search="exact"),),
     "ours": (
         Stage(
             objective="temi",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from headclust.errors import FINITE, check_ranges
+from headclust.choices import NeighborSearch
+from headclust.errors import FINITE, check_choices, check_ranges
 from headclust.features import Features
 from headclust.methods.gradient import usable_neighbors
 from headclust.methods.neighbor_vote import conclude_partition
@@ -30,6 +31,8 @@ class Merging:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_neighbors: Nearest neighbors that a sample may be merged with first, at most n_samples - 1; the same number
             votes on a new sample.
+        neighbor_search: Way to find neighbors: exact; ivf (faiss) or cuvs (on CUDA, if installed), which are
+            approximate; or auto: exact up to 300,000 samples on a CPU and 3,000,000 on CUDA, approximate above.
         temperature: Decrease in cosine similarity over which the weight of a vote on a new sample falls to 1/e, at
             least 0.001.
         n_components: Principal components of the unit features that are clustered, and stored for votes on new samples.
@@ -40,10 +43,12 @@ class Merging:
 
     n_clusters: int = 0
     n_neighbors: int = 10
+    neighbor_search: str = "auto"
     temperature: float = 0.1
     n_components: int = 256
 
     def __post_init__(self) -> None:
+        check_choices(self, {"neighbor_search": get_args(NeighborSearch)})
         least = {"n_clusters": 0, "n_neighbors": 1, "temperature": 0.001, "n_components": 1}
         check_ranges(self, {name: (low, FINITE) for name, low in least.items()})
 
@@ -68,14 +73,15 @@ def fit(
     """
     from sklearn.cluster import AgglomerativeClustering
 
+    from headclust.graph.cached import cached_neighbors
     from headclust.graph.matrix import affinity
-    from headclust.graph.neighbors import cached_neighbors
     from headclust.model import fit_transform
 
     check_fit(spaces, stages, at_least=2)
     (space,), (stage,) = spaces, stages
     n_neighbors = usable_neighbors(stage.n_neighbors, space.n_samples, stage.n_clusters)
-    graph = affinity(cached_neighbors(space, n_neighbors, device=device), temperature=stage.temperature)
+    neighbors = cached_neighbors(space, n_neighbors, search=stage.neighbor_search, device=device)
+    graph = affinity(neighbors, temperature=stage.temperature)
     points = fit_transform(space, "pca", n_components=stage.n_components).rows(space).double().numpy()
     ward = AgglomerativeClustering(stage.n_clusters, connectivity=graph.astype(bool), linkage="ward")
     with warnings.catch_warnings():
@@ -94,6 +100,7 @@ def fit(
         temperature=stage.temperature,
         n_components=stage.n_components,
         losses=[inertia],
-        history=[{"inertia": inertia}],
+        graph=neighbors,
+        history=[*neighbors.history, {"inertia": inertia}],
         device=device,
     )

@@ -53,16 +53,18 @@ def neighbor_information(assignments: NDArray[np.integer[Any]], neighbors: NDArr
         neighbors: Row numbers of neighbors, (n_samples, k).
         n_clusters: Number of clusters.
     """
-    # The pair (own cluster, neighbor's cluster) as one number, (n_samples, k).
-    pairs = assignments[:, None] * n_clusters + assignments[neighbors]
-    # Joint distribution P(c, d) over all pairs, (n_clusters, n_clusters), symmetrized: pairs have no order.
-    joint = np.bincount(pairs.ravel(), minlength=n_clusters**2).reshape(n_clusters, n_clusters) / pairs.size
-    joint = (joint + joint.T) / 2
+    from scipy import sparse
+
+    # Own cluster and neighbor's cluster of each pair, (n_samples * k,).
+    own, other = np.repeat(assignments, neighbors.shape[1]), assignments[neighbors].ravel()
+    counts = sparse.coo_array((np.ones(len(own)), (own, other)), shape=(n_clusters, n_clusters)).tocsr()
+    # Joint distribution P(c, d) over all pairs, (n_clusters, n_clusters), symmetrized: pairs have no order. It is
+    # sparse, as most pairs of thousands of clusters do not occur.
+    joint = ((counts + counts.T) / (2 * len(own))).tocoo()
     # Its marginal P(c), (n_clusters,), the same for rows and columns.
-    shares = joint.sum(1)
+    shares = joint.sum(axis=1)
     # I = sum over cells of P(c, d) log(P(c, d) / (P(c) P(d))); empty cells contribute 0.
-    filled = joint > 0
-    return float((joint[filled] * np.log(joint[filled] / np.outer(shares, shares)[filled])).sum())
+    return float((joint.data * np.log(joint.data / (shares[joint.row] * shares[joint.col]))).sum())
 
 
 def common_names(assignments: NDArray[np.integer[Any]], n_clusters: int, *, start: int) -> NDArray[np.int64]:
@@ -78,20 +80,25 @@ def common_names(assignments: NDArray[np.integer[Any]], n_clusters: int, *, star
         start: The head that is the first reference.
     """
     reference = assignments[start]
-    samples = np.arange(assignments.shape[1])
     for _ in range(_ROUNDS):
         # Names of each head's clusters by the reference, (heads, n_clusters).
         names = np.stack([alignment(clusters, reference, n_clusters) for clusters in assignments])
-        # Heads per sample and renamed cluster, (n_samples, n_clusters).
-        votes = np.zeros((assignments.shape[1], n_clusters), dtype=np.int32)
-        for name, clusters in zip(names, assignments, strict=True):
-            votes[samples, name[clusters]] += 1
-        # Majority cluster per sample, (n_samples,); ties: the first.
-        majority = votes.argmax(1)
+        majority = _majority(np.take_along_axis(names, assignments, axis=1))
         if np.array_equal(majority, reference):
             break
         reference = majority
     return names
+
+
+def _majority(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The cluster that most heads give a sample, (n_samples,), of clusters (heads, n_samples); ties: the smallest."""
+    # In order, a cluster that h heads give is h times in a row: the row of each head's run so far is its votes.
+    ordered = np.sort(clusters, axis=0)
+    votes = np.ones(ordered.shape, dtype=np.int32)
+    for head in range(1, len(ordered)):
+        votes[head] += votes[head - 1] * (ordered[head] == ordered[head - 1])
+    # The first of the longest runs belongs to the smallest cluster.
+    return np.asarray(np.take_along_axis(ordered, votes.argmax(0)[None], axis=0)[0])
 
 
 def agreement(assignments: NDArray[np.integer[Any]], final: NDArray[np.int64], n_clusters: int) -> float | None:

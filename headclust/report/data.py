@@ -83,7 +83,6 @@ def read_data(path: Path, features: Sequence[Path] = (), *, device: str | None =
         HeadclustError: The run cannot be read, or the feature files given cannot be used.
     """
     run = runs.read_run(path)
-    model = run.model.to(resolve_device(device))
     recorded, problem = run.config["features"], ""
     spaces: tuple[Features, ...] = ()
     if features:
@@ -94,7 +93,7 @@ def read_data(path: Path, features: Sequence[Path] = (), *, device: str | None =
             spaces = reload_spaces(locate_features(run.path, recorded))
         except HeadclustError as error:
             problem = one_line(error)
-    name = path.resolve().name
+    name, model = path.resolve().name, run.model.to(resolve_device(device))
     if features and [space.sha256 for space in spaces] != [space["sha256"] for space in recorded]:
         assigned = assign(model, spaces)
         return ReportData(

@@ -48,14 +48,15 @@ def find_nearest(
         max_searched: Rows to search if it is not.
         device: Where to search; the CPU by default.
     """
-    from headclust.graph.neighbors import cached_neighbors, is_cached, nearest_neighbors
+    from headclust.graph.cached import cached_neighbors, is_cached
+    from headclust.graph.neighbors import nearest_neighbors
 
-    n_neighbors = settings.get("n_neighbors")
+    n_neighbors, search = settings.get("n_neighbors"), settings.get("neighbor_search", "exact")
     rows = np.arange(space.n_samples)
     if len(rows) < 2:
         return NearestImages(rows, np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32))
-    if isinstance(n_neighbors, int) and is_cached(space, n_neighbors):
-        graph = cached_neighbors(space, n_neighbors)
+    if isinstance(n_neighbors, int) and is_cached(space, n_neighbors, search=search, device=device):
+        graph = cached_neighbors(space, n_neighbors, search=search, device=device)
     else:
         if space.n_samples > max_searched:
             rows = np.sort(np.random.default_rng(0).choice(space.n_samples, max_searched, replace=False))

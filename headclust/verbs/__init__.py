@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headclust.verbs.import_array import import_array
     from headclust.verbs.info import info
     from headclust.verbs.models import models
+    from headclust.verbs.neighbors import neighbors
     from headclust.verbs.predict import predict
     from headclust.verbs.report import report
     from headclust.verbs.run import Groups, run
@@ -36,6 +37,7 @@ __all__ = [
     "import_array",
     "info",
     "models",
+    "neighbors",
     "predict",
     "report",
     "run",

@@ -39,5 +39,5 @@ def evaluate(
     report = assign(fitted.model, spaces, device=resolve_device(device)).report
     if probes:
         train = reload_spaces(locate_features(fitted.path, fitted.config["features"]))
-        report["probes"] = probe(joined(train), joined(spaces))
+        report["probes"] = probe(joined(train), joined(spaces), device=resolve_device(device))
     return report

@@ -5,21 +5,11 @@ from conftest import make_blobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from scipy.sparse.linalg import ArpackNoConvergence
 from sklearn.manifold import spectral_embedding
-from sklearn.preprocessing import Normalizer
 
-from headclust.errors import SettingError
-from headclust.graph import matrix as graph_module
-from headclust.graph.matrix import (
-    affinity,
-    diffusion_map,
-    large_parts,
-    leading_eigenvectors,
-    normalized,
-    parts,
-    unit_rows,
-)
+from headclust.features.rows import unit_length
+from headclust.graph.eigenvectors import leading_eigenvectors
+from headclust.graph.matrix import affinity, diffusion_map, large_parts, normalized, parts
 from headclust.graph.neighbors import NeighborGraph, nearest_neighbors
 
 
@@ -31,13 +21,6 @@ def neighbor_weights(points, k, temperature=0.1):
 def joined():
     """The affinity of four blobs that overlap, in one part."""
     return neighbor_weights(make_blobs(distance=0.6).features, 20)
-
-
-def lumps(n_parts, size, *, alike=False, seed=0):
-    """The normalized graph of `n_parts` groups that nothing joins; `alike` makes them copies of one."""
-    generators = (np.random.default_rng(seed if alike else seed + part) for part in range(n_parts))
-    blocks = [neighbor_weights(generator.normal(size=(size, 6)), 6) for generator in generators]
-    return normalized(sparse.csr_array(sparse.block_diag(blocks)))
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 1e6])
@@ -77,48 +60,9 @@ def test_parts_are_numbered_by_size():
     assert parts(weights).tolist() == [2, 2, 0, 0, 0, 0, 1, 1, 1]
 
 
-def assert_eigenpairs(matrix, values, vectors):
-    expected = np.linalg.eigvalsh(matrix.toarray())[::-1]
-    np.testing.assert_allclose(values, expected[: len(values)], atol=2e-5)
-    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-3)
-    np.testing.assert_allclose(vectors.T @ vectors, np.eye(len(values)), atol=1e-4)
-
-
-@pytest.mark.parametrize("sparsely", [False, True])
-@pytest.mark.parametrize("count", [1, 7, 119, 120])
-def test_eigenvectors_against_numpy(blobs, monkeypatch, sparsely, count):
-    if sparsely:
-        monkeypatch.setattr(graph_module, "_DENSE", 0)
-        monkeypatch.setattr(graph_module, "_DENSE_AT_MOST", 0)
-    matrix = normalized(neighbor_weights(blobs.features, 8))
-    assert_eigenpairs(matrix, *leading_eigenvectors(matrix, count, seed=0))
-
-
-@pytest.mark.parametrize("alike", [False, True])
-@pytest.mark.parametrize(("n_parts", "size", "count"), [(5, 200, 5), (12, 100, 13), (40, 30, 30), (40, 30, 50)])
-def test_no_copy_of_an_eigenvalue_is_missed(n_parts, size, count, alike):
-    # ARPACK by itself gives 0.8 where the fourth or fifth copy of 1 belongs.
-    matrix = lumps(n_parts, size, alike=alike)
-    assert matrix.shape[0] > graph_module._DENSE
-    assert_eigenpairs(matrix, *leading_eigenvectors(matrix, count, seed=0))
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_the_same_seed_gives_the_same_bits():
-    matrix = lumps(1, 800)
-    (_, first), (_, second), (_, other) = (leading_eigenvectors(matrix, 6, seed=seed) for seed in (1, 1, 2))
-    assert np.array_equal(first, second)
-    assert not np.array_equal(first, other)
-    np.testing.assert_allclose(np.abs((first * other).sum(0)), 1, atol=1e-6)
-
-
-def test_a_solver_that_gives_up_is_one_line(monkeypatch):
-    def give_up(*args, **kwargs):
-        raise ArpackNoConvergence("No convergence (%s)", np.empty(0), np.empty((0, 0)))
-
-    monkeypatch.setattr(graph_module, "eigsh", give_up)
-    with pytest.raises(SettingError, match=r"6 eigenvectors .* did not converge: raise n_neighbors"):
-        leading_eigenvectors(lumps(1, 800), 6, seed=0)
+def map_of(weights, count, *, steps):
+    """The diffusion map of a graph with `count` vectors."""
+    return diffusion_map(*leading_eigenvectors(normalized(weights), count, seed=0), steps=steps).numpy()
 
 
 def test_rows_without_steps_are_those_of_scikit_learn(joined):
@@ -126,7 +70,7 @@ def test_rows_without_steps_are_those_of_scikit_learn(joined):
     reference = spectral_embedding(joined.toarray(), n_components=4, drop_first=False, random_state=0)
     # scikit-learn divides by the root of the degrees, which unit rows do not depend on.
     reference /= np.linalg.norm(reference, axis=1, keepdims=True)
-    ours = diffusion_map(normalized(joined), 4, steps=0, seed=0)
+    ours = map_of(joined, 4, steps=0)
     np.testing.assert_allclose(ours @ ours.T, reference @ reference.T, atol=1e-6)
 
 
@@ -143,12 +87,12 @@ def test_distances_are_those_of_a_random_walk(joined):
     np.testing.assert_allclose(ours @ ours.T, expected @ expected.T, atol=1e-9)
     positive = vectors[:, values > 0] * values[values > 0] ** 2
     positive /= np.linalg.norm(positive, axis=1, keepdims=True)
-    actual = diffusion_map(normalized(joined), 120, steps=2, seed=0)
-    np.testing.assert_allclose(actual @ actual.T, positive @ positive.T, atol=1e-9)
+    actual = map_of(joined, 120, steps=2)
+    np.testing.assert_allclose(actual @ actual.T, positive @ positive.T, atol=1e-5)
 
 
 def test_steps_make_later_vectors_count_less(joined):
-    spread = [np.square(diffusion_map(normalized(joined), 6, steps=steps, seed=0)).mean(0)[-1] for steps in (0, 3, 10)]
+    spread = [np.square(map_of(joined, 6, steps=steps)).mean(0)[-1] for steps in (0, 3, 10)]
     assert spread[0] > spread[1] > spread[2]
 
 
@@ -159,7 +103,7 @@ def test_rows_are_finite_and_of_length_one_or_zero(n_samples, k, steps, seed):
     points = generator.integers(-1, 2, size=(n_samples, 3))  # copies and zero rows among them
     weights = neighbor_weights(points, min(k, n_samples - 1))
     count = int(generator.integers(1, n_samples + 1))
-    rows = diffusion_map(normalized(weights), count, steps=steps, seed=0)
+    rows = map_of(weights, count, steps=steps)
     assert rows.shape == (n_samples, count)
     lengths = np.linalg.norm(rows, axis=1)
     assert (np.isclose(lengths, 1) | (lengths == 0)).all()
@@ -211,18 +155,10 @@ def test_large_parts_are_whole_and_most_of_the_samples(sizes, n_clusters, smalle
     assert np.isin(clique, clique[rows]).sum() == len(rows)
 
 
-def test_unit_rows_are_scikit_learns_and_zeros_stay():
-    rows = np.random.default_rng(0).normal(size=(20, 5)) * np.logspace(-10, 100, 20)[:, None]
-    rows[3] = 0
-    np.testing.assert_allclose(unit_rows(rows), Normalizer().fit_transform(rows), rtol=1e-12)
-    assert not unit_rows(rows)[3].any()
-    assert not unit_rows(np.full((2, 3), 1e-200)).any()  # a length that is nothing but rounding
-
-
 @pytest.mark.parametrize("steps", [0, 6])
 def test_the_first_columns_of_a_diffusion_map_are_the_map_of_fewer_vectors(joined, steps):
-    whole = diffusion_map(normalized(joined), 9, steps=steps, seed=0)
+    whole = map_of(joined, 9, steps=steps)
     for count in (1, 4, 9):
-        alone = diffusion_map(normalized(joined), count, steps=steps, seed=0)
-        first = unit_rows(whole[:, :count])
-        np.testing.assert_allclose(first @ first.T, alone @ alone.T, atol=1e-9)
+        alone = map_of(joined, count, steps=steps)
+        first = unit_length(torch.from_numpy(whole[:, :count])).numpy()
+        np.testing.assert_allclose(first @ first.T, alone @ alone.T, atol=1e-5)

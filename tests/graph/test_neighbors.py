@@ -1,6 +1,3 @@
-import errno
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,11 +6,11 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from headclust import load_features
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.graph import neighbors
-from headclust.graph.neighbors import NeighborGraph, cached_neighbors, nearest_neighbors
+from headclust.graph.neighbors import NeighborGraph, nearest_neighbors
+from headclust.graph.unit_rows import UnitRows
 
 
 def similarities_in_float64(features):
@@ -118,215 +115,63 @@ class LargestTensor(TorchDispatchMode):
 
 
 def test_memory_is_bounded_by_the_block():
-    n_samples, k = 1500, 5
+    n_samples, k = 400, 5
     with LargestTensor() as largest:
-        graph = nearest_neighbors(gaussian(n_samples), k, rows_per_block=50, columns_per_block=400)
+        graph = nearest_neighbors(gaussian(n_samples), k, rows_per_block=20, columns_per_block=150)
     assert_exact(graph, gaussian(n_samples), k)
-    assert largest.elements >= 50 * 400  # the block itself was seen
-    assert largest.elements <= max(50 * 400, n_samples * 6)
+    assert largest.elements >= 20 * 150  # the block itself was seen
+    assert largest.elements <= max(20 * 150, n_samples * 6)
 
 
-def test_the_usual_block_is_at_most_half_a_gigabyte():
-    assert neighbors._ROWS * neighbors._COLUMNS * 4 <= 512 * 2**20
+def test_the_usual_block_takes_16_megabytes():
+    assert neighbors.ROWS * neighbors.COLUMNS * 4 == 16 * 2**20
 
 
-@pytest.fixture
-def counted(monkeypatch):
-    """The k of every graph that was computed."""
-    computed = []
-    compute = nearest_neighbors
-
-    def counting(features, k):
-        computed.append(k)
-        return compute(features, k)
-
-    monkeypatch.setattr(neighbors, "nearest_neighbors", counting)
-    return computed
+def same(first: NeighborGraph, second: NeighborGraph) -> bool:
+    return torch.equal(first.indices, second.indices) and torch.equal(first.similarities, second.similarities)
 
 
-def kept_files(path: Path):
-    return sorted(file.name for file in (path.parent / ".headclust").iterdir())
+@pytest.mark.parametrize("offset", [0, 1e5])  # around the origin, and nearly the same way
+def test_rows_that_are_read_again_have_the_bits_of_rows_that_are_held(offset):
+    # Blocks of 10 queries and 16 candidates; 30 rows or fewer fit into memory at once.
+    features = gaussian(95) + offset
+    sizes = {"rows_per_block": 10, "columns_per_block": 16}
+    whole = nearest_neighbors(features, 7, **sizes)
+    assert_exact(whole, features, 7)
+    for held in (0, 30 * 6 * 4):
+        assert same(nearest_neighbors(Features.from_array(features), 7, **sizes, held_at_most=held), whole)
+        assert same(nearest_neighbors(features, 7, **sizes, held_at_most=held), whole)
 
 
-def test_a_graph_is_cached_for_its_k(blob_file, counted):
-    features = load_features(blob_file)
-    graph = cached_neighbors(features, 10)
-    assert kept_files(blob_file) == [f"{features.sha256}-cosine-10.safetensors"]
-    again = cached_neighbors(load_features(blob_file), 10)
-    assert torch.equal(again.indices, graph.indices)
-    assert torch.equal(again.similarities, graph.similarities)
-    assert counted == [10]
-    assert cached_neighbors(features, 11).indices.shape == (120, 11)
-    assert counted == [10, 11]
+def test_rows_of_a_file_are_read_in_blocks(monkeypatch):
+    space = Features.from_array(gaussian(95))
+    read = []
+    monkeypatch.setattr(Features, "all", lambda self: pytest.fail("all rows at once"))
+    real = Features.rows
+    monkeypatch.setattr(Features, "rows", lambda self, rows: read.append(rows) or real(self, rows))
+    for held in (0, 1 << 20):
+        nearest_neighbors(space, 3, rows_per_block=10, columns_per_block=16, held_at_most=held)
+    assert max(rows.stop - rows.start for rows in read) <= 16
 
 
-def test_a_graph_does_not_depend_on_graphs_cached_before(write):
-    # Once a wider kept graph was cut to k: of equally near samples (zero rows) others came k-th than in a fresh one.
-    features = gaussian(60).numpy()
-    features[::4] = 0
-    path = write("zeros.h5", features)
-    before = cached_neighbors(load_features(path), 20)
-    cached_neighbors(load_features(path), 50)
-    (path.parent / ".headclust" / kept_files(path)[0]).unlink()
-    again = cached_neighbors(load_features(path), 20)
-    assert torch.equal(before.indices, again.indices)
+@pytest.mark.parametrize("held", [0, 1 << 20])
+@pytest.mark.parametrize("offset", [0, 1e5])
+def test_blocks_have_the_bits_of_the_whole(held, offset):
+    features = gaussian(95) + offset
+    sizes = {"rows_per_block": 10, "columns_per_block": 16, "held_at_most": held}
+    whole = nearest_neighbors(features, 7, **sizes)
+    parts = [nearest_neighbors(features, 7, **sizes, blocks=blocks) for blocks in (range(3), range(3, 3), range(3, 10))]
+    assert [len(part.indices) for part in parts] == [30, 0, 65]
+    joined = (torch.cat([getattr(part, name) for part in parts]) for name in ("indices", "similarities"))
+    assert same(NeighborGraph(*joined), whole)
 
 
-def test_other_features_have_a_graph_of_their_own(write, blobs, counted):
-    # In one folder, and with equal sizes: only the checksum tells them apart.
-    first = load_features(write("one.h5", blobs.features))
-    second = load_features(write("two.h5", blobs.features[::-1]))
-    for features in (first, second, first, second):
-        assert_exact(cached_neighbors(features, 4), features.all(), 4)
-    assert counted == [4, 4]
-
-
-def test_another_metric_is_not_taken_for_cosine(blob_file, counted):
-    cached_neighbors(load_features(blob_file), 4)
-    (cached,) = (blob_file.parent / ".headclust").iterdir()
-    cached.rename(cached.with_name(cached.name.replace("cosine", "euclidean")))
-    cached_neighbors(load_features(blob_file), 4)
-    assert counted == [4, 4]
-
-
-def damage_cut(path):
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def damage_bit(path):
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(content)
-
-
-def damage_empty(path):
-    path.write_bytes(b"")
-
-
-def damage_foreign(path):
-    from safetensors.torch import save_file
-
-    save_file({"other": torch.zeros(3)}, path)
-
-
-def damage_fewer_neighbors(path):
-    from safetensors.torch import save_file
-
-    graph = NeighborGraph(torch.zeros(120, 2, dtype=torch.int32), torch.zeros(120, 2))
-    tensors = {"indices": graph.indices, "similarities": graph.similarities}
-    save_file(tensors, path, metadata={"sha256": neighbors._digest(graph)})
-
-
-@pytest.mark.parametrize(
-    "damage", [damage_cut, damage_bit, damage_empty, damage_foreign, damage_fewer_neighbors], ids=lambda f: f.__name__
-)
-def test_a_damaged_graph_is_computed_again(blob_file, counted, damage):
-    features = load_features(blob_file)
-    graph = cached_neighbors(features, 6)
-    (cached,) = (blob_file.parent / ".headclust").iterdir()
-    damage(cached)
-    assert torch.equal(cached_neighbors(features, 6).indices, graph.indices)
-    assert counted == [6, 6]
-    cached_neighbors(features, 6)
-    assert counted == [6, 6]  # and kept again
-
-
-def test_a_file_of_another_name_is_left_alone(blob_file, counted):
-    features = load_features(blob_file)
-    folder = blob_file.parent / ".headclust"
-    folder.mkdir()
-    (folder / f"{features.sha256[:32]}-cosine-many.safetensors").write_bytes(b"x")
-    cached_neighbors(features, 3)
-    assert counted == [3]
-
-
-def refuse(*_, **__):
-    raise OSError(errno.EROFS, "Read-only file system")
-
-
-def refuse_space(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.mark.parametrize(
-    ("where", "failure"),
-    [
-        ("pathlib.Path.mkdir", refuse),
-        ("headclust.graph.neighbors.save_file", refuse_space),
-        ("pathlib.Path.replace", refuse),
-    ],
-)
-def test_a_place_that_cannot_be_written_only_costs_the_time(blob_file, counted, monkeypatch, capsys, where, failure):
-    # On a read-only disk even removing what is not there is refused: that once was a traceback.
-    monkeypatch.setattr(where, failure)
-    monkeypatch.setattr("pathlib.Path.unlink", refuse)
-    features = load_features(blob_file)
-    for _ in range(2):
-        assert_exact(cached_neighbors(features, 3), features.all(), 3)
-    assert counted == [3, 3]
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_file_where_the_folder_should_be(blob_file, counted):
-    # Once a NotADirectoryError.
-    (blob_file.parent / ".headclust").write_text("mine")
-    features = load_features(blob_file)
-    assert_exact(cached_neighbors(features, 3), features.all(), 3)
-    assert (blob_file.parent / ".headclust").read_text() == "mine"
-
-
-@pytest.mark.parametrize("failure", [refuse_space, refuse])
-def test_no_half_written_file_is_left(blob_file, monkeypatch, failure):
-    def half(tensors, path, metadata):
-        Path(path).write_bytes(b"half")
-        failure()
-
-    monkeypatch.setattr("headclust.graph.neighbors.save_file", half)
-    cached_neighbors(load_features(blob_file), 3)
-    assert kept_files(blob_file) == []
-
-
-def test_features_in_memory_have_no_place_to_keep_a_graph(blobs, counted, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    features = Features.from_array(blobs.features)
-    assert_exact(cached_neighbors(features, 3), blobs.features, 3)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_k_is_checked_before_anything_is_cached(blob_file):
-    with pytest.raises(SettingError, match="120 neighbors of 120 samples"):
-        cached_neighbors(load_features(blob_file), 120)
-    assert not (blob_file.parent / ".headclust").exists()
-
-
-def temi_lists(similarities, chunk, k):
-    """Neighbor lists by TEMI's code, from all similarities: in each chunk of rows mask column i of row i, then sort."""
-    lists = []
-    for start in range(0, len(similarities), chunk):
-        block = similarities[start : start + chunk].clone()
-        for row in range(len(block)):
-            block[row, row] = -np.inf
-        lists.append(block.argsort(dim=1, descending=True, stable=True)[:, :k])
-    return torch.cat(lists)
-
-
-@pytest.mark.parametrize("k", [1, 5, 20])
-def test_the_error_of_temis_code_above_80000_samples(k):
-    unit = torch.nn.functional.normalize(torch.randn(210, 6, generator=torch.Generator().manual_seed(3)), dim=1)
-    indices = nearest_neighbors(unit, k).indices
-    actual = neighbors.self_neighbors(indices)
-    assert torch.equal(actual.long(), temi_lists(unit @ unit.T, 64, k))
-    assert (actual[64:, 0] == torch.arange(64, 210)).all()
-    assert torch.equal(actual[:64], indices[:64])
-
-
-def test_neighbor_lists_by_name(blobs, monkeypatch):
-    features = Features.from_array(blobs.features)
-    indices = nearest_neighbors(torch.tensor(blobs.features), 4).indices
-    assert torch.equal(neighbors.neighbor_list(features, 4, "others"), indices)
-    with_self = neighbors.neighbor_list(features, 4, "with-self")
-    assert torch.equal(with_self[:, 0], torch.arange(120).int())
-    assert torch.equal(with_self[:, 1:], indices)
-    assert torch.equal(neighbors.neighbor_list(features, 4, "temi-paper"), indices)  # right up to 80,000
-    monkeypatch.setattr(neighbors, "_TEMI_WHOLE", 100)
-    assert torch.equal(neighbors.neighbor_list(features, 4, "temi-paper"), neighbors.self_neighbors(indices))
+def test_rows_taken_by_number_are_those_of_the_slices():
+    for offset in (0, 1e5):
+        features = gaussian(40) + offset
+        read, held = (UnitRows(features, rows_per_block=16, held_at_most=most) for most in (0, 1 << 20))
+        assert (read.is_held, held.is_held, read.center is None) == (False, True, offset == 0)
+        numbers = np.array([3, 39, 16, 0])
+        assert torch.equal(read[:], held[:])
+        assert torch.equal(read.take(numbers), held[:][torch.from_numpy(numbers)])
+        assert torch.equal(held.take(numbers), read.take(numbers))

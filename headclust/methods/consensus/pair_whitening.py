@@ -7,10 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.consensus.partitions import Partitions, neighbors_within_cluster
 
 if TYPE_CHECKING:
@@ -76,31 +74,26 @@ def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: flo
     return replace(transform, matrix=matrix, unit=True)
 
 
-def space_transform(
-    space: Features, stage: Partitions, rows: NDArray[np.int64] | slice, device: torch.device
-) -> FeatureTransform:
+def space_transform(space: Features, stage: Partitions, device: torch.device) -> FeatureTransform:
     """Principal components of unit rows, whitened within pairs if the stage asks for it, then unit length.
 
     Pairs are an image and its cached views; if there are no views, a sample and its neighbors.
 
     Args:
-        space: The samples, and their views if there are any.
+        space: The fitted samples, and their views if there are any.
         stage: Its settings.
-        rows: The rows that are fitted.
         device: Where to compute.
     """
     from headclust.model import fit_transform
 
-    features = space.rows(rows).to(device)
-    transform = fit_transform(features, "pca", n_components=stage.n_components)
+    transform = fit_transform(space, "pca", n_components=stage.n_components, device=device, group=current())
     if not stage.whiten:
         return replace(transform, unit=True)
     # The image and its views in the principal components: 1 + n_views tensors (n_samples, dim).
-    versions = [transform(features)]
+    versions = [transform.rows(space, device=device)]
     if space.n_views and stage.views:
-        views = (space.rows(rows, view=number).to(device) for number in range(space.n_views))
-        versions += [transform(view) for view in views]
-    k = neighbors_within_cluster(stage.n_neighbors, len(features), stage.n_clusters)
+        versions += [transform.rows(space, view=number, device=device) for number in range(space.n_views)]
+    k = neighbors_within_cluster(stage.n_neighbors, space.n_samples, stage.n_clusters)
     within = scatter(_differences(versions, k))
     return whiten_within(
         transform, within, shrinkage=max(stage.shrinkage, _chance(versions[0], len(versions) - 1 or k))
@@ -120,11 +113,11 @@ def _chance(rows: Tensor, n_partners: int) -> float:
 
 def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
     """Blocks (n_samples, dim) of differences within pairs: any two versions of an image, or a sample and a neighbor."""
-    from headclust.graph.neighbors import nearest_neighbors
+    from headclust.graph.neighbors import shared_neighbors
 
     if len(versions) > 1:
         yield from (first - second for first, second in itertools.combinations(versions, 2))
         return
     (plain,) = versions
-    indices = nearest_neighbors(plain, n_neighbors).indices.long().to(plain.device)
+    indices = shared_neighbors(plain, n_neighbors, current()).indices.long().to(plain.device)
     yield from (plain - plain[indices[:, column]] for column in range(n_neighbors))

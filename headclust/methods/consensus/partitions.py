@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import SettingError, check_choices, check_ranges
-from headclust.methods.kmeans import restarts
+from headclust.group import current
 from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
 
 if TYPE_CHECKING:
+    import torch
     from scipy import sparse
     from torch import Tensor
 
@@ -29,7 +30,7 @@ _CHOICES = {"partitions": ("graph", "kmeans"), "choose_by": ("consensus", "neigh
 _RANGES = {
     "n_clusters": (0, math.inf),
     "n_heads": (1, math.inf),
-    "samples_at_most": (2, math.inf),
+    "samples_at_most": (0, math.inf),
     "n_components": (1, math.inf),
     "n_neighbors": (1, math.inf),
     "shrinkage": (1e-6, 1),
@@ -47,7 +48,8 @@ class Partitions:
     Args:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_heads: Number of partitions, and of heads.
-        samples_at_most: Largest number of samples that heads are fitted on, drawn at random; the heads assign all.
+        samples_at_most: Largest number of samples that heads are fitted on, drawn at random; the heads assign all. 0
+            stands for 100,000, or 100 per cluster if that is more.
         n_components: Principal components of the unit features.
         n_neighbors: Nearest neighbors per sample in the smallest graph, at most half of the samples of an even cluster;
             the largest graph has 2.25 times as many.
@@ -59,7 +61,7 @@ class Partitions:
         partitions: The partitions that heads start from: graph (cuts of neighbor graphs), or kmeans.
         fewest_vectors: Smallest number of eigenvectors per cluster that a cut uses; each head draws its own number ...
         most_vectors: ... up to this one.
-        vectors_at_most: Largest number of eigenvectors, for any number of clusters.
+        vectors_at_most: Largest number of eigenvectors, for any number of clusters; but one per connected component.
         tries: Restarts of k-means per partition; the one with the lowest inertia is used.
         guard: Undo the refinement of a head that lowers its neighbor information: TEMI favors clusters of equal size,
             which can split large ones.
@@ -72,7 +74,7 @@ class Partitions:
 
     n_clusters: int = 0
     n_heads: int = 16
-    samples_at_most: int = 100_000
+    samples_at_most: int = 0
     n_components: int = 256
     n_neighbors: int = 10
     whiten: bool = True
@@ -81,12 +83,13 @@ class Partitions:
     partitions: str = "graph"
     fewest_vectors: float = 1.2
     most_vectors: float = 2.2
-    vectors_at_most: int = 200
+    vectors_at_most: int = 600
     tries: int = 6
     guard: bool = True
     choose_by: str = "consensus"
 
     several_spaces: ClassVar[bool] = True
+    over_processes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self, _CHOICES)
@@ -104,6 +107,8 @@ def neighbors_within_cluster(n_neighbors: int, n_samples: int, n_clusters: int) 
 def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int) -> tuple[Tensor, Tensor]:
     """Partitions of the samples by cuts of the neighbor graph, whose small connected components are left out.
 
+    Of several processes, each partitions the samples for a part of the heads.
+
     Args:
         rows: Unit rows (n_samples, dim).
         graph: Their neighbors, at least as many as in the largest graph that is cut.
@@ -116,26 +121,33 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
     """
     import torch
 
-    from headclust.graph.matrix import large_parts, unit_rows
+    from headclust.features.rows import unit_length
+    from headclust.graph.matrix import large_parts
+    from headclust.methods.lloyd import restarts
 
     advice = "Lower --clusters, or try --set partitions=kmeans."
     samples = large_parts(_affinity(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
-    points = np.ascontiguousarray(rows[torch.from_numpy(samples).to(rows.device)].cpu().numpy())
-    eigenvectors: dict[int, NDArray[np.float64]] = {}  # by the number of neighbors in the graph
+    points = rows[torch.from_numpy(samples).to(rows.device)]
+    maps = _DiffusionMaps(graph, samples, stage, seed, rows.device)
+    group, _ = current().split(stage.n_heads)
+    own = group.share(stage.n_heads)
+    is_cut = stage.partitions == "graph" and len(points) > stage.n_clusters  # else each sample can be its own cluster
+    if is_cut:
+        # Each map starts from the one before: every process computes them in this order, up to the last it needs.
+        for size in GRAPH_SIZES[: max(head % len(GRAPH_SIZES) for head in own) + 1]:
+            maps.of_size(math.ceil(k * size))
     partitions = []
-    for head in range(stage.n_heads):
+    for head in own:
         # Heads differ in the size of the graph and in the number of eigenvectors, so that their errors differ.
         generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
         vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
-        if stage.partitions == "kmeans" or len(points) <= stage.n_clusters:  # then each sample is its own cluster
+        if not is_cut:
             coordinates = points
         else:
-            size = min(math.ceil(k * GRAPH_SIZES[head % len(GRAPH_SIZES)]), graph.indices.shape[1])
-            if size not in eigenvectors:
-                eigenvectors[size] = _diffusion_map(_affinity(graph, size)[samples][:, samples], stage, seed)
-            n_vectors = min(math.ceil(vectors_per_cluster * stage.n_clusters), eigenvectors[size].shape[1])
+            diffusion = maps.of_size(math.ceil(k * GRAPH_SIZES[head % len(GRAPH_SIZES)]))
+            n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), maps.n_parts)
             # Rows of the leading eigenvectors at unit length (n_kept, n_vectors), as Ng, Jordan and Weiss cluster them.
-            coordinates = np.ascontiguousarray(unit_rows(eigenvectors[size][:, :n_vectors]), dtype=np.float32)
+            coordinates = unit_length(diffusion[:, :n_vectors])
         runs = restarts(
             coordinates,
             stage.n_clusters,
@@ -145,7 +157,47 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
             seed=stream_seed(seed, RESTART_STREAM, head),
         )
         partitions.append(min(runs, key=lambda restart: restart.inertia).assignments)
-    return torch.from_numpy(np.stack(partitions)), torch.from_numpy(samples)
+    return group.gather(torch.from_numpy(np.stack(partitions))), torch.from_numpy(samples)
+
+
+class _DiffusionMaps:
+    """Diffusion maps of the graphs that are cut, each computed on first use.
+
+    Args:
+        graph: Neighbors of all samples.
+        samples: The rows that are partitioned, (n_kept,).
+        stage: Its settings.
+        seed: The fit's seed.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, graph: NeighborGraph, samples: NDArray[np.int64], stage: Partitions, seed: int, device: torch.device
+    ) -> None:
+        self.graph, self.samples, self.stage, self.device = graph, samples, stage, device
+        self.start = stream_seed(seed, RESTART_STREAM)
+        self.n_parts = 0  # connected components of the smallest graph; the others have fewer
+        self._maps: dict[int, Tensor] = {}  # by the number of neighbors in the graph
+        self._vectors: Tensor | None = None
+
+    def of_size(self, k: int) -> Tensor:
+        """The map of the graph of k neighbors, as many as there are at most, (n_kept, n_vectors)."""
+        from headclust.graph.eigenvectors import leading_eigenvectors
+        from headclust.graph.matrix import diffusion_map, normalized, parts
+
+        k = min(k, self.graph.indices.shape[1])
+        if k not in self._maps:
+            weights = _affinity(self.graph, k)[self.samples][:, self.samples]
+            # A component without an eigenvector would be a single point of the map, together with others like it.
+            self.n_parts = self.n_parts or int(parts(weights).max()) + 1
+            most = min(math.ceil(self.stage.most_vectors * self.stage.n_clusters), self.stage.vectors_at_most)
+            count = min(max(most, self.n_parts), len(self.samples))
+            # Graphs of several sizes have nearly the same leading vectors.
+            values, self._vectors = leading_eigenvectors(
+                normalized(weights), count, seed=self.start, device=self.device, start=self._vectors
+            )
+            self._maps[k] = diffusion_map(values, self._vectors, steps=_DIFFUSION)
+        return self._maps[k]
 
 
 def _affinity(graph: NeighborGraph, k: int) -> sparse.csr_array:
@@ -155,12 +207,3 @@ def _affinity(graph: NeighborGraph, k: int) -> sparse.csr_array:
 
     nearest = NeighborGraph(graph.indices[:, :k].contiguous(), graph.similarities[:, :k].contiguous())
     return affinity(nearest, temperature=_TEMPERATURE)
-
-
-def _diffusion_map(weights: sparse.csr_array, stage: Partitions, seed: int) -> NDArray[np.float64]:
-    """Leading eigenvectors of the normalized graph, scaled by eigenvalue ** _DIFFUSION, (n_kept, n_vectors)."""
-    from headclust.graph.matrix import diffusion_map, normalized
-
-    n_vectors = min(math.ceil(stage.most_vectors * stage.n_clusters), stage.vectors_at_most, weights.shape[0])
-    start = stream_seed(seed, RESTART_STREAM)
-    return diffusion_map(normalized(weights), n_vectors, steps=_DIFFUSION, seed=start)

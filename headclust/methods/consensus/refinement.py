@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
     GRAPH_SIZES,
@@ -45,8 +46,11 @@ class Refinement(Stage):
     @property
     def unused(self) -> frozenset[str]:
         """Fields that this stage does not use."""
-        return super().unused | {"neighbor_list", "augment", "checkpoint_every"}
+        return super().unused | {"neighbor_list", "neighbor_search", "augment", "checkpoint_every"}
 
+
+# Samples that are fitted where there are more: enough for stable partitions, and ten times the neighbors per cluster.
+_SAMPLES, _SAMPLES_PER_CLUSTER = 100_000, 100
 
 PRESETS: dict[str, tuple[Any, ...]] = {
     "ours": (
@@ -80,7 +84,7 @@ def fit(
         spaces: Feature spaces of the same samples: one or several.
         stages: The partitions, n_clusters resolved, and the stage that refines the heads, omitted if its length is 0.
         seed: The fit's seed.
-        device: Where to compute; the CPU by default. Eigenvectors and k-means are computed on the CPU.
+        device: Where to compute; the CPU by default.
 
     Raises:
         SettingError: A number of clusters that is not possible.
@@ -88,7 +92,7 @@ def fit(
     """
     import torch
 
-    from headclust.graph.neighbors import nearest_neighbors
+    from headclust.graph.neighbors import shared_neighbors
     from headclust.model import ClusterModel, ensemble, side_by_side
     from headclust.model.heads.linear import LinearHeads
     from headclust.training.sampling import Samples
@@ -97,14 +101,14 @@ def fit(
     first, refinement = stages
     check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
-    drawn = _draw(spaces[0].n_samples, first, seed)
-    # 1. One transform per space; the rows of all spaces are concatenated, (n_drawn, dim).
-    transforms = tuple(space_transform(space, first, drawn, device) for space in spaces)
-    pairs = zip(transforms, spaces, strict=True)
-    rows = side_by_side([transform(space.rows(drawn).to(device)) for transform, space in pairs])
+    fitted = _draw(spaces, first, seed)
+    # 1. One transform per space; the rows of all spaces are concatenated, (n_fitted, dim).
+    transforms = tuple(space_transform(space, first, device) for space in fitted)
+    pairs = zip(transforms, fitted, strict=True)
+    rows = side_by_side([transform.rows(space, device=device) for transform, space in pairs])
     # 2. Partitions, (heads, n_kept), of the samples in large components of the graph.
     k = neighbors_within_cluster(first.n_neighbors, len(rows), first.n_clusters)
-    graph = nearest_neighbors(rows, min(math.ceil(k * GRAPH_SIZES[-1]), len(rows) - 1))
+    graph = shared_neighbors(rows, min(math.ceil(k * GRAPH_SIZES[-1]), len(rows) - 1), current())
     partitions, samples = find_partitions(rows, graph, first, k, seed)
     # 3. One linear discriminant per partition.
     start = LinearHeads.discriminant(
@@ -118,7 +122,7 @@ def fit(
     if refinement.length:
         partners = graph.indices[:, : min(refinement.n_neighbors, k)]
         batch_source = Samples((rows,), neighbors=partners)
-        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1)
+        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current())
         _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
         if first.guard:
             _restore_(trained.heads, start, [new < old for new, old in zip(refined, scores, strict=True)])
@@ -135,14 +139,17 @@ def fit(
     return conclude(model, *spaces, losses=[-score for score in scores], history=history)
 
 
-def _draw(n_samples: int, stage: Partitions, seed: int) -> NDArray[np.int64] | slice:
-    """The rows to fit: all, or as many as the stage allows, at random and in order."""
-    at_most = max(stage.samples_at_most, stage.n_clusters)
+def _draw(spaces: tuple[Features, ...], stage: Partitions, seed: int) -> tuple[Features, ...]:
+    """The samples to fit: all, or as many as the stage allows, at random and in order."""
+    n_samples = spaces[0].n_samples
+    own = max(_SAMPLES, _SAMPLES_PER_CLUSTER * stage.n_clusters)
+    at_most = max(stage.samples_at_most or own, stage.n_clusters, 2)
     if n_samples <= at_most:
-        return slice(None)
+        return spaces
     note(f"fitting {at_most:,} of {n_samples:,} samples, drawn at random; the heads assign all of them.")
     generator = np.random.default_rng(stream_seed(seed, BATCH_STREAM))
-    return np.sort(generator.choice(n_samples, at_most, replace=False))
+    rows = np.sort(generator.choice(n_samples, at_most, replace=False))
+    return tuple(space.select(rows) for space in spaces)
 
 
 def _neighbor_information(
@@ -151,7 +158,7 @@ def _neighbor_information(
     """Clusters by each head, (heads, n_samples), and the mutual information of neighbors' clusters, in nats."""
     from headclust.model import ClusterModel, FeatureTransform, ensemble
 
-    clusters = ClusterModel((FeatureTransform(),), heads, (0,), temperature).assign(rows).by_head
+    clusters = ClusterModel((FeatureTransform(),), heads, (0,), temperature).assign(rows, group=current()).by_head
     neighbors = graph.indices.numpy()
     return clusters, [ensemble.neighbor_information(row, neighbors, heads.n_clusters) for row in clusters]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from headclust.model.heads.output import HeadOutput, views_first
 
-_ROWS, _COLUMNS = 2_048, 65_536  # a block of similarities is at most 512 MB
+_ROWS, _COLUMNS = 512, 8_192  # a block of similarities takes 16 MB
 _NARROW = 16  # dimensions up to which distances are computed by differences
 _CANDIDATES = 16  # voters among which a fitted sample is looked for
 _MARGIN = 1e-3  # of the share of a fitted sample's own cluster above the largest
@@ -95,17 +95,36 @@ class NeighborHeads(nn.Module):
         """Number of clusters per head."""
         return int(self.counts[0, 0])
 
+    @property
+    def n_votes(self) -> int:
+        """Number of fitted samples that vote on a sample, if there are so many."""
+        return int(self.counts[0, 1])
+
     def forward(self, *spaces: Tensor) -> HeadOutput:
         """Logits of features (views, batch, dim) of a single space."""
         (features,) = spaces
         views, batch, dim = features.shape
         rows = features.reshape(views * batch, dim)
-        logits = torch.cat([self._shares(block).log() for block in torch.split(rows, _ROWS)], dim=1)
+        blocks = zip(*(torch.split(part, _ROWS) for part in (rows, *self._nearest(rows))), strict=True)
+        logits = torch.cat([self._shares(*block).log() for block in blocks], dim=1)
         return HeadOutput(views_first(logits, views))
 
-    def _shares(self, rows: Tensor) -> Tensor:
-        """Shares of the votes, (heads, n, clusters), for rows (n, dim)."""
-        nearness, voters = self._nearest(rows)
+    def shares_among(self, rows: Tensor, candidates: Tensor) -> Tensor:
+        """Shares of the votes, (heads, n, clusters), if the nearest fitted samples of rows are known.
+
+        Args:
+            rows: Shape (n, dim).
+            candidates: Numbers of fitted samples, among them the nearest of each row, int64 (n, m); -1 for none. At
+                least as many as vote.
+        """
+        # Nearness up to a term per row, (n, m): see `_nearest`.
+        nearness = (self.features[0, candidates].float() - rows[:, None]).square().sum(2) / -2
+        nearness = torch.where(candidates < 0, -torch.inf, nearness)
+        nearness, order = nearness.topk(min(self.n_votes, candidates.shape[1]), dim=1)
+        return self._shares(rows, nearness, candidates.gather(1, order))
+
+    def _shares(self, rows: Tensor, nearness: Tensor, voters: Tensor) -> Tensor:
+        """Shares of the votes, (heads, n, clusters), for rows (n, dim) and their nearest, (n, votes) each."""
         # Normalized weights of the voters, (n, votes). The softmax cancels the term per row that `nearness` lacks.
         votes = torch.softmax(nearness / self.temperature[0], dim=1)
         # Clusters of the voters, (heads, n, votes); their weights are summed per cluster.
@@ -136,19 +155,22 @@ class NeighborHeads(nn.Module):
 
         Nearness is <x, f> - |f|^2 / 2 = (|x|^2 - |x - f|^2) / 2: minus half the squared distance, up to a term per row.
         """
-        n_votes = int(self.counts[0, 1])
-        nearness = torch.empty(len(rows), 0, device=rows.device)
-        voters = torch.empty(len(rows), 0, dtype=torch.int64, device=rows.device)
+        n_votes = self.n_votes
+        blocks = list(torch.split(rows, _ROWS))
+        nearness = [torch.empty(len(block), 0, device=rows.device) for block in blocks]
+        voters = [torch.empty(len(block), 0, dtype=torch.int64, device=rows.device) for block in blocks]
         for left in range(0, self.features.shape[1], _COLUMNS):
             fitted = self.features[0, left : left + _COLUMNS].float()
-            if self.radius is not None and rows.shape[1] <= _NARROW:
-                # In few dimensions samples lie close together, where the product below is imprecise.
-                block = torch.cdist(rows, fitted, compute_mode="donot_use_mm_for_euclid_dist").square() / -2
-            else:
-                block = torch.addmm(-fitted.square().sum(1) / 2, rows, fitted.T)
-            # The nearest in this block, joined with the nearest so far; the nearest overall are among them.
-            best, columns = block.topk(min(n_votes, len(fitted)), dim=1)
-            nearness, voters = torch.cat((nearness, best), 1), torch.cat((voters, columns + left), 1)
-            nearness, order = nearness.topk(min(n_votes, nearness.shape[1]), dim=1)
-            voters = voters.gather(1, order)
-        return nearness, voters
+            half_squares = fitted.square().sum(1) / 2
+            for number, block in enumerate(blocks):
+                if self.radius is not None and rows.shape[1] <= _NARROW:
+                    # In few dimensions samples lie close together, where the product below is imprecise.
+                    scores = torch.cdist(block, fitted, compute_mode="donot_use_mm_for_euclid_dist").square() / -2
+                else:
+                    scores = torch.addmm(-half_squares, block, fitted.T)
+                # The nearest of these, joined with the nearest so far; the nearest overall are among them.
+                best, columns = scores.topk(min(n_votes, len(fitted)), dim=1)
+                best, columns = torch.cat((nearness[number], best), 1), torch.cat((voters[number], columns + left), 1)
+                nearness[number], order = best.topk(min(n_votes, best.shape[1]), dim=1)
+                voters[number] = columns.gather(1, order)
+        return torch.cat(nearness), torch.cat(voters)

@@ -1,0 +1,53 @@
+"""Every script runs at a tiny size, and the documentation names scripts and options that exist."""
+
+import contextlib
+import importlib
+import io
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
+DOCS = BENCHMARKS.parent / "docs"
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if '__name__ == "__main__"' in path.read_text())
+PAGES = sorted((*DOCS.rglob("*.md"), *BENCHMARKS.glob("*.py"), BENCHMARKS.parent / "README.md"))
+COMMAND = re.compile(r"python\s+benchmarks/(?P<script>\w+)\.py(?P<options>(?:[^`\n]|\\\n)*)")
+OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
+
+
+@pytest.fixture(autouse=True)
+def own_modules():
+    """Scripts are imported as top-level modules, which other tests must not find."""
+    before = set(sys.modules)
+    yield
+    for name in set(SCRIPTS) & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_has_a_tiny_run(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert importlib.import_module(name).main(["--tiny"]) == 0
+    assert capsys.readouterr().out.strip()
+    assert not any(tmp_path.iterdir())  # it leaves nothing behind
+
+
+@cache
+def help_of(name):
+    """The options that a script lists."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+        importlib.import_module(name).main(["--help"])
+    return set(OPTION.findall(printed.getvalue().partition("options:")[2]))
+
+
+def test_documented_commands_exist_as_written():
+    commands = [(page, match) for page in PAGES for match in COMMAND.finditer(page.read_text(encoding="utf-8"))]
+    assert len(commands) > 20
+    for page, match in commands:
+        script, options = match["script"], set(OPTION.findall(match["options"].replace("\\\n", " ")))
+        assert script in SCRIPTS, f"{page.name}: {match[0]}"
+        assert options <= help_of(script), f"{page.name}: {match[0]}: {options - help_of(script)}"
