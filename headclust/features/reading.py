@@ -167,7 +167,7 @@ class Features:
 
 
 def stored_sha256(path: Path) -> str:
-    """The checksum that a feature file, or a folder of shards, records. The structure is checked, and nothing else read.
+    """The checksum that a feature file or a folder of shards records; its structure is checked, nothing else is read.
 
     Raises:
         DataError: The file does not exist.
