@@ -51,6 +51,7 @@ def cached_neighbors(
                 write_graph(path, graph)
                 if name == "exact":
                     parts.remove(features, k)
+    assert graph is not None
     note_search(graph)
     return graph
 
