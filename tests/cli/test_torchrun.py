@@ -35,7 +35,7 @@ def test_two_processes_write_the_files_of_one(blob_file, tmp_path):
     options = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
     process = start(tmp_path, "fit", blob_file, "--method", "wmi", *options, "-o", "two")
     alone = verbs.fit([blob_file], method="wmi", changes=SETTINGS, output=tmp_path / "one")
-    assert process.wait(120) == 0, (tmp_path / "stderr").read_text()
+    assert process.wait(600) == 0, (tmp_path / "stderr").read_text()
     assert lines(tmp_path) == ["4 heads over 2 processes."]
     assert (tmp_path / "stdout").read_text().count("Run folder: two") == 1
     for name in ("model.safetensors", "assignments.csv", "history.jsonl", "seen.safetensors"):
@@ -53,7 +53,7 @@ def test_a_killed_process_ends_all_with_one_line_and_nothing_written(blob_file, 
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.2)
     os.kill(rank_of(process.pid, 1), signal.SIGKILL)
-    assert process.wait(60) != 0
+    assert process.wait(120) != 0
     first, *more = lines(tmp_path)
     assert first == "16 heads over 2 processes."
     assert len(more) == 1

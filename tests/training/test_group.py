@@ -25,7 +25,7 @@ def results(tmp_path_factory):
     ]
     alone = two_processes.compute(ALONE)
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     return alone, *(torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2))
 

@@ -28,7 +28,7 @@ ROWS, DIM, CLUSTERS = 50, 8, 8
 BATCH = 17  # shares of 8 and 9
 # Settings with which few random samples of few dimensions are enough.
 TINY = {"hidden_dim": 16, "bottleneck_dim": 8, "second_dim": 8, "n_prototypes": 16, "projection_dim": 8}
-TINY |= {"n_augmented": 2, "threshold": 0.25, "n_partners": 1}
+TINY |= {"n_augmented": 1, "threshold": 0.25, "n_partners": 1}
 
 
 def stages() -> dict[str, Stage]:
@@ -185,7 +185,7 @@ def main() -> None:
     rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=300))
     torch.save(compute(Group(rank, size)), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
