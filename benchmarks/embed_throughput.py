@@ -52,7 +52,6 @@ from headclust.features import load_features
 from headclust.images.datasets import open_source
 
 LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy", "headclust")
-BATCH = 64
 SIDES = ("ours", "timm_loop")
 
 
@@ -64,18 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--small", type=int, default=2000, help="number of images of 32 px")
     parser.add_argument("--large", type=int, default=500, help="number of images of about 500 px")
+    parser.add_argument("--batch", type=int, default=64, help="images per batch, a smaller one is filled up [64]")
     parser.add_argument("--rounds", type=int, default=5, help="measurements per side")
     parser.add_argument("--side", choices=SIDES, help="measure one side alone, as each round does; needs `paths`")
     parser.add_argument(
         "paths", nargs="*", type=Path, help="with --side: the images, and an .npy file for the features"
     )
-    return answer("embed_throughput", parser, run, arguments, small=2, large=2, rounds=1)
+    return answer("embed_throughput", parser, run, arguments, small=2, large=2, batch=2, rounds=1)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure one side, or both, and print."""
     if arguments.side:
-        measure(arguments.side, *arguments.paths, backbone_of(arguments.model))
+        measure(arguments.side, *arguments.paths, backbone_of(arguments.model), arguments.batch)
         return
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder, "32"), Path(folder, "500")
@@ -85,7 +85,10 @@ def run(arguments: argparse.Namespace) -> None:
             crops(small, arguments.small, (32, 32))
         crops(large, arguments.large, (500, 400))
         seconds_of = seconds_here if arguments.tiny else seconds_apart
-        results = {path.name: compare(path, arguments.model, arguments.rounds, seconds_of) for path in (small, large)}
+        results = {
+            path.name: compare(path, arguments.model, arguments.rounds, arguments.batch, seconds_of)
+            for path in (small, large)
+        }
     report = {
         "ratio_to_timm_loop": {name: result["ratio"] for name, result in results.items()},
         "details": results,
@@ -140,7 +143,9 @@ def seconds_here(options: Sequence[str]) -> float:
     return float(printed.getvalue())
 
 
-def compare(images: Path, model: str, rounds: int, seconds_of: Callable[[Sequence[str]], float]) -> dict[str, Any]:
+def compare(
+    images: Path, model: str, rounds: int, batch: int, seconds_of: Callable[[Sequence[str]], float]
+) -> dict[str, Any]:
     """Medians of both sides over interleaved rounds, and the largest difference of their features."""
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     largest = 0.0
@@ -148,7 +153,11 @@ def compare(images: Path, model: str, rounds: int, seconds_of: Callable[[Sequenc
         features = {side: Path(folder, f"{side}.npy") for side in SIDES}
         for _ in range(rounds):
             for side in SIDES:
-                seconds[side].append(seconds_of(["--model", model, "--side", side, str(images), str(features[side])]))
+                seconds[side].append(
+                    seconds_of(
+                        ["--model", model, "--batch", str(batch), "--side", side, str(images), str(features[side])]
+                    )
+                )
             ours, loop = (np.load(features[side]) for side in SIDES)
             largest = max(largest, float(np.abs(ours - loop).max()))
     ratios = [slow / fast for fast, slow in zip(*seconds.values(), strict=True)]
@@ -162,33 +171,33 @@ def compare(images: Path, model: str, rounds: int, seconds_of: Callable[[Sequenc
     }
 
 
-def measure(side: str, images: Path, target: Path, backbone: Backbone) -> None:
+def measure(side: str, images: Path, target: Path, backbone: Backbone, batch: int) -> None:
     """Print the seconds of one side, after a warm-up, and save its features."""
     run = {"ours": embed, "timm_loop": timm_loop}[side]
-    run(images, backbone, limit=2 * BATCH)
+    run(images, backbone, batch, limit=2 * batch)
     start = time.perf_counter()
-    features = run(images, backbone)
+    features = run(images, backbone, batch)
     print(time.perf_counter() - start)
     np.save(target, features)
 
 
-def embed(images: Path, backbone: Backbone, limit: int = 10**9) -> NDArray[np.float32]:
+def embed(images: Path, backbone: Backbone, batch: int, limit: int = 10**9) -> NDArray[np.float32]:
     """The features of a folder by headclust: written to a feature file, which is read."""
     with tempfile.TemporaryDirectory() as folder:
         source = open_source(str(images), None).subset(limit, seed=0)
-        path = embed_images(source, backbone, Path(folder, "features.h5"), EmbedSettings(batch_size=BATCH))
+        path = embed_images(source, backbone, Path(folder, "features.h5"), EmbedSettings(batch_size=batch))
         return load_features(path).all().numpy()
 
 
-def timm_loop(images: Path, backbone: Backbone, limit: int = 10**9) -> NDArray[np.float32]:
+def timm_loop(images: Path, backbone: Backbone, batch: int, limit: int = 10**9) -> NDArray[np.float32]:
     """The features of a folder by a plain timm loop."""
     transform = create_transform(**resolve_model_data_config(backbone.model), is_training=False)
-    loader = DataLoader(ImageFolder(images, transform), batch_size=BATCH, num_workers=2)
+    loader = DataLoader(ImageFolder(images, transform), batch_size=batch, num_workers=2)
     features = []
     with torch.inference_mode():
-        for batch, _ in loader:
-            features.append(backbone.model(batch))
-            if len(features) * BATCH >= limit:
+        for pixels, _ in loader:
+            features.append(backbone.model(pixels))
+            if len(features) * batch >= limit:
                 break
     return torch.cat(features).numpy()
 
