@@ -30,6 +30,7 @@ Labels = Literal["folders", "dataset", "none"]  # of a source that become labels
 Dtype = Literal["float32", "float16"]  # of stored features
 Precision = Literal["auto", "float32", "bfloat16"]  # of the computation
 Augmentation = Literal["standard", "strong"]  # of cached views
+Launcher = Literal["local", "ray"]  # starts processes that embed shards
 Preprocessing = Literal["temi-paper"]  # of a paper, instead of the model's own
 ExportFormat = Literal["csv", "parquet", "folders", "fiftyone", "coco"]
 Transfer = Literal["link", "copy", "move"]  # of images into exported folders

@@ -45,6 +45,10 @@ class ConflictError(HeadclustError):
     """An existing result, an unfinished result with another plan, or a second writer is in the way."""
 
 
+class LostProcessError(HeadclustError):
+    """Another process of the same fit has ended; it reports the cause itself, if it can."""
+
+
 class BusyError(ConflictError):
     """Another process is writing the same result: retry later."""
 

@@ -81,15 +81,16 @@ def process_shard(text: str | None, environment: Mapping[str, str] | None = None
     named = None if text is None else parse_shard(text)
     if named == WHOLE:
         return None
-    rank, task = _torchrun(environment), _slurm(environment, required=named is None)
+    rank, task = torchrun_shard(environment), _slurm(environment, required=named is None)
     if rank and task:
-        size = rank.of
-        shard, source = Shard((task.number - 1) * size + rank.number, task.of * size), "SLURM's array and torchrun"
-    elif rank or task:
-        shard, source = (rank, "torchrun (RANK, WORLD_SIZE)") if rank else (task, "SLURM_ARRAY_TASK_ID")
+        shard = Shard((task.number - 1) * rank.of + rank.number, task.of * rank.of)
+        source = "SLURM's array and torchrun"
+    elif rank:
+        shard, source = rank, "torchrun (RANK, WORLD_SIZE)"
+    elif task:
+        shard, source = task, "SLURM_ARRAY_TASK_ID"
     else:
         return named
-    assert shard is not None
     if named is None:
         note(f"this process does shard {shard}, from {source}; --shard 1/1 does all in one process.")
         return shard
@@ -108,7 +109,21 @@ def local_rank(environment: Mapping[str, str] | None = None) -> int | None:
     return _number(os.environ if environment is None else environment, "LOCAL_RANK")
 
 
-def _torchrun(environment: Mapping[str, str]) -> Shard | None:
+def local_processes(environment: Mapping[str, str] | None = None) -> int:
+    """The number of processes that share this machine, as torchrun sets it (LOCAL_WORLD_SIZE); 1 without.
+
+    Raises:
+        SettingError: It is not a whole number.
+    """
+    return _number(os.environ if environment is None else environment, "LOCAL_WORLD_SIZE") or 1
+
+
+def torchrun_shard(environment: Mapping[str, str]) -> Shard | None:
+    """The process of torchrun as a shard; None without torchrun, and for a single process.
+
+    Raises:
+        SettingError: RANK and WORLD_SIZE are no whole numbers, or do not fit together.
+    """
     rank, size = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
     if rank is None or size is None or size == 1:
         return None

@@ -16,10 +16,10 @@ PACKAGE = Path(headclust.__file__).parent
 # The ground first. A module imports only from lines above its own, and inside its family.
 ORDER = [
     {"errors", "lazy"},
-    {"choices", "progress", "device", "seeding", "versions", "filenames", "network"},
+    {"choices", "progress", "device", "seeding", "versions", "filenames", "network", "collectives"},
     {"disk", "textfiles", "parquet", "shards"},
-    {"features", "images", "backbones"},
-    {"embedding", "graph"},
+    {"features", "images", "backbones", "group"},
+    {"embedding", "graph", "torchrun"},
     {"scoring"},
     {"model"},
     {"training"},
@@ -72,7 +72,7 @@ def test_a_module_imports_only_from_lines_above_its_own(path):
 def test_the_reader_of_imports_sees_them_all():
     names = imports(PACKAGE / "cli" / "fit.py")
     assert {"click", "json", "headclust.verbs", "headclust.errors.SettingError"} <= names
-    assert inner(PACKAGE / "cli" / "fit.py") == {"verbs", "errors", "choices", "cli"}
+    assert inner(PACKAGE / "cli" / "fit.py") == {"verbs", "errors", "choices", "torchrun", "cli"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from headclust.errors import SettingError
-from headclust.shards import Shard, local_rank, parse_shard, process_shard
+from headclust.shards import Shard, local_processes, local_rank, parse_shard, process_shard
 
 ARRAY = {f"SLURM_ARRAY_TASK_{name}": value for name, value in (("MIN", "0"), ("MAX", "6"), ("COUNT", "4"))}
 ARRAY["SLURM_ARRAY_TASK_STEP"] = "2"
@@ -75,3 +75,5 @@ def test_an_environment_that_does_not_fit_is_one_line(text, environment, message
 def test_the_number_on_the_machine():
     assert local_rank({}) is None
     assert local_rank({"LOCAL_RANK": "3"}) == 3
+    assert local_processes({}) == 1
+    assert local_processes({"LOCAL_WORLD_SIZE": "8"}) == 8

@@ -28,7 +28,7 @@ Terms = Mapping[str, float]
 
 
 class Sizes(NamedTuple):
-    """What the cost of a cell depends on, beside its recipe."""
+    """Sizes that the cost of a cell depends on, beside its recipe."""
 
     n: int  # fitted samples
     d: int  # feature dimensions
@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
     unit: str
     terms: Terms
-    count: float = 1
+    times: float = 1
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,11 @@ def expected(kind: str, recipe: Recipe | None, sizes: Sizes) -> Cost | None:
         parts = [*_METHODS[recipe.method](recipe, sizes), *_scores(recipe, sizes)]
     seconds: dict[str, float] = {}
     is_extrapolated = False
-    for unit, terms, count in parts:
+    for unit, terms, times in parts:
         if unit not in units:
             return None
         cost, is_far = evaluate(units[unit], terms)
-        seconds[unit] = seconds.get(unit, 0.0) + count * cost
+        seconds[unit] = seconds.get(unit, 0.0) + times * cost
         is_extrapolated |= is_far
     return Cost(seconds, is_extrapolated)
 
@@ -201,7 +201,7 @@ def _consensus(recipe: Recipe, sizes: Sizes) -> Iterator[Part]:
     if refinement.length:
         yield from _steps(refinement, n, d, k, heads)
     looks = 3 if refinement.length else 1  # at the clusters of all heads, for the neighbor information
-    yield _assign(n, heads, k, d)._replace(count=looks)
+    yield _assign(n, heads, k, d)._replace(times=looks)
     yield Part("score", score_terms(n, k), heads)  # ids that all heads share
     yield _assign(sizes.n + sizes.n_scored, heads, k, d)
 
@@ -249,9 +249,10 @@ def _steps(stage: Stage, n: int, d: int, k: int, heads: int) -> Iterator[Part]:
 
 def _probes(sizes: Sizes) -> Iterator[Part]:
     yield _read(sizes)
-    yield _search(sizes.n, sizes.d)
-    yield Part("neighbors exact", products(sizes.n, sizes.n_scored, sizes.d))
-    yield Part("linear probe", {"products": sizes.n * sizes.d * sizes.n_classes})
+    # The neighbors of at most 20,000 fitted and 20,000 scored samples, and a linear probe of at most 100,000.
+    n_searched = sum(min(n, 20_000) for n in (sizes.n, sizes.n_scored))
+    yield Part("neighbors exact", products(n_searched, sizes.n, sizes.d))
+    yield Part("linear probe", {"products": min(sizes.n, 100_000) * sizes.d * sizes.n_classes})
 
 
 _METHODS: dict[str, Callable[[Recipe, Sizes], Iterator[Part]]] = {

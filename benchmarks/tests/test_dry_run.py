@@ -52,7 +52,7 @@ def no_costs(monkeypatch, tmp_path):
 
 
 def test_seconds_are_the_median_of_the_same_cells(cells, places, no_costs):
-    probes, first, second, temi = cells
+    probes, first, *_ = cells
     for seconds in (1.0, 2.0, 30.0):
         measured(places, first, neighbors=None, fit=seconds)
     measured(places, replace(first, settings={}), neighbors=70.0, fit=30.0)  # another recipe

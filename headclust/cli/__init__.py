@@ -29,12 +29,14 @@ from headclust.cli import (
 )
 from headclust.cli.options import quiet_option
 from headclust.cli.streams import discard_stdout, prepare_stdout
-from headclust.errors import ConflictError, HeadclustError, is_out_of_memory, one_line
+from headclust.errors import ConflictError, HeadclustError, LostProcessError, SettingError, is_out_of_memory, one_line
 from headclust.progress import alert, be_quiet, last_notes
+from headclust.torchrun import launched, prints_error
 
 # Codes of a file without a name that cannot be written; errors of the network have others.
 _STDOUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _LEFT_OUT = 3  # exit code of a finished command that left out many images, which its last line says
+_OVER_PROCESSES = ("fit", "embed", "neighbors")  # commands that several processes of torchrun share
 _COMMANDS = (
     demo.demo,
     run.run,
@@ -67,7 +69,7 @@ def main() -> None:
             code = code or (_LEFT_OUT if lines else 0)
     except (HeadclustError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        alert(f"headclust: error: {' '.join(text.split())}")
+        _tell(f"headclust: error: {' '.join(text.split())}", is_cause=not isinstance(error, LostProcessError))
         code = 2
     except (KeyboardInterrupt, click.Abort):
         _interrupted()
@@ -77,14 +79,14 @@ def main() -> None:
     except OSError as error:  # not handled by a verb: stdout on a full disk, a name too long for the disk
         discard_stdout()
         place = error.filename or ("stdout" if error.errno in _STDOUT else "")
-        alert(f"headclust: error: {one_line(error)}{f': {place}' if place else ''}")
+        _tell(f"headclust: error: {one_line(error)}{f': {place}' if place else ''}")
         code = 2
     except Exception as error:
         if is_out_of_memory(error):
             lower = "lower the heads, their dimensions or the batch size"
             if isinstance(error, ImportError):
                 lower = "the libraries cannot be loaded; free some, or raise the limit of this process (ulimit -v)"
-            alert(f"headclust: error: not enough memory: {lower}.")
+            _tell(f"headclust: error: not enough memory: {lower}.")
             sys.exit(2)
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, KeyboardInterrupt):
@@ -103,8 +105,14 @@ def _check_folder() -> None:
         raise ConflictError("the current folder no longer exists: change to another one (cd).") from None
 
 
+def _tell(line: str, *, is_cause: bool = True) -> None:
+    """Print the line that ends the command; of several processes of torchrun, only one does."""
+    if prints_error(line, is_cause=is_cause):
+        alert(line)
+
+
 def _interrupted() -> NoReturn:
-    alert("headclust: interrupted.")
+    _tell("headclust: interrupted.")
     # After Ctrl-C within exec, which dataclasses use, sys.exit would end with the signal instead of the exit code.
     os._exit(130)
 
@@ -121,6 +129,9 @@ def cli(context: click.Context, quiet: bool) -> None:
     Embed images once with a frozen backbone, then fit clustering heads on the features as often as you like.
     """
     be_quiet(quiet)
+    if launched().size > 1 and context.invoked_subcommand not in _OVER_PROCESSES:
+        name = context.invoked_subcommand or "headclust"
+        raise SettingError(f"{name} runs in one process: start it without torchrun.")
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

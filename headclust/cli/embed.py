@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from headclust.choices import Labels, Preprocessing
+from headclust.choices import Labels, Launcher, Preprocessing
 from headclust.cli.completion import complete_model, complete_path
 from headclust.cli.options import EXCLUDE, PATH, embed_settings, json_option, labels_option
 from headclust.cli.printing import print_features, print_json, table
 from headclust.embedding import EmbedSettings
+from headclust.shards import process_shard
 
 if TYPE_CHECKING:
     from headclust.embedding.estimate import Estimate
@@ -51,6 +52,28 @@ if TYPE_CHECKING:
 @embed_settings
 @click.option("--offline", is_flag=True, help="Never download weights or data.")
 @click.option("--dry-run", is_flag=True, help="Estimate what it takes, and write nothing.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Embed part I of N only; the last part merges all. [default: as torchrun or a SLURM array sets it]",
+)
+@click.option("--shards", type=click.IntRange(1), metavar="N", help="Start N processes, one per shard, and merge.")
+@click.option(
+    "--on",
+    type=click.Choice(get_args(Launcher)),
+    help="Start them on this machine, or on a Ray cluster (RAY_ADDRESS). [default: local]",
+)
+@click.option("--merge", is_flag=True, help="Embed nothing; merge shards, all of which are complete.")
+@click.option(
+    "--keep-shards",
+    is_flag=True,
+    help="Merge to a folder with one file per shard, which is read like a file and needs less disk to make.",
+)
+@click.option(
+    "--allow-unlike",
+    is_flag=True,
+    help="Allow shards of different devices, versions or numbers of threads, and record them.",
+)
 @json_option("Print one object: the path and contents of the file, or the estimate.")
 def embed(
     model: str,
@@ -67,6 +90,12 @@ def embed(
     settings: EmbedSettings,
     offline: bool,
     dry_run: bool,
+    shard: str | None,
+    shards: int | None,
+    on: Launcher | None,
+    merge: bool,
+    keep_shards: bool,
+    allow_unlike: bool,
     as_json: bool,
 ) -> None:
     """Embed images with a frozen backbone into a feature file. Resumes where it was stopped."""
@@ -87,7 +116,16 @@ def embed(
         settings=settings,
         offline=offline,
         dry_run=dry_run,
+        # A command that is about all shards has none of its own, wherever it runs.
+        shard=None if shard is None and (shards or on or merge or dry_run) else process_shard(shard),
+        shards=shards,
+        on=on,
+        merge=merge,
+        keep_shards=keep_shards,
+        allow_unlike=allow_unlike,
     )
+    if result is None:  # of a shard; its lines on stderr tell the rest
+        return
     if isinstance(result, Path):
         print_features(result, as_json=as_json)
     elif as_json:

@@ -63,6 +63,7 @@ def fit(
 ) -> None:
     """Fit clustering heads to FEATURES (the newest under ./features/ unless given) and write a run folder."""
     from headclust import verbs
+    from headclust.torchrun import launched
 
     run = verbs.fit(
         features,
@@ -78,6 +79,8 @@ def fit(
         output=output,
         overwrite=overwrite,
     )
+    if launched().rank:
+        return
     print_metrics(json.loads((run / "metrics.json").read_text(encoding="utf-8")), as_json=as_json)
     if not as_json:
         click.echo(f"Run folder: {run}")

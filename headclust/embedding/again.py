@@ -6,7 +6,7 @@ the new file has the bytes of a run in which they could be read from the start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -170,6 +170,6 @@ def finished_message(images: ImageSet, path: Path, earlier: Earlier) -> str:
     return f"{path} is finished already, with the same settings{left_out}: {step}."
 
 
-def left_out_count(images: ImageSet, bad: Mapping[int, Reason]) -> str:
+def left_out_count(images: Sized, bad: Mapping[int, Reason]) -> str:
     """The number of images that are left out, as part of a sentence."""
     return f"{len(bad)} of {len(images)} images cannot be read and are listed as skipped"

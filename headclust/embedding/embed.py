@@ -26,8 +26,18 @@ from headclust.embedding.again import (
 from headclust.embedding.settings import EmbedSettings, describe_unreadable
 from headclust.embedding.writer import writing_behind
 from headclust.errors import DataError, FileFormatError, Reason
-from headclust.features import Staging, check_finite, load_features, open_staging, staging_folder, verify_features
+from headclust.features import (
+    Staging,
+    check_finite,
+    is_folder,
+    load_features,
+    open_staging,
+    staging_folder,
+    verify_features,
+)
+from headclust.features.sharded import bad_elsewhere
 from headclust.images.decoding import decoded_batches
+from headclust.shards import WHOLE
 
 if TYPE_CHECKING:
     import torch
@@ -66,10 +76,10 @@ def embed_images(images: ImageSet, backbone: Backbone, path: Path, settings: Emb
         with open_staging(path, task.plan, task.layout, overwrite=settings.overwrite) as staging:
             if staging is not None:
                 passing = any(reason.passing for reason in staging.bad.values())  # of an earlier process
-                _embed_blocks(images, backbone, task, staging, settings)
+                embed_blocks(images, backbone, task, staging, settings)
                 staging.finish(images.sample_ids, images.labels, images.stamps)
                 if not passing:
-                    _note_unreadable(images, path, staging.bad)
+                    note_unreadable(images, path, staging.bad)
                     return path
         finished = earlier(images, load_features(path))
     _embed_again(images, backbone, path, task, settings, finished)
@@ -87,26 +97,30 @@ def _embed_again(
                 pass
         progress.note(finished_message(images, path, finished))
         return
+    if is_folder(path):
+        count = f"{len(finished.again)} images that it leaves out may be readable now"
+        progress.note(f"{path} is a folder of shards, which is not made again: it stays as it is ({count}).")
+        return
     readable, reasons = try_reading(images, finished.again, settings)
     if not readable:
         bad = {row: reasons.get(row, reason) for row, reason in finished.bad.items()}
         settings.check_unreadable(images.sample_ids, bad)
         count = f"{len(finished.again)} images that were left out were tried again, and still cannot be read"
         progress.note(f"{path} is finished already, with the same settings; {count}: it stays as it is.")
-        _note_unreadable(images, path, bad)
+        note_unreadable(images, path, bad)
         return
     if problems := verify_features(path):  # its rows are copied
         raise FileFormatError(problems[0])
     progress.note(f"{path}: trying the images again that were left out before: {len(finished.again)}.")
     with open_staging(path, task.plan, task.layout, replaces=finished.features.sha256) as staging:
         assert staging is not None
-        _embed_blocks(images, backbone, task, staging, settings, finished)
+        embed_blocks(images, backbone, task, staging, settings, finished)
         staging.finish(images.sample_ids, images.labels, images.stamps)
         progress.note(f"{path}: images embedded in addition: {len(finished.bad) - len(staging.bad)}.")
-        _note_unreadable(images, path, staging.bad)
+        note_unreadable(images, path, staging.bad)
 
 
-def _embed_blocks(
+def embed_blocks(
     images: ImageSet,
     backbone: Backbone,
     task: Task,
@@ -118,12 +132,15 @@ def _embed_blocks(
     from headclust.embedding.parts import decoder, pixel_shape
 
     layout = task.layout
-    bad = dict(still_bad(images, staging.bad if finished is None else finished.lasting, settings))
-    done, total = staging.n_rows, len(images)
+    # --max-bad counts over all shards.
+    elsewhere = {} if settings.max_bad is None else bad_elsewhere(staging.path, layout.shard)
+    bad = dict(still_bad(images, elsewhere | staging.bad if finished is None else finished.lasting, settings))
+    done, total = staging.done.n_rows, len(layout.rows_of_shard)
     if done:
-        progress.note(f"{staging.path}: resuming after {done} of {total} images.")
+        part = "" if layout.shard == WHOLE else f" shard {layout.shard}:"
+        progress.note(f"{staging.path}:{part} resuming after {done} of {total} images.")
     model = forward(backbone.model, backbone.preprocessing.normalize, task.device, task.plan["precision"])
-    decode, blocks = decoder(images, backbone, task), range(staging.n_blocks, layout.n_blocks)
+    decode, blocks = decoder(images, backbone, task), staging.done.missing
     to_decode = [layout.rows(block) for block in blocks]
     if finished is not None:
         decode, to_decode = finished.decoder(decode), [rows for rows in to_decode if finished.touches(rows)]
@@ -141,6 +158,8 @@ def _embed_blocks(
                 else:
                     _, pixels, unread = next(batches)
                     bad |= unread
+                    if unread and settings.max_bad is not None:
+                        bad |= bad_elsewhere(staging.path, layout.shard)
                     settings.check_unreadable(images.sample_ids, bad)
                     # Plain images and each view go through the model in separate batches of one shape, so that the
                     # plain features have the same bits with and without views.
@@ -148,8 +167,8 @@ def _embed_blocks(
                     write(partial(_write, staging, images, planes, rows, unread, finished))
                 advance(len(rows))
     except KeyboardInterrupt:
-        if staging.n_rows:
-            progress.note(f"stopped after {staging.n_rows} of {total} images: the same command resumes there.")
+        if done := staging.done.n_rows:
+            progress.note(f"stopped after {done} of {total} images: the same command resumes there.")
         raise
 
 
@@ -177,7 +196,7 @@ def _within(rows: range, reasons: Mapping[int, Reason]) -> dict[int, Reason]:
     return {row: reasons[row] for row in rows if row in reasons}
 
 
-def _note_unreadable(images: ImageSet, path: Path, bad: Mapping[int, Reason]) -> None:
+def note_unreadable(images: ImageSet, path: Path, bad: Mapping[int, Reason]) -> None:
     """Log the number of images that are left out, and the first of them."""
     if bad:
         first = describe_unreadable(images.sample_ids[min(bad)], bad[min(bad)])

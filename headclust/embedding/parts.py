@@ -57,13 +57,7 @@ def make_task(images: ImageSet, backbone: Backbone, settings: EmbedSettings) -> 
     device = resolve_device(settings.device)
     views = plan_views(backbone.preprocessing, settings.n_views, settings.augmentation, settings.seed)
     plan = {
-        "dataset": images.dataset,
-        "split": images.split,
-        "source": images.source,
-        **images.record,
-        "class_names": list(images.class_names),
-        "n_listed": len(images),
-        "samples_sha256": samples_sha256(images.sample_ids, images.stamps, images.labels),
+        **plan_of(images),
         "backbone": backbone.name,
         "weights_origin": backbone.weights_origin,
         "weights_sha256": backbone.weights_sha256,
@@ -81,6 +75,19 @@ def make_task(images: ImageSet, backbone: Backbone, settings: EmbedSettings) -> 
     }
     layout = Layout(len(images), backbone.feature_dim, settings.dtype, settings.batch_size, settings.n_views)
     return Task(device, views, json.loads(json.dumps(plan)), layout)  # with the types that reading a file gives
+
+
+def plan_of(images: ImageSet) -> dict[str, Any]:
+    """The part of the plan that depends on the images alone."""
+    return {
+        "dataset": images.dataset,
+        "split": images.split,
+        "source": images.source,
+        **images.record,
+        "class_names": list(images.class_names),
+        "n_listed": len(images),
+        "samples_sha256": samples_sha256(images.sample_ids, images.stamps, images.labels),
+    }
 
 
 def decoder(images: ImageSet, backbone: Backbone, task: Task) -> Callable[[int, Pixels], None]:

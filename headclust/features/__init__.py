@@ -8,10 +8,12 @@ described in docs/feature-file.md.
 from __future__ import annotations
 
 from headclust.features.checks import check_finite, check_sample_ids
+from headclust.features.folder import is_folder
 from headclust.features.format import FEATURE_DTYPES, samples_sha256
 from headclust.features.left_out import LeftOut, kind_of, samples_as_recorded, worth_trying
 from headclust.features.reading import Features, load_features, stored_rows, stored_sha256
-from headclust.features.staging import Layout, Staging, open_staging
+from headclust.features.staged import Layout
+from headclust.features.staging import Staging, open_staging
 from headclust.features.verifying import verify_features
 from headclust.features.writing import staging_folder, write_features
 
@@ -23,6 +25,7 @@ __all__ = [
     "Staging",
     "check_finite",
     "check_sample_ids",
+    "is_folder",
     "kind_of",
     "load_features",
     "open_staging",

@@ -28,10 +28,13 @@ REQUIRED_ATTRIBUTES: dict[str, type] = {
 }
 # The only attributes that are not plain text or a whole number; they are stored as JSON text.
 JSON_ATTRIBUTES = frozenset(
-    {"augmentation_settings", "class_names", "exclude", "preprocessing", "skipped_kinds", "unlisted", "versions"}
+    {"augmentation_settings", "class_names", "exclude", "machines", "preprocessing", "skipped_kinds", "unlisted"}
+    | {"versions"}
 )
 # Attributes that describe the file, not how its rows were made. `left_out.py` explains `skipped_kinds`.
-OWN_ATTRIBUTES = frozenset({"format", "format_version", "sha256", "skipped_kinds"})
+OWN_ATTRIBUTES = frozenset({"format", "format_version", "machines", "sha256", "skipped_kinds"})
+# Attributes that depend on the machine. Where they differ between shards, `machines` lists them by row.
+MACHINE_ATTRIBUTES = ("device", "threads", "versions")
 
 Stored = bytes | int  # an attribute as stored in the file
 _ESCAPE = re.compile("[\\\\\x00\ud800-\udfff]")

@@ -23,14 +23,14 @@ from pathlib import Path
 from filelock import Timeout, UnixFileLock
 
 from headclust.disk import write_errors
-from headclust.errors import BusyError, ConflictError
+from headclust.errors import BusyError, ConflictError, HeadclustError, one_line
 from headclust.progress import printable
 
 _NAME = "lock"
 _MOST_BYTES = 4_096  # of a lock file that are read
-# Seconds: between two signs of life, without one until another machine may take the lock, and after which one of several
-# machines that take it at once has it.
-_BEAT, _DEAD, _SETTLED = 60.0, 600.0, 3.0
+# Seconds: between two signs of life, without one until another machine may take the lock, and after which one of
+# several machines that take it at once has it.
+_BEAT, LEASE, _SETTLED = 60.0, 600.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,13 @@ def writer_lock(folder: Path) -> Iterator[Lease]:
     with write_errors(folder):
         lock = _acquire(folder, owner)
     lease, end = Lease(folder, owner), threading.Event()
-    # A thread, as a block of work or writing the file at the end may take longer than a lease.
-    threading.Thread(target=lease.beat, args=(end,), daemon=True, name="lock").start()
+    try:
+        # A thread, as a block of work or writing the file at the end may take longer than a lease.
+        threading.Thread(target=lease.beat, args=(end,), daemon=True, name="lock").start()
+    except RuntimeError as error:
+        _remove(folder, owner)
+        lock.release()
+        raise HeadclustError(f"cannot start a thread: {one_line(error)}: end some other processes.") from error
     try:
         yield lease
     finally:
@@ -104,6 +109,12 @@ def writer_lock(folder: Path) -> Iterator[Lease]:
         _remove(folder, owner)
         with suppress(OSError):  # a full or lost disk must not hide the error that ends the block
             lock.release()
+
+
+def is_held_elsewhere(folder: Path) -> bool:
+    """True if the lock file of a folder names a process on another machine, dead or alive."""
+    holder = _read_owner(folder / _NAME)
+    return holder is not None and holder.host != socket.gethostname()
 
 
 def _acquire(folder: Path, owner: Owner) -> UnixFileLock:
@@ -146,7 +157,7 @@ def _is_dead(path: Path, holder: Owner | None) -> bool:
         return False
     try:
         with tempfile.TemporaryFile(dir=path.parent) as file:  # its time is that of the file server, as the lock's is
-            return os.fstat(file.fileno()).st_mtime - path.stat().st_mtime > _DEAD
+            return os.fstat(file.fileno()).st_mtime - path.stat().st_mtime > LEASE
     except FileNotFoundError:  # released meanwhile
         return True
 
@@ -187,5 +198,5 @@ def _busy(folder: Path, holder: Owner | None) -> BusyError:
     who = f"process {holder.pid} on {printable(holder.host)}" if holder else "another process"
     step = f"wait for it, or, if that process is gone, delete {printable(str(folder / _NAME))}"
     if holder and holder.beats and holder.host != socket.gethostname():
-        step += f" (free {_DEAD / 60:.0f} minutes after its last sign of life)"
+        step += f" (free {LEASE / 60:.0f} minutes after its last sign of life)"
     return BusyError(f"{printable(str(folder))} is being written by {who}: {step}.")

@@ -9,17 +9,24 @@ from typing import Any
 
 from headclust.disk import is_temporary, real_place, write_atomically, write_errors
 from headclust.errors import ConflictError, FileFormatError
-from headclust.features.format import OWN_ATTRIBUTES
+from headclust.features.folder import is_folder
+from headclust.features.format import MACHINE_ATTRIBUTES, OWN_ATTRIBUTES
 from headclust.features.reading import SIGNATURE, load_features
-from headclust.progress import printable
+from headclust.progress import note, printable
 
 _FILES = ("journal.jsonl", "data.bin", "plan.json")  # in the order of removal: the plan last
 _FIRST = ("exclude", "labels", "unlisted")  # named first: the samples and their classes follow from them
 _DESCRIPTIONS = {"samples_sha256": "the samples (ids, file sizes, file times or labels)"}
 
 
-def store_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
+def store_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool, *, allow_unlike: bool = False) -> None:
     """Write the plan into the staging folder, unless the folder holds the same plan already.
+
+    Args:
+        folder: The staging folder.
+        plan: The plan.
+        overwrite: Discard work on another plan.
+        allow_unlike: Discard work on a plan that differs only by the machine.
 
     Raises:
         ConflictError: The folder holds work on another plan, and `overwrite` is False.
@@ -30,12 +37,16 @@ def store_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
         try:
             old = {**json.loads(path.read_bytes())}
             # Rows are the same whether or not they were to replace a file: that file may be gone.
-            difference = _difference({key: old[key] for key in old if key != "replaces" or key in plan}, plan)
+            old = {key: old[key] for key in old if key != "replaces" or key in plan}
+            difference = plan_difference(old, plan)
+            unlike = allow_unlike and not plan_difference(old, plan, allow_unlike=True)
         except (ValueError, TypeError, RecursionError):
-            difference = "plan.json cannot be read"
+            difference, unlike = "plan.json cannot be read", False
         if not difference:
             return
-        if not overwrite:
+        if unlike:
+            note(f"{folder} was begun on another machine ({difference}): it begins anew on this one.")
+        elif not overwrite:
             step = "repeat those, delete the folder, or use --overwrite"
             raise ConflictError(f"{printable(str(folder))} was begun with other settings ({difference}): {step}.")
     with write_errors(folder):
@@ -43,13 +54,19 @@ def store_plan(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
         write_atomically(path, json.dumps(plan, indent=1, sort_keys=True).encode())
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise if `path` exists and is no feature file, whether overwriting is allowed or not.
+def check_replaceable(path: Path, *, overwrite: bool = False) -> None:
+    """Raise if `path` exists and is no feature file, or is to be replaced and is a folder of shards.
 
     Raises:
         ConflictError: `path` is a folder, a file of another kind, or a link to a place that does not exist.
     """
     if not real_place(path).exists():
+        return
+    if is_folder(path):
+        if overwrite:
+            raise ConflictError(
+                f"{printable(str(path))} is a folder of shards, which is not replaced: delete it, or choose another -o."
+            )
         return
     if path.is_file():
         with path.open("rb") as file:
@@ -59,8 +76,13 @@ def check_replaceable(path: Path) -> None:
     raise ConflictError(f"{printable(str(path))} is {kind}: choose another name for the feature file.")
 
 
-def is_finished(path: Path, plan: Mapping[str, Any]) -> bool:
+def is_finished(path: Path, plan: Mapping[str, Any], *, allow_unlike: bool = False) -> bool:
     """True if `path` is the feature file of this plan, False if it does not exist.
+
+    Args:
+        path: The feature file.
+        plan: Everything its rows depend on.
+        allow_unlike: Do not compare the machine; nor is it compared if the file was made by unlike machines.
 
     Raises:
         ConflictError: `path` is something else.
@@ -73,7 +95,8 @@ def is_finished(path: Path, plan: Mapping[str, Any]) -> bool:
     except FileFormatError as error:
         step = "move it away, or use --overwrite"
         raise ConflictError(f"{name} exists and cannot be read as a feature file: {step}.") from error
-    difference = _difference({key: value for key, value in attributes.items() if key not in OWN_ATTRIBUTES}, plan)
+    own, new = ({key: each[key] for key in each if key not in OWN_ATTRIBUTES} for each in (attributes, plan))
+    difference = plan_difference(own, new, allow_unlike=allow_unlike or "machines" in attributes)
     if difference:
         raise ConflictError(
             f"{name} was made with other settings ({difference}): choose another -o, or use --overwrite."
@@ -81,8 +104,20 @@ def is_finished(path: Path, plan: Mapping[str, Any]) -> bool:
     return True
 
 
+def plan_difference(old: Mapping[str, Any], new: Mapping[str, Any], *, allow_unlike: bool = False) -> str:
+    """The first item that differs, with its old and new value; empty if none differs.
+
+    Args:
+        old: A plan.
+        new: Another one.
+        allow_unlike: Do not compare what depends on the machine.
+    """
+    if allow_unlike:
+        old, new = ({key: plan[key] for key in plan if key not in MACHINE_ATTRIBUTES} for plan in (old, new))
+    return _difference(old, new)
+
+
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
-    """The first item that differs, with its old and new value; empty if none differs."""
     for key in sorted(old.keys() | new.keys(), key=lambda key: (key not in _FIRST, key)):
         before, now = old.get(key), new.get(key)
         if before == now:

@@ -29,7 +29,7 @@ def is_up_to_date(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> bo
         HeadclustError: `path` is something else, or cannot be read.
     """
     with write_errors(path):
-        check_replaceable(path)
+        check_replaceable(path, overwrite=overwrite)
         if overwrite or not path.exists():
             return False
         try:

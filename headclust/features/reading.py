@@ -167,18 +167,22 @@ class Features:
 
 
 def stored_sha256(path: Path) -> str:
-    """The checksum that a feature file records. Its structure is checked, and nothing else is read.
+    """The checksum that a feature file or a folder of shards records; its structure is checked, nothing else is read.
 
     Raises:
         DataError: The file does not exist.
         FileFormatError: The file is truncated, of another program or version, or inconsistent.
     """
+    from headclust.features.folder import is_folder, read_manifest  # which reads its files with `load_file`
+
+    if is_folder(path):
+        return read_manifest(path)[0]
     with opened_file(path) as file:
         return str(decode_attributes(stored_attributes(file))["sha256"])
 
 
 def load_features(path: Path | str) -> Features:
-    """The features in a file. Rows are read when they are used, and not held in memory.
+    """The features in a file, or in a folder of shards. Rows are read when they are used, and not held in memory.
 
     Structure, types, shapes and sizes are checked; the checksum is not: see `verify_features`.
 
@@ -186,7 +190,14 @@ def load_features(path: Path | str) -> Features:
         DataError: The file does not exist.
         FileFormatError: The file is truncated, of another program or version, or inconsistent.
     """
+    from headclust.features.folder import is_folder, load_folder  # which reads its files with `load_file`
+
     path = Path(path)
+    return load_folder(path) if is_folder(path) else load_file(path)
+
+
+def load_file(path: Path) -> Features:
+    """The features in one file; as `load_features`."""
     with opened_file(path) as file:
         attributes = decode_attributes(stored_attributes(file))
         labels = file["labels"][:] if "labels" in file else None

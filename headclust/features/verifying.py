@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from headclust.errors import DataError, FileFormatError
 from headclust.features.checks import check_finite, check_sample_ids
+from headclust.features.folder import content_sha256, files_of, is_folder, load_folder
 from headclust.features.format import DATASETS, ContentDigest
-from headclust.features.reading import NEXT_STEP, load_features, opened_file
+from headclust.features.reading import NEXT_STEP, load_file, opened_file
 from headclust.features.structure import stored_attributes
 from headclust.progress import printable
 
@@ -17,17 +19,38 @@ _SLAB_BYTES = 1 << 24
 
 
 def verify_features(path: Path | str) -> list[str]:
-    """Problems of a feature file, one line each; an empty list if it is complete and matches its checksum.
+    """Problems of a feature file or a folder of shards, one line each; empty if it is complete and has its checksum.
 
-    The whole file is read, in bounded memory: structure, unique ids, finite values, checksum.
+    The whole file is read, in bounded memory: structure, unique ids, finite values, checksum. A folder is read twice:
+    file by file, and as the one file that it stands for.
 
     Raises:
         DataError: The file does not exist.
     """
-    path, problems = Path(path), []
+    path = Path(path)
+    if not is_folder(path):
+        return _verify_file(path)
+    try:
+        problems = list(chain.from_iterable(_verify_file(file) for file in files_of(path)))
+        if problems:
+            return problems
+        features = load_folder(path)
+        check_sample_ids(features.sample_ids)
+        sha256 = content_sha256(features)
+    except FileFormatError as error:
+        return [str(error)]
+    except DataError as error:
+        return [f"{printable(str(path))}: {error}"]
+    if sha256 != features.sha256:
+        return [f"{printable(str(path))}: its content has sha256 {sha256}, expected {features.sha256}: {NEXT_STEP}."]
+    return []
+
+
+def _verify_file(path: Path) -> list[str]:
+    problems = []
     name = printable(str(path))
     try:
-        features = load_features(path)
+        features = load_file(path)
         try:
             check_sample_ids(features.sample_ids)
         except DataError as error:

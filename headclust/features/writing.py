@@ -27,6 +27,7 @@ from headclust.features.lock import writer_lock
 from headclust.features.plan import check_replaceable
 from headclust.features.verifying import verify_features
 from headclust.progress import printable
+from headclust.shards import WHOLE, Shard
 
 # From version 1.8 on, HDF5 checksums its own structures and allows attributes longer than 64 kB (class names of a large
 # data set). Nothing newer is used, so that old readers can read the file.
@@ -45,11 +46,12 @@ class Table(NamedTuple):
     blocks: Iterable[NDArray[Any]]
 
 
-def staging_folder(path: Path) -> Path:
-    """The folder in which a feature file is written: `NAME.h5.partial/` beside it."""
+def staging_folder(path: Path, shard: Shard = WHOLE) -> Path:
+    """The folder in which a feature file is written, `NAME.h5.partial/` beside it; of a shard, one below it."""
     if not path.name:
         raise ConflictError(f"{printable(str(path))} has no file name: name the feature file to write.")
-    return path.with_name(path.name + ".partial")
+    folder = path.with_name(path.name + ".partial")
+    return folder if shard == WHOLE else folder / shard.name
 
 
 def write_features(
@@ -102,7 +104,7 @@ def write_features(
     with writer_lock(staging_folder(path)):
         if path.exists() and not overwrite:
             raise ConflictError(f"{printable(str(path))} exists: choose another name, or use --overwrite.")
-        check_replaceable(path)
+        check_replaceable(path, overwrite=overwrite)
         tables = [Table("features", values.dtype, values.shape, [values])]
         if view_values is not None:
             tables.append(Table("views", view_values.dtype, view_values.shape, view_values))

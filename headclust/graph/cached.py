@@ -9,15 +9,21 @@ from safetensors import SafetensorError
 
 from headclust.features import Features
 from headclust.graph import parts
-from headclust.graph.neighbors import NeighborGraph
+from headclust.graph.neighbors import NeighborGraph, shared_neighbors
 from headclust.graph.search import note_search, resolve, search_neighbors
 from headclust.graph.stored import graph_path, read_graph, write_graph
+from headclust.group import ALONE, Group
 
 _CPU = torch.device("cpu")
 
 
 def cached_neighbors(
-    features: Features, k: int, *, search: str = "auto", device: torch.device | None = None
+    features: Features,
+    k: int,
+    *,
+    search: str = "auto",
+    device: torch.device | None = None,
+    group: Group = ALONE,
 ) -> NeighborGraph:
     """The graph of a feature file, searched once and cached in `.headclust/` beside the file.
 
@@ -30,6 +36,7 @@ def cached_neighbors(
         k: Neighbors per sample.
         search: A name in `choices.NeighborSearch`; a line on stderr gives the recall of an approximate one.
         device: Where to compute; the CPU by default.
+        group: Processes with the same features, which share an exact search; the first one writes the file.
 
     Raises:
         SettingError: As of `search_neighbors`.
@@ -37,16 +44,23 @@ def cached_neighbors(
     name = resolve(search, features.n_samples, device or _CPU)
     path = graph_path(features, k, name)
     graph = None if path is None else read_graph(path, (features.n_samples, k))
-    if graph is None:
-        graph = parts.joined(features, k, device=device) if name == "exact" else None
-        graph = graph or search_neighbors(features, k, name, device=device)
-        if path is not None:
+    if group.any(graph is None):
+        graph = _search(features, k, name, device, group)
+        if path is not None and group.rank == 0:
             with suppress(OSError, SafetensorError):
                 write_graph(path, graph)
                 if name == "exact":
                     parts.remove(features, k)
     note_search(graph)
     return graph
+
+
+def _search(features: Features, k: int, name: str, device: torch.device | None, group: Group) -> NeighborGraph:
+    if name != "exact":
+        return search_neighbors(features, k, name, device=device)
+    if group.size > 1:
+        return shared_neighbors(features, k, group, device=device)
+    return parts.joined(features, k, device=device) or search_neighbors(features, k, name, device=device)
 
 
 def is_cached(features: Features, k: int, *, search: str = "auto", device: torch.device | None = None) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headclust.errors import HeadclustError, SettingError, one_line
+from headclust.graph.neighbors import in_order
 from headclust.graph.unit_rows import UnitRows
 
 _DEGREE = 64  # least number of neighbors per row in the graph that is built
@@ -29,54 +30,53 @@ def check_cuvs(device: torch.device) -> None:
         raise SettingError("neighbor_search=cuvs needs cuvs, which is not installed: install it, or use ivf or exact.")
 
 
-class Cuvs:
-    """The neighbors of all rows by `cuvs.neighbors.all_neighbors`; https://docs.nvidia.com/cuvs/api-reference.
+def search_cuvs(
+    rows: UnitRows, k: int, sample: NDArray[np.int64], exact: NDArray[np.int64]
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Scores, descending, and numbers of neighbors of all rows, by `cuvs.neighbors.all_neighbors`; see `search_ivf`.
 
     Rows and neighbors are held on the device. cuVS compares squared distances, on unit rows the order of cosines,
-    because a review found that it merges lists of negative inner products wrongly; their similarities are computed
-    again, as it may compute in half precision.
-
-    Args:
-        rows: The rows, held on a CUDA device.
-        k: Neighbors per row, the row itself included.
+    because a review found that it merges lists of negative inner products wrongly; the scores are computed again, as it
+    may compute in half precision. Its interface: https://docs.nvidia.com/cuvs/api-reference. `sample` is not used.
 
     Raises:
         HeadclustError: cuVS raises an error.
     """
+    from cuvs.neighbors import all_neighbors, nn_descent
 
-    def __init__(self, rows: UnitRows, k: int) -> None:
-        from cuvs.neighbors import all_neighbors, nn_descent
+    degree = max(_DEGREE, k + 1)
+    stored = rows[:]
+    # One more, as a row may be among its own neighbors.
+    neighbors = torch.empty(len(rows), min(k + 1, len(rows)), dtype=torch.int64, device=rows.device)
+    try:
+        descent = nn_descent.IndexParams(
+            metric="sqeuclidean", graph_degree=degree, intermediate_graph_degree=2 * degree
+        )
+        settings = all_neighbors.AllNeighborsParams(
+            algo="nn_descent", n_clusters=1, metric="sqeuclidean", nn_descent_params=descent
+        )
+        all_neighbors.build(stored, neighbors.shape[1], settings, indices=neighbors)
+    except Exception as error:
+        raise HeadclustError(f"cuvs failed ({one_line(error)}): set neighbor_search to ivf or exact.") from error
+    n_rows = max(1, _BLOCK // (neighbors.shape[1] * rows.dim))
+    blocks = [torch.arange(start, min(start + n_rows, len(rows))) for start in range(0, len(rows), n_rows)]
+    pairs = [_scored(rows, stored, block.to(rows.device), neighbors[block.to(rows.device)], k) for block in blocks]
+    scores, numbers = (torch.cat(part) for part in zip(*pairs, strict=True))
+    return scores, numbers.int(), {"graph_degree": degree}
 
-        degree = max(_DEGREE, k)
-        self.parameters: dict[str, Any] = {"graph_degree": degree}
-        self._rows = rows
-        self._numbers = torch.empty(len(rows), k, dtype=torch.int64, device=rows.device)
-        try:
-            descent = nn_descent.IndexParams(
-                metric="sqeuclidean", graph_degree=degree, intermediate_graph_degree=2 * degree
-            )
-            settings = all_neighbors.AllNeighborsParams(
-                algo="nn_descent", n_clusters=1, metric="sqeuclidean", nn_descent_params=descent
-            )
-            all_neighbors.build(rows[:], k, settings, indices=self._numbers)
-        except Exception as error:
-            raise HeadclustError(f"cuvs failed ({one_line(error)}): set neighbor_search to ivf or exact.") from error
 
-    def candidates(self, queries: Tensor, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Scores and rows of the neighbors of rows (n_queries, feature_dim) of these numbers; -1 where it has none."""
-        neighbors = self._numbers[torch.from_numpy(numbers).to(self._rows.device)]
-        neighbors = torch.where((neighbors >= 0) & (neighbors < len(self._rows)), neighbors, -1)
-        n_queries = max(1, _BLOCK // (neighbors.shape[1] * self._rows.dim))
-        pairs = zip(torch.split(queries, n_queries), torch.split(neighbors, n_queries), strict=True)
-        return torch.cat([self._scores(*pair) for pair in pairs]).cpu(), neighbors.cpu()
+def _scored(rows: UnitRows, stored: Tensor, queries: Tensor, neighbors: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Scores of the neighbors of rows, by products or differences, and their numbers, in order, on the CPU.
 
-    def _scores(self, queries: Tensor, neighbors: Tensor) -> Tensor:
-        """Scores as in `nearest_among`, (n_queries, k), by differences or products of all pairs."""
-        rows = self._rows[:][neighbors.clamp_min(0)]
-        if self._rows.center is None:
-            return torch.einsum("qd,qkd->qk", queries, rows)
-        return (rows - queries[:, None]).square().sum(2) / -2
-
-    def widen(self) -> bool:
-        """False: the neighbors are final."""
-        return False
+    The score is -inf for what is no row, the query itself, and a row that is there twice.
+    """
+    neighbors = neighbors.sort(dim=1).values
+    valid = (neighbors >= 0) & (neighbors < len(rows)) & (neighbors != queries[:, None])
+    valid[:, 1:] &= neighbors[:, 1:] != neighbors[:, :-1]
+    others = stored[neighbors.clamp(0, len(rows) - 1)]
+    if rows.center is None:
+        scores = torch.einsum("qd,qkd->qk", stored[queries], others)
+    else:
+        scores = (others - stored[queries, None]).square().sum(2) / -2
+    scores, neighbors = in_order(torch.where(valid, scores, -torch.inf), neighbors, k)
+    return scores.cpu(), neighbors.cpu()

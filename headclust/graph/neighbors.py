@@ -14,6 +14,7 @@ from torch import Tensor
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.graph.unit_rows import HELD_AT_MOST, UnitRows
+from headclust.group import Group
 from headclust.progress import bar
 
 # A block of similarities takes 16 MB. Other sizes were slower on a CPU: docs/benchmarks.md.
@@ -96,6 +97,17 @@ def nearest_neighbors(
     return NeighborGraph(torch.cat([empty.int(), *indices]), torch.cat([empty, *similarities]))
 
 
+def shared_neighbors(
+    features: Tensor | Features, k: int, group: Group, *, device: torch.device | None = None
+) -> NeighborGraph:
+    """The graph of `nearest_neighbors`, of which each process of a group searches a range of blocks: the same bits."""
+    if group.size == 1:
+        return nearest_neighbors(features, k, device=device)
+    n_samples = len(features) if isinstance(features, Tensor) else features.n_samples
+    part = nearest_neighbors(features, k, device=device, blocks=group.share(-(-n_samples // ROWS)))
+    return NeighborGraph(group.gather(part.indices), group.gather(part.similarities))
+
+
 def check_k(k: int, n_samples: int) -> None:
     """Raise unless samples have `k` neighbors.
 
@@ -142,13 +154,24 @@ def nearest_among(
                 columns = own[start : start + rows_per_block] - place.start
                 itself = np.flatnonzero((columns >= 0) & (columns < len(candidates)))
                 scores[itself, columns[itself]] = -torch.inf
-            # The k nearest of these candidates, joined with the k nearest so far; the k nearest overall are among them.
-            top, chosen = scores.topk(min(k, len(candidates)), dim=1)
-            best[number], numbers[number] = in_order(
-                torch.cat((best[number], top), 1), torch.cat((numbers[number], chosen + place.start), 1), k
-            )
+            rows_of_columns = torch.arange(place.start, place.stop, device=rows.device)
+            best[number], numbers[number] = join(best[number], numbers[number], scores, rows_of_columns, k)
             advance(1)
     return torch.cat(best).cpu(), torch.cat(numbers).cpu()
+
+
+def join(best: Tensor, numbers: Tensor, scores: Tensor, columns: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest rows so far joined with the k nearest of further candidates; the k nearest overall are among them.
+
+    Args:
+        best: Scores so far, descending, (n, at most k).
+        numbers: Their row numbers.
+        scores: Scores of further candidates, (n, n_candidates).
+        columns: Row numbers of these, int64 (n_candidates,).
+        k: Neighbors per row.
+    """
+    top, chosen = scores.topk(min(k, len(columns)), dim=1)
+    return in_order(torch.cat((best, top), 1), torch.cat((numbers, columns[chosen]), 1), k)
 
 
 def in_order(scores: Tensor, numbers: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.progress import note
 from headclust.training.parts import needs_neighbors
@@ -50,7 +51,8 @@ def fit(
     check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
     transforms = tuple(
-        fit_transform(space, first.transform, n_components=first.n_components, device=device) for space in spaces
+        fit_transform(space, first.transform, n_components=first.n_components, device=device, group=current())
+        for space in spaces
     )
     # Training needs the transformed rows only; the others are read again at the end.
     pairs = zip(transforms, spaces, strict=True)
@@ -64,7 +66,7 @@ def fit(
         samples, searched = _with_partners(samples, spaces, stage, first.n_clusters, transforms)
         start = None if trained is None else trained.heads
         chosen = ensemble.choose(losses) if losses else None
-        trained = train_stage(stage, samples, seed=seed, start=start, position=position, chosen=chosen)
+        trained = train_stage(stage, samples, seed=seed, start=start, position=position, chosen=chosen, group=current())
         losses = losses or trained.losses
         label = {} if len(stages) == 1 else {"stage": stage.objective}
         history += [{**label, **record} for record in (*searched, *trained.history)]
@@ -110,7 +112,7 @@ def _with_partners(
         if len(spaces) > 1:
             note(f"neighbors are those of the first feature file, in {stage.objective}.")
         k = usable_neighbors(stage.n_neighbors, len(samples), n_clusters)
-        graph = cached_neighbors(spaces[0], k, search=stage.neighbor_search, device=device)
+        graph = cached_neighbors(spaces[0], k, search=stage.neighbor_search, device=device, group=current())
         listed = neighbor_list(graph.indices, stage.neighbor_list)
         return replace(samples, neighbors=listed), graph.history
     return samples, []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from headclust.errors import FINITE, DataError, check_ranges
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.result import FitResult, check_fit, conclude
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Lloyd:
 
     several_spaces: ClassVar[bool] = True
     counts_copies: ClassVar[bool] = True
+    over_processes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_ranges(self, RANGES)
@@ -78,7 +80,7 @@ def fit(
     (stage,) = stages
     check_fit(spaces, stages, at_least=1)
     device = device or torch.device("cpu")
-    transforms = tuple(fit_transform(space, stage.normalize, device=device) for space in spaces)
+    transforms = tuple(fit_transform(space, stage.normalize, device=device, group=current()) for space in spaces)
     pairs = zip(transforms, spaces, strict=True)
     points = side_by_side([transform.rows(space, device=device) for transform, space in pairs])
     if stage.normalize == "l2":
@@ -90,6 +92,7 @@ def fit(
         max_iter=stage.max_iter,
         tolerance=stage.tolerance,
         seed=seed,
+        group=current(),
     )
     return conclude_centroids(runs, transforms, *spaces)
 

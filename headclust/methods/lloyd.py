@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from headclust.device import float64_device
 from headclust.features.rows import distinct_rows, unit_length
+from headclust.group import ALONE, Group
 from headclust.progress import bar
 from headclust.seeding import RESTART_STREAM, torch_generator
 
@@ -45,6 +47,7 @@ def restarts(
     tolerance: float,
     seed: int,
     spherical: bool = False,
+    group: Group = ALONE,
 ) -> list[Restart]:
     """Run k-means from several starts, on the device of the points.
 
@@ -56,15 +59,16 @@ def restarts(
         tolerance: Relative decrease of the inertia below which a restart stops.
         seed: The fit's seed; restart r draws from its own stream of it.
         spherical: Normalize the centroids to unit length; the points must have unit length too.
+        group: Processes with the same points and seeds: each moves the centroids by its part of the points.
 
     Returns:
         The restarts. With at most n_clusters different points, each of them is a centroid, and there are no others;
         points that differ by rounding only are the same.
     """
     scale = max(_ROUNDING * float(points.abs().max()), _TINY)
-    first, group = distinct_rows(torch.round(points / scale))
+    first, copy_of = distinct_rows(torch.round(points / scale))
     if len(first) <= n_clusters:
-        return [Restart(points[first], group, 0.0)] * n_heads
+        return [Restart(points[first], copy_of, 0.0)] * n_heads
     # Distances are |x|^2 + |c|^2 - 2 <x, c>, imprecise for points that are close together but far from the origin:
     # these are centered. On unit rows that are so close together, cosines and Euclidean distances have the same order.
     low, high = points.aminmax(dim=0)
@@ -72,7 +76,8 @@ def restarts(
     far = bool(center.abs().max() > _FAR * (high - low).max())
     shifted = points - center if far else points
     generators = [torch_generator(seed, RESTART_STREAM, number) for number in range(n_heads)]
-    runs = _lloyd(shifted, _seeds(shifted, n_clusters, generators), max_iter, tolerance, spherical and not far)
+    seeds, own = _seeds(shifted, n_clusters, generators), group.share(len(points))
+    runs = _lloyd(shifted[own.start : own.stop], seeds, max_iter, tolerance, spherical and not far, group)
     if far:
         centroids = [run.centroids + center for run in runs]
         runs = [
@@ -122,8 +127,13 @@ def _squared_distances(points: Tensor, squares: Tensor, rows: Tensor) -> Tensor:
     return products.add_(squares[rows, None]).clamp_min_(0)
 
 
-def _lloyd(points: Tensor, centroids: Tensor, max_iter: int, tolerance: float, spherical: bool) -> list[Restart]:
-    """Move the centroids (restarts, n_clusters, dim) to the means of their points, until the inertia stops falling."""
+def _lloyd(
+    points: Tensor, centroids: Tensor, max_iter: int, tolerance: float, spherical: bool, group: Group
+) -> list[Restart]:
+    """Move the centroids (restarts, n_clusters, dim) to the means of their points, until the inertia stops falling.
+
+    The points are those of this process; sums are over all processes of the group.
+    """
     n_restarts = len(centroids)
     if spherical:
         centroids = unit_length(centroids)
@@ -134,15 +144,15 @@ def _lloyd(points: Tensor, centroids: Tensor, max_iter: int, tolerance: float, s
         while active:
             assignments, distances = _nearest(points, squares, centroids)
             # Sum of squared distances per restart that still moves; MPS has no float64.
-            inertia = distances.cpu().double().sum(1)
+            inertia = group.sum(distances.cpu().double().sum(1))
             done = (before - inertia <= tolerance * before) & (step > 0) | (step >= max_iter)
             for number in done.nonzero()[:, 0].tolist():
-                runs[active[number]] = _restart(points, centroids[number], assignments[number])
+                runs[active[number]] = _restart(points, centroids[number], assignments[number], group)
                 advance(1)
             moving = (~done).nonzero()[:, 0]
             active, before = [active[number] for number in moving.tolist()], inertia[moving]
             moving = moving.to(points.device)
-            centroids = _moved(points, centroids[moving], assignments[moving], distances[moving])
+            centroids = _moved(points, centroids[moving], assignments[moving], distances[moving], group)
             if spherical:
                 centroids = unit_length(centroids)
             step += 1
@@ -167,24 +177,37 @@ def _nearest(points: Tensor, squares: Tensor, centroids: Tensor) -> tuple[Tensor
     return assignments, (squares - 2 * best).clamp_min_(0)
 
 
-def _moved(points: Tensor, centroids: Tensor, assignments: Tensor, distances: Tensor) -> Tensor:
+def _moved(points: Tensor, centroids: Tensor, assignments: Tensor, distances: Tensor, group: Group) -> Tensor:
     """Means of the points of each cluster, (restarts, n_clusters, dim).
 
     Clusters without points move to the points that are furthest from their centroids.
     """
     means = torch.zeros_like(centroids)
     for mean, clusters, far in zip(means, assignments, distances, strict=True):
-        counts = torch.bincount(clusters, minlength=len(mean))
-        mean.index_add_(0, clusters, points).div_(counts.clamp_min(1)[:, None])
+        counts = group.sum(torch.bincount(clusters, minlength=len(mean)))
+        sums = _exact_sum(mean.index_add_(0, clusters, points), group)
+        torch.div(sums, counts.clamp_min(1)[:, None], out=mean)
         empty = (counts == 0).nonzero()[:, 0]
-        mean[empty] = points[far.topk(len(empty)).indices]
+        if len(empty):
+            # The furthest points of each process, and of these the furthest.
+            furthest = far.topk(min(len(empty), len(far))).indices
+            candidates, gaps = group.gather(points[furthest]), group.gather(far[furthest])
+            mean[empty] = candidates[gaps.topk(len(empty)).indices]
     return means
 
 
-def _restart(points: Tensor, centroids: Tensor, assignments: Tensor) -> Restart:
+def _exact_sum(values: Tensor, group: Group) -> Tensor:
+    """Sum over processes, added in float64."""
+    if group.size == 1:
+        return values
+    return group.sum(values.to(float64_device(values.device)).double()).float().to(values.device)
+
+
+def _restart(points: Tensor, centroids: Tensor, assignments: Tensor, group: Group) -> Restart:
     """The result of a restart, its inertia from differences, which is exact also for points close to a centroid."""
     inertia = 0.0
     n_rows = max(1, _SCORES // points.shape[1])
     for rows, clusters in zip(points.split(n_rows), assignments.split(n_rows), strict=True):
         inertia += float((rows - centroids[clusters]).square().sum(1).cpu().double().sum())
-    return Restart(centroids.clone(), assignments.cpu().numpy(), inertia)
+    total = float(group.sum(torch.tensor(inertia, dtype=torch.float64)))
+    return Restart(centroids.clone(), group.gather(assignments.cpu()).numpy(), total)

@@ -166,6 +166,11 @@ class Recipe:
         """True if the method takes more than one feature space."""
         return bool(getattr(self.stages[0], "several_spaces", False))
 
+    @property
+    def over_processes(self) -> bool:
+        """True if several processes can share a fit of the method."""
+        return bool(getattr(self.stages[0], "over_processes", False))
+
 
 def _warn_of_extremes(features: Features, normalization: str) -> None:
     """Log if one column or row of features is so large that float32 loses the others."""

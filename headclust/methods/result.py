@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.features import Features
+from headclust.group import current
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +88,7 @@ def conclude(
     """
     import torch
 
-    assigned = model.assign(*spaces)
+    assigned = model.assign(*spaces, group=current())
     if not np.isfinite(assigned.confidence).all():
         raise HeadclustError("the fitted heads predict values that are not finite: lower lr, or try another transform.")
     return FitResult(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from headclust.errors import check_ranges
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.kmeans import RANGES, check_spread, conclude_centroids
 from headclust.methods.result import FitResult, check_fit
 
@@ -38,6 +39,7 @@ class SphericalLloyd:
     tolerance: float = 1e-5
 
     counts_copies: ClassVar[bool] = True
+    over_processes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_ranges(self, RANGES)
@@ -78,6 +80,7 @@ def fit(
         max_iter=stage.max_iter,
         tolerance=stage.tolerance,
         seed=seed,
+        group=current(),
         spherical=True,
     )
     return conclude_centroids(runs, (transform,), space)

@@ -18,6 +18,7 @@ from headclust.errors import FileFormatError, one_line
 from headclust.features import Features
 from headclust.features.rows import distinct_rows, size, take
 from headclust.features.source import row_blocks
+from headclust.group import ALONE, Group
 from headclust.model.heads import HEADS, Heads, select
 from headclust.model.stored import check_same, check_tensors, check_widths, transform_of, width_of
 from headclust.model.transform import NORMALIZED, PARTS, FeatureTransform, side_by_side
@@ -77,7 +78,7 @@ class ClusterModel:
         inputs = rows if len(self.heads.input_dims) > 1 else [side_by_side(rows)]
         return torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
 
-    def assign(self, *spaces: Tensor | Features) -> Assignment:
+    def assign(self, *spaces: Tensor | Features, group: Group = ALONE) -> Assignment:
         """Assign clusters in blocks, so that neither all rows nor all probabilities are in memory at once.
 
         Equal samples get equal clusters: each is computed once, as the last bits of a product depend on the row number.
@@ -85,8 +86,11 @@ class ClusterModel:
         Args:
             *spaces: Features, or a tensor (n_samples, feature_dim) on any device, per space; blocks are moved to the
                 model's device.
+            group: Processes with the same model and samples: each assigns a part of them, and all get the whole.
         """
-        first, group = distinct_rows(*spaces)
+        distinct, copy_of = distinct_rows(*spaces)
+        own = group.share(len(distinct))
+        first = distinct[own.start : own.stop]
         clusters, confidence = np.empty(len(first), np.int64), np.empty(len(first), np.float32)
         by_head = np.empty((self.n_heads, len(first)), np.int32)
         for block, probs in self._blocks(spaces, first):
@@ -94,9 +98,10 @@ class ClusterModel:
             # Mean over the used heads, then the largest probability and its cluster, (n_rows,) each.
             best = probs[list(self.used_heads)].mean(0).max(-1)
             clusters[block], confidence[block] = best.indices.cpu().numpy(), best.values.cpu().numpy()
-        if len(first) == len(group):
-            return Assignment(clusters, confidence, by_head)
-        return Assignment(clusters[group], confidence[group], by_head[:, group])
+        clusters, confidence, by_head = group.gather_arrays(clusters, confidence, by_head.T)
+        if len(distinct) == len(copy_of):
+            return Assignment(clusters, confidence, by_head.T)
+        return Assignment(clusters[copy_of], confidence[copy_of], by_head.T[:, copy_of])
 
     def mean_probs(self, *spaces: Tensor | Features) -> Tensor:
         """Cluster probabilities, (n_samples, clusters), on the CPU: the mean over the used heads, as in `assign`."""

@@ -16,6 +16,7 @@ from headclust.device import float64_device
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
 from headclust.features.rows import blocks, power_of_two, size, unit_length
+from headclust.group import ALONE, Group
 
 TRANSFORMS = get_args(Transform)
 PARTS = ("power", "mean", "scale", "matrix")
@@ -92,7 +93,12 @@ class FeatureTransform:
 
 
 def fit_transform(
-    features: Tensor | Features, kind: str, *, n_components: int = 256, device: torch.device | None = None
+    features: Tensor | Features,
+    kind: str,
+    *,
+    n_components: int = 256,
+    device: torch.device | None = None,
+    group: Group = ALONE,
 ) -> FeatureTransform:
     """Fit a feature transform, in passes over blocks of rows.
 
@@ -103,6 +109,7 @@ def fit_transform(
             number so that a row's mean squared length is the number of components).
         n_components: Components of "pca", at most min(n_samples - 1, feature_dim).
         device: Where to compute, and the device of the transform; where the rows are by default.
+        group: Processes with the same rows, which share the covariance of "pca".
 
     Raises:
         SettingError: `kind` is not one of these.
@@ -116,7 +123,7 @@ def fit_transform(
     if kind == "standardize":
         return _fit_standardize(rows)
     if kind == "pca":
-        return _fit_pca(lambda: map(unit_length, rows()), *size(features), n_components)
+        return _fit_pca(lambda: map(unit_length, rows()), *size(features), n_components, group)
     raise SettingError(f"unknown transform {kind!r}: expected one of {', '.join(TRANSFORMS)}.")
 
 
@@ -194,14 +201,14 @@ def _is_ordinary(largest: Tensor) -> Tensor:
     return (largest == 0) | ((largest >= least) & (largest <= most))
 
 
-def _fit_pca(unit: Pass, n_samples: int, feature_dim: int, n_components: int) -> FeatureTransform:
+def _fit_pca(unit: Pass, n_samples: int, feature_dim: int, n_components: int, group: Group = ALONE) -> FeatureTransform:
     """PCA of unit rows (n_samples, feature_dim), with one scale for all components: directions are not whitened."""
     # Centering leaves n_samples - 1 independent rows.
     n_components = max(1, min(n_components, n_samples - 1, feature_dim))
     mean = _mean(unit())
     # Variances (n_components,), descending, and directions (feature_dim, n_components).
     is_wide = n_samples < feature_dim
-    values, vectors = _wide_components(torch.cat(list(unit())) - mean) if is_wide else _components(unit(), mean)
+    values, vectors = _wide_components(torch.cat(list(unit())) - mean) if is_wide else _components(unit(), mean, group)
     values, vectors = values[:n_components], vectors[:, :n_components]
     if not values.sum() > _ROUNDING:
         if n_samples == 1:
@@ -215,20 +222,23 @@ def _fit_pca(unit: Pass, n_samples: int, feature_dim: int, n_components: int) ->
     scale = (n_components / values.sum()).sqrt()
     # Contiguous, as it will be when read from a file: the last bits of a product depend on the memory order.
     matrix = (vectors * signs * scale).float().contiguous().to(mean.device)
+    # Solvers of unlike machines may differ: all processes use the matrix of the first.
+    matrix = group.broadcast_(matrix, 0)
     return FeatureTransform(l2=True, mean=mean, matrix=matrix)
 
 
-def _components(unit: Iterator[Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
+def _components(unit: Iterator[Tensor], mean: Tensor, group: Group) -> tuple[Tensor, Tensor]:
     """Eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), float64."""
-    # (1/n) sum_i (x_i - mean)(x_i - mean)', block by block.
+    # (1/n) sum_i (x_i - mean)(x_i - mean)', block by block; of several processes, each multiplies every size-th block.
     device, count = float64_device(mean.device), 0
     covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=device)
-    for block in unit:
-        centered = (block - mean).to(device).double()
-        covariance += centered.T @ centered
+    for number, block in enumerate(unit):
         count += len(block)
+        if number % group.size == group.rank:
+            centered = (block - mean).to(device).double()
+            covariance += centered.T @ centered
     # eigh gives eigenvalues in ascending order.
-    values, vectors = torch.linalg.eigh(covariance / count)
+    values, vectors = torch.linalg.eigh(group.sum(covariance) / count)
     return values.flip(0), vectors.flip(1)
 
 

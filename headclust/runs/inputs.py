@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError, HeadclustError
-from headclust.features import Features, check_finite, load_features, stored_sha256
+from headclust.features import Features, check_finite, is_folder, load_features, stored_sha256
 from headclust.features.rows import unit_length
 from headclust.features.source import row_blocks
 from headclust.progress import note, printable
@@ -79,7 +79,7 @@ def newest_features() -> Path:
     Raises:
         DataError: There is no such file.
     """
-    paths = [path for path in FEATURES_FOLDER.glob("**/*.h5") if path.is_file()]
+    paths = [path for path in FEATURES_FOLDER.glob("**/*.h5") if _is_feature_file(path)]
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             if load_features(path).attributes.get("split") not in TEST_SPLITS:
@@ -88,6 +88,11 @@ def newest_features() -> Path:
         except HeadclustError:
             continue  # a damaged file does not hide an intact one
     raise DataError(f"no features given, and none found under ./{FEATURES_FOLDER}: make some with headclust embed.")
+
+
+def _is_feature_file(path: Path) -> bool:
+    """True for a file, or a folder of shards, but not for a file in one."""
+    return (path.is_file() and not is_folder(path.parent)) or is_folder(path)
 
 
 def fingerprint(space: Features) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from headclust.errors import DataError
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods import FitResult, Recipe
 from headclust.progress import note, printable
 
@@ -71,6 +72,8 @@ def fit_and_score(
 ) -> ScoredFit:
     """Fit a method without labels, then score the result on the fitted samples and on others.
 
+    Of several processes that share the fit, the first one scores it.
+
     Args:
         spaces: Feature spaces of the same samples.
         recipe: The method and its settings; an n_clusters of 0 stands for the number of labeled classes.
@@ -92,12 +95,13 @@ def fit_and_score(
     seconds = time.perf_counter() - start
     if result.model.n_clusters < recipe.n_clusters:
         note(f"warning: {fewer_clusters(result.model.n_clusters, recipe.n_clusters)}")
+    labels, tests = (None, ()) if current().rank else (spaces[0].labels, tests)
     report = ensemble.summarize(
         result.head_assignments,
         result.assignments,
         result.model.n_clusters,
         seconds=seconds,
-        labels=spaces[0].labels,
+        labels=labels,
     )
     # Of an approximate neighbor search: the least of several.
     recalls = [record["recall"] for record in result.history if "neighbor_search" in record]

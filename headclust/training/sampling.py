@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from headclust.device import to_device
+from headclust.group import ALONE, Group
 from headclust.training.objectives import Batch
 from headclust.training.parts import CACHED
 
@@ -36,7 +37,13 @@ class Samples:
 
 
 def sample_batches(
-    samples: Samples, names: Sequence[str], *, batch_size: int, generator: torch.Generator, augment: bool = False
+    samples: Samples,
+    names: Sequence[str],
+    *,
+    batch_size: int,
+    generator: torch.Generator,
+    augment: bool = False,
+    group: Group = ALONE,
 ) -> Iterator[Batch]:
     """Endless batches of the views that an objective needs.
 
@@ -52,16 +59,24 @@ def sample_batches(
         batch_size: Samples per batch.
         generator: A CPU generator; the same one gives the same batches on any device.
         augment: If true, anchors and neighbors are a random cached view each, if there are any.
+        group: The processes that share each batch. All draw the whole batch, and each gathers the features of its part.
     """
     n_samples = len(samples)
     batch_size = min(batch_size, n_samples)
     while True:
         order = torch.randperm(n_samples, generator=generator)
         for start in range(0, n_samples - batch_size + 1, batch_size):
-            yield _draw(samples, names, order[start : start + batch_size], generator, augment)
+            yield _draw(samples, names, order[start : start + batch_size], generator, augment, group)
 
 
-def _draw(samples: Samples, names: Sequence[str], anchors: Tensor, generator: torch.Generator, augment: bool) -> Batch:
+def _draw(
+    samples: Samples,
+    names: Sequence[str],
+    anchors: Tensor,
+    generator: torch.Generator,
+    augment: bool,
+    group: Group,
+) -> Batch:
     n_views, size = len(samples.views[0]) if samples.views else 0, len(anchors)
     # Row and cached view of every feature, (batch,) per name; view -1 is the plain image.
     rows, columns = [], []
@@ -75,8 +90,9 @@ def _draw(samples: Samples, names: Sequence[str], anchors: Tensor, generator: to
             columns.append(torch.randint(n_views, (size,), generator=generator))
         else:
             columns.append(torch.full((size,), -1))
-    # Row and cached view, (2, views, batch).
-    drawn = torch.stack((torch.stack(rows), torch.stack(columns)))
+    # Row and cached view of this process's part of the batch, (2, views, part).
+    own = group.share(size)
+    drawn = torch.stack((torch.stack(rows), torch.stack(columns)))[..., own.start : own.stop]
     from_views = bool(n_views and (drawn[1] >= 0).any())
     device = samples.spaces[0].device
     numbers, views = to_device(drawn, device)

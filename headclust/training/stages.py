@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from headclust.choices import NeighborList, NeighborSearch, Transform
 from headclust.errors import ABOVE_ZERO, BELOW_ONE, FINITE, check_choices, check_ranges, unknown
@@ -56,7 +56,7 @@ class Stage:
             n_samples - 1.
         neighbor_list: Content of that list: others; with-self (the sample first, as in SCAN); or temi-paper (as
             TEMI's code computes it, with its error above 80,000 samples).
-        neighbor_search: Way to find neighbors: exact; ivf (faiss) or cuvs (on CUDA, if installed), which are
+        neighbor_search: Way to find neighbors: exact; ivf (lists by k-means) or cuvs (CUDA, if installed), which are
             approximate; or auto: exact up to 300,000 samples on a CPU and 3,000,000 on CUDA, approximate above.
         augment: If true, anchors and neighbors are cached views, if the feature file has any.
         batch_size: Samples per step; a data set with fewer is one batch.
@@ -113,6 +113,8 @@ class Stage:
     max_seconds: float = 0.0
     checkpoint_every: int = 0
 
+    over_processes: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for part, registry in PARTS.items():
             if getattr(self, part) not in registry:
@@ -164,16 +166,19 @@ class Stage:
 def part_defaults(part: Callable[..., Any]) -> Mapping[str, Any]:
     """The settings of an objective, a kind of head or an optimizer, and their defaults."""
     parameters = inspect.signature(part).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "seed"}
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in ("seed", "first_head")}
 
 
-def build_objective(stage: Stage, *, n_heads: int, n_clusters: int, feature_dims: tuple[int, ...], seed: int) -> Any:
-    """The stage's objective; `feature_dims` and `seed` are passed on if its signature names them."""
+def build_objective(
+    stage: Stage, *, n_heads: int, n_clusters: int, feature_dims: tuple[int, ...], seed: int, first_head: int = 0
+) -> Any:
+    """The stage's objective; its signature names which of `feature_dims`, `seed` and `first_head` are passed on."""
     from headclust.training.objectives import OBJECTIVES
 
     build = OBJECTIVES[stage.objective]
     parameters = inspect.signature(build).parameters
-    more = {name: value for name, value in (("feature_dims", feature_dims), ("seed", seed)) if name in parameters}
+    offered = {"feature_dims": feature_dims, "seed": seed, "first_head": first_head}
+    more = {name: value for name, value in offered.items() if name in parameters}
     return build(n_heads=n_heads, n_clusters=n_clusters, **more, **stage.objective_settings)
 
 

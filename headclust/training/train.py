@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from headclust.errors import HeadclustError, SettingError, one_line
+from headclust.group import ALONE, Group
 from headclust.model.heads import HEADS, ema_update_, select
 from headclust.progress import bar, note
 from headclust.seeding import BATCH_STREAM, torch_generator
 from headclust.training.optimizers import OPTIMIZERS
 from headclust.training.sampling import Samples, sample_batches
 from headclust.training.stages import Schedule, Stage, build_objective
-
-_GROWTH = 1e-3  # increase in the share of confident samples below which a head has stopped improving
+from headclust.training.stopping import PerHeadEarlyStopping, TimeLimit
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,14 @@ class Trained:
 
 
 def train_stage(
-    stage: Stage, samples: Samples, *, seed: int, start: Any = None, position: int = 0, chosen: int | None = None
+    stage: Stage,
+    samples: Samples,
+    *,
+    seed: int,
+    start: Any = None,
+    position: int = 0,
+    chosen: int | None = None,
+    group: Group = ALONE,
 ) -> Trained:
     """Train an ensemble of heads, with a mean teacher if the objective uses one.
 
@@ -58,28 +64,41 @@ def train_stage(
         position: Number of the stage in its recipe, from 0; every stage draws batches from its own stream.
         chosen: The head that checkpoints hold, if an earlier stage has chosen it; by default the one with the lowest
             loss.
+        group: The processes that share the training, each with the same samples: each trains a part of the heads, or
+            all heads on a part of every batch if there are fewer heads than processes. All get the whole result.
 
     Raises:
         HeadclustError: The loss is not finite.
+        SettingError: There are more processes than samples per batch.
     """
     student = _student(stage, samples, seed, start)
+    # `own` are the heads of this process.
     n_heads = len(next(iter(student.state_dict().values())))
+    over_heads, over_batch = group.split(n_heads)
+    own = over_heads.share(n_heads)
+    student = _part(student, own, n_heads)
     dims = tuple(space.shape[1] for space in samples.spaces)
-    objective = build_objective(stage, n_heads=n_heads, n_clusters=student.n_clusters, feature_dims=dims, seed=seed)
+    objective = build_objective(
+        stage, n_heads=len(own), n_clusters=student.n_clusters, feature_dims=dims, seed=seed, first_head=own.start
+    )
     objective.to(samples.spaces[0].device)
+    objective.head_group = over_heads
+    objective.batch_group = student.batch_group = over_batch
     # The teacher starts as a copy of the student and follows it as a running mean of its parameters.
     teacher = copy.deepcopy(student).requires_grad_(False) if objective.uses_teacher else None
     predicting = student if teacher is None else teacher
     optimizer = _optimizer(stage, student, objective)
     batch_size = min(stage.batch_size, len(samples))
+    if batch_size < over_batch.size:
+        raise SettingError(f"{over_batch.size} processes for batches of {batch_size}: start {batch_size} at most.")
     generator = torch_generator(seed, BATCH_STREAM, *([position] if position else []))
     batches = sample_batches(
-        samples, objective.views, batch_size=batch_size, generator=generator, augment=stage.augment
+        samples, objective.views, batch_size=batch_size, generator=generator, augment=stage.augment, group=over_batch
     )
     schedule = Schedule(stage, steps_per_epoch=len(samples) // batch_size)
     peak = stage.lr * batch_size / stage.lr_batch if stage.lr_batch else stage.lr
-    stopping = PerHeadEarlyStopping(stage.patience, n_heads)
-    end = time.monotonic() + stage.max_seconds if stage.max_seconds else math.inf
+    stopping = PerHeadEarlyStopping(stage.patience, len(own))
+    limit = TimeLimit(stage.max_seconds, group)
 
     history: list[dict[str, Any]] = []
     checkpoints: list[tuple[int, Any]] = []
@@ -87,14 +106,15 @@ def train_stage(
     step = 0
     with bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps) as advance:
         for length in schedule.segments:
-            total, before = torch.zeros(n_heads, device=samples.spaces[0].device), step
-            while step < before + length and (time.monotonic() < end or step == 0):
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * schedule.lr_share(step)
+            total, before = torch.zeros(len(own), device=samples.spaces[0].device), step
+            while step < before + length and (not limit.is_over() or step == 0):
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = peak * schedule.lr_share(step)
                 batch = next(batches)
                 target = None if teacher is None else teacher(*batch.features)
                 loss = objective(batch, student(*batch.features), target, step / schedule.n_steps)
-                recent.append(_update_(student, optimizer, loss, stage, freeze=step < schedule.frozen_steps))
+                freeze = step < schedule.frozen_steps
+                recent.append(_update_(student, optimizer, loss, stage, n_heads, over_batch, freeze=freeze))
                 total += recent[-1]
                 if teacher is not None:
                     ema_update_(teacher, student, stage.teacher_momentum)
@@ -102,65 +122,31 @@ def train_stage(
                 advance(1)
             if step == before:
                 break
-            losses = (total / (step - before)).tolist()
+            losses = over_heads.gather(total / (step - before)).tolist()
             if not all(map(math.isfinite, losses)):
                 raise HeadclustError(
                     f"the loss stopped being finite before step {step}: lower lr (it is {stage.lr:g})."
                 )
-            summary = {name: values.tolist() for name, values in objective.summary().items()}
+            summary = {name: over_heads.gather(values).tolist() for name, values in objective.summary().items()}
             rate = optimizer.param_groups[0]["lr"]
             history.append({"step": step, "n_steps": schedule.n_steps, "lr": rate, "loss": losses, **summary})
             # Stopped by the time limit: heads are compared by as many steps as a full segment has.
             if step < before + length:
-                losses = torch.stack(tuple(recent)).mean(0).tolist()
+                losses = over_heads.gather(torch.stack(tuple(recent)).mean(0)).tolist()
             if stage.checkpoint_every and len(history) % stage.checkpoint_every == 0:
-                checkpoints.append((step, _best_head(predicting, losses, chosen)))
-            if stopping.all_stopped(summary.get("confident"), predicting):
+                checkpoints.append((step, _best_head(_whole(predicting, over_heads), losses, chosen)))
+            confident = summary["confident"][own.start : own.stop] if "confident" in summary else None
+            if not over_heads.any(not stopping.all_stopped(confident, predicting)):
                 break
-    if step < schedule.n_steps and time.monotonic() >= end:
+    if step < schedule.n_steps and limit.passed:
         note(f"training stopped after {stage.max_seconds:g} s, at step {step} of {schedule.n_steps}.")
     stopping.restore_(predicting)
+    predicting = _whole(predicting, over_heads)
     if stage.checkpoint_every:
         # The last checkpoint is of the restored heads.
         checkpoints = [checkpoint for checkpoint in checkpoints if checkpoint[0] < step]
         checkpoints.append((step, _best_head(predicting, losses, chosen)))
     return Trained(predicting.requires_grad_(False).eval(), objective.temperature, losses, history, checkpoints)
-
-
-class PerHeadEarlyStopping:
-    """Early stopping per head, when its share of confident samples no longer grows.
-
-    Heads are trained together, so a stopped head is still updated with the others; at the end the tensors that it had
-    when it stopped are restored, which gives the same head as training it alone.
-
-    Args:
-        patience: Records without growth after which a head stops; 0 for never.
-        n_heads: Number of heads.
-    """
-
-    def __init__(self, patience: int, n_heads: int) -> None:
-        self.patience = patience
-        self.best = [-math.inf] * n_heads
-        self.flat = [0] * n_heads
-        self.stopped: dict[int, dict[str, Tensor]] = {}
-
-    def all_stopped(self, confident: list[float] | None, heads: nn.Module) -> bool:
-        """Record the share of confident samples of every head; return True if all heads have stopped."""
-        if not self.patience or confident is None:
-            return False
-        for head, share in enumerate(confident):
-            self.flat[head] = 0 if share > self.best[head] + _GROWTH else self.flat[head] + 1
-            self.best[head] = max(self.best[head], share)
-            if self.flat[head] >= self.patience and head not in self.stopped:
-                self.stopped[head] = select(heads.state_dict(), head)
-        return len(self.stopped) == len(self.best)
-
-    def restore_(self, heads: nn.Module) -> None:
-        """Give each stopped head the tensors it had when it stopped."""
-        state = heads.state_dict()
-        for head, tensors in self.stopped.items():
-            for name, tensor in tensors.items():
-                state[name][head] = tensor[0]
 
 
 def _student(stage: Stage, samples: Samples, seed: int, start: Any) -> Any:
@@ -174,11 +160,40 @@ def _student(stage: Stage, samples: Samples, seed: int, start: Any) -> Any:
     return heads.to(samples.spaces[0].device).requires_grad_(True).train()
 
 
-def _update_(student: Any, optimizer: torch.optim.Optimizer, loss: Tensor, stage: Stage, *, freeze: bool) -> Tensor:
-    """Take one optimizer step on a loss per head; return the loss without its graph."""
+def _part(heads: Any, own: range, n_heads: int) -> Any:
+    """The heads in `own`, of `n_heads`."""
+    if len(own) == n_heads:
+        return heads
+    return HEADS[heads.kind].from_state(select(heads.state_dict(), own)).requires_grad_(True).train()
+
+
+def _whole(heads: Any, group: Group) -> Any:
+    """The heads of all processes, in each of them."""
+    if group.size == 1:
+        return heads
+    state = {name: group.gather(tensor.detach()) for name, tensor in heads.state_dict().items()}
+    return HEADS[heads.kind].from_state(state)
+
+
+def _update_(
+    student: Any,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    stage: Stage,
+    n_heads: int,
+    group: Group,
+    *,
+    freeze: bool,
+) -> Tensor:
+    """Take one optimizer step on a loss per head, of `n_heads` in all; return the loss without its graph.
+
+    The processes of `group` share the batch: each has the loss of the whole batch, hence a share of it is counted, and
+    the part of the gradient that its samples cause.
+    """
     optimizer.zero_grad()
     # Heads share no parameters, so the gradient of the sum is each head's own; the mean scales it by 1 / heads.
-    torch.autograd.backward(loss.sum() if stage.reduction == "sum" else loss.mean())
+    torch.autograd.backward(loss.sum() / (group.size * (1 if stage.reduction == "sum" else n_heads)))
+    _sum_gradients_(optimizer, group)
     if freeze:
         for parameter in student.last_layer:
             parameter.grad = None
@@ -187,6 +202,17 @@ def _update_(student: Any, optimizer: torch.optim.Optimizer, loss: Tensor, stage
     except RuntimeError as error:  # a step size that float32 cannot hold
         raise SettingError(f"{one_line(error)}: lower lr (it is {stage.lr:g}).") from None
     return loss.detach()
+
+
+def _sum_gradients_(optimizer: torch.optim.Optimizer, group: Group) -> None:
+    """Add the gradients of all processes, in one message."""
+    if group.size == 1:
+        return
+    parameters = [parameter for part in optimizer.param_groups for parameter in part["params"]]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    total = group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, part in zip(gradients, total.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def _best_head(heads: Any, losses: list[float], chosen: int | None) -> Any:

@@ -10,6 +10,7 @@ from headclust import runs
 from headclust.device import description, resolve_device
 from headclust.errors import SettingError
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods import Recipe, check_fit
 from headclust.progress import note
 from headclust.runs import novelty
@@ -23,12 +24,14 @@ from headclust.runs.inputs import (
 )
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import warnings_of
+from headclust.torchrun import join, local_device
 from headclust.verbs.places import run_path
 from headclust.versions import versions
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "faiss-cpu")
 
 
+@join()
 def fit(
     features: Sequence[Path] = (),
     *,
@@ -47,6 +50,8 @@ def fit(
     """Fit a method to a feature file and write a run folder; return its path.
 
     Labels, if the file has any, give the default of `clusters` and the scores. They never reach the method.
+
+    Processes that torchrun has started share one fit, which the first of them scores and writes.
 
     Args:
         features: Feature files of the same samples, one per space; the newest under `./features/` when empty.
@@ -110,14 +115,21 @@ def fit_recipe(
         raise SettingError(f"seed {seed}: expected 0 or more.")
     recipe = recipe.for_features(spaces[0])
     check_fit(tuple(spaces), recipe.stages, at_least=1)
+    _check_processes(recipe, spaces, seed)
     default = run_path(spaces, recipe.method, recipe.preset, seed)
-    runs.check_free(output or runs.unique_path(default), overwrite=overwrite)
-    chosen_device = resolve_device(device)
+    path = output or runs.unique_path(default)
+    group = current()
+    if group.rank == 0:
+        runs.check_free(path, overwrite=overwrite)
+    chosen_device = resolve_device(local_device(device))
     fitted = fit_and_score(spaces, recipe, seed, device=chosen_device, tests=tests)
     for warning in warnings_of(fitted.report):
         note(f"warning: {warning}")
     result = fitted.result
-    return runs.write_run(
+    if group.rank:
+        group.wait()  # until the first process has written the run
+        return path
+    path = runs.write_run(
         output or runs.unique_path(default),  # again: another fit may have taken the name meanwhile
         config={
             "method": recipe.method,
@@ -127,6 +139,7 @@ def fit_recipe(
             "features": [fingerprint(space) for space in spaces],
             "versions": versions(_LIBRARIES),
             **description(chosen_device),
+            **({"processes": group.size} if group.size > 1 else {}),
         },
         metrics=fitted.report,
         model=result.model,
@@ -135,3 +148,26 @@ def fit_recipe(
         seen=novelty.keep(spaces, seed),
         overwrite=overwrite,
     )
+    group.wait()
+    return path
+
+
+def _check_processes(recipe: Recipe, spaces: Sequence[Features], seed: int) -> None:
+    """Log how the processes that torchrun has started share the fit; raise if they cannot.
+
+    Raises:
+        SettingError: The method computes in one process, or the processes have different settings or files.
+    """
+    group = current()
+    if group.size == 1:
+        return
+    if not recipe.over_processes:
+        raise SettingError(f"{recipe.method} computes in one process: found {group.size}. Start it without torchrun.")
+    group.check_same("settings or versions", f"{recipe.method} {recipe.values} {seed} {versions(_LIBRARIES)}")
+    group.check_same("feature files", " ".join(str(space.sha256) for space in spaces))
+    n_heads = recipe.values["n_heads"]
+    over_heads, over_batch = group.split(n_heads)
+    if over_heads.size > 1:
+        note(f"{n_heads} heads over {over_heads.size} processes.")
+    else:
+        note(f"each batch over {over_batch.size} processes, which are more than the heads ({n_heads}).")

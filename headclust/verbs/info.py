@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headclust import runs
-from headclust.features import kind_of, load_features
+from headclust.features import is_folder, kind_of, load_features
 
 
 def info(path: Path) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def info(path: Path) -> dict[str, Any]:
     Raises:
         HeadclustError: The path is neither, or cannot be read.
     """
-    if path.is_dir():
+    if path.is_dir() and not is_folder(path):
         run = runs.read_record(path)
         return {**run.config, "metrics": run.metrics}
     features = load_features(path)

@@ -72,5 +72,7 @@ def neighbors(
     if not path.is_file():
         with write_errors(path):
             write_graph(path, graph)
-    shards = {} if part is None else {"shard": str(part), "missing": []}
-    return {**result, **shards, **graph.search}
+    if part is None:
+        return {**result, **graph.search}
+    parts.remove(space, n_neighbors)  # one that was finished after the others had been joined
+    return {**result, "shard": str(part), "missing": []}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headclust import runs
-from headclust.features import stored_sha256, verify_features
+from headclust.features import is_folder, stored_sha256, verify_features
 from headclust.progress import note, printable
 
 
@@ -15,7 +15,7 @@ def verify(path: Path) -> list[str]:
     Raises:
         DataError: The path does not exist, or is none of these.
     """
-    if not path.is_dir():
+    if not path.is_dir() or is_folder(path):
         return verify_features(path)
     folder = runs.find_run(path)
     if runs.is_run(folder) and not (folder / runs.CHECKSUMS).exists():

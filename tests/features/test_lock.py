@@ -229,6 +229,16 @@ def test_the_lock_of_another_user_is_held_by_its_owner(tmp_path, monkeypatch):
     assert (tmp_path / "lock").exists()
 
 
+def test_a_system_without_room_for_a_thread_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    with pytest.raises(HeadclustError, match="cannot start a thread: can't start new thread: end some other processes"):
+        writer_lock(tmp_path / "a.h5.partial").__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
 def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def refuse(*_: object) -> None:

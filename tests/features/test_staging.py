@@ -24,6 +24,7 @@ from headclust.features import (
     verify_features,
     write_features,
 )
+from headclust.features.assembly import _feature_tables
 
 PLAN = {
     "dataset": "pets",
@@ -48,7 +49,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def _append(staging: Staging, values: np.ndarray = VALUES) -> None:
-    rows = staging.layout.rows(staging.n_blocks)
+    rows = staging.layout.rows(staging.done.n_blocks)
     staging.append(values[None, rows.start : rows.stop], {row: BAD[row] for row in rows if row in BAD})
 
 
@@ -65,8 +66,8 @@ def _run(path: Path, plan: dict[str, Any] = PLAN, **options: Any) -> list[int]:
     done = []
     with open_staging(path, plan, LAYOUT, **options) as staging:
         if staging is not None:
-            while staging.n_blocks < LAYOUT.n_blocks:
-                done.append(staging.n_blocks)
+            while staging.done.n_blocks < LAYOUT.n_blocks:
+                done.append(staging.done.n_blocks)
                 _append(staging)
             staging.finish(IDS, LABELS)
     return done
@@ -398,7 +399,7 @@ SEEN = np.stack([VALUES, VALUES + 100, VALUES + 200]).astype(np.float16)
 def _run_viewed(path: Path, n_blocks: int = 3) -> None:
     with open_staging(path, {**PLAN, "dtype": "float16", "n_views": 2}, VIEWED) as staging:
         assert staging is not None
-        for block in range(staging.n_blocks, n_blocks):
+        for block in range(staging.done.n_blocks, n_blocks):
             rows = VIEWED.rows(block)
             staging.append(SEEN[:, rows.start : rows.stop], {row: BAD[row] for row in rows if row in BAD})
         if n_blocks == 3:
@@ -443,7 +444,7 @@ def test_views_need_no_more_memory_than_a_block(path: Path, monkeypatch: pytest.
         rows = VIEWED.rows(2)
         staging.append(SEEN[:, rows.start : rows.stop], {9: BAD[9]})
         monkeypatch.setattr(os, "pread", watched)
-        for table in staging._feature_tables(8):
+        for table in _feature_tables([staging.done], 8):
             for _ in table.blocks:
                 pass
     assert 0 < largest[0] <= 4 * VIEWED.row_bytes // 3

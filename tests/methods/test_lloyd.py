@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
 
+from headclust.group import ALONE
 from headclust.methods import lloyd
 from headclust.methods.lloyd import restarts
 
@@ -66,7 +67,7 @@ def test_blocks_change_nothing(points, monkeypatch, scores):
 def test_a_cluster_without_points_takes_the_furthest_point():
     rows = torch.tensor([[0.0], [0.1], [5.0], [5.1], [40.0]])
     # The third centroid is nearest to no point.
-    result = lloyd._lloyd(rows, torch.tensor([[[0.0], [5.0], [1_000.0]]]), 10, 0.0, spherical=False)[0]
+    result = lloyd._lloyd(rows, torch.tensor([[[0.0], [5.0], [1_000.0]]]), 10, 0.0, False, ALONE)[0]
     assert result.assignments.tolist() == [0, 0, 1, 1, 2]
 
 

@@ -10,10 +10,11 @@ from headclust.errors import HeadclustError
 from headclust.graph.neighbors import nearest_neighbors
 from headclust.model.heads import HeadEnsemble
 from headclust.seeding import torch_generator
-from headclust.training import train
+from headclust.training import stopping
 from headclust.training.sampling import Samples
 from headclust.training.stages import Stage
-from headclust.training.train import PerHeadEarlyStopping, train_stage
+from headclust.training.stopping import PerHeadEarlyStopping
+from headclust.training.train import train_stage
 
 HEAD = {"hidden_dim": 10, "bottleneck_dim": 6}
 SMALL = {"objective": "temi", "n_clusters": 4, "n_heads": 3, "head_settings": HEAD, "batch_size": 25}
@@ -239,7 +240,7 @@ def test_training_stops_when_its_time_is_up(data, capsys):
 def test_a_head_is_not_chosen_by_the_few_steps_before_the_clock(data, monkeypatch):
     # Once by a single batch, where the clock stopped training right after a record.
     times = iter([0.0, *[0.0] * 22, *[100.0] * 10])
-    monkeypatch.setattr(train.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: next(times))
     stage = Stage(**SMALL, **STEPS, length=100, warmup=0, lr=1e-2, max_seconds=50)
     trained = train_stage(stage, data, seed=0)
     monkeypatch.undo()

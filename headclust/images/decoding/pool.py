@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headclust.device import usable_cores
 from headclust.errors import HeadclustError, Reason
 from headclust.images.decoding.worker import DONE, WAITING, WORKING, Job, Worker, start_worker
+from headclust.shards import local_processes
 
 # Batches decoded ahead of the model: enough to cover a few slow images. This many more are held in memory.
 AHEAD = 2
@@ -71,8 +72,8 @@ def decoded_batches(
 
 
 def n_workers(batch_size: int) -> int:
-    """The number of workers: one per usable core, but at most one per image of a batch."""
-    return min(usable_cores(), batch_size)
+    """The number of workers: one per core of this process's share, but at most one per image of a batch."""
+    return max(1, min(usable_cores() // local_processes(), batch_size))
 
 
 class _Pool:

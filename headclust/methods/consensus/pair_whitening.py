@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.consensus.partitions import Partitions, neighbors_within_cluster
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def space_transform(space: Features, stage: Partitions, device: torch.device) ->
     """
     from headclust.model import fit_transform
 
-    transform = fit_transform(space, "pca", n_components=stage.n_components, device=device)
+    transform = fit_transform(space, "pca", n_components=stage.n_components, device=device, group=current())
     if not stage.whiten:
         return replace(transform, unit=True)
     # The image and its views in the principal components: 1 + n_views tensors (n_samples, dim).
@@ -112,11 +113,11 @@ def _chance(rows: Tensor, n_partners: int) -> float:
 
 def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
     """Blocks (n_samples, dim) of differences within pairs: any two versions of an image, or a sample and a neighbor."""
-    from headclust.graph.neighbors import nearest_neighbors
+    from headclust.graph.neighbors import shared_neighbors
 
     if len(versions) > 1:
         yield from (first - second for first, second in itertools.combinations(versions, 2))
         return
     (plain,) = versions
-    indices = nearest_neighbors(plain, n_neighbors).indices.long().to(plain.device)
+    indices = shared_neighbors(plain, n_neighbors, current()).indices.long().to(plain.device)
     yield from (plain - plain[indices[:, column]] for column in range(n_neighbors))

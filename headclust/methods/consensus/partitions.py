@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import SettingError, check_choices, check_ranges
+from headclust.group import current
 from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Partitions:
     choose_by: str = "consensus"
 
     several_spaces: ClassVar[bool] = True
+    over_processes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self, _CHOICES)
@@ -104,6 +106,8 @@ def neighbors_within_cluster(n_neighbors: int, n_samples: int, n_clusters: int) 
 
 def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int) -> tuple[Tensor, Tensor]:
     """Partitions of the samples by cuts of the neighbor graph, whose small connected components are left out.
+
+    Of several processes, each partitions the samples for a part of the heads.
 
     Args:
         rows: Unit rows (n_samples, dim).
@@ -125,12 +129,19 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
     samples = large_parts(_affinity(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
     points = rows[torch.from_numpy(samples).to(rows.device)]
     maps = _DiffusionMaps(graph, samples, stage, seed, rows.device)
+    group, _ = current().split(stage.n_heads)
+    own = group.share(stage.n_heads)
+    is_cut = stage.partitions == "graph" and len(points) > stage.n_clusters  # else each sample can be its own cluster
+    if is_cut:
+        # Each map starts from the one before: every process computes them in this order, up to the last it needs.
+        for size in GRAPH_SIZES[: max(head % len(GRAPH_SIZES) for head in own) + 1]:
+            maps.of_size(math.ceil(k * size))
     partitions = []
-    for head in range(stage.n_heads):
+    for head in own:
         # Heads differ in the size of the graph and in the number of eigenvectors, so that their errors differ.
         generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
         vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
-        if stage.partitions == "kmeans" or len(points) <= stage.n_clusters:  # then each sample is its own cluster
+        if not is_cut:
             coordinates = points
         else:
             diffusion = maps.of_size(math.ceil(k * GRAPH_SIZES[head % len(GRAPH_SIZES)]))
@@ -146,7 +157,7 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
             seed=stream_seed(seed, RESTART_STREAM, head),
         )
         partitions.append(min(runs, key=lambda restart: restart.inertia).assignments)
-    return torch.from_numpy(np.stack(partitions)), torch.from_numpy(samples)
+    return group.gather(torch.from_numpy(np.stack(partitions))), torch.from_numpy(samples)
 
 
 class _DiffusionMaps:

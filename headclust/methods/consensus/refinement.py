@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.features import Features
+from headclust.group import current
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
     GRAPH_SIZES,
@@ -91,7 +92,7 @@ def fit(
     """
     import torch
 
-    from headclust.graph.neighbors import nearest_neighbors
+    from headclust.graph.neighbors import shared_neighbors
     from headclust.model import ClusterModel, ensemble, side_by_side
     from headclust.model.heads.linear import LinearHeads
     from headclust.training.sampling import Samples
@@ -107,7 +108,7 @@ def fit(
     rows = side_by_side([transform.rows(space, device=device) for transform, space in pairs])
     # 2. Partitions, (heads, n_kept), of the samples in large components of the graph.
     k = neighbors_within_cluster(first.n_neighbors, len(rows), first.n_clusters)
-    graph = nearest_neighbors(rows, min(math.ceil(k * GRAPH_SIZES[-1]), len(rows) - 1))
+    graph = shared_neighbors(rows, min(math.ceil(k * GRAPH_SIZES[-1]), len(rows) - 1), current())
     partitions, samples = find_partitions(rows, graph, first, k, seed)
     # 3. One linear discriminant per partition.
     start = LinearHeads.discriminant(
@@ -121,7 +122,7 @@ def fit(
     if refinement.length:
         partners = graph.indices[:, : min(refinement.n_neighbors, k)]
         batch_source = Samples((rows,), neighbors=partners)
-        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1)
+        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current())
         _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
         if first.guard:
             _restore_(trained.heads, start, [new < old for new, old in zip(refined, scores, strict=True)])
@@ -157,7 +158,7 @@ def _neighbor_information(
     """Clusters by each head, (heads, n_samples), and the mutual information of neighbors' clusters, in nats."""
     from headclust.model import ClusterModel, FeatureTransform, ensemble
 
-    clusters = ClusterModel((FeatureTransform(),), heads, (0,), temperature).assign(rows).by_head
+    clusters = ClusterModel((FeatureTransform(),), heads, (0,), temperature).assign(rows, group=current()).by_head
     neighbors = graph.indices.numpy()
     return clusters, [ensemble.neighbor_information(row, neighbors, heads.n_clusters) for row in clusters]
 

@@ -71,10 +71,11 @@ HEADS: dict[str, Any] = {
 }
 
 
-def select(state: Mapping[str, Tensor], head: int) -> dict[str, Tensor]:
-    """The tensors of one head, as an ensemble of one. Tensors that all heads share have a single row."""
+def select(state: Mapping[str, Tensor], head: int | range) -> dict[str, Tensor]:
+    """The tensors of one head or several, as an ensemble of these. Tensors that all heads share have a single row."""
+    heads = range(head, head + 1) if isinstance(head, int) else head
     return {
-        name: (tensor[head : head + 1] if len(tensor) > 1 else tensor).detach().clone()
+        name: (tensor[heads.start : heads.stop] if len(tensor) > 1 else tensor).detach().clone()
         for name, tensor in state.items()
     }
 

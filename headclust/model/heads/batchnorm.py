@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from headclust.errors import SettingError
+from headclust.group import ALONE
 from headclust.model.heads.output import HeadOutput
 from headclust.seeding import HEAD_STREAM, torch_generator
+
+_MOMENTUM, _EPSILON = 0.1, 1e-5  # of torch's batch normalization
 
 
 class BatchNormHeads(nn.Module):
@@ -34,6 +37,7 @@ class BatchNormHeads(nn.Module):
         seed: The ensemble's seed; head h is drawn from its own stream of it.
     """
 
+    batch_group = ALONE  # the processes that share each batch
     kind = "batchnorm"
     several_spaces = False
 
@@ -103,24 +107,28 @@ class BatchNormHeads(nn.Module):
             SettingError: A batch of one sample in training mode, which has no variance.
         """
         (features,) = spaces
-        if self.training and features.shape[1] < 2:
-            raise SettingError(f"batch_size is {features.shape[1]}: batch normalization needs 2 or more.")
-        return HeadOutput(torch.stack([self._logits(view) for view in features]))
+        # The size of the whole batch, of which several processes hold parts.
+        batch = self.batch_group.total(features.shape[1]) if self.training else 0
+        if self.training and batch < 2:
+            raise SettingError(f"batch_size is {batch}: batch normalization needs 2 or more.")
+        return HeadOutput(torch.stack([self._logits(view, batch) for view in features]))
 
-    def _logits(self, rows: Tensor) -> Tensor:
+    def _logits(self, rows: Tensor, batch: int) -> Tensor:
         """Logits of one view (batch, feature_dim): (heads, batch, clusters)."""
         heads, hidden, dim = self.hidden_weight.shape
         # First layer, (heads * hidden, batch): the input is shared, so all heads are one matrix product. Samples are on
         # the last axis, because batch statistics are computed along it.
         values = torch.addmm(self.hidden_bias.view(-1, 1), self.hidden_weight.view(heads * hidden, dim), rows.T)
-        values = self._norm_relu(values.view(heads, hidden, -1), "hidden")
+        values = self._norm_relu(values.view(heads, hidden, -1), "hidden", batch)
         # Second layer, (heads, second, batch), and the logits, (heads, clusters, batch).
         values = torch.baddbmm(self.second_bias[..., None], self.second_weight, values)
-        values = self._norm_relu(values, "second")
+        values = self._norm_relu(values, "second", batch)
         return torch.baddbmm(self.cluster_bias[..., None], self.cluster_weight, values).transpose(1, 2)
 
-    def _norm_relu(self, values: Tensor, layer: str) -> Tensor:
+    def _norm_relu(self, values: Tensor, layer: str, batch: int) -> Tensor:
         """Batch normalization and ReLU of (heads, dim, batch); training also updates the running statistics."""
+        if self.training and self.batch_group.size > 1:
+            return torch.relu(self._norm_over_processes(values, layer, batch))
         # One batch of heads * dim channels: every unit of every head has its own statistics.
         normalized = nn.functional.batch_norm(
             values.view(1, -1, values.shape[-1]),
@@ -131,6 +139,19 @@ class BatchNormHeads(nn.Module):
             training=self.training,
         )
         return torch.relu(normalized).view_as(values)
+
+    def _norm_over_processes(self, values: Tensor, layer: str, batch: int) -> Tensor:
+        """The same before the ReLU, with the statistics of a batch of which this process holds a part."""
+        # Mean and variance over the whole batch, (heads, dim, 1), in two passes, which is exact for large means.
+        mean = self.batch_group.mean(values, dims=(-1,), keepdim=True)
+        centered = values - mean
+        variance = self.batch_group.mean(centered.square(), dims=(-1,), keepdim=True)
+        with torch.no_grad():
+            # As torch does: the running variance is of the population, batch / (batch - 1) times that of the batch.
+            self.get_buffer(f"{layer}_mean").lerp_(mean[..., 0], _MOMENTUM)
+            self.get_buffer(f"{layer}_variance").lerp_(variance[..., 0] * batch / (batch - 1), _MOMENTUM)
+        weight, bias = (self.get_parameter(f"{layer}_norm_{name}")[..., None] for name in ("weight", "bias"))
+        return centered * (variance + _EPSILON).rsqrt() * weight + bias
 
 
 def _linear(n_heads: int, n_inputs: int, n_outputs: int) -> tuple[nn.Parameter, nn.Parameter]:

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from headclust.group import Group
 from headclust.model.heads import HeadOutput
 
 
@@ -29,12 +30,18 @@ class Objective(Protocol):
     `feature_dims` (one per space, after the transform) and `seed` if its signature names them. Its parameters are
     trained together with those of the heads.
 
+    With several processes, each computes the loss of the whole batch from its part of it, or the losses of its heads.
+
     Attributes:
+        batch_group: The processes that share each batch; ALONE until it is set.
+        head_group: The processes that share the heads; ALONE until it is set.
         views: As in `parts.Traits`.
         uses_teacher: As in `parts.Traits`.
         temperature: As in `parts.Traits`.
     """
 
+    batch_group: Group
+    head_group: Group
     views: tuple[str, ...]
     uses_teacher: bool
     temperature: float

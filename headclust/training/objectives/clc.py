@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headclust.errors import SettingError
+from headclust.group import ALONE, Group
 from headclust.model.heads import HeadOutput
 from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import RunningMean, batch_mean, log_probs, sinkhorn
@@ -45,6 +46,8 @@ class Clc(nn.Module):
         SettingError: A value is out of its range.
     """
 
+    batch_group = head_group = ALONE
+
     def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
         self.settings = ClcSettings(**settings)
@@ -72,18 +75,23 @@ class Clc(nn.Module):
         # p = softmax(logits / cluster_temperature), of the same shape.
         p = log_probs(logits, self.settings.cluster_temperature).exp()
         # q, of the same shape: Sinkhorn balances the clusters over the batch of each view and head; no gradient.
-        codes = sinkhorn(logits, epsilon=self.settings.code_temperature, n_iterations=self.settings.code_iterations)
+        codes = sinkhorn(
+            logits,
+            epsilon=self.settings.code_temperature,
+            n_iterations=self.settings.code_iterations,
+            group=self.batch_group,
+        )
         # [z; root p] and [z; root q], (2, heads, batch, dim + clusters): their inner products are
         # <z_i, z_j> + category_weight <p_i, q_j>. flip(0) pairs each view with the other one.
         root = math.sqrt(self.settings.category_weight)
         keys = torch.cat((z, root * codes), -1).flip(0)
-        loss = contrast(torch.cat((z, root * p), -1) / self.settings.contrast_temperature, keys)
+        loss = contrast(torch.cat((z, root * p), -1) / self.settings.contrast_temperature, keys, self.batch_group)
         # Means of <p_i, q_i> and <z_i, z_i> over positive pairs, for the summary.
         if self.training:
             self._record(self._category, p, codes)
             self._record(self._instance, z, z)
         # Mean over both directions and the batch.
-        return batch_mean(loss, dims=(0, 2))
+        return batch_mean(loss, dims=(0, 2), group=self.batch_group)
 
     def summary(self) -> dict[str, Tensor]:
         """Mean similarity of positive pairs over the training steps since the last call, each (heads,).
@@ -92,14 +100,13 @@ class Clc(nn.Module):
         """
         return {"category": self._category.take(), "instance": self._instance.take()}
 
-    @staticmethod
     @torch.no_grad()
-    def _record(mean: RunningMean, queries: Tensor, keys: Tensor) -> None:
+    def _record(self, mean: RunningMean, queries: Tensor, keys: Tensor) -> None:
         """Add the mean inner product of positive pairs, of (2, heads, batch, dim) each."""
-        mean.add(batch_mean((queries * keys.flip(0)).sum(-1), dims=(0, 2)))
+        mean.add(batch_mean((queries * keys.flip(0)).sum(-1), dims=(0, 2), group=self.batch_group))
 
 
-def contrast(queries: Tensor, keys: Tensor) -> Tensor:
+def contrast(queries: Tensor, keys: Tensor, group: Group = ALONE) -> Tensor:
     """InfoNCE: minus the log softmax over all keys, at the key of the query's own row.
 
     No key of the batch is left out, the positive included: codes are balanced over the whole batch only.
@@ -107,10 +114,14 @@ def contrast(queries: Tensor, keys: Tensor) -> Tensor:
     Args:
         queries: Shape (..., batch, dim), divided by the temperature.
         keys: Of the same shape; row i is the positive of query i.
+        group: The processes that share the batch; the keys of all are compared with.
 
     Returns:
         Shape (..., batch).
     """
-    # s(i, j), (..., batch, batch), then log sum_j exp s(i, j) - s(i, i).
-    similarities = queries @ keys.transpose(-1, -2)
-    return torch.logsumexp(similarities, dim=-1) - similarities.diagonal(dim1=-2, dim2=-1)
+    # The keys of the whole batch, (..., dim, whole batch), and the position of the first of these queries among them.
+    first = group.first(keys.shape[-2])
+    whole = group.gather(keys.movedim(-2, 0)).movedim(0, -1)
+    # s(i, j), (..., batch, whole batch), then log sum_j exp s(i, j) - s(i, i).
+    similarities = queries @ whole
+    return torch.logsumexp(similarities, dim=-1) - similarities.diagonal(first, dim1=-2, dim2=-1)

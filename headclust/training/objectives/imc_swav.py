@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headclust.errors import SettingError
+from headclust.group import ALONE, Group
 from headclust.model.heads import HeadOutput
 from headclust.seeding import OBJECTIVE_STREAM, torch_generator
 from headclust.training.objectives.batch import Batch
@@ -54,14 +55,24 @@ class ImcSwav(nn.Module):
         n_clusters: Number of clusters per head.
         feature_dims: Dimension of the features: one space.
         seed: The fit's seed; projection and prototypes of head h are drawn from their own stream of it.
+        first_head: Number of the first of these heads, of those that several processes train.
         settings: Those of `parts.ImcSwavSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
+    batch_group = head_group = ALONE
+
     def __init__(
-        self, *, n_heads: int, n_clusters: int, feature_dims: tuple[int, ...], seed: int, **settings: Any
+        self,
+        *,
+        n_heads: int,
+        n_clusters: int,
+        feature_dims: tuple[int, ...],
+        seed: int,
+        first_head: int = 0,
+        **settings: Any,
     ) -> None:
         super().__init__()
         self.settings = ImcSwavSettings(**settings)
@@ -75,16 +86,16 @@ class ImcSwav(nn.Module):
         self.projection_weight = nn.Parameter(torch.empty(n_heads, width, feature_dim))
         self.projection_bias = nn.Parameter(torch.empty(n_heads, width))
         self.prototypes = nn.Parameter(torch.empty(n_heads, n_prototypes, width))
-        self._initialize_(seed)
+        self._initialize_(seed, first_head)
         self._means = {name: RunningMean(n_heads) for name in _TERMS}
 
     @torch.no_grad()
-    def _initialize_(self, seed: int) -> None:
+    def _initialize_(self, seed: int, first_head: int) -> None:
         """Draw every layer as torch.nn.Linear does, which is the author code's initialization."""
         tensors = (self.mixing_weight, self.mixing_bias, self.projection_weight, self.projection_bias, self.prototypes)
         fans = [self.mixing_weight.shape[-1]] * 4 + [self.prototypes.shape[-1]]
         for head in range(len(self.prototypes)):
-            generator = torch_generator(seed, OBJECTIVE_STREAM, head)
+            generator = torch_generator(seed, OBJECTIVE_STREAM, first_head + head)
             for tensor, fan in zip(tensors, fans, strict=True):
                 nn.init.uniform_(tensor[head], -(fan**-0.5), fan**-0.5, generator=generator)
 
@@ -110,11 +121,13 @@ class ImcSwav(nn.Module):
             scores[: self.settings.n_codes],
             epsilon=self.settings.code_temperature,
             n_iterations=self.settings.code_iterations,
+            group=self.batch_group,
         )
         # The three terms, (heads,) each. `detach` keeps the heads' loss from the projection and the prototypes.
-        swapped = swapped_prediction(log_u, codes)
-        information = weighted_information(student.logits, log_u.detach(), balance=self.settings.balance)
-        excess = logit_excess(student.logits, self.settings.logit_bound)
+        group = self.batch_group
+        swapped = swapped_prediction(log_u, codes, group)
+        information = weighted_information(student.logits, log_u.detach(), balance=self.settings.balance, group=group)
+        excess = logit_excess(student.logits, self.settings.logit_bound, group)
         if self.training:
             for name, term in zip(_TERMS, (swapped, information, excess), strict=True):
                 self._means[name].add(term)
@@ -144,12 +157,13 @@ class ImcSwav(nn.Module):
         return {name: mean.take() for name, mean in self._means.items()}
 
 
-def swapped_prediction(log_u: Tensor, codes: Tensor) -> Tensor:
+def swapped_prediction(log_u: Tensor, codes: Tensor, group: Group = ALONE) -> Tensor:
     """Mean cross-entropy between the codes of the first views and the predictions of every other view.
 
     Args:
         log_u: Log probabilities of prototypes (views, heads, batch, prototypes), at least two views.
         codes: Codes of the first views, (codes, heads, batch, prototypes).
+        group: The processes that share the batch.
 
     Returns:
         Shape (heads,).
@@ -158,10 +172,10 @@ def swapped_prediction(log_u: Tensor, codes: Tensor) -> Tensor:
     # sum over i and p != i of <q_i, log u_p> = <sum_i q_i, sum_p log u_p> - sum_i <q_i, log u_i>, (heads, batch).
     agreement = (codes.sum(0) * log_u.sum(0)).sum(-1) - (codes * log_u[:n_codes]).sum((0, -1))
     # Each code has n_views - 1 views that predict it.
-    return -batch_mean(agreement, dims=(1,)) / (n_codes * (n_views - 1))
+    return -batch_mean(agreement, dims=(1,), group=group) / (n_codes * (n_views - 1))
 
 
-def weighted_information(logits: Tensor, log_u: Tensor, *, balance: float) -> Tensor:
+def weighted_information(logits: Tensor, log_u: Tensor, *, balance: float, group: Group = ALONE) -> Tensor:
     """H(Y_j | U_i) - balance H(Y_j), mean over all pairs of a view j of the logits and a view i of the prototypes.
 
     It equals -I(Y_j; U_i) - (balance - 1) H(Y_j).
@@ -170,6 +184,7 @@ def weighted_information(logits: Tensor, log_u: Tensor, *, balance: float) -> Te
         logits: Logits of clusters, (views, heads, batch, clusters).
         log_u: Log probabilities of prototypes, (views, heads, batch, prototypes); carries no gradient.
         balance: Weight of the entropy of the clusters' marginal.
+        group: The processes that share the batch.
 
     Returns:
         Shape (heads,).
@@ -181,16 +196,17 @@ def weighted_information(logits: Tensor, log_u: Tensor, *, balance: float) -> Te
     # product per head: (views * clusters, batch) x (batch, views * prototypes).
     clusters = log_y.exp().permute(1, 0, 3, 2).reshape(heads, views * n_clusters, batch)
     prototypes = log_u.exp().permute(1, 2, 0, 3).reshape(heads, batch, -1)
-    joints = torch.bmm(clusters, prototypes) / batch
+    joints = group.sum(torch.bmm(clusters, prototypes)) / group.total(batch)
     # (heads, views j, views i, clusters * prototypes).
     joints = joints.view(heads, views, n_clusters, -1, n_prototypes).transpose(2, 3).flatten(3)
     # H(Y_j, U_i), mean over pairs of views, (heads,). With the clamp, empty cells add nothing to the entropy and
     # its gradient; 0 log 0 would be NaN.
     joint_entropy = entropy(joints.clamp_min(torch.finfo(joints.dtype).tiny).log()).mean((1, 2))
     # H(Y | U) = H(Y, U) - H(U).
-    return joint_entropy - marginal_entropy(log_u).mean(0) - balance * marginal_entropy(log_y).mean(0)
+    prototype_entropy, cluster_entropy = (marginal_entropy(logs, group).mean(0) for logs in (log_u, log_y))
+    return joint_entropy - prototype_entropy - balance * cluster_entropy
 
 
-def logit_excess(logits: Tensor, bound: float) -> Tensor:
+def logit_excess(logits: Tensor, bound: float, group: Group = ALONE) -> Tensor:
     """sum_c max(|y_c| - bound, 0), mean over views and samples, (heads,), of logits (views, heads, batch, clusters)."""
-    return batch_mean(torch.relu(logits.abs() - bound).sum(-1), dims=(0, 2))
+    return batch_mean(torch.relu(logits.abs() - bound).sum(-1), dims=(0, 2), group=group)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from headclust.group import ALONE
 from headclust.model.heads import HeadOutput
 from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import RunningMean, batch_mean, log_agreement, log_probs, marginal_entropy
@@ -38,6 +39,8 @@ class Scan(nn.Module):
         SettingError: A value is out of its range.
     """
 
+    batch_group = head_group = ALONE
+
     def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
         self.settings = ScanSettings(**settings)
@@ -56,9 +59,9 @@ class Scan(nn.Module):
         # log p, (2, heads, batch, clusters).
         log_p = log_probs(student.logits, self.temperature)
         # Mean over pairs of -log sum_c p(c|x) p(c|x'), (heads,).
-        consistency = -batch_mean(log_agreement(log_p[0], log_p[1]), dims=(1,))
+        consistency = -batch_mean(log_agreement(log_p[0], log_p[1]), dims=(1,), group=self.batch_group)
         # H(m), (heads,), of the anchors only, as in the author code.
-        entropy = marginal_entropy(log_p[0])
+        entropy = marginal_entropy(log_p[0], self.batch_group)
         if self.training:
             self._consistency.add(consistency)
             self._entropy.add(entropy)

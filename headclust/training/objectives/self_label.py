@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headclust.group import ALONE
 from headclust.model.heads import HeadOutput
 from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import RunningMean, batch_mean, log_probs
@@ -41,6 +42,8 @@ class SelfLabel(nn.Module):
         SettingError: A value is out of its range.
     """
 
+    batch_group = head_group = ALONE
+
     def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
         self.settings = SelfLabelSettings(**settings)
@@ -63,8 +66,8 @@ class SelfLabel(nn.Module):
         # One-hot labels of the confident samples, rows of zeros for the others, (heads, batch, clusters).
         targets = F.one_hot(label, plain.shape[-1]) * (confidence > self.settings.threshold)[..., None]
         # Share of the batch with each label, and its summed cross-entropy over the batch size, (heads, clusters).
-        shares = batch_mean(targets.to(strong.dtype), dims=(1,))
-        sums = batch_mean(-strong * targets, dims=(1,))
+        shares = batch_mean(targets.to(strong.dtype), dims=(1,), group=self.batch_group)
+        sums = batch_mean(-strong * targets, dims=(1,), group=self.batch_group)
         if self.training:
             self._confident.add(shares.sum(-1))
         if self.settings.balance:

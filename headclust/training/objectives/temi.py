@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headclust.group import ALONE
 from headclust.model.heads import HeadOutput
 from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import batch_mean, log_probs
@@ -41,6 +42,7 @@ class Temi(nn.Module):
         SettingError: A value is out of its range.
     """
 
+    batch_group = head_group = ALONE
     marginal: Tensor
 
     def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
@@ -68,7 +70,9 @@ class Temi(nn.Module):
             q = log_q.exp()
             if self.training:
                 # m <- momentum m + (1 - momentum) mean of q over both views and the batch, (heads, clusters).
-                self.marginal.lerp_(batch_mean(q, dims=(0, 2)), 1 - self.settings.marginal_momentum)
+                self.marginal.lerp_(
+                    batch_mean(q, dims=(0, 2), group=self.batch_group), 1 - self.settings.marginal_momentum
+                )
             # w, (heads or 1, batch): the same for (x, x') and (x', x).
             weights = self.weights(q)
             # log m, (heads, clusters), broadcast over the batch axis below.
@@ -77,11 +81,11 @@ class Temi(nn.Module):
         # student view with the teacher of the other one.
         pmi = torch.logsumexp(self.settings.beta * (log_p + log_q.flip(0)) - log_marginal[:, None], dim=-1)
         # The mean over both directions is the 1/2 of the formula.
-        return -batch_mean(weights * pmi, dims=(0, 2))
+        return -batch_mean(weights * pmi, dims=(0, 2), group=self.batch_group)
 
     def weights(self, q: Tensor) -> Tensor:
         """Weight of each pair, (1, batch): the mean of the agreement over heads, of q (2, heads, batch, clusters)."""
-        return _agreement(q).mean(0, keepdim=True)
+        return self.head_group.mean(_agreement(q), dims=(0,), keepdim=True)
 
     def summary(self) -> dict[str, Tensor]:
         """Nothing beside the loss."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headclust.group import ALONE
 from headclust.model.heads import HeadOutput
 from headclust.training.objectives.batch import Batch
 from headclust.training.objectives.terms import batch_mean, log_agreement, log_probs, marginal_entropy
@@ -41,6 +42,8 @@ class TemiScan(nn.Module):
         SettingError: A value is out of its range.
     """
 
+    batch_group = head_group = ALONE
+
     def __init__(self, *, n_heads: int, n_clusters: int, **settings: Any) -> None:
         super().__init__()
         self.settings = TemiScanSettings(**settings)
@@ -62,9 +65,9 @@ class TemiScan(nn.Module):
             log_q = log_probs(teacher.logits, self.settings.teacher_temperature)
         # Mean over both directions and the batch of log sum_c p q, (heads,). flip(0) pairs each student view with the
         # teacher of the other one.
-        agreement = batch_mean(log_agreement(log_p, log_q.flip(0)), dims=(0, 2))
+        agreement = batch_mean(log_agreement(log_p, log_q.flip(0)), dims=(0, 2), group=self.batch_group)
         # Entropy of the batch's mean prediction per view, (2, heads), then the mean over both views.
-        return -agreement - self.settings.entropy_weight * marginal_entropy(log_p).mean(0)
+        return -agreement - self.settings.entropy_weight * marginal_entropy(log_p, self.batch_group).mean(0)
 
     def summary(self) -> dict[str, Tensor]:
         """Nothing beside the loss."""

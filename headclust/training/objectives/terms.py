@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+from headclust.group import ALONE, Group
 
 _FEW = 32  # clusters up to which a softmax is faster with samples on the last axis: 16 times with 10 clusters
 
@@ -19,23 +19,22 @@ def log_probs(logits: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(scaled.transpose(-1, -2), dim=-2).transpose(-1, -2)
 
 
-def batch_mean(values: Tensor, *, dims: tuple[int, ...]) -> Tensor:
+def batch_mean(values: Tensor, *, dims: tuple[int, ...], group: Group) -> Tensor:
     """Mean over the axes that hold samples.
 
-    Every mean over the batch that enters a nonlinear function (marginals, entropies, Sinkhorn) is computed here or in
-    `log_batch_mean`: the two functions to change if several processes share a batch.
+    Every mean over the batch, losses and marginals alike, is computed here or in `log_batch_mean`, with the group of
+    the processes that share the batch. Sums that are not means of tensors (products over the batch, all pairs) use
+    the group themselves.
     """
-    return values.mean(dim=dims)
+    return group.mean(values, dims=dims)
 
 
-def log_batch_mean(log_values: Tensor, *, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
+def log_batch_mean(log_values: Tensor, *, dims: tuple[int, ...], group: Group, keepdim: bool = False) -> Tensor:
     """Log of the mean of exp(log_values) over the axes that hold samples; see `batch_mean`.
 
     Finite, with a finite gradient, even where the mean itself underflows in float32: a cluster without samples.
     """
-    # log (1/n) sum_i exp(l_i) = logsumexp_i l_i - log n.
-    n = math.prod(log_values.shape[dim] for dim in dims)
-    return torch.logsumexp(log_values, dim=dims, keepdim=keepdim) - math.log(n)
+    return group.log_mean(log_values, dims=dims, keepdim=keepdim)
 
 
 def log_agreement(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -56,16 +55,16 @@ def entropy(log_p: Tensor) -> Tensor:
     return -(log_p.exp() * log_p.clamp_min(torch.finfo(log_p.dtype).min)).sum(-1)
 
 
-def marginal_entropy(log_p: Tensor) -> Tensor:
+def marginal_entropy(log_p: Tensor, group: Group) -> Tensor:
     """Entropy in nats of the mean distribution over the batch: (..., batch, clusters) in, (...) out.
 
     From 0, if all samples are certain of one cluster, to log(clusters).
     """
-    return entropy(log_batch_mean(log_p, dims=(-2,)))
+    return entropy(log_batch_mean(log_p, dims=(-2,), group=group))
 
 
 @torch.no_grad()
-def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, n_iterations: int = 3) -> Tensor:
+def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, n_iterations: int = 3, group: Group = ALONE) -> Tensor:
     """Codes: the softmax of scores / epsilon, moved towards clusters of equal mass.
 
     Each iteration gives every cluster the same mass over the batch, then every sample a mass of one. Rows, normalized
@@ -83,6 +82,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, n_iterations: int = 3) ->
         scores: Shape (..., batch, clusters); each of the leading axes (views, heads) is solved separately.
         epsilon: Weight of the entropy: the smaller, the nearer to one-hot.
         n_iterations: At least 1.
+        group: The processes that share the batch.
 
     Returns:
         Codes of the same shape.
@@ -91,7 +91,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, n_iterations: int = 3) ->
     for _ in range(n_iterations):
         # Columns: divide by the cluster's mean over the batch. Textbooks divide by its sum; the constant factor
         # cancels in the next line.
-        log_codes = log_codes - log_batch_mean(log_codes, dims=(-2,), keepdim=True)
+        log_codes = log_codes - log_batch_mean(log_codes, dims=(-2,), group=group, keepdim=True)
         # Rows: divide by the sample's sum over clusters.
         log_codes = torch.log_softmax(log_codes, dim=-1)
     return log_codes.exp()

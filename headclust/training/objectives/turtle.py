@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headclust.group import ALONE
 from headclust.model.heads import HeadOutput
 from headclust.seeding import OBJECTIVE_STREAM, torch_generator
 from headclust.training.objectives.batch import Batch
@@ -41,22 +42,31 @@ class Turtle(nn.Module):
         n_clusters: Number of clusters per head.
         feature_dims: Dimension of the features, one per space.
         seed: The fit's seed; head h draws its inner classifiers from its own stream of it.
+        first_head: Number of the first of these heads, of those that several processes train.
         settings: Those of `parts.TurtleSettings`.
 
     Raises:
         SettingError: A value is out of its range.
     """
 
+    batch_group = head_group = ALONE
     inner_updates: Tensor
 
     def __init__(
-        self, *, n_heads: int, n_clusters: int, feature_dims: Sequence[int], seed: int, **settings: Any
+        self,
+        *,
+        n_heads: int,
+        n_clusters: int,
+        feature_dims: Sequence[int],
+        seed: int,
+        first_head: int = 0,
+        **settings: Any,
     ) -> None:
         super().__init__()
         self.settings = TurtleSettings(**settings)
         self.views, self.uses_teacher, self.temperature, _ = self.settings.traits
         self._feature_dims = tuple(feature_dims)
-        self._streams = [torch_generator(seed, OBJECTIVE_STREAM, head) for head in range(n_heads)]
+        self._streams = [torch_generator(seed, OBJECTIVE_STREAM, first_head + head) for head in range(n_heads)]
         for space, dim in enumerate(self._feature_dims):
             # The classifiers and Adam's two moments; a row is a cluster's weights, then its bias.
             for name in ("classifier", "mean", "square"):
@@ -87,9 +97,9 @@ class Turtle(nn.Module):
         # sum_s log softmax(w_s x_s), (heads, clusters, batch): the sum over spaces of the cross-entropies with tau is
         # the cross-entropy of tau with this sum.
         predicted = sum(self._inner_logits(space, rows).log_softmax(1) for space, rows in enumerate(features))
-        error = -batch_mean((labels * predicted).sum(1), dims=(1,))
+        error = -batch_mean((labels * predicted).sum(1), dims=(1,), group=self.batch_group)
         # sum_s H(mean over the batch of p_s), (heads,).
-        entropy = marginal_entropy(logs).sum(0)
+        entropy = marginal_entropy(logs, self.batch_group).sum(0)
         if self.training:
             self._error.add(error)
             self._entropy.add(entropy)
@@ -117,14 +127,15 @@ class Turtle(nn.Module):
         """Fit the inner classifiers to labels (heads, clusters, batch), given features (batch, dim) per space."""
         if not self.settings.warm_start:
             self._restart_()
+        batch = self.batch_group.total(len(features[0]))
         for _ in range(self.settings.inner_steps):
             self.inner_updates += 1
             for space, rows in enumerate(features):
                 # Gradient of the mean cross-entropy by the logits, (softmax(w_s x_s) - tau) / batch,
                 # (heads * clusters, batch).
-                residual = ((self._inner_logits(space, rows).softmax(1) - labels) / len(rows)).flatten(0, 1)
+                residual = ((self._inner_logits(space, rows).softmax(1) - labels) / batch).flatten(0, 1)
                 # By the weights: its product with x_s; by the bias: its sum. (heads * clusters, dim + 1).
-                gradient = torch.cat((residual @ rows, residual.sum(1, keepdim=True)), dim=1)
+                gradient = self.batch_group.sum(torch.cat((residual @ rows, residual.sum(1, keepdim=True)), dim=1))
                 self._adam_(space, gradient.view_as(self._inner(space)[0]))
 
     def _adam_(self, space: int, gradient: Tensor) -> None:

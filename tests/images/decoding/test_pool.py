@@ -56,6 +56,13 @@ def test_workers_are_as_many_as_cores_and_never_more_than_images() -> None:
     assert n_workers(1) == 1
 
 
+def test_processes_of_one_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr("headclust.images.decoding.pool.usable_cores", lambda: 9)
+    for processes, workers in (("2", 4), ("9", 1), ("100", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        assert n_workers(64) == workers
+
+
 def _block_alarm_and_sleep() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
     time.sleep(600)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headclust.group import ALONE
 from headclust.training.objectives import terms
 
 PARITY = np.load(Path(__file__).parents[1] / "parity" / "imc_swav.npz")
@@ -40,16 +41,18 @@ def test_log_probs_are_scipys(scale):
 @pytest.mark.parametrize("dims", [(0, 2), (-2,), (0, 1, 2)])
 def test_means_over_samples_are_numpys(dims):
     values = normal(2, 3, 5, 7)
-    np.testing.assert_allclose(terms.batch_mean(values, dims=dims), values.numpy().mean(dims), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        terms.batch_mean(values, dims=dims, group=ALONE), values.numpy().mean(dims), rtol=1e-5, atol=1e-7
+    )
     for keepdim in (False, True):
         expected = np.log(np.exp(values.double().numpy()).mean(dims, keepdims=keepdim))
-        actual = terms.log_batch_mean(values, dims=dims, keepdim=keepdim)
+        actual = terms.log_batch_mean(values, dims=dims, group=ALONE, keepdim=keepdim)
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_log_of_a_mean_too_small_for_float32_is_finite():
     log_values = torch.full((4, 2), -1e4).requires_grad_()
-    mean = terms.log_batch_mean(log_values, dims=(0,))
+    mean = terms.log_batch_mean(log_values, dims=(0,), group=ALONE)
     mean.sum().backward()
     assert mean.tolist() == pytest.approx([-1e4, -1e4])
     assert log_values.grad.flatten().tolist() == pytest.approx([0.25] * 8, rel=1e-3)
@@ -75,7 +78,7 @@ def test_entropies_are_scipys():
     p = log_p.double().exp().numpy()
     np.testing.assert_allclose(terms.entropy(log_p), scipy.stats.entropy(p, axis=-1), rtol=1e-5, atol=1e-6)
     expected = scipy.stats.entropy(p.mean(2), axis=-1)
-    np.testing.assert_allclose(terms.marginal_entropy(log_p), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(terms.marginal_entropy(log_p, ALONE), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("clusters", [1, 2, 1000])
@@ -86,7 +89,7 @@ def test_the_ends_of_entropy(clusters):
     assert actual[0].tolist() == pytest.approx([np.log(clusters)] * 4, abs=1e-5)
     assert actual[1].tolist() == [0.0] * clusters
     # One sample sure of each cluster: nobody is in doubt, and all clusters are used.
-    assert float(terms.marginal_entropy(terms.log_probs(sure, 0.1))) == pytest.approx(np.log(clusters), abs=1e-5)
+    assert float(terms.marginal_entropy(terms.log_probs(sure, 0.1), ALONE)) == pytest.approx(np.log(clusters), abs=1e-5)
 
 
 def test_probabilities_of_zero_have_no_entropy_and_no_gradient():
@@ -104,7 +107,7 @@ def test_entropies_of_saturated_logits_have_finite_gradients(scale):
     logits[..., -1] -= 1e3
     logits.requires_grad_()
     log_p = terms.log_probs(logits, 0.1)
-    (terms.entropy(log_p).sum() + terms.marginal_entropy(log_p).sum()).backward()
+    (terms.entropy(log_p).sum() + terms.marginal_entropy(log_p, ALONE).sum()).backward()
     assert torch.isfinite(logits.grad).all()
 
 
