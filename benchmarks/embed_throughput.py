@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import os
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> None:
     """Measure one side, or both, and print."""
     if arguments.side:
-        measure(arguments.side, *arguments.paths, load_backbone(arguments.model))
+        measure(arguments.side, *arguments.paths, backbone_of(arguments.model))
         return
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder, "32"), Path(folder, "500")
@@ -118,6 +119,12 @@ def crops(target: Path, n: int, size: tuple[int, int]) -> None:
         path = target / f"photo{i % 2}" / f"{i:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         photo.crop((left, top, left + size[0], top + size[1])).save(path, quality=90)
+
+
+@functools.cache
+def backbone_of(model: str) -> Backbone:
+    """The model, loaded once per process."""
+    return load_backbone(model)
 
 
 def seconds_apart(options: Sequence[str]) -> float:

@@ -1,8 +1,8 @@
 """k-means of headclust, of faiss and of scikit-learn: seconds and inertia.
 
 Command:  python benchmarks/kmeans.py FEATURES.h5 --clusters 100 --json
-Setting:  L2-normalized features, --clusters, --restarts, at most 300 iterations, the same threads, interleaved, median of
-          --repeats with one seed each. faiss starts from random points, its only start, with all points.
+Setting:  L2-normalized features, --clusters, --restarts, at most 300 iterations, the same threads, interleaved, median
+          of --repeats with one seed each. faiss starts from random points, its only start, with all points.
 Figure:   `sklearn_over_ours` and `faiss_over_ours`, seconds divided by those of headclust, and `sklearn_inertia` and
           `faiss_inertia`, the lowest inertia of headclust divided by theirs.
 Expected: scikit-learn above 1 at an inertia within half a percent; faiss above 0.77 at an inertia that is not higher.

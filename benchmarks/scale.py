@@ -1,4 +1,4 @@
-"""How seconds and memory grow with the number of samples, dimensions and clusters, and goals that are checked.
+"""Growth of seconds and memory with the number of samples, dimensions and clusters, and goals that are checked.
 
 Command:  python benchmarks/scale.py --write docs/scale.md
           --only default,goals measures a part; --only-render shows the results so far; --costs measures the unit costs

@@ -1,1 +1,1 @@
-"""How seconds and memory grow with the number of samples, dimensions and clusters: benchmarks/scale.py."""
+"""Growth of seconds and memory with the number of samples, dimensions and clusters: benchmarks/scale.py."""

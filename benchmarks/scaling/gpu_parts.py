@@ -166,7 +166,6 @@ def _search(sizes: Sizes) -> Compute:
 
 def _vectors(sizes: Sizes) -> Compute:
     from headclust.graph.eigenvectors import leading_eigenvectors
-
     from headclust.graph.matrix import affinity, normalized
     from headclust.graph.neighbors import nearest_neighbors
 
@@ -177,7 +176,6 @@ def _vectors(sizes: Sizes) -> Compute:
 
 def _kmeans(sizes: Sizes) -> Compute:
     from headclust.methods.lloyd import restarts
-
     from headclust.model import fit_transform
 
     features = _features(sizes.searched, sizes)

@@ -1,4 +1,4 @@
-"""Which points are measured: curves against the numbers of samples, dimensions and clusters, and the goals."""
+"""The points that are measured: curves against the numbers of samples, dimensions and clusters, and the goals."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def tiny_points() -> list[Point]:
     from scaling.parts import PARTS
 
     short = {"default": "temi.length=3", "fit-predict-report": "temi.length=3", "temi": "length=3"}
-    sizes = {"embed": {"n": 4, "d": 1280, "k": 0}}
-    usual = {"n": 300, "d": 16, "k": 3}
-    return [Point(part, **sizes.get(part, usual), option=short.get(part, "")) for part in PARTS]
+    usual = Point("", 300, 16, 3)
+    points = [replace(usual, part=part, option=short.get(part, "")) for part in PARTS]
+    return [replace(point, n=4) if point.part == "embed" else point for point in points]
 
 
 def chosen(names: tuple[str, ...]) -> list[Point]:

@@ -36,12 +36,12 @@ class Sample(NamedTuple):
     seconds: float
 
 
-def seconds_of(work: Callable[[], Any]) -> float:
-    """CPU seconds of this process for a piece of work; of short work the less of two, as the first loads libraries."""
+def seconds_of(work: Callable[..., Any], *arguments: Any) -> float:
+    """CPU seconds of this process for a call; of short work the less of two, as the first loads libraries."""
     least = math.inf
     for _ in range(2):
         start = time.process_time()
-        work()
+        work(*arguments)
         least = min(least, time.process_time() - start)
         if least > _SHORT:
             break
@@ -114,7 +114,7 @@ def _reading(scale: float) -> Iterator[Sample]:
         with tempfile.TemporaryDirectory() as folder:
             path = Mixture(n, d, 10).write(Path(folder))
             # Checked, and equal rows looked for, as every fit does.
-            seconds = seconds_of(lambda path=path: (load_spaces([path]), distinct_rows(load_features(path).all())))
+            seconds = seconds_of(lambda path: (load_spaces([path]), distinct_rows(load_features(path).all())), path)
         yield Sample("read", {"values": n * d}, seconds)
 
 
@@ -124,10 +124,10 @@ def _linear_algebra(scale: float) -> Iterator[Sample]:
 
     for n, d in ((10_000, 256), (20_000, 256), (10_000, 1280)):
         rows = _rows(int(n * scale), d)
-        seconds = seconds_of(lambda rows=rows: fit_transform(rows, "pca", n_components=256)(rows))
+        seconds = seconds_of(lambda rows: fit_transform(rows, "pca", n_components=256)(rows), rows)
         yield Sample("pca", {"values": rows.numel(), "products": rows.numel() * d}, seconds)
         if d == 256:
-            yield Sample("scatter", {"products": rows.numel() * d}, seconds_of(lambda rows=rows: scatter([rows])))
+            yield Sample("scatter", {"products": rows.numel() * d}, seconds_of(lambda rows: scatter([rows]), rows))
 
 
 def _graphs(scale: float) -> Iterator[Sample]:
@@ -138,14 +138,14 @@ def _graphs(scale: float) -> Iterator[Sample]:
     for n, d in ((5_000, 64), (10_000, 64), (10_000, 512), (20_000, 128)):
         rows = _rows(int(n * scale), d)
         for name in ("exact", "ivf"):
-            seconds = seconds_of(lambda rows=rows, name=name: search_neighbors(rows, 10, name))
+            seconds = seconds_of(lambda rows, name: search_neighbors(rows, 10, name), rows, name)
             yield Sample(f"neighbors {name}", costs.search_terms(name, len(rows), d), seconds)
     for n in (5_000, 15_000):
         rows = _rows(int(n * scale), 64, 100)
         matrix = normalized(affinity(search_neighbors(rows, 10, "exact"), temperature=0.1))
         for vectors in (22, 110, 220):
             vectors = min(vectors, len(rows) // 4)
-            seconds = seconds_of(lambda matrix=matrix, vectors=vectors: leading_eigenvectors(matrix, vectors, seed=0))
+            seconds = seconds_of(lambda matrix, vectors: leading_eigenvectors(matrix, vectors, seed=0), matrix, vectors)
             yield Sample("eigenvectors", costs.eigen_terms(len(rows), vectors), seconds)
 
 
@@ -171,12 +171,12 @@ def _assignments(scale: float) -> Iterator[Sample]:
         heads = LinearHeads(feature_dims=(d,), n_clusters=k, n_heads=_HEADS)
         model = ClusterModel((FeatureTransform(),), heads, tuple(range(_HEADS)), 1.0)
         terms = {"logits": len(rows) * _HEADS * k, "products": len(rows) * _HEADS * k * d}
-        yield Sample("assign", terms, seconds_of(lambda rows=rows, model=model: model.assign(rows)))
+        yield Sample("assign", terms, seconds_of(lambda rows, model: model.assign(rows), rows, model))
     generator = np.random.default_rng(0)
     for n, k in ((20_000, 10), (20_000, 100), (50_000, 500)):
         n = int(n * scale)
         clusters, labels = generator.integers(k, size=(2, n))
-        seconds = seconds_of(lambda clusters=clusters, labels=labels: metrics.score(clusters, labels))
+        seconds = seconds_of(lambda clusters, labels: metrics.score(clusters, labels), clusters, labels)
         yield Sample("score", costs.score_terms(n, k), seconds)
 
 
@@ -186,7 +186,7 @@ def _linear_probe(scale: float) -> Iterator[Sample]:
     for n, d, k in ((2_000, 64, 10), (4_000, 128, 10)):
         with tempfile.TemporaryDirectory() as folder:
             features = load_features(Mixture(int(n * scale), d, k).write(Path(folder)))
-            seconds = seconds_of(lambda features=features: linear_accuracy(features, features))
+            seconds = seconds_of(lambda features: linear_accuracy(features, features), features)
         yield Sample("linear probe", {"products": features.n_samples * d * k}, seconds)
 
 
@@ -207,7 +207,9 @@ def _training(method: str, preset: str, scale: float) -> Iterator[Sample]:
             changed = replace(stage, n_clusters=k, n_heads=heads, batch_size=batch, max_seconds=0.0, unit="steps")
             changed = replace(changed, length=_STEPS, warmup=0, freeze_last_layer=0, checkpoint_every=0, patience=0)
             samples = Samples((rows,), neighbors=neighbors)
-            once = seconds_of(lambda: train_stage(replace(changed, length=1), samples, seed=0))  # noqa: B023
-            seconds = seconds_of(lambda: train_stage(changed, samples, seed=0))  # noqa: B023
+            once, seconds = (
+                seconds_of(lambda stage, samples: train_stage(stage, samples, seed=0), of_length, samples)
+                for of_length in (replace(changed, length=1), changed)
+            )
             step = max((seconds - once) / (_STEPS - 1), seconds / _STEPS / 10)  # without what a stage does once
             yield Sample(costs.step_unit(stage), costs.step_terms(changed, d, k), step)

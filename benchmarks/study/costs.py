@@ -28,7 +28,7 @@ Terms = Mapping[str, float]
 
 
 class Sizes(NamedTuple):
-    """What the cost of a cell depends on, beside its recipe."""
+    """Sizes that the cost of a cell depends on, beside its recipe."""
 
     n: int  # fitted samples
     d: int  # feature dimensions
@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
     unit: str
     terms: Terms
-    count: float = 1
+    times: float = 1
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,11 @@ def expected(kind: str, recipe: Recipe | None, sizes: Sizes) -> Cost | None:
         parts = [*_METHODS[recipe.method](recipe, sizes), *_scores(recipe, sizes)]
     seconds: dict[str, float] = {}
     is_extrapolated = False
-    for unit, terms, count in parts:
+    for unit, terms, times in parts:
         if unit not in units:
             return None
         cost, is_far = evaluate(units[unit], terms)
-        seconds[unit] = seconds.get(unit, 0.0) + count * cost
+        seconds[unit] = seconds.get(unit, 0.0) + times * cost
         is_extrapolated |= is_far
     return Cost(seconds, is_extrapolated)
 
@@ -201,7 +201,7 @@ def _consensus(recipe: Recipe, sizes: Sizes) -> Iterator[Part]:
     if refinement.length:
         yield from _steps(refinement, n, d, k, heads)
     looks = 3 if refinement.length else 1  # at the clusters of all heads, for the neighbor information
-    yield _assign(n, heads, k, d)._replace(count=looks)
+    yield _assign(n, heads, k, d)._replace(times=looks)
     yield Part("score", score_terms(n, k), heads)  # ids that all heads share
     yield _assign(sizes.n + sizes.n_scored, heads, k, d)
 

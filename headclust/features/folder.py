@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def joined_files(files: Sequence[Features]) -> Features:
         left_out=tuple(chain.from_iterable(file.left_out for file in files)),
         attributes=_attributes(files, ""),
         sha256="",
-        _open=lambda view: ChainedRows([file.source(view) for file in files]),
+        _open=cache(lambda view: ChainedRows([file.source(view) for file in files])),
     )
 
 

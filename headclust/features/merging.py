@@ -113,7 +113,7 @@ def _check_merged(path: Path) -> None:
 
 
 def _common_plan(
-    path: Path, shards: Sequence[Shard], known: Mapping[str, Any], *, allow_unlike: bool
+    path: Path, shards: Sequence[Shard], given: Mapping[str, Any], *, allow_unlike: bool
 ) -> dict[str, Any]:
     """The plan of the first shard, compared with those of all others and with what is known of it.
 
@@ -126,7 +126,7 @@ def _common_plan(
             f"{printable(str(staging_folder(path)))} holds shards of {counts}: delete the folders of all but one count."
         )
     whole = read_plan(path, first)
-    if difference := plan_difference({key: whole.get(key) for key in known}, known):
+    if difference := plan_difference({key: whole.get(key) for key in given}, given):
         raise ConflictError(
             f"{printable(str(path))}: its shards were made with other settings ({difference}): repeat those."
         )

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,6 @@ class Features:
     _open: Callable[[int | None], Source] = field(repr=False)
     n_views: int = 0
     left_out: tuple[LeftOut, ...] = ()
-    # The source of the rows of each view, opened on first use. Those of a file are mapped from it, not held in memory.
-    _sources: dict[int | None, Source] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
     def from_array(array: Any, sample_ids: Sequence[str] | None = None, labels: Any = None) -> Features:
@@ -141,9 +140,7 @@ class Features:
         if view is not None and not 0 <= view < self.n_views:
             step = f"expected 0 to {self.n_views - 1}" if self.n_views else "make the features again with --views"
             raise DataError(f"view {view}: the features have {self.n_views} views: {step}.")
-        if view not in self._sources:
-            self._sources[view] = self._open(view)
-        return self._sources[view]
+        return self._open(view)
 
     def blocks(self, view: int | None = None) -> Iterator[torch.Tensor]:
         """All rows in order, copied in blocks: float32 (n, feature_dim), at most 8,192 rows and 256 MB each."""
@@ -170,7 +167,7 @@ class Features:
 
 
 def stored_sha256(path: Path) -> str:
-    """The checksum that a feature file, or a folder of shards, records. The structure is checked, and nothing else read.
+    """The checksum that a feature file or a folder of shards records; its structure is checked, nothing else is read.
 
     Raises:
         DataError: The file does not exist.
@@ -217,7 +214,7 @@ def load_file(path: Path) -> Features:
             feature_dim=file["features"].shape[1],
             n_views=len(file["views"]) if "views" in file else 0,
             left_out=read_left_out(skipped, kinds),
-            _open=lambda view: _mapped(path, attributes["sha256"], view),
+            _open=cache(partial(_mapped, path, attributes["sha256"])),
         )
 
 

@@ -24,13 +24,13 @@ MERGING, MERGED = "folder.json", "folder"  # of a merge to a folder of shards: i
 
 def begun_shards(path: Path) -> list[Shard]:
     """The shards of a feature file with a plan in its staging folder, by count and number."""
-    found = []
+    shards = []
     for plan in staging_folder(path).glob(f"*-of-*/{PLAN}"):
         with suppress(SettingError):
             shard = parse_shard(plan.parent.name.replace("-of-", "/"))
             if shard.name == plan.parent.name:
-                found.append(shard)
-    return sorted(found, key=lambda shard: (shard.of, shard.number))
+                shards.append(shard)
+    return sorted(shards, key=lambda shard: (shard.of, shard.number))
 
 
 def is_merging(path: Path) -> bool:

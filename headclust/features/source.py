@@ -37,6 +37,7 @@ class MappedRows:
     """
 
     path: Path
+    mapping: mmap.mmap = field(repr=False)
     array: NDArray[np.floating[Any]] = field(repr=False)
     state: os.stat_result = field(repr=False)
 
@@ -48,6 +49,8 @@ class MappedRows:
             state = self.path.stat()
             if os.path.samestat(state, self.state) and _written(state) != _written(self.state):
                 raise FileFormatError(f"{printable(str(self.path))}: it has changed since it was opened: start again.")
+        # Pages that were read before stay in the system's cache, but no longer count as memory of this process.
+        self.mapping.madvise(mmap.MADV_DONTNEED)
         rows: NDArray[np.floating[Any]] = self.array[index]
         return rows
 
@@ -74,7 +77,7 @@ def map_rows(
     start = offset - offset % mmap.ALLOCATIONGRANULARITY
     mapping = mmap.mmap(descriptor, offset + n_bytes - start, access=mmap.ACCESS_READ, offset=start)
     array: NDArray[np.floating[Any]] = np.ndarray(shape, dtype, mapping, offset - start)
-    return MappedRows(path, array, state)
+    return MappedRows(path, mapping, array, state)
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,6 +93,6 @@ def note_search(graph: NeighborGraph) -> None:
         record = graph.search
         note(
             f"neighbors are approximate ({record['neighbor_search']}): recall@{record['n_neighbors']} is "
-            f"{percent(record['recall'])}, of {min(_CHECKED, len(graph.indices)):,} samples searched exactly too. For all exact ones: "
-            "--set neighbor_search=exact."
+            f"{percent(record['recall'])}, of {min(_CHECKED, len(graph.indices)):,} samples searched exactly too. "
+            "For all exact ones: --set neighbor_search=exact."
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def fit(
     return replace(result, model=model, assignments=assigned.clusters, confidence=assigned.confidence, history=history)
 
 
-def generalization(spaces: Sequence[NDArray[np.float32]], clusters: NDArray[np.int64]) -> list[float]:
+def generalization(spaces: Sequence[NDArray[np.float32]], clusters: NDArray[np.integer[Any]]) -> list[float]:
     """Accuracy per head, in [0, 1], of a classifier that predicts the clusters of held-out samples.
 
     The mean over spaces and ten folds of the accuracy of a logistic regression (C = 1).
@@ -127,7 +127,7 @@ def generalization(spaces: Sequence[NDArray[np.float32]], clusters: NDArray[np.i
     return scores
 
 
-def _accuracy(x: NDArray[np.float32], labels: NDArray[np.int64], fold: NDArray[np.int64]) -> float:
+def _accuracy(x: NDArray[np.float32], labels: NDArray[np.integer[Any]], fold: NDArray[np.int64]) -> float:
     """Accuracy on a fold of a logistic regression fitted on the other rows."""
     from sklearn.linear_model import LogisticRegression
 

@@ -31,7 +31,7 @@ class Merging:
         n_clusters: Number of clusters; 0 stands for the number of labeled classes.
         n_neighbors: Nearest neighbors that a sample may be merged with first, at most n_samples - 1; the same number
             votes on a new sample.
-        neighbor_search: Way to find neighbors: exact; ivf (faiss) or cuvs (on CUDA, if installed), which are
+        neighbor_search: Way to find neighbors: exact; ivf (lists by k-means) or cuvs (CUDA, if installed), which are
             approximate; or auto: exact up to 300,000 samples on a CPU and 3,000,000 on CUDA, approximate above.
         temperature: Decrease in cosine similarity over which the weight of a vote on a new sample falls to 1/e, at
             least 0.001.

@@ -18,7 +18,9 @@ def choose(losses: Sequence[float]) -> int:
     return int(np.argmin(np.asarray(losses)))
 
 
-def alignment(assignments: NDArray[np.int64], reference: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
+def alignment(
+    assignments: NDArray[np.integer[Any]], reference: NDArray[np.int64], n_clusters: int
+) -> NDArray[np.int64]:
     """New names (n_clusters,) of the clusters: the one-to-one renaming with the largest overlap with `reference`.
 
     Args:
@@ -34,12 +36,13 @@ def alignment(assignments: NDArray[np.int64], reference: NDArray[np.int64], n_cl
     return np.asarray(names, dtype=np.int64)
 
 
-def align(assignments: NDArray[np.int64], reference: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
+def align(assignments: NDArray[np.integer[Any]], reference: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
     """`assignments` with clusters renamed by `alignment` to `reference`."""
-    return alignment(assignments, reference, n_clusters)[assignments]
+    aligned: NDArray[np.int64] = alignment(assignments, reference, n_clusters)[assignments]
+    return aligned
 
 
-def neighbor_information(assignments: NDArray[np.int64], neighbors: NDArray[np.int32], n_clusters: int) -> float:
+def neighbor_information(assignments: NDArray[np.integer[Any]], neighbors: NDArray[np.int32], n_clusters: int) -> float:
     """Mutual information in nats between the cluster of a sample and the cluster of one of its neighbors.
 
     From 0 to log(n_clusters); largest if neighbors share their cluster and clusters are many and even. It needs
@@ -64,7 +67,7 @@ def neighbor_information(assignments: NDArray[np.int64], neighbors: NDArray[np.i
     return float((joint.data * np.log(joint.data / (shares[joint.row] * shares[joint.col]))).sum())
 
 
-def common_names(assignments: NDArray[np.int64], n_clusters: int, *, start: int) -> NDArray[np.int64]:
+def common_names(assignments: NDArray[np.integer[Any]], n_clusters: int, *, start: int) -> NDArray[np.int64]:
     """New names (heads, n_clusters) of the clusters of several clusterings, under which the clusterings agree.
 
     Every clustering is aligned one-to-one to a reference; the majority vote of the aligned clusterings is the next
@@ -87,7 +90,7 @@ def common_names(assignments: NDArray[np.int64], n_clusters: int, *, start: int)
     return names
 
 
-def _majority(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+def _majority(clusters: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """The cluster that most heads give a sample, (n_samples,), of clusters (heads, n_samples); ties: the smallest."""
     # In order, a cluster that h heads give is h times in a row: the row of each head's run so far is its votes.
     ordered = np.sort(clusters, axis=0)
@@ -98,7 +101,7 @@ def _majority(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(np.take_along_axis(ordered, votes.argmax(0)[None], axis=0)[0])
 
 
-def agreement(assignments: NDArray[np.int64], final: NDArray[np.int64], n_clusters: int) -> float | None:
+def agreement(assignments: NDArray[np.integer[Any]], final: NDArray[np.int64], n_clusters: int) -> float | None:
     """Mean share of samples to which a clustering, aligned to `final`, gives the final cluster; None for a single one.
 
     Args:
@@ -112,7 +115,7 @@ def agreement(assignments: NDArray[np.int64], final: NDArray[np.int64], n_cluste
 
 
 def summarize(
-    by_head: NDArray[np.int64],
+    by_head: NDArray[np.integer[Any]],
     final: NDArray[np.int64],
     n_clusters: int,
     *,

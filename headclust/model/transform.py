@@ -136,7 +136,7 @@ def _fit_none(rows: Pass) -> FeatureTransform:
         return FeatureTransform()
     power = power_of_two(largest)
     exact = float64_device(power.device)
-    mean = _moments((block * power).to(exact).double() for block in rows())[0].to(power.device)
+    mean = _mean((block * power).to(exact).double() for block in rows()).to(power.device)
     # Exponents, (feature_dim,): of the largest deviation from the mean per column, before the powers of two.
     least, most = column_limits(block * power - mean for block in rows())
     deviation = torch.maximum(-least, most)
@@ -154,7 +154,9 @@ def _fit_standardize(rows: Pass) -> FeatureTransform:
     largest = torch.maximum(-least, most)
     power = None if _is_ordinary(largest).all() else power_of_two(largest)
     # Population standard deviation per dimension, as in scikit-learn's StandardScaler.
-    mean, spread = _moments(rows() if power is None else (block * power for block in rows()))
+    scaled = rows if power is None else lambda: (block * power for block in rows())
+    mean = _mean(scaled())
+    spread = _spread(scaled(), mean)
     # The means of blocks of a constant can differ by rounding.
     varies = (spread > 0) & (most > least)
     return FeatureTransform(power=power, mean=mean, scale=torch.where(varies, 1 / spread, 0.0))
@@ -162,29 +164,35 @@ def _fit_standardize(rows: Pass) -> FeatureTransform:
 
 def column_limits(rows: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     """Smallest and largest value per column, (feature_dim,) each."""
-    least, most = next(rows).aminmax(dim=0)
+    first = next(rows)
+    least, most = first.amin(0), first.amax(0)  # aminmax took five times as long
     for block in rows:
-        low, high = block.aminmax(dim=0)
-        least, most = torch.minimum(least, low), torch.maximum(most, high)
+        least, most = torch.minimum(least, block.amin(0)), torch.maximum(most, block.amax(0))
     return least, most
 
 
-def _moments(rows: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and population standard deviation per column, float32 (feature_dim,) each: those of a single block exactly.
-
-    Blocks are joined in float64, as in Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
-    Computing Sample Variances", 1979.
-    """
-    count, mean, squares, device = 0, torch.zeros(()), torch.zeros(()), torch.device("cpu")
+def _mean(rows: Iterator[Tensor]) -> Tensor:
+    """Mean per column, (feature_dim,): of the means of blocks, in float64. A single block has its own mean exactly."""
+    count, mean, device = 0, torch.zeros(()), torch.device("cpu")
     for block in rows:
         device = block.device
-        exact, share = float64_device(device), len(block) / (count + len(block))
-        own, spread = (moment.to(exact).double() for moment in (block.mean(0), block.std(0, correction=0)))
-        # Sum of squared deviations of both parts, each from its own mean, and of the two means from the common one.
-        squares = squares.to(own) + len(block) * spread.square() + count * share * (own - mean.to(own)).square()
-        mean = mean.to(own) + share * (own - mean.to(own))
+        own = block.mean(0).to(float64_device(device)).double()
         count += len(block)
-    return mean.float().to(device), (squares / count).sqrt().float().to(device)
+        mean = mean.to(own) + len(block) / count * (own - mean.to(own))
+    return mean.float().to(device)
+
+
+def _spread(rows: Iterator[Tensor], mean: Tensor) -> Tensor:
+    """Population standard deviation per column, (feature_dim,), from the mean; a single block has its own exactly."""
+    count, variance = 0, torch.zeros(())
+    for block in rows:
+        # Mean over the rows of a block of (x - mean)^2: their variance, and the square of the distance of their mean.
+        exact = float64_device(block.device)
+        inner, own = (moment.to(exact).double() for moment in (block.std(0, correction=0), block.mean(0)))
+        squares = inner.square() + (own - mean.to(own)).square()
+        count += len(block)
+        variance = variance.to(squares) + len(block) / count * (squares - variance.to(squares))
+    return variance.sqrt().float().to(mean.device)
 
 
 def _is_ordinary(largest: Tensor) -> Tensor:
@@ -197,7 +205,7 @@ def _fit_pca(unit: Pass, n_samples: int, feature_dim: int, n_components: int, gr
     """PCA of unit rows (n_samples, feature_dim), with one scale for all components: directions are not whitened."""
     # Centering leaves n_samples - 1 independent rows.
     n_components = max(1, min(n_components, n_samples - 1, feature_dim))
-    mean, _ = _moments(unit())
+    mean = _mean(unit())
     # Variances (n_components,), descending, and directions (feature_dim, n_components).
     is_wide = n_samples < feature_dim
     values, vectors = _wide_components(torch.cat(list(unit())) - mean) if is_wide else _components(unit(), mean, group)

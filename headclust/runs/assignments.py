@@ -65,10 +65,10 @@ def write_assignments(
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             shares = [values for values in (confidence, novelty) if values is not None]
-            row_writer(file)(_HEADERS[len(shares) - 1])
+            row_writer(file)(_COLUMNS if novelty is None else _HEADERS[1])
             for block in row_blocks(len(sample_ids), at_most=_ROWS):
-                columns = [values[block].tolist() for values in (clusters, *shares)]
-                _write_rows(file, sample_ids[block], columns)
+                columns = [values[block].tolist() for values in shares]
+                _write_rows(file, sample_ids[block], [clusters[block].tolist(), *columns])
     return path
 
 

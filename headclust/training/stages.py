@@ -56,7 +56,7 @@ class Stage:
             n_samples - 1.
         neighbor_list: Content of that list: others; with-self (the sample first, as in SCAN); or temi-paper (as
             TEMI's code computes it, with its error above 80,000 samples).
-        neighbor_search: Way to find neighbors: exact; ivf (faiss) or cuvs (on CUDA, if installed), which are
+        neighbor_search: Way to find neighbors: exact; ivf (lists by k-means) or cuvs (CUDA, if installed), which are
             approximate; or auto: exact up to 300,000 samples on a CPU and 3,000,000 on CUDA, approximate above.
         augment: If true, anchors and neighbors are cached views, if the feature file has any.
         batch_size: Samples per step; a data set with fewer is one batch.

@@ -125,8 +125,8 @@ def embed(
         embed_shards(arguments, path, settings, len(images), shards, on or "local")
     if launch or merge:
         if merge or begun_shards(path) or is_merging(path):  # else a finished file, which a process has looked at
-            known = _known_plan(images, model, settings)
-            merge_shards(images, path, settings, known, allow_unlike=allow_unlike, keep_shards=keep_shards)
+            plan = _known_plan(images, model, settings)
+            merge_shards(images, path, settings, plan, allow_unlike=allow_unlike, keep_shards=keep_shards)
         warn_if_many(load_features(path), listed_in(path))
         return path
     backbone = load_backbone(
@@ -143,9 +143,9 @@ def embed(
 
 
 def _known_plan(images: ImageSet, model: str, settings: EmbedSettings) -> dict[str, Any]:
-    """What is known of the plan of shards without the model."""
-    known = {name: getattr(settings, name) for name in ("batch_size", "dtype", "seed", "max_pixels")}
-    return {**plan_of(images), **known, "backbone": model, "n_views": settings.n_views or None}
+    """The part of the plan of shards that follows without the model."""
+    same = {name: getattr(settings, name) for name in ("batch_size", "dtype", "seed", "max_pixels")}
+    return {**plan_of(images), **same, "backbone": model, "n_views": settings.n_views or None}
 
 
 def _on_own_gpu(settings: EmbedSettings) -> EmbedSettings:

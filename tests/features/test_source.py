@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from headclust.features.source import row_blocks
 
 PLAIN = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
 VIEWS = np.random.default_rng(1).normal(size=(2, 9, 5)).astype(np.float32)
+STATM = Path("/proc/self/statm")
 NAMES = {"sample_ids": [str(row) for row in range(9)], "dataset": "d", "backbone": "b"}
 
 
@@ -90,6 +92,23 @@ def test_a_file_that_cannot_be_written_to_is_mapped(path: Path) -> None:
     path.parent.chmod(0o555)
     np.testing.assert_array_equal(load_features(path).all(), PLAIN)
     path.parent.chmod(0o755)
+
+
+def test_features_of_one_file_share_its_mapping(path: Path) -> None:
+    features = load_features(path)
+    assert replace(features, labels=None).source(1) is features.source(1)
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="memory of a process is read as Linux gives it")
+def test_blocks_that_were_read_do_not_count_as_memory_of_the_process(tmp_path: Path) -> None:
+    names = {**NAMES, "sample_ids": [str(row) for row in range(80_000)]}
+    features = load_features(write_features(tmp_path / "a.h5", np.zeros((80_000, 200), np.float32), **names))
+    features.values(slice(1))
+    before = int(STATM.read_text().split()[2])
+    for start in range(0, 80_000, 1000):
+        features.values(slice(start, start + 1000))
+    n_pages = int(STATM.read_text().split()[2]) - before
+    assert n_pages * 4096 < features.n_samples * 200 * 4 / 10
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -24,6 +24,12 @@ FITS = {
     "consensus": {"n_heads": 2, "tries": 1, "samples_at_most": 60, "temi.length": 2},
     "gmm": {"n_heads": 1},
     "hdbscan": {},
+    "spectral": {},
+    "ward": {},
+    "leiden": {},
+    "temi": {"n_heads": 2, "length": 1},
+    "scan": {"n_heads": 2, "length": 1, "self_label.length": 0},
+    "clc": {"n_heads": 2, "length": 1},
 }
 
 

@@ -154,7 +154,7 @@ def _draw(spaces: tuple[Features, ...], stage: Partitions, seed: int) -> tuple[F
 
 def _neighbor_information(
     heads: LinearHeads, rows: torch.Tensor, graph: NeighborGraph, temperature: float
-) -> tuple[NDArray[np.int64], list[float]]:
+) -> tuple[NDArray[np.int32], list[float]]:
     """Clusters by each head, (heads, n_samples), and the mutual information of neighbors' clusters, in nats."""
     from headclust.model import ClusterModel, FeatureTransform, ensemble
 
