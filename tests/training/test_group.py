@@ -39,7 +39,7 @@ def distance(first, second):
 
     What hardly moves beside the others does so by rounding: a bias before a batch normalization.
     """
-    kinds = {"loss": 1.0}  # a sum of terms of about one nat and of both signs
+    kinds: dict[str, float] = {}
     sizes = {name: float(tensor.double().abs().max()) for name, tensor in second.items()}
     for name, size in sizes.items():
         kind = name.rpartition("/")[2].partition(" ")[0]
