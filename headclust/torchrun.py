@@ -80,11 +80,11 @@ def prints_error(line: str, *, is_cause: bool) -> bool:
     group = launched()
     if group.size == 1:
         return True
-    from torch.distributed import TCPStore
+    import torch.distributed
 
     try:  # torchrun itself serves this store, so it outlives a process
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
+        store = torch.distributed.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
         key = f"headclust-error-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         n_lines = int(store.add(key, 1))
         return (

@@ -207,7 +207,7 @@ def _restart(points: Tensor, centroids: Tensor, assignments: Tensor, group: Grou
     """The result of a restart, its inertia from differences, which is exact also for points close to a centroid."""
     inertia = 0.0
     n_rows = max(1, _SCORES // points.shape[1])
-    for rows, clusters in zip(points.split(n_rows), assignments.split(n_rows), strict=True):
+    for rows, clusters in zip(torch.split(points, n_rows), torch.split(assignments, n_rows), strict=True):
         inertia += float((rows - centroids[clusters]).square().sum(1).cpu().double().sum())
     total = float(group.sum(torch.tensor(inertia, dtype=torch.float64)))
     return Restart(centroids.clone(), group.gather(assignments.cpu()).numpy(), total)

@@ -211,7 +211,7 @@ def _sum_gradients_(optimizer: torch.optim.Optimizer, group: Group) -> None:
     parameters = [parameter for part in optimizer.param_groups for parameter in part["params"]]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     total = group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, part in zip(gradients, total.split([gradient.numel() for gradient in gradients]), strict=True):
+    for gradient, part in zip(gradients, torch.split(total, [gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
 
