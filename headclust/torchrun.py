@@ -34,7 +34,7 @@ def local_device(name: str | None) -> str | None:
 
     if not torch.cuda.is_available():
         return name
-    return f"cuda:{local_rank() or 0}"
+    return f"cuda:{(local_rank() or 0) % torch.cuda.device_count()}"
 
 
 @contextmanager
@@ -84,7 +84,8 @@ def prints_error(line: str, *, is_cause: bool) -> bool:
 
     try:  # torchrun itself serves this store, so it outlives a process
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = torch.distributed.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
+        make = torch.distributed.TCPStore  # type: ignore[attr-defined]  # documented, but not in its __all__
+        store = make(address, port, is_master=False, timeout=timedelta(seconds=10))
         key = f"headclust-error-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         n_lines = int(store.add(key, 1))
         return (

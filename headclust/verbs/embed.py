@@ -22,7 +22,8 @@ from headclust.features import load_features
 from headclust.features.sharded import begun_shards, is_merging
 from headclust.images.datasets import describe_folders, open_source
 from headclust.progress import note
-from headclust.shards import Shard, local_rank
+from headclust.shards import Shard
+from headclust.torchrun import local_device
 from headclust.verbs.left_out import listed_in, warn_if_many
 from headclust.verbs.places import features_path
 from headclust.verbs.shard_launch import embed_shards
@@ -135,7 +136,10 @@ def embed(
     if shard is None:
         embed_images(images, backbone, path, settings)
     else:
-        own, kind = _on_own_gpu(settings), {"allow_unlike": allow_unlike, "keep_shards": keep_shards}
+        own, kind = (
+            replace(settings, device=local_device(settings.device)),
+            {"allow_unlike": allow_unlike, "keep_shards": keep_shards},
+        )
         if not embed_shard(images, backbone, path, shard, own, **kind):
             return None
     warn_if_many(load_features(path), listed_in(path))
@@ -146,16 +150,6 @@ def _known_plan(images: ImageSet, model: str, settings: EmbedSettings) -> dict[s
     """The part of the plan of shards that follows without the model."""
     same = {name: getattr(settings, name) for name in ("batch_size", "dtype", "seed", "max_pixels")}
     return {**plan_of(images), **same, "backbone": model, "n_views": settings.n_views or None}
-
-
-def _on_own_gpu(settings: EmbedSettings) -> EmbedSettings:
-    """The settings, with the GPU of this process where torchrun numbers the processes of a machine."""
-    import torch
-
-    rank = local_rank()
-    if settings.device is not None or rank is None or not torch.cuda.is_available():
-        return settings
-    return replace(settings, device=f"cuda:{rank % torch.cuda.device_count()}")
 
 
 def _variant(
