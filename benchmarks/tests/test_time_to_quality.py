@@ -73,10 +73,10 @@ def test_neighbors_are_searched_in_every_fit(places, cells, tmp_path, monkeypatc
     temi = cells[-1]
     monkeypatch.setattr(time_to_quality, "CURVES", (("temi", "ours", "length", (3, 6)),))
     searches = []
-    from headclust.graph import neighbors
+    from headclust.graph import cached
 
-    real = neighbors.nearest_neighbors
-    monkeypatch.setattr(neighbors, "nearest_neighbors", lambda *a, **b: searches.append(1) or real(*a, **b))
+    real = cached._search
+    monkeypatch.setattr(cached, "_search", lambda *a, **b: searches.append(1) or real(*a, **b))
     measure(curve_plan(temi), places, tmp_path / "curve.jsonl")
     assert len(searches) == 2
     assert QUICK["length"] == 10  # the place's own settings are left behind

@@ -19,7 +19,7 @@ from headclust.seeding import RESTART_STREAM, torch_generator
 _ROUNDING, _TINY = 2.0**-22, torch.finfo(torch.float32).tiny  # share of the largest coordinate that is rounding
 _FAR = 256  # distance from the origin, in units of the points' range, from which on points are centered
 _SCORES = 1 << 23  # most products of points and centroids in memory: 32 MB
-# Points that seeds are drawn from, and their number per cluster: with 10,000 points a partition into 1,000 clusters
+# Points that seeds are drawn from, and their number per cluster: with 10,000 points, a partition into 1,000 clusters
 # lost a point of accuracy, with 25,000 none.
 _SEEDED, _SEEDED_PER_CLUSTER = 25_000, 25
 

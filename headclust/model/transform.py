@@ -189,7 +189,7 @@ def _spread(rows: Iterator[Tensor], mean: Tensor) -> Tensor:
         # Mean over the rows of a block of (x - mean)^2: their variance, and the square of the distance of their mean.
         exact = float64_device(block.device)
         inner, own = (moment.to(exact).double() for moment in (block.std(0, correction=0), block.mean(0)))
-        squares = inner.square() + (own - mean.to(own)).square()
+        squares = inner.square() + (own - mean.to(exact).to(own)).square()
         count += len(block)
         variance = variance.to(squares) + len(block) / count * (squares - variance.to(squares))
     return variance.sqrt().float().to(mean.device)

@@ -20,6 +20,7 @@ COMMANDS = {
     "settings": ("kmeans",),
     "compare": ("blobs.h5", "--methods", "kmeans,spherical-kmeans"),
     "predict": ("run", "--features", "blobs.h5"),
+    "neighbors": ("blobs.h5", "--neighbors", "5"),
     "evaluate": ("run",),
     "report": ("run", "--no-umap"),
     "export": ("run", "--to", "csv"),

@@ -329,7 +329,7 @@ def test_what_was_fitted_is_not_changed_by_what_is_done_to_x(blobs):
 def test_probabilities_do_not_depend_on_blocks(blobs, monkeypatch):
     fitted = quick("consensus").fit(blobs.features)
     expected = fitted.predict_proba(blobs.features)
-    monkeypatch.setattr("headclust.model.model._ROWS", 7)
+    monkeypatch.setattr("headclust.model.model._PROBABILITIES", 7)
     assert np.allclose(fitted.predict_proba(blobs.features), expected, atol=1e-6)
 
 

@@ -114,7 +114,8 @@ def test_one_part_is_no_shard_yet_and_others_are_not_complete(bare, monkeypatch)
 def test_a_process_of_torchrun_has_its_own_gpu(bare, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", "3")
+    for name, value in {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
     verbs.embed("m", "d", output=Path("a.h5"), shard=Shard(4, 8))
     assert bare.pop()[1][2].device == "cuda:1"
     verbs.embed("m", "d", output=Path("a.h5"), shard=Shard(4, 8), settings=EmbedSettings(device="cpu"))

@@ -141,9 +141,8 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
         # Heads differ in the size of the graph and in the number of eigenvectors, so that their errors differ.
         generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
         vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
-        if not is_cut:
-            coordinates = points
-        else:
+        coordinates = points
+        if is_cut:
             diffusion = maps.of_size(math.ceil(k * GRAPH_SIZES[head % len(GRAPH_SIZES)]))
             n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), maps.n_parts)
             # Rows of the leading eigenvectors at unit length (n_kept, n_vectors), as Ng, Jordan and Weiss cluster them.
@@ -176,7 +175,7 @@ class _DiffusionMaps:
     ) -> None:
         self.graph, self.samples, self.stage, self.device = graph, samples, stage, device
         self.start = stream_seed(seed, RESTART_STREAM)
-        self.n_parts = 0  # connected components of the smallest graph; the others have fewer
+        self.n_parts = 0  # connected components of the smallest graph, at most `most_vectors` per cluster
         self._maps: dict[int, Tensor] = {}  # by the number of neighbors in the graph
         self._vectors: Tensor | None = None
 
@@ -189,9 +188,9 @@ class _DiffusionMaps:
         if k not in self._maps:
             weights = _affinity(self.graph, k)[self.samples][:, self.samples]
             # A component without an eigenvector would be a single point of the map, together with others like it.
-            self.n_parts = self.n_parts or int(parts(weights).max()) + 1
-            most = min(math.ceil(self.stage.most_vectors * self.stage.n_clusters), self.stage.vectors_at_most)
-            count = min(max(most, self.n_parts), len(self.samples))
+            most = math.ceil(self.stage.most_vectors * self.stage.n_clusters)
+            self.n_parts = self.n_parts or min(int(parts(weights).max()) + 1, most)
+            count = min(max(min(most, self.stage.vectors_at_most), self.n_parts), len(self.samples))
             # Graphs of several sizes have nearly the same leading vectors.
             values, self._vectors = leading_eigenvectors(
                 normalized(weights), count, seed=self.start, device=self.device, start=self._vectors
