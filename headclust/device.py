@@ -230,8 +230,9 @@ def reuse_memory(device: torch.device) -> Iterator[None]:
     """On the CPU with glibc, reuse the memory of one batch for the next; return it to the system at the end.
 
     glibc returns every large block to the system, which fills it with zeros at the next allocation: for a convolutional
-    network that took as long as the computation. At the end, the thresholds are set to the limit of glibc's own growth,
-    regardless of their earlier values. If the environment sets any of them, nothing is changed.
+    network, and for the training of heads, that took as long as the computation. At the end, the thresholds are set to
+    the limit of glibc's own growth, regardless of their earlier values. If the environment sets any of them, nothing is
+    changed.
     """
     libc = ctypes.CDLL(None)
     if device.type != "cpu" or not hasattr(libc, "mallopt") or _is_malloc_set():

@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from headclust.device import reuse_memory
 from headclust.errors import SettingError
 from headclust.seeding import torch_generator
 
@@ -69,7 +70,8 @@ def leading_eigenvectors(
     if start is not None:
         n_given = min(start.shape[1], width)
         block[:, :n_given] = start[:, :n_given]
-    values, vectors = _iterate(operator, block, count)
+    with reuse_memory(operator.device):
+        values, vectors = _iterate(operator, block, count)
     return values, vectors.to(device)
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headclust.device import float64_device
+from headclust.device import float64_device, reuse_memory
 from headclust.features.rows import distinct_rows, unit_length
 from headclust.group import ALONE, Group
 from headclust.progress import bar
@@ -76,8 +76,10 @@ def restarts(
     far = bool(center.abs().max() > _FAR * (high - low).max())
     shifted = points - center if far else points
     generators = [torch_generator(seed, RESTART_STREAM, number) for number in range(n_heads)]
-    seeds, own = _seeds(shifted, n_clusters, generators), group.share(len(points))
-    runs = _lloyd(shifted[own.start : own.stop], seeds, max_iter, tolerance, spherical and not far, group)
+    own = group.share(len(points))
+    with reuse_memory(points.device):
+        seeds = _seeds(shifted, n_clusters, generators)
+        runs = _lloyd(shifted[own.start : own.stop], seeds, max_iter, tolerance, spherical and not far, group)
     if far:
         centroids = [run.centroids + center for run in runs]
         runs = [

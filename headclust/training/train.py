@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headclust.device import reuse_memory
 from headclust.errors import HeadclustError, SettingError, one_line
 from headclust.group import ALONE, Group
 from headclust.model.heads import HEADS, ema_update_, select
@@ -104,7 +105,10 @@ def train_stage(
     checkpoints: list[tuple[int, Any]] = []
     recent: deque[Tensor] = deque(maxlen=max(schedule.segments))
     step = 0
-    with bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps) as advance:
+    with (
+        reuse_memory(samples.spaces[0].device),
+        bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps) as advance,
+    ):
         for length in schedule.segments:
             total, before = torch.zeros(len(own), device=samples.spaces[0].device), step
             while step < before + length and (not limit.is_over() or step == 0):

@@ -62,10 +62,8 @@ class Temi(nn.Module):
             progress: Not used, the schedule is constant.
         """
         assert teacher is not None
-        # log p, (2, heads, batch, clusters).
-        log_p = log_probs(student.logits, self.settings.student_temperature)
         with torch.no_grad():
-            # log q and q, of the same shape.
+            # log q and q, (2, heads, batch, clusters).
             log_q = log_probs(teacher.logits, self.settings.teacher_temperature)
             q = log_q.exp()
             if self.training:
@@ -77,9 +75,10 @@ class Temi(nn.Module):
             weights = self.weights(q)
             # log m, (heads, clusters), broadcast over the batch axis below.
             log_marginal = self.marginal.clamp_min(torch.finfo(torch.float32).tiny).log()
-        # pmi in both directions, (2, heads, batch): log sum_c exp(beta (log p + log q) - log m). flip(0) pairs each
-        # student view with the teacher of the other one.
-        pmi = torch.logsumexp(self.settings.beta * (log_p + log_q.flip(0)) - log_marginal[:, None], dim=-1)
+            # beta log q - log m: flip(0) pairs each student view with the teacher of the other one.
+            scores = log_q.flip(0).mul_(self.settings.beta).sub_(log_marginal[:, None])
+        # pmi in both directions, (2, heads, batch).
+        pmi = _LogSum.apply(student.logits, scores, self.settings.beta, self.settings.student_temperature)
         # The mean over both directions is the 1/2 of the formula.
         return -batch_mean(weights * pmi, dims=(0, 2), group=self.batch_group)
 
@@ -90,6 +89,31 @@ class Temi(nn.Module):
     def summary(self) -> dict[str, Tensor]:
         """Nothing beside the loss."""
         return {}
+
+
+class _LogSum(torch.autograd.Function):
+    """log sum_c exp(beta log p(c) + scores(c)), (...), of logits and scores (..., clusters), with its gradient.
+
+    The gradient by the logits has a closed form, and is computed together with the value: half as many passes over
+    memory as one per operation, which is what a step of training takes its time for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, scores: Tensor, beta: float, temperature: float) -> Tensor:
+        # log p, then the exponents beta log p + scores, (..., clusters).
+        log_p = log_probs(logits, temperature)
+        exponents = torch.add(scores, log_p, alpha=beta)
+        value = torch.logsumexp(exponents, dim=-1)
+        # With r the softmax of the exponents, d value / d log p(c) = beta r(c), and through log p = log softmax(l / t)
+        # d value / d l(c) = beta (r(c) - p(c)) / t, as the r(c) sum to 1.
+        slope = exponents.sub_(value[..., None]).exp_().sub_(log_p.exp_()).mul_(beta / temperature)
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return gradients[0][..., None] * slope, None, None, None
 
 
 class Wmi(Temi):
