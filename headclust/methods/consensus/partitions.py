@@ -25,6 +25,7 @@ GRAPH_SIZES = (1.0, 1.5, 2.25)  # neighbors in the graphs that are cut, as multi
 _TEMPERATURE = 0.1
 _DIFFUSION = 6
 _SMALLEST_PART = 0.1
+_RESTARTED = 600  # clusters in all restarts of a partition, at most
 _MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: its clusters only start the heads, which TEMI refines
 _CHOICES = {"partitions": ("graph", "kmeans"), "choose_by": ("consensus", "neighbors")}
 _RANGES = {
@@ -62,7 +63,8 @@ class Partitions:
         fewest_vectors: Smallest number of eigenvectors per cluster that a cut uses; each head draws its own number ...
         most_vectors: ... up to this one.
         vectors_at_most: Largest number of eigenvectors, for any number of clusters; but one per connected component.
-        tries: Restarts of k-means per partition; the one with the lowest inertia is used.
+        tries: Restarts of k-means per partition; the one with the lowest inertia is used. With more than 100 clusters
+            there are fewer, at most 600 / n_clusters, as restarts then differ less.
         guard: Undo the refinement of a head that lowers its neighbor information: TEMI favors clusters of equal size,
             which can split large ones.
         choose_by: The heads that are used: consensus (all, with the mean of their probabilities), or neighbors (the one
@@ -150,7 +152,7 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
         runs = restarts(
             coordinates,
             stage.n_clusters,
-            n_heads=stage.tries,
+            n_heads=max(1, min(stage.tries, _RESTARTED // stage.n_clusters)),
             max_iter=_MAX_ITER,
             tolerance=_TOLERANCE,
             seed=stream_seed(seed, RESTART_STREAM, head),
