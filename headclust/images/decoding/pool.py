@@ -92,8 +92,10 @@ class _Pool:
         self._idle: list[Worker] = []
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         try:
-            for _ in range(workers):  # before any thread runs: the fewer threads at a fork the better
-                self._idle.append(self._start())
+            for _ in range(workers):
+                # In a thread: Ctrl-C in the main thread would be raised in what Python calls around a fork, where it is
+                # ignored and leaves a lock behind.
+                self._idle.append(self._threads.submit(self._start).result())
         except BaseException:
             self.close()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -22,7 +23,11 @@ from headclust.images.decoding import decoded_batches, n_workers, worker
 
 
 def _all_children() -> set[int]:
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    found = set()
+    for task in Path("/proc/self/task").iterdir():  # each thread lists the processes that it forked
+        with contextlib.suppress(OSError):  # the thread has ended
+            found |= set(map(int, (task / "children").read_text().split()))
+    return found
 
 
 @pytest.fixture(autouse=True)
