@@ -56,7 +56,7 @@ def search_cuvs(
             algo="nn_descent", n_clusters=1, metric="sqeuclidean", nn_descent_params=descent
         )
         all_neighbors.build(stored, neighbors.shape[1], settings, indices=neighbors)
-    except Exception as error:
+    except Exception as error:  # its errors are of types of its own
         raise HeadclustError(f"cuvs failed ({one_line(error)}): set neighbor_search to ivf or exact.") from error
     n_rows = max(1, _BLOCK // (neighbors.shape[1] * rows.dim))
     blocks = [torch.arange(start, min(start + n_rows, len(rows))) for start in range(0, len(rows), n_rows)]

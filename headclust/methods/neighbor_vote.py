@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.features import Features
-from headclust.methods.result import FitResult
+from headclust.methods.result import FitResult, result_of
 
 if TYPE_CHECKING:
     import torch
@@ -84,14 +84,7 @@ def conclude_partition(
         assigned = model.assign(space) if graph is None else _assign_by_graph(model, space, rows, graph)
         if np.array_equal(assigned.by_head[:, rows], partition):
             break
-    return FitResult(
-        model=model.to(torch.device("cpu")),
-        assignments=assigned.clusters,
-        confidence=assigned.confidence,
-        head_assignments=assigned.by_head,
-        losses=losses,
-        history=history,
-    )
+    return result_of(model, assigned, losses, history)
 
 
 def _assign_by_graph(model: ClusterModel, space: Features, rows: NDArray[np.int64], graph: NeighborGraph) -> Assignment:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headclust.model import ClusterModel
+    from headclust.model.model import Assignment
 
 
 @dataclass(frozen=True)
@@ -86,17 +87,29 @@ def conclude(
     Raises:
         HeadclustError: A prediction is not finite, because the last step of training diverged.
     """
-    import torch
-
     assigned = model.assign(*spaces, group=current())
     if not np.isfinite(assigned.confidence).all():
         raise HeadclustError("the fitted heads predict values that are not finite: lower lr, or try another transform.")
+    return result_of(model, assigned, losses, history, checkpoints)
+
+
+def result_of(
+    model: ClusterModel,
+    assigned: Assignment,
+    losses: list[float],
+    history: list[dict[str, Any]],
+    checkpoints: Sequence[tuple[int, ClusterModel]] = (),
+) -> FitResult:
+    """The result of a fit whose samples have been assigned, with its models on the CPU."""
+    import torch
+
+    cpu = torch.device("cpu")
     return FitResult(
-        model=model.to(torch.device("cpu")),
+        model=model.to(cpu),
         assignments=assigned.clusters,
         confidence=assigned.confidence,
         head_assignments=assigned.by_head,
         losses=losses,
         history=history,
-        checkpoints=tuple((step, checkpoint.to(torch.device("cpu"))) for step, checkpoint in checkpoints),
+        checkpoints=tuple((step, checkpoint.to(cpu)) for step, checkpoint in checkpoints),
     )
