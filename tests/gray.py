@@ -22,6 +22,12 @@ from headclust.seeding import stream_seed
 N = 150
 
 
+def written(path: Path) -> tuple[int, int, int]:
+    """What changes if a file is replaced or written to; the time of access, which reading moves, is left out."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class FakeImages:
     """Image i is one gray level; `bad` rows cannot be read."""

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from gray import FakeBackbone, FakeImages, Interrupted, N, embed, rows_read, views_drawn
+from gray import FakeBackbone, FakeImages, Interrupted, N, embed, rows_read, views_drawn, written
 
 from headclust.errors import ConflictError, DataError, FileFormatError, PassingError
 from headclust.features import load_features, staging_folder, verify_features
@@ -39,10 +39,6 @@ class Disk(FakeImages):
         if row in self.away:
             raise PassingError("no such file")
         return super().read(row)
-
-
-def _written(path: Path) -> tuple[int, int]:
-    return path.stat().st_ino, path.stat().st_mtime_ns
 
 
 @pytest.mark.parametrize("options", [{}, {"n_views": 2, "dtype": "float16"}, {"batch_size": 64}])
@@ -79,25 +75,25 @@ def test_a_reason_that_cannot_pass_is_not_tried_again(tmp_path: Path) -> None:
     embed(path, Disk(bad=(), before=lambda row: os._exit(1) if row == 9 else None), on_error="skip")
     assert load_features(path).skipped == (("9.png", "torn after 9 bytes"),)
     assert path.read_bytes() == embed(tmp_path / "b.h5", FakeImages(bad=(9,)), on_error="skip").read_bytes()
-    before = _written(path)
+    before = written(path)
     with pytest.raises(DataError, match=r"^9\.png: torn after 9 bytes"):
         embed(path)
-    assert _written(path) == before
+    assert written(path) == before
 
 
 def test_what_still_fails_leaves_the_file_as_it_is_and_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = embed(tmp_path / "a.h5", Disk(away=AWAY), on_error="skip")
-    before, backbone = _written(path), FakeBackbone()
+    before, backbone = written(path), FakeBackbone()
     capsys.readouterr()
     embed(path, Disk(away=AWAY), backbone, on_error="skip")
-    assert (_written(path), backbone.model.batches) == (before, [])
+    assert (written(path), backbone.model.batches) == (before, [])
     lines = capsys.readouterr().err
     assert f"{len(AWAY)} images that were left out were tried again, and still cannot be read: it stays" in lines
     with pytest.raises(DataError, match=r"^20\.png: no such file: fix or remove it"):
         embed(path, Disk(away=AWAY))
-    assert _written(path) == before
+    assert written(path) == before
     assert not staging_folder(path).exists()
 
 

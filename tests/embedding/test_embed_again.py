@@ -16,6 +16,7 @@ from gray import (
     N,
     embed,
     rows_read,
+    written,
 )
 
 from headclust.errors import ConflictError, DataError
@@ -24,11 +25,11 @@ from headclust.features import staging_folder, verify_features
 
 def test_repeating_does_nothing_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, backbone = embed(tmp_path / "a.h5"), FakeBackbone()
-    before = path.stat()
+    before = written(path)
     assert embed(path, backbone=backbone) == path
     assert "nothing to do" in capsys.readouterr().err
     assert backbone.model.batches == []
-    assert path.stat() == before
+    assert written(path) == before
 
 
 def test_a_finished_file_is_not_accepted_where_its_images_would_not_be(
@@ -36,7 +37,7 @@ def test_a_finished_file_is_not_accepted_where_its_images_would_not_be(
 ) -> None:
     images = FakeImages(bad=(3, 77))
     path = embed(tmp_path / "a.h5", images, on_error="skip")
-    before = path.stat()
+    before = written(path)
     with pytest.raises(DataError, match=r"^3\.png: torn after 3 bytes: fix or remove it, .*--on-error skip\.$"):
         embed(path, images)
     expected = r"^2 of the images cannot be read, --max-bad allows 1 \(the last: 77\.png: torn after 77 bytes\): "
@@ -45,7 +46,7 @@ def test_a_finished_file_is_not_accepted_where_its_images_would_not_be(
     capsys.readouterr()
     embed(path, images, on_error="skip", max_bad=2)
     assert f"(2 of {N} images cannot be read and are listed as skipped): nothing to do" in capsys.readouterr().err
-    assert path.stat() == before
+    assert written(path) == before
 
 
 @pytest.mark.parametrize(
