@@ -246,13 +246,13 @@ def reuse_memory(device: torch.device) -> Iterator[Callable[[], None]]:
         return
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, -1)
-    last = time.monotonic()
+    last = time.perf_counter()
 
     def tidy() -> None:
         nonlocal last
-        if time.monotonic() - last >= _TIDIED:
+        if time.perf_counter() - last >= _TIDIED:
             libc.malloc_trim(0)
-            last = time.monotonic()
+            last = time.perf_counter()
 
     try:
         yield tidy
