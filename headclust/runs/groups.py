@@ -131,8 +131,8 @@ def _n_joins(run: Record, levels: Levels, level: int, ids: list[int]) -> int:
         if (run.path / LEVELS).exists() or run.metrics["clusters_used"] == 1:
             raise
         raise SettingError(
-            f"level {level}: {printable(str(run.path))} has no {LEVELS}, as an older version made it, or it has too many "
-            "clusters: fit again, with headclust fit --config RUN."
+            f"level {level}: {printable(str(run.path))} has no {LEVELS}, as an older version made it, or it has too "
+            "many clusters: fit again, with headclust fit --config RUN."
         ) from None
 
 
