@@ -14,7 +14,7 @@ from headclust.model import FeatureTransform, joins
 SIZES = (30, 20, 25, 5, 0, 40)
 
 
-def model(n_clusters=len(SIZES)):
+def model(n_clusters=6):
     return SimpleNamespace(n_clusters=n_clusters, transforms=(FeatureTransform(),), device=torch.device("cpu"))
 
 
@@ -57,9 +57,7 @@ def test_features_of_any_scale(scale):
     made = joins.join_clusters(
         SimpleNamespace(**{**vars(model()), "transforms": (FeatureTransform(l2=True),)}), (features,), clusters
     )
-    assert [join[:2] for join in made] == [
-        join[:2] for join in joins.join_clusters(model(), (samples()[0],), clusters)
-    ]
+    assert [join[:2] for join in made] == [join[:2] for join in joins.join_clusters(model(), (samples()[0],), clusters)]
 
 
 def test_large_clusters_give_some_of_their_samples(monkeypatch):

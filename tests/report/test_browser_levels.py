@@ -12,7 +12,7 @@ from headclust.runs.names import Name, Names, write_names
 from report.test_browser import BROWSER, DRIVER, REQUIRED, opened, script, start, visible, window  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER) and not REQUIRED, reason="no chromium with chromedriver")
-HOSTILE = "<i>cats</i> & \"dogs\""
+HOSTILE = '<i>cats</i> & "dogs"'
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,8 @@ def test_keys_on_the_slider_join_groups_everywhere(browser, levels):
         # Each dot has the color and shape of the group that it belongs to now.
         css = script(
             browser,
-            "return [...document.querySelectorAll('.points')].map((dots) => [dots.dataset.cluster, dots.className.baseVal])",
+            "return [...document.querySelectorAll('.points')]"
+            ".map((dots) => [dots.dataset.cluster, dots.className.baseVal])",
         )
         kinds = {int(cluster): kind for cluster, kind in css}
         assert all(kinds[cluster] == kinds[int(groups.of_cluster[cluster])] for cluster in kinds)
@@ -118,9 +119,7 @@ def test_a_group_of_several_shows_each_and_links_lead_to_it(browser, levels):
     card = browser.find_element(By.ID, f"cluster-{kept}")
     assert script(browser, "return location.hash") == f"#cluster-{kept}"
     assert f"{joined} (birds)" in card.text
-    rows = [
-        int(tile.get_attribute("data-row")) for tile in card.find_elements(By.CSS_SELECTOR, ".union .tile-button")
-    ]
+    rows = [int(tile.get_attribute("data-row")) for tile in card.find_elements(By.CSS_SELECTOR, ".union .tile-button")]
     data = script(browser, "return JSON.parse(document.querySelector('#data').textContent).clusters")
     assert {data[row] for row in rows} == {kept, joined}
     assert not [strip for strip in card.find_elements(By.CSS_SELECTOR, ".strips") if strip.is_displayed()]
