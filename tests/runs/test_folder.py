@@ -56,6 +56,7 @@ def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c"), seen=T
         history=[{"step": 1}, {"step": 2}],
         assignments=(ids, np.arange(len(ids)) % 2, np.linspace(0.5, 1, len(ids), dtype=np.float32)),
         seen=some_samples() if seen else None,
+        levels=runs.Levels((runs.Join(0, 1, 0.5),)),
         overwrite=overwrite,
     )
 
@@ -107,7 +108,7 @@ def test_an_existing_run_needs_overwrite(tmp_path):
 def test_overwriting_leaves_nothing_of_the_old_run(tmp_path):
     path = write(tmp_path / "run")
     (path / "predicted").mkdir()
-    for name in ("predicted/x.csv", "report.html", ".headclust-0f.tmp", ".DS_Store"):
+    for name in ("predicted/x.csv", "report.html", "names.json", ".headclust-0f.tmp", ".DS_Store"):
         (path / name).write_text("old")
     write(path, overwrite=True)
     assert set(names(path)) == FILES
