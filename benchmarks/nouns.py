@@ -9,7 +9,7 @@ these up to the root; persons, and all kinds of them, are left out. The table ha
 A word has its count in WordNet's tagged texts (cntlist.rev) behind a colon, if that is not 0. The id is that of
 ImageNet: n and the offset in data.noun. A line of the words that are too vague to name photographs ends with "-".
 
-    python benchmarks/nouns.py --wordnet /usr/share/wordnet -o headclust/naming/nouns.tsv.xz
+    python benchmarks/nouns.py /usr/share/wordnet -o headclust/naming/nouns.tsv.xz
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ _VAGUE_TERMS = (
     *("electrical device", "supporting structure", "horizontal surface", "flat solid", "building complex"),
     *("electronic equipment", "white goods", "structural member", "cloth covering", "rotating mechanism"),
 )
-
-
 _HOLLOW_VESSEL = "n04531098"  # of the same first word as a ship
 
 
@@ -163,7 +161,7 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    wordnet = parser.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun and cntlist.rev")
+    wordnet = parser.add_argument("wordnet", type=Path, help="folder with data.noun and cntlist.rev")
     parser.add_argument("-o", "--output", type=Path, help="the table to write")
     return script.answer("nouns", parser, run, arguments, made={wordnet: make_tiny})
 
