@@ -1,7 +1,7 @@
 """Names of groups against the classes in them: how many groups have a name, and how many of the names are right.
 
 Command:  python benchmarks/names.py cifar10.h5 cifar100.h5 [--list] [--seeds N] [--runs FOLDER] [--json]
-Setting:  the default with as many clusters as classes, on labeled features, then names by `--from` (classifier). For the
+Setting:  the default with as many clusters as classes, on labeled features, then names by --from (classifier). For the
           docs: 10,000 random CIFAR images of the train split at 128 px with 2 views, by three packaged backbones.
           Only groups count of which at least 70 % of the images are of one class that is a noun in WordNet: a group of
           persons has no right name, as persons are no names. Labels score only.
@@ -117,12 +117,12 @@ def judge_unions(
     ]
     members = {group: clusters == group for group in np.unique(clusters).tolist()}
     unions = []
-    for (kept, joined), name in zip(joins, names.joins, strict=True):
-        members[kept] = members[kept] | members.pop(joined)
+    for (union, part), name in zip(joins, names.joins, strict=True):
+        members[union] = members[union] | members.pop(part)
         if name is None or name.name is None:
             continue
         ids = set(senses(nouns, name.name))
-        covered = [bool(ids & above[label]) for label in features.labels[members[kept]]]
+        covered = [bool(ids & above[label]) for label in features.labels[members[union]]]
         unions.append(Union(len(covered), name.name, float(np.mean(covered))))
     return unions
 
@@ -161,9 +161,7 @@ def run(options: argparse.Namespace) -> None:
         table(columns, rows)
 
 
-def measured(
-    path: Path, place: Path, seed: int, options: argparse.Namespace
-) -> tuple[list[Verdict], list[Union]]:
+def measured(path: Path, place: Path, seed: int, options: argparse.Namespace) -> tuple[list[Verdict], list[Union]]:
     """Fit, name and judge."""
     features = load_features(path)
     if features.labels is None or not features.class_names or (features.labels < 0).any():
@@ -180,7 +178,7 @@ def measured(
 
 
 def summary(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    """Counts and shares of the groups, as text."""
+    """The columns of the table for groups."""
     pure = [verdict for verdict in verdicts if verdict.purity >= PURE and verdict.has_noun]
     named = [verdict for verdict in pure if verdict.name is not None]
     right = sum(bool(verdict.is_right) for verdict in named)
@@ -189,7 +187,7 @@ def summary(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
 
 
 def summary_of_unions(unions: Sequence[Union]) -> tuple[str, str]:
-    """Number of named unions, and the mean share of their images that the name covers, as text."""
+    """The columns for unions: how many have a name, and the mean share of their images that it covers."""
     return str(len(unions)), percent(float(np.mean([union.covers for union in unions]))) if unions else "-"
 
 

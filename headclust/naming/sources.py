@@ -31,7 +31,7 @@ _ALWAYS_INSTALLED = "efficientnet_lite0"
 
 @dataclass(frozen=True)
 class Request:
-    """What names are to be made of.
+    """Options of the names to make.
 
     Attributes:
         source: "classifier", "text" or "words"; None to choose by what there is.

@@ -74,8 +74,8 @@ def embed_typical(
 ) -> list[NDArray[np.float32]]:
     """Features of the typical images of each group by another backbone, float32 (n_images, dim) each.
 
-    The images are read from the source that the run records. Those that are missing or cannot be read are left out, so a
-    group may have none.
+    The images are read from the source that the run records. Those that are missing or cannot be read are left out, so
+    a group may have none.
 
     Args:
         members: The images of the groups.
@@ -100,7 +100,9 @@ def embed_typical(
     images = reopened.images.take(reopened.rows[rows]).without_labels()
     note(f"embedding {len(rows)} typical images with {backbone.name}.")
     with TemporaryDirectory(prefix="headclust-name-") as folder:
-        path = embed_images(images, backbone, Path(folder) / "typical.h5", EmbedSettings(on_error="skip", device=device))
+        path = embed_images(
+            images, backbone, Path(folder) / "typical.h5", EmbedSettings(on_error="skip", device=device)
+        )
         features = load_features(path)
         row_of = {name: row for row, name in enumerate(features.sample_ids)}
         ids = reopened.images.sample_ids
