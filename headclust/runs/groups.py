@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import SettingError
-from headclust.progress import note, printable
+from headclust.progress import printable
 from headclust.runs.folder import read_assigned
 from headclust.runs.levels import LEVELS, Levels, read_levels
 from headclust.runs.record import Record
