@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError
 from headclust.progress import printable
+from headclust.runs.names import MAX_LENGTH, is_name
 from headclust.textfiles import table_rows
 
 _HEADER = ["cluster", "name"]
-_MAX_LENGTH = 200  # characters of a name
-_NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # categories of characters
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Table:
         sample_ids: As in the assignments; bytes that are not UTF-8 are surrogates, as from `os.fsdecode`.
         paths: The absolute path of each image file; None if the image is missing or not a separate file.
         clusters: Cluster of each sample, from 0.
-        groups: Name of each cluster, by its number; clusters with the same name are one group.
+        groups: Name of each cluster, by its id; clusters with the same name are one group.
         confidence: Confidence of each sample, from 0 to 1.
         novelty: Novelty of each sample, from 0 to 1; None if unknown.
         labels: Class name of each sample, None where unknown; None without labels.
@@ -39,7 +37,7 @@ class Table:
     sample_ids: Sequence[str]
     paths: Sequence[str | None]
     clusters: Sequence[int]
-    groups: Sequence[str]
+    groups: Mapping[int, str]
     confidence: Sequence[float]
     novelty: Sequence[float] | None = None
     labels: Sequence[str | None] | None = None
@@ -54,21 +52,10 @@ class Table:
     @property
     def classes(self) -> list[str]:
         """The groups, each once, in the order of their first clusters."""
-        return list(dict.fromkeys(self.groups))
+        return list(dict.fromkeys(self.groups.values()))
 
     def __len__(self) -> int:
         return len(self.sample_ids)
-
-
-def group_names(n_clusters: int, names: Mapping[int, str]) -> tuple[str, ...]:
-    """The name of each cluster: as given, or cluster-0, padded with zeros to the digits of the last cluster.
-
-    Args:
-        n_clusters: Number of clusters.
-        names: Names of some clusters, by number.
-    """
-    width = len(str(n_clusters - 1))
-    return tuple(names.get(cluster, f"cluster-{cluster:0{width}d}") for cluster in range(n_clusters))
 
 
 def read_names(path: Path, n_clusters: int) -> dict[int, str]:
@@ -101,7 +88,6 @@ def _add(names: dict[int, str], row: Sequence[str], n_clusters: int) -> None:
         raise ValueError(f"cluster {printable(number)[:50]!r}, expected 0 to {n_clusters - 1}")
     if int(number) in names:
         raise ValueError(f"cluster {number} occurs twice, expected one name")
-    # Of characters that print nothing, joiners and the like are part of names in many scripts; line ends are not.
-    if not name or len(name) > _MAX_LENGTH or any(unicodedata.category(c) in _NOT_IN_NAMES for c in name):
-        raise ValueError(f"name {printable(name)[:50]!r}, expected 1 to {_MAX_LENGTH} printable characters")
+    if not is_name(name):
+        raise ValueError(f"name {printable(name)[:50]!r}, expected 1 to {MAX_LENGTH} printable characters")
     names[int(number)] = name

@@ -178,6 +178,7 @@ def fit_recipe(
         history=result.history,
         assignments=(spaces[0].sample_ids, result.assignments, result.confidence),
         seen=novelty.keep(spaces, seed),
+        levels=fitted.levels,
         fixes=_fixes(earlier, keeps, spaces[0].sample_ids),
         overwrite=overwrite,
         kept=kept,
