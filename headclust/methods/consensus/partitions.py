@@ -153,8 +153,7 @@ def find_partitions(
             # Rows of the leading eigenvectors at unit length (n_kept, n_vectors), as Ng, Jordan and Weiss cluster them.
             coordinates = unit_length(diffusion[:, :n_vectors])
         if constraints is not None:
-            partitions.append(seeded_partition(coordinates, constraints.select(samples)))
-            continue
+            return seeded_partition(coordinates, constraints.select(samples))
         runs = restarts(
             coordinates,
             stage.n_clusters,
