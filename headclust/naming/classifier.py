@@ -13,7 +13,7 @@ from headclust.naming.evidence import Evidence, gathered, noun_evidence, noun_sh
 from headclust.naming.nouns import N_CLASSES, Nouns
 from headclust.progress import note, printable
 
-_LEAST_SHARE = 0.35
+_LEAST_SHARE = 0.4
 
 
 def classifier_evidence(
