@@ -40,7 +40,7 @@ from headclust.features import Features, load_features
 from headclust.naming.nouns import Nouns, load_nouns
 from headclust.progress import percent
 from headclust.runs.levels import read_levels
-from headclust.runs.names import Names, read_names
+from headclust.runs.names import Name, Names, read_names
 
 PURE = 0.7
 STEPS = 2
@@ -93,13 +93,13 @@ def is_right(nouns: Nouns, name: str, label: str) -> bool:
     return any(min(steps(nouns, *pair), steps(nouns, *pair[::-1])) <= STEPS for pair in pairs)
 
 
-def judge(features: Features, clusters: np.ndarray, names: Mapping[int, str]) -> list[Verdict]:
+def judge(features: Features, clusters: np.ndarray, names: Mapping[int, Name]) -> list[Verdict]:
     """The verdict on each group."""
     assert features.labels is not None
     nouns, verdicts = load_nouns(), []
     for group in np.unique(clusters).tolist():
         counts = np.bincount(features.labels[clusters == group], minlength=len(features.class_names))
-        label, name = features.class_names[int(counts.argmax())], names.get(group)
+        label, name = features.class_names[int(counts.argmax())], names[group].name
         right = None if name is None else is_right(nouns, name, label)
         share, has_noun = float(counts.max() / counts.sum()), bool(senses(nouns, label))
         verdicts.append(Verdict(group, int(counts.sum()), label, share, has_noun, name, right))
@@ -174,7 +174,7 @@ def measured(path: Path, place: Path, seed: int, options: argparse.Namespace) ->
     names, clusters = read_names(place), runs.read_assigned(record).clusters
     assert names is not None
     joins = [(join.kept, join.joined) for join in read_levels(record).joins]
-    return judge(features, clusters, names.after()), judge_unions(features, clusters, names, joins)
+    return judge(features, clusters, names.groups), judge_unions(features, clusters, names, joins)
 
 
 def summary(verdicts: Sequence[Verdict]) -> tuple[str, ...]:

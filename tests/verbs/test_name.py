@@ -59,7 +59,7 @@ def test_groups_are_called_what_the_classifier_sees(run):
 def test_names_lie_in_the_run_and_change_no_group(run):
     before = (run / "assignments.csv").read_bytes()
     assert verbs.name(run).path == run / NAMES
-    assert read_names(run).after() == {group: name for name, group in kinds(run).items()}
+    assert {name.name: group for group, name in read_names(run).groups.items()} == kinds(run)
     assert (run / "assignments.csv").read_bytes() == before
     assert runs.verify_run(run) == []
 
@@ -105,6 +105,15 @@ def test_a_persons_name_counts_and_is_given_to_no_other_group(run):
     named = {group.group: group for group in verbs.name(run).groups}
     assert (named[group].name, named[group].score) == ("Dog", None)
     assert named[kinds(run)["dog"]].name != "dog"
+
+
+def test_a_word_that_a_person_gives_later_is_no_other_groups(run):
+    verbs.name(run)
+    group = kinds(run)["car"]
+    append_fixes(run / FIXES, [Fix("rename", group=group, name="Dog")])
+    names = read_groups(runs.read_record(run)).names
+    assert names[group] == "Dog"
+    assert kinds(run)["dog"] not in names
 
 
 def test_the_table_is_what_export_takes(run, here):
