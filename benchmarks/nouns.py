@@ -75,7 +75,9 @@ def read_synsets(folder: Path) -> dict[str, Synset]:
         counts = dict(_count(line) for line in (folder / "cntlist.rev").read_text().splitlines())
         lines = (folder / "data.noun").read_text().splitlines()
     except OSError as error:
-        raise DataError(f"{folder} holds no files of WordNet ({error.strerror}): name the folder with data.noun.") from None
+        raise DataError(
+            f"{folder} holds no files of WordNet ({error.strerror}): name the folder with data.noun."
+        ) from None
     return dict(_synset(line, counts) for line in lines if not line.startswith(" "))
 
 
@@ -125,7 +127,13 @@ def table(synsets: Mapping[str, Synset], listed: Sequence[str], classes: Sequenc
             continue
         noun = synsets[synset]
         words = ",".join(f"{word}:{count}" if count else word for word, count in noun.words)
-        fields = [synset, str(number.get(synset, "")), words, " ".join(noun.hypernyms), *(["-"] if noun.is_vague or synset == _HOLLOW_VESSEL else [])]
+        fields = [
+            synset,
+            str(number.get(synset, "")),
+            words,
+            " ".join(noun.hypernyms),
+            *(["-"] if noun.is_vague or synset == _HOLLOW_VESSEL else []),
+        ]
         lines.append("\t".join(fields) + "\n")
     return "".join(lines)
 
@@ -133,7 +141,8 @@ def table(synsets: Mapping[str, Synset], listed: Sequence[str], classes: Sequenc
 def timm_lists() -> tuple[list[str], list[str]]:
     """The ids of the nouns that timm lists, and those of ImageNet-1k in the order of its classes."""
     spec = importlib.util.find_spec("timm")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     folder = Path(spec.origin).parent / "data" / "_info"
     nouns = [line.partition("\t")[0] for line in (folder / "imagenet_synset_to_lemma.txt").read_text().splitlines()]
     return nouns, (folder / "imagenet_synsets.txt").read_text().split()

@@ -19,7 +19,7 @@ _N_ALTERNATIVES = 3
 
 
 def contrast(shares: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How well names tell a group from others: 0 or more, in nats.
+    """The scores of names by how well they tell a group from others: 0 or more, in nats.
 
     With p the share of the group that a name covers and q that of the others, the relative entropy
     p log(p / q) + (1 - p) log((1 - p) / (1 - q)) where p > q, and 0 elsewhere. It grows with what the name covers and
@@ -71,22 +71,20 @@ class Chooser:
         Args:
             names: Those of the groups, from `name_groups`.
             ids: Ids of these groups.
-            joins: Ids (kept, joined), from fine to coarse.
+            joins: Ids (id that the union has, id of the other part), from fine to coarse.
         """
         members = {group: [row] for row, group in enumerate(ids)}
         current = dict(zip(ids, names, strict=True))
         made: list[Name | None] = []
-        for kept, joined in joins:
-            rows = members.get(kept, []) + members.get(joined, [])
-            parts = [current.pop(group) for group in (kept, joined) if group in current]
-            members.pop(joined, None)
-            members[kept] = rows
+        for union, part in joins:
+            members[union] = members.pop(union, []) + members.pop(part, [])
+            parts = [current.pop(group) for group in (union, part) if group in current]
             if len(parts) == 2:
                 used = {name.name for name in current.values() if name.name is not None}
-                current[kept] = self._name_union(rows, used.union(self.taken))
+                current[union] = self._name_union(members[union], used.union(self.taken))
             elif parts:
-                current[kept] = parts[0]
-            made.append(current.get(kept))
+                current[union] = parts[0]
+            made.append(current.get(union))
         return made
 
     def _name_union(self, members: Sequence[int], used: Collection[str]) -> Name:

@@ -13,7 +13,7 @@ from headclust.naming.evidence import Evidence, gathered, noun_evidence, noun_sh
 from headclust.naming.nouns import N_CLASSES, Nouns
 from headclust.progress import note, printable
 
-_LEAST_SHARE = 0.35
+_LEAST_SHARE = 0.4
 
 
 def classifier_evidence(
@@ -47,10 +47,7 @@ def _words_as_nouns(nouns: Nouns, ids: Sequence[str], vocabulary: Sequence[str])
     """Each word with the column of each noun that it names."""
     column = {noun: place for place, noun in enumerate(ids)}
     pairs = [
-        (word, column[noun])
-        for word in vocabulary
-        for noun in nouns.by_word.get(word.lower(), ())
-        if noun in column
+        (word, column[noun]) for word in vocabulary for noun in nouns.by_word.get(word.lower(), ()) if noun in column
     ]
     unknown = sorted(set(vocabulary) - {word for word, _ in pairs})
     if not pairs:

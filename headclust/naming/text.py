@@ -21,7 +21,7 @@ from headclust.progress import bar, note
 if TYPE_CHECKING:
     from headclust.backbones.open_clip_models import Pair
 
-_LEAST_SHARE = 0.35
+_LEAST_SHARE = 0.4
 _BATCH = 64  # words
 
 

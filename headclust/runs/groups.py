@@ -87,6 +87,8 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
     fixed = resolve_fixes(assigned, fixes, run.n_clusters)
     clusters, of_cluster = fixed.clusters, _renamed(np.arange(run.n_clusters), fixed.ended)
     ids, levels, proposed = np.unique(clusters).tolist(), read_levels(run), read_names(run.path)
+    # A word that a person has given to a group is no other group's, as exports would join the two.
+    proposed = proposed.without(fixed.names.values()) if proposed else None
     unions = _unions(levels, ids, proposed, fixed.names)
     names = {group: name.name for group, name in proposed.groups.items() if name.name} if proposed else {}
     names |= fixed.names
