@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from headclust.verbs.report import report
     from headclust.verbs.run import Groups, run
     from headclust.verbs.settings import settings
+    from headclust.verbs.suggest import Suggested, suggest
     from headclust.verbs.verify import verify
 
 __all__ = [
     "Groups",
+    "Suggested",
     "compare",
     "demo",
     "embed",
@@ -42,7 +44,8 @@ __all__ = [
     "report",
     "run",
     "settings",
+    "suggest",
     "verify",
 ]
 
-load_on_first_use(__name__, {**{name: name for name in __all__}, "Groups": "run"})
+load_on_first_use(__name__, {**{name: name for name in __all__}, "Groups": "run", "Suggested": "suggest"})
