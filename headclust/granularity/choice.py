@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,18 +11,23 @@ from numpy.typing import NDArray
 from headclust.granularity.suggestion import Curves
 
 _MOST, _PER_CLUSTER, _STEP = 300, 8, 1.2  # largest number; fewest samples per cluster; ratio of neighbors in the grid
-# Weights of modularity, prediction strength and silhouette in the score: modularity favors 8 to 25 clusters whatever
-# the data, so it counts half.
-_WEIGHTS = np.array([0.5, 1.0, 1.0])
+# Weights of modularity, prediction strength and silhouette in the score. Modularity and silhouette rise with the number
+# of clusters, modularity to about 20 whatever the data; prediction strength falls, and counts as much as both.
+_WEIGHTS = np.array([1.0, 2.0, 1.0])
 _BANDWIDTH = 0.2  # of the smoothing, in units of log(n_clusters): about one step of the grid
 _SHARE = 0.93  # of the best score, from which on a number is in the range
-_WIDEST = 4.0  # largest ratio of the ends of the range
+_WIDEST = 3.0  # largest ratio of the ends of the range
 _FACTOR = 1.15  # by which the best score has to exceed that of the null
 
 
 def grid(n_samples: int, most: int = _MOST) -> list[int]:
-    """Numbers of clusters from 2 to min(n_samples / 8, most), at steps of a fifth."""
-    largest, counts = max(2, min(n_samples // _PER_CLUSTER, most)), [2]
+    """Numbers of clusters from 2 to min(n_samples / 8, most), of few samples to their square root, in steps of a fifth.
+
+    Args:
+        n_samples: Number of samples, at least 4.
+        most: The largest number.
+    """
+    largest, counts = max(math.isqrt(min(n_samples, _PER_CLUSTER**2)), min(n_samples // _PER_CLUSTER, most)), [2]
     while counts[-1] < largest:
         counts.append(min(largest, max(counts[-1] + 1, round(counts[-1] * _STEP))))
     return counts
