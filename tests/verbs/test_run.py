@@ -472,7 +472,9 @@ def test_what_is_impossible_is_told_before_anything_is_made(photos, here, calls,
 
 def test_few_images_need_a_number(here, calls):
     folder = draw(here / "nine", [f"{number}.png" for number in range(9)])
-    line = "has no class subfolders to count, and 9 images are too few to suggest a number of groups: set it with --clus"
+    line = (
+        "has no class subfolders to count, and 9 images are too few to suggest a number of groups: set it with --clus"
+    )
     with pytest.raises(SettingError, match=line):
         run(folder, clusters=None)
     assert calls == []
