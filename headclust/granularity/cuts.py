@@ -1,4 +1,4 @@
-"""Cuts of one neighbor graph into many numbers of clusters, all from one eigendecomposition, and their scores."""
+"""Partitions of one neighbor graph into many numbers of clusters, all from one eigendecomposition, and their scores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """Cuts into several numbers of clusters, with their scores.
+    """Partitions into several numbers of clusters, with their scores.
 
     Attributes:
         assignments: Clusters of the samples per number of clusters, int64 (n_samples,).

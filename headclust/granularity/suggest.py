@@ -1,4 +1,4 @@
-"""How many clusters features support: cuts of the default's neighbor graph, scored and compared with a null."""
+"""A range of numbers of clusters for features: cuts of the default's neighbor graph, scored and compared with a null."""
 
 from __future__ import annotations
 
