@@ -1,4 +1,4 @@
-"""Numbers of groups that a feature file supports: a range, from curves over the number of clusters, and levels in it."""
+"""Numbers of groups that features support: a range, from curves over the number of clusters, and levels in it."""
 
 from __future__ import annotations
 

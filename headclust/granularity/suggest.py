@@ -1,4 +1,4 @@
-"""A range of numbers of clusters for features: cuts of the default's neighbor graph, scored and compared with a null."""
+"""A range of numbers of clusters for features: cuts of the default's graph, scored and compared with a null."""
 
 from __future__ import annotations
 
