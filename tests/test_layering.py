@@ -24,6 +24,7 @@ ORDER = [
     {"model"},
     {"training"},
     {"methods"},
+    {"granularity"},
     {"runs"},
     {"export", "naming", "report"},
     {"estimators", "verbs"},
