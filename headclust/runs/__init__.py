@@ -14,11 +14,16 @@ from headclust.runs.folder import (
     verify_run,
     write_run,
 )
+from headclust.runs.groups import Groups, read_groups
+from headclust.runs.levels import Join, Levels, read_levels
 from headclust.runs.record import GROUPS_MARK, Record, find_run, is_run, read_config, read_record
 
 __all__ = [
     "CHECKSUMS",
     "GROUPS_MARK",
+    "Groups",
+    "Join",
+    "Levels",
     "Record",
     "Run",
     "check_free",
@@ -27,6 +32,8 @@ __all__ = [
     "is_run",
     "read_assigned",
     "read_config",
+    "read_groups",
+    "read_levels",
     "read_record",
     "read_run",
     "read_seen",

@@ -14,9 +14,9 @@ from headclust.errors import FileFormatError, one_line
 from headclust.progress import printable
 
 CHECKSUMS = "checksums.sha256"
-# The files of a run, all of which have a checksum; seen.safetensors is missing in some runs.
-FILES = ("config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv", "seen.safetensors")
-OPTIONAL = ("seen.safetensors",)
+# The files of a run, all of which have a checksum; older versions did not make the optional ones.
+OPTIONAL = ("seen.safetensors", "levels.json")
+FILES = ("config.json", "metrics.json", "history.jsonl", "model.safetensors", "assignments.csv", *OPTIONAL)
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)\n")
 _LONGEST = 10_000  # bytes
 _EDITED = {

@@ -6,6 +6,7 @@ assignments.csv     sample_id,cluster,confidence: see assignments.py
 history.jsonl       the training, one record per line
 metrics.json        sizes, agreement, seconds; scores where labels are known
 seen.safetensors    some of the fitted samples, to measure the novelty of others
+levels.json         how the clusters join: see levels.py
 checksums.sha256    the SHA-256 of these files: see checksums.py
 """
 
@@ -31,6 +32,8 @@ from headclust.filenames import numbered
 from headclust.progress import note, printable
 from headclust.runs.assignments import Assignments, read_assignments, write_assignments
 from headclust.runs.checksums import CHECKSUMS, FILES, check_file, checksum_lines, read_checksums, read_regular
+from headclust.runs.names import NAMES
+from headclust.runs.levels import LEVELS, Levels, levels_bytes, read_levels
 from headclust.runs.record import FORMAT, FORMAT_VERSION, Record, is_run, parse_json, read_record
 
 if TYPE_CHECKING:  # PyTorch is loaded where a model is read or written, so that commands without one start quickly
@@ -39,7 +42,7 @@ if TYPE_CHECKING:  # PyTorch is loaded where a model is read or written, so that
     from headclust.model import ClusterModel
     from headclust.runs.novelty import Seen
 
-_ADDED = ("predicted", "report.html")  # by other commands, which can make them again
+_ADDED = ("predicted", "report.html", NAMES)  # by other commands, which can make them again
 _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
 
 
@@ -126,6 +129,7 @@ def write_run(
     history: Iterable[Mapping[str, Any]],
     assignments: tuple[Sequence[str], NDArray[np.int64], NDArray[np.float32]],
     seen: Seen | None = None,
+    levels: Levels | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a run folder under another name and move it into place when complete; return its path.
@@ -140,6 +144,7 @@ def write_run(
         history: Records of the training.
         assignments: Sample ids, their clusters and confidences.
         seen: Fitted samples to compare others with, if any are stored.
+        levels: How the clusters join, if that is stored.
         overwrite: Replace an existing run.
 
     Raises:
@@ -161,6 +166,8 @@ def write_run(
             write_assignments(staging / "assignments.csv", *assignments)
             if seen is not None:
                 write_atomically(staging / "seen.safetensors", _tensor_bytes(seen.tensors()))
+            if levels is not None:
+                write_atomically(staging / LEVELS, levels_bytes(levels))
             write_atomically(staging / CHECKSUMS, checksum_lines(staging))
             sync_folder(staging)
             _move_into_place(staging, place, overwrite=overwrite)
@@ -260,7 +267,13 @@ def verify_run(path: Path) -> list[str]:
     except FileFormatError as error:
         return [str(error)]
     run = Run(record.path, record.config, record.metrics)
-    checks: tuple[Callable[[Run], object], ...] = (lambda run: run.model, read_assigned, read_seen, _check_history)
+    checks: tuple[Callable[[Run], object], ...] = (
+        lambda run: run.model,
+        read_assigned,
+        read_seen,
+        read_levels,
+        _check_history,
+    )
     for check in checks:
         try:
             check(run)

@@ -1,0 +1,129 @@
+"""levels.json of a run: how its clusters join, from fine to coarse. See docs/run-folder.md."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from headclust.errors import FileFormatError, SettingError
+from headclust.progress import printable
+from headclust.runs.checksums import check_file, read_regular
+from headclust.runs.record import Record, parse_json
+
+LEVELS = "levels.json"
+_DIGITS = 6  # of a height
+
+
+class Join(NamedTuple):
+    """Cluster `joined` becomes part of cluster `kept`, whose id the union has; `height` is their distance, 0 or more."""
+
+    kept: int
+    joined: int
+    height: float
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The joins of a run's clusters, from fine to coarse; none if the run has a single cluster, or no levels.json."""
+
+    joins: tuple[Join, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Levels({len(self.joins)} joins)"
+
+    @property
+    def clusters(self) -> tuple[int, ...]:
+        """The clusters that join, ascending: those with samples in the fit."""
+        return tuple(sorted({cluster for join in self.joins for cluster in join[:2]}))
+
+    def cut(self, n_groups: int, ids: Collection[int] | None = None) -> dict[int, int]:
+        """The group of each cluster after the first joins, so many that `n_groups` groups are left.
+
+        Args:
+            n_groups: Number of groups.
+            ids: Groups that there are now, if not those of the fit: see `after`.
+
+        Raises:
+            SettingError: No cut has this number of groups.
+        """
+        return self.after(self.count(n_groups, ids), ids)
+
+    def count(self, n_groups: int, ids: Collection[int] | None = None) -> int:
+        """The least number of joins after which `n_groups` of `ids` are left; a join without one of them counts none.
+
+        Raises:
+            SettingError: No number of joins leaves as many.
+        """
+        ids = set(self.clusters if ids is None else ids)
+        occupied, left = {cluster: cluster in ids for cluster in self.clusters}, len(ids)
+        for number, join in enumerate((*self.joins, None)):
+            if left == n_groups:
+                return number
+            if join is not None:
+                left -= occupied[join.kept] and occupied[join.joined]
+                occupied[join.kept] |= occupied[join.joined]
+        raise SettingError(f"level {n_groups}: expected {left} to {len(ids)}, the numbers of groups of this run.")
+
+    def after(self, n_joins: int, ids: Collection[int] | None = None) -> dict[int, int]:
+        """The group of each cluster, and of each of `ids`, after the first `n_joins` joins.
+
+        A union has the id that its joins keep. If no samples are left in that group, it has the next id that has some.
+
+        Args:
+            n_joins: Number of joins to apply.
+            ids: Groups that have samples now, if not those of the fit: a group that a person made joins nothing.
+        """
+        present = set(self.clusters if ids is None else ids)
+        parts = {group: [group] for group in sorted({*self.clusters, *present})}
+        for join in self.joins[:n_joins]:
+            parts[join.kept] += parts.pop(join.joined)
+        names = {kept: next((part for part in members if part in present), kept) for kept, members in parts.items()}
+        return {part: names[kept] for kept, members in parts.items() for part in members}
+
+
+def levels_bytes(levels: Levels) -> bytes:
+    """The content of levels.json."""
+    joins = [[join.kept, join.joined, round(join.height, _DIGITS)] for join in levels.joins]
+    return (json.dumps({"joins": joins}) + "\n").encode()
+
+
+def read_levels(run: Record) -> Levels:
+    """The joins in a run's levels.json; none if an older version made the run.
+
+    Raises:
+        FileFormatError: The file is damaged or changed since the fit, or does not belong to the run.
+    """
+    path = run.path / LEVELS
+    check_file(path)
+    if not path.exists():
+        return Levels()
+    try:
+        joins = tuple(map(_join, parse_json(path, read_regular(path))["joins"]))
+        _check_tree(joins, run.n_clusters, run.metrics["clusters_used"])
+    except (KeyError, TypeError, ValueError) as error:
+        reason = printable(str(error))[:100]
+        raise FileFormatError(
+            f"{printable(str(path))} cannot be read ({reason}): restore it from a copy, or fit again."
+        ) from None
+    return Levels(joins)
+
+
+def _join(value: Any) -> Join:
+    kept, joined, height = value
+    if not (type(kept) is int and type(joined) is int and type(height) in (int, float)):
+        raise ValueError(f"join {str(value)[:50]}, expected two clusters and a height")
+    return Join(kept, joined, float(height))
+
+
+def _check_tree(joins: Sequence[Join], n_clusters: int, n_used: int) -> None:
+    """Raise ValueError unless the joins lead from `n_used` of the clusters 0 to n_clusters - 1 to a single one."""
+    gone: set[int] = set()
+    for kept, joined, height in joins:
+        if kept == joined or not {kept, joined} <= set(range(n_clusters)) - gone or not 0 <= height < math.inf:
+            raise ValueError(f"clusters {kept} and {joined} do not join at {height}")
+        gone.add(joined)
+    if len(joins) != n_used - 1:
+        raise ValueError(f"{len(joins)} joins of {n_used} clusters, expected {n_used - 1}")
