@@ -26,6 +26,7 @@ ORDER = [
     {"methods"},
     {"runs"},
     {"export", "report"},
+    {"review"},
     {"estimators", "verbs"},
     {"cli"},
     {"__main__"},
