@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.backbones.entry import PROJECTED
 from headclust.errors import DataError, HeadclustError
 from headclust.progress import note, printable
 from headclust.report.images import Source, open_images
@@ -108,12 +109,16 @@ class Desk:
     @cached_property
     def text_problem(self) -> str:
         """The reason why images cannot be found by text, in one line; empty if they can."""
-        from headclust.backbones import text_tower_problem
+        from headclust.backbones import find_entry
 
-        recorded = self.session.fitted.record.config["features"]
-        if len(recorded) > 1:
-            return "the run has several feature spaces."
-        return text_tower_problem(recorded[0].get("backbone"), recorded[0].get("feature_point"))
+        (recorded, *_) = self.session.fitted.record.config["features"]
+        try:
+            loader = find_entry(recorded.get("backbone", "")).loader
+        except HeadclustError:
+            loader = ""
+        if loader == "open_clip" and recorded.get("feature_point") == PROJECTED:
+            return ""
+        return "the features are not those of a model that compares images with texts (open_clip)."
 
     def groups(self, values: Mapping[str, str]) -> dict[str, Any]:
         """All groups at a level."""

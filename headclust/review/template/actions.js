@@ -142,7 +142,7 @@ function dropTarget(element, id) {
 function dragsGroup(element, id) {
   element.draggable = true;
   element.addEventListener("dragstart", (event) => {
-    if (event.target.closest(".tile")) return;
+    if (event.target.closest(".pick")) return;
     event.dataTransfer.setData(GROUP_MIME, String(id));
     event.dataTransfer.effectAllowed = "move";
   });

@@ -55,13 +55,15 @@ function imageGrid(home) {
       shown.delete(place);
     }
     for (let block = Math.floor(first / BLOCK); block <= Math.floor(Math.max(first, last - 1) / BLOCK); block += 1) fetchBlock(block);
-    for (const place of places) {
+    let next = null;  // in the document, images are in the order of their places
+    for (const place of [...places].sort((a, b) => b - a)) {
       let tile = shown.get(place);
       if (!tile) {
         tile = tileAt(place);
         shown.set(place, tile);
-        inner.append(tile);
+        inner.insertBefore(tile, next);
       }
+      next = tile;
       tile.style.transform = `translate(${(place % across) * (width + 8)}px, ${Math.floor(place / across) * height}px)`;
       tile.style.width = `${width}px`;
       tile.tabIndex = place === focus ? 0 : -1;
@@ -73,7 +75,7 @@ function imageGrid(home) {
 
   function tileAt(place) {
     const image = at(place);
-    const tile = make("div", { class: "tile", role: "option", draggable: Boolean(image), "aria-posinset": String(place + 1), "aria-setsize": String(total), "aria-selected": "false" });
+    const tile = make("div", { class: "pick", role: "option", draggable: Boolean(image), "aria-posinset": String(place + 1), "aria-setsize": String(total), "aria-selected": "false" });
     tile.dataset.place = place;
     tile.dataset.row = image ? image.row : "";
     if (!image) return tile;
@@ -139,7 +141,7 @@ function imageGrid(home) {
   }
 
   list.addEventListener("click", (event) => {
-    const tile = event.target.closest(".tile");
+    const tile = event.target.closest(".pick");
     if (!tile) return;
     const place = Number(tile.dataset.place);
     if (event.shiftKey) go(place, true);
@@ -147,13 +149,13 @@ function imageGrid(home) {
     else { focus = anchor = place; draw(); open(place); }
   });
   list.addEventListener("focusin", (event) => {
-    const tile = event.target.closest(".tile");
+    const tile = event.target.closest(".pick");
     if (!tile || Number(tile.dataset.place) === focus) return;
     focus = Number(tile.dataset.place);
     later();
   });
   list.addEventListener("keydown", (event) => {
-    const tile = event.target.closest(".tile");
+    const tile = event.target.closest(".pick");
     if (!tile || event.altKey) return;
     const across = columns(), page = Math.max(1, Math.floor(window.innerHeight / rowHeight()) - 1) * across;
     const control = event.ctrlKey || event.metaKey;
@@ -167,7 +169,7 @@ function imageGrid(home) {
     event.stopPropagation();
   });
   list.addEventListener("dragstart", (event) => {
-    const tile = event.target.closest(".tile"), image = tile && at(Number(tile.dataset.place));
+    const tile = event.target.closest(".pick"), image = tile && at(Number(tile.dataset.place));
     if (!image) { event.preventDefault(); return; }
     if (!chosen.has(image.row)) { chosen.clear(); chosen.set(image.row, image); chosenChanged(); }
     event.dataTransfer.setData(MIME, JSON.stringify([...chosen.keys()]));

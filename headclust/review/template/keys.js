@@ -16,7 +16,7 @@ function showKeys() {
   openDialog(select("#keys-dialog"));
 }
 
-const inFocus = () => (document.activeElement?.closest?.(".tile") ? grid?.current() : null);
+const inFocus = () => (document.activeElement?.closest?.(".pick") ? grid?.current() : null);
 function targetRows() {
   const image = inFocus();
   return chosen.size ? [...chosen.keys()] : image ? [image.row] : [];
