@@ -25,7 +25,7 @@ ORDER = [
     {"training"},
     {"methods"},
     {"runs"},
-    {"export", "report"},
+    {"export", "naming", "report"},
     {"review"},
     {"estimators", "verbs"},
     {"cli"},

@@ -17,7 +17,7 @@ from headclust.errors import DataError
 from headclust.progress import printable
 from headclust.runs.assignments import Assignments
 from headclust.runs.fixes import FIXES, Fix, Resolved, append_fixes, read_fixes, resolve_fixes, undo_fixes
-from headclust.runs.groups import Groups
+from headclust.runs.groups import Groups, groups_of
 from headclust.runs.levels import Levels, read_levels
 from headclust.runs.names import Names, read_names
 from headclust.runs.record import Record
@@ -127,7 +127,9 @@ class Session:
         with self.lock:
             if level not in self._groups:
                 fitted = self.fitted
-                self._groups[level] = _groups_after(fitted, self.resolved, level)
+                self._groups[level] = groups_of(
+                    fitted.record, fitted.assigned, self.resolved, fitted.levels, fitted.names, level=level
+                )
             return self._groups[level]
 
     @property
@@ -185,23 +187,3 @@ def _natural(text: str) -> list[tuple[int, str]]:
     """A key by which names sort as a person sorts them: IMG_9 before IMG_10, small and capital letters together."""
     parts = _DIGITS.split(text.casefold())
     return [(int(part) if part.isdecimal() and len(part) < 20 else -1, part) for part in parts]
-
-
-def _groups_after(fitted: Fitted, resolved: Resolved, level: int | None) -> Groups:
-    clusters, record = resolved.clusters, fitted.record
-    ids = np.unique(clusters).tolist()
-    n_joins = 0 if level is None else fitted.levels.count(level, ids)
-    group_of = fitted.levels.after(n_joins, ids) if level is not None else {}
-    renamed = np.array([group_of.get(group, group) for group in ids], np.int64)
-    clusters = renamed[np.searchsorted(ids, clusters)]
-    names = fitted.names.after([(j.kept, j.joined) for j in fitted.levels.joins[:n_joins]]) if fitted.names else {}
-    return Groups(
-        sample_ids=fitted.assigned.sample_ids,
-        clusters=clusters,
-        confidence=fitted.assigned.confidence,
-        ids=tuple(np.unique(clusters).tolist()),
-        names={**names, **resolved.names},
-        n_clusters=record.n_clusters,
-        is_changed=True,
-        of_cluster=np.arange(record.n_clusters),
-    )

@@ -21,6 +21,8 @@ from headclust.runs.inputs import locate_features, reload_spaces
 if TYPE_CHECKING:
     import torch
 
+    from headclust.backbones import Pair
+
 _MOST_CACHED = 64  # lists of similar images
 
 
@@ -37,7 +39,7 @@ class Space:
         self._spaces: tuple[Features, ...] | None = None
         self._rows: NDArray[np.int64] | None = None
         self._similar: OrderedDict[object, NDArray[np.float32]] = OrderedDict()
-        self._encode: Callable[[str], torch.Tensor] | None = None
+        self._pair: Pair | None = None
 
     def open(self) -> tuple[Features, ...]:
         """The features, one per space, in the order of the run's samples.
@@ -79,19 +81,18 @@ class Space:
         """The images most similar to a text, as `similar_to`.
 
         Raises:
-            HeadclustError: The features have no text tower at hand; see `text_problem`.
+            HeadclustError: The features have no text tower, or its weights are not on this machine.
         """
-        import torch
+        from headclust.backbones import load_pair
 
-        from headclust.backbones import load_text_tower
-
+        recorded = self._fitted.record.config["features"][0]
         with self._lock:
-            if self._encode is None:
-                recorded = self._fitted.record.config["features"][0]
-                tower = load_text_tower(recorded["backbone"], offline=True)
-                self._encode = lambda words: torch.nn.functional.normalize(tower.encode([words]).float(), dim=-1)[0]
-            encode = self._encode
-        cosines = self._cosines(text, lambda: encode(text))
+            if self._pair is None:
+                self._pair = load_pair(recorded["backbone"], offline=True)
+            pair = self._pair
+        if pair.backbone.weights_sha256 != recorded.get("weights_sha256"):
+            raise DataError(f"the weights of {recorded['backbone']} on this machine are not those of the features.")
+        cosines = self._cosines(text, lambda: pair.embed_words([text])[0])
         order = _largest(cosines, min(n_images, len(cosines)))
         return order, cosines[order]
 
