@@ -21,7 +21,7 @@ from headclust.runs.inputs import locate_features, reload_spaces
 if TYPE_CHECKING:
     import torch
 
-    from headclust.backbones import Pair
+    from headclust.backbones.open_clip_models import Pair
 
 _MOST_CACHED = 64  # lists of similar images
 
