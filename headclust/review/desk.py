@@ -155,6 +155,7 @@ class Desk:
             rows = listing.rows_of_group(session, level, _number(values, "group"), cast(listing.Order, order))
         elif kind == "name":
             rows = listing.rows_with_name(self._plain_names, values["name"])
+            rows = rows[np.argsort(session.fitted.places[rows])]
         elif kind == "near":
             rows, _ = self.space.similar_to(self._row(values, "near"), _N_SIMILAR)
         elif kind == "text":

@@ -22,6 +22,7 @@ from headclust.errors import ConflictError, DataError, HeadclustError
 from headclust.filenames import numbered
 from headclust.progress import PROGRESS_LINES, parse_progress, printable, quiet
 from headclust.review.session import Session
+from headclust.runs.fixes import FIXES, Fix, append_fixes, read_fixes, resolve_fixes
 from headclust.runs.groups import read_groups
 
 Stage = Literal["none", "running", "failed", "done"]
@@ -73,10 +74,14 @@ class Refit:
         self.lines: list[str] = []
         self.step: tuple[str, int, int] | None = None  # name, done, total
         self.started = self.ended = 0.0
-        self.n_fixes = 0
         self.moves: Moves | None = None
-        self._version = -1  # of the session, whose fixes the fit has
+        self._fixes: tuple[Fix, ...] = ()  # that the fit has
         self._place = session.path
+
+    @property
+    def n_fixes(self) -> int:
+        """Number of fixes that the fit has."""
+        return len(self._fixes)
 
     def start(self) -> None:
         """Start the fit.
@@ -107,7 +112,7 @@ class Refit:
             except OSError as error:
                 raise HeadclustError(f"the fit cannot be started: {error.strerror}: end some other programs.") from error
             self.stage, self.lines, self.step, self.moves, self._stopped = "running", [], None, None, False
-            self.started, self.n_fixes, self._version = time.monotonic(), len(session.fixes), session.version
+            self.started, self._fixes = time.monotonic(), session.fixes
             threading.Thread(target=self._follow, name="refit", daemon=True).start()
 
     def stop(self) -> None:
@@ -131,16 +136,20 @@ class Refit:
     def keep(self) -> Path:
         """Put the new run in the place of the one under review; return where that one lies now.
 
+        Fixes that were made since the fit was started go along.
+
         Raises:
-            ConflictError: There is no new run.
-            HeadclustError: The folders cannot be renamed.
+            ConflictError: There is no new run, or fixes that it has were undone.
+            HeadclustError: The later fixes do not fit the new groups, or the folders cannot be renamed.
         """
         session = self._session
         with self._lock, session.lock:
+            session.refresh()
             if self.stage != "done":
                 raise ConflictError("there are no new groups to take: fit again first.")
-            if session.version != self._version:
-                raise ConflictError("there are changes that the new groups do not have: fit again first.")
+            if session.fixes[: len(self._fixes)] != self._fixes:
+                raise ConflictError("changes that the new groups have were undone since: fit again first.")
+            self._add_later(session.fixes[len(self._fixes) :])
             path = session.path
             old = next(place for place in numbered(path.with_name(f"{path.name}-before")) if not place.exists())
             with write_errors(path):
@@ -154,6 +163,14 @@ class Refit:
             self.stage, self.moves = "none", None
             session.load()
             return old
+
+    def _add_later(self, later: tuple[Fix, ...]) -> None:
+        """Append fixes that were made since the start to those of the new run, which has the first of them already."""
+        record, file = runs.read_record(self._place), self._place / FIXES
+        own = read_fixes(file) if file.exists() else ()
+        shared = max(count for count in range(len(later) + 1) if own[len(own) - count :] == later[:count])
+        resolve_fixes(runs.read_assigned(record), (*own, *later[shared:]), record.n_clusters)
+        append_fixes(file, later[shared:])
 
     def drop(self) -> None:
         """Delete the new run."""

@@ -22,6 +22,7 @@ from headclust.report.images import Source, encode_webp
 SIDES = (192, 1_200)  # pixels of the longer side of a small and of a large copy
 _MAX_BYTES = 96_000_000  # of the cache: about 15,000 small copies
 _TIMEOUT = 20.0  # seconds per image
+_MOST_REASONS = 10_000  # images that cannot be read, the last ones
 _MAX_WAITING = 600  # requests; the oldest are given up, as the page has long scrolled on
 
 Copy = bytes | str  # a WebP file, or the reason why there is none
@@ -40,6 +41,7 @@ class Thumbnails:
         self._nothing = "" if source.images is not None else source.problem
         self._cache: OrderedDict[int, Copy] = OrderedDict()
         self._n_bytes = 0
+        self._reasons: OrderedDict[int, str] = OrderedDict()
         self._waiting: OrderedDict[int, Future[Copy]] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
@@ -77,8 +79,7 @@ class Thumbnails:
     def reason(self, row: int) -> str:
         """The reason why a sample has no image, as far as it was tried; empty without one."""
         with self._changed:
-            copies = [self._cache.get(len(SIDES) * row + side) for side in range(len(SIDES))]
-        return next((copy for copy in copies if isinstance(copy, str)), "")
+            return self._reasons.get(row, "")
 
     def close(self) -> None:
         """End the processes."""
@@ -139,6 +140,11 @@ class Thumbnails:
             if lasting:
                 self._cache[number] = copy
                 self._n_bytes += len(copy)
+            self._reasons.pop(number // len(SIDES), None)
+            if isinstance(copy, str):
+                self._reasons[number // len(SIDES)] = copy
+                if len(self._reasons) > _MOST_REASONS:
+                    self._reasons.popitem(last=False)
             while self._n_bytes > _MAX_BYTES:
                 self._n_bytes -= len(self._cache.popitem(last=False)[1])
         future.set_result(copy)

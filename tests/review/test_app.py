@@ -69,10 +69,9 @@ def test_similar_images_are_those_of_nearest_features(page, reviewed):
 
 
 def test_actions_by_name_undo_and_the_list_of_changes(page):
-    ids = page.desk.session.fitted.assigned.sample_ids
     answer = page.change("fix", action="move", rows=[0, 1, 2], into="new")
     assert (answer["group"], answer["fixes"]) == (4, 3)
-    assert page.lines == page.lines and len(page.lines) == 3
+    assert len(page.lines) == 3
     page.change("fix", action="rename", group=4, name="<script>taken()</script>")
     group = page.read("groups")["groups"][-1]
     assert (group["id"], group["name"], group["proposed"], group["count"]) == (4, "<script>taken()</script>", False, 3)
@@ -86,7 +85,6 @@ def test_actions_by_name_undo_and_the_list_of_changes(page):
     assert "and 2 more" in page.change("undo")["undone"]
     assert page.lines == []
     assert "no change" in page.change("undo", 400)["error"]
-    assert ids == page.desk.session.fitted.assigned.sample_ids
 
 
 def test_bad_requests_are_one_line_and_change_nothing(page):
@@ -110,9 +108,7 @@ def test_images_are_made_on_demand(page, reviewed):
     assert page.image(60).status_code == page.image(0, 2).status_code == 404
 
 
-def test_a_damaged_image_has_a_reason_and_the_others_are_shown(tmp_path, reviewed, run):
-    ids = [*map(str, reviewed.numbers)]
-    assert ids
+def test_a_damaged_image_has_a_reason_and_the_others_are_shown(reviewed, run):
     page = Page(run)
     try:
         path = reviewed.folder / "photo 030.png"

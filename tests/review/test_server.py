@@ -26,7 +26,7 @@ def started(run):
     command = [sys.executable, "-m", "headclust", "review", str(run), "--json", "--open", "no"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         try:
-            yield process, json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            yield process, json.loads("".join(process.stdout.readline() for _ in range(4)))
         finally:
             process.kill()
 

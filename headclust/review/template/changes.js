@@ -74,9 +74,10 @@ function refitDone(answer) {
   const rows = answer.moves.slice(0, 60).map(([before, next, number]) => make("tr", {},
     make("td", { class: "text" }, labelOf(before)), make("td", { class: "text" }, movedLabel(next)), make("td", {}, make("a", { href: `#moved/${before}/${next}`, "aria-label": `Show ${images(number)} from ${labelOf(before)} to ${movedLabel(next)}` }, images(number)))));
   const table = rows.length ? make("div", { class: "scroll" }, make("table", { class: "list" }, make("thead", {}, make("tr", {}, make("th", {}, "From"), make("th", {}, "To"), make("th", {}, "Images"))), make("tbody", {}, ...rows))) : null;
-  const later = answer.fixes !== answer.fitted ? make("p", { class: "remark" }, "You have changed groups since: fit again to take those changes along.") : null;
+  const more = answer.fixes - answer.fitted;
+  const later = more > 0 ? make("p", { class: "quiet" }, `${count(more)} ${more === 1 ? "change" : "changes"} since then will go along.`) : null;
   return [make("p", { role: "status" }, `The new fit is ready (${clock(answer.seconds)}). ${moved}`), later, table,
-    make("p", { class: "bar-tools" }, later ? null : mainButton("Take the new groups", () => refitStep("keep")), button("Drop them", () => refitStep("drop")), startButton())];
+    make("p", { class: "bar-tools" }, mainButton("Take the new groups", () => refitStep("keep")), button("Drop them", () => refitStep("drop")), startButton())];
 }
 function mainButton(text, action) {
   const element = button(text, action);
