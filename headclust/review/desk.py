@@ -226,6 +226,7 @@ class Desk:
         before = self.session.fitted.record.metrics.get("seconds")
         return {
             "stage": fitting.stage,
+            "method": "" if fitting.keeps_method else self.session.fitted.record.config["method"],
             "lines": fitting.lines[-20:],
             "step": fitting.step,
             "seconds": round(end - fitting.started, 1) if fitting.stage != "none" else 0,

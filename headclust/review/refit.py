@@ -83,6 +83,14 @@ class Refit:
         """Number of fixes that the fit has."""
         return len(self._fixes)
 
+    @property
+    def keeps_method(self) -> bool:
+        """True if the method of the run can keep fixes; otherwise the default method is fitted."""
+        from headclust.methods import Recipe
+
+        config = self._session.fitted.record.config
+        return Recipe.of(config["method"], config["preset"]).keeps_constraints
+
     def start(self) -> None:
         """Start the fit.
 
@@ -98,7 +106,8 @@ class Refit:
             self._discard()
             path = session.path
             self._place = next(place for place in numbered(path.with_name(f"{path.name}-refit")) if not place.exists())
-            arguments = ["fit", "--config", str(path), "--fixes", str(session.file), "-o", str(self._place)]
+            config = ["--config", str(path)] if self.keeps_method else []
+            arguments = ["fit", *config, "--fixes", str(session.file), "-o", str(self._place)]
             try:
                 self._process = subprocess.Popen(  # noqa: S603  # our own program, no shell
                     [sys.executable, "-m", "headclust", *arguments],

@@ -57,7 +57,8 @@ const startButton = () => button("Fit again", () => refitStep("start"), "", "f")
 function refitNone(answer) {
   const time = answer.before ? ` The last fit took ${clock(answer.before)}.` : "";
   const text = `The new fit learns from your changes and undoes none of them; numbers and names of groups stay. Your groups are replaced only if you then say so.${time}`;
-  return [make("p", { class: "measure" }, text), answer.fixes ? startButton() : make("p", { class: "quiet" }, "There are no changes yet.")];
+  const method = answer.method ? make("p", { class: "remark" }, `These groups are by ${answer.method}, which keeps no changes: the new fit is by the default method.`) : null;
+  return [make("p", { class: "measure" }, text), method, answer.fixes ? startButton() : make("p", { class: "quiet" }, "There are no changes yet.")];
 }
 function refitRunning(answer) {
   const bar = make("progress", { "aria-label": "Fit" });
