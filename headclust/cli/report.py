@@ -8,12 +8,8 @@ from typing import Literal
 
 import click
 
-<<<<<<< HEAD
 from headclust.cli.browser import has_screen
-from headclust.cli.options import DEVICE, PATH, json_option
-=======
 from headclust.cli.options import DEVICE, LEVEL, PATH, json_option
->>>>>>> fixes
 from headclust.cli.printing import print_path
 
 

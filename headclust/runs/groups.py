@@ -85,15 +85,8 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
         HeadclustError: The fixes or the names cannot be used.
     """
     assigned, fixes = read_assigned(run), _read_fixes(run)
-    return groups_of(
-        run,
-        assigned,
-        resolve_fixes(assigned, fixes, run.n_clusters),
-        Levels() if level is None else read_levels(run),
-        read_names(run.path),
-        level=level,
-        has_fixes=bool(fixes),
-    )
+    fixed = resolve_fixes(assigned, fixes, run.n_clusters)
+    return groups_of(run, assigned, fixed, read_levels(run), read_names(run.path), level=level)
 
 
 def groups_of(
@@ -104,7 +97,6 @@ def groups_of(
     proposed: Names | None,
     *,
     level: int | None = None,
-    has_fixes: bool = True,
 ) -> Groups:
     """The groups of a run whose files have been read, as `read_groups`.
 
@@ -112,28 +104,22 @@ def groups_of(
         run: The run.
         assigned: Its samples.
         fixed: Its groups after the fixes.
-        levels: How its clusters join; not needed without `level`.
+        levels: How its clusters join.
         proposed: The proposed names; None without any.
         level: Number of groups; None for the finest level.
-        has_fixes: True if there are fixes.
 
     Raises:
         SettingError: No level has this number of groups.
     """
     clusters, of_cluster = fixed.clusters, _renamed(np.arange(run.n_clusters), fixed.ended)
-    ids, levels, proposed = np.unique(clusters).tolist(), read_levels(run), read_names(run.path)
+    ids = np.unique(clusters).tolist()
     unions = _unions(levels, ids, proposed, fixed.names)
     names = {group: name.name for group, name in proposed.groups.items() if name.name} if proposed else {}
     names |= fixed.names
     n_joins = 0
     if level is not None:
-<<<<<<< HEAD
-        joins = levels.joins[: _n_joins(run, levels, level, ids)]
-        group_of = levels.after(len(joins), ids)
-=======
         n_joins = _n_joins(run, levels, level, ids)
         group_of = levels.after(n_joins, ids)
->>>>>>> fixes
         clusters, of_cluster = _renamed(clusters, group_of), _renamed(of_cluster, group_of)
         for union in unions[: len(ids) - level]:
             names.pop(union.kept, None)
@@ -144,18 +130,11 @@ def groups_of(
         sample_ids=assigned.sample_ids,
         clusters=clusters,
         confidence=assigned.confidence,
-<<<<<<< HEAD
-        ids=tuple(np.unique(clusters).tolist()),
-        names=_names(proposed, fixed.names, joins, group_of, ids),
-        n_clusters=run.n_clusters,
-        is_changed=bool(joins) or has_fixes,
-=======
         ids=tuple(ids),
         names={group: names[group] for group in ids if group in names},
         n_clusters=run.n_clusters,
         unions=tuple(unions),
         is_changed=not np.array_equal(clusters, assigned.clusters),
->>>>>>> fixes
         of_cluster=of_cluster,
     )
 
