@@ -113,11 +113,11 @@ class Desk:
 
         (recorded, *_) = self.session.fitted.record.config["features"]
         try:
-            loader = find_entry(recorded.get("backbone", "")).loader
+            entry = find_entry(recorded.get("backbone", ""))
+            if entry.loader == "open_clip" and recorded.get("feature_point") == PROJECTED:
+                return ""
         except HeadclustError:
-            loader = ""
-        if loader == "open_clip" and recorded.get("feature_point") == PROJECTED:
-            return ""
+            pass  # a backbone of another program
         return "the features are not those of a model that compares images with texts (open_clip)."
 
     def groups(self, values: Mapping[str, str]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Desk:
             return {"groups": listing.describe_groups(self.session, level), **self._after()}
 
     def images(self, values: Mapping[str, str]) -> dict[str, Any]:
-        """A part of a list of images: of a `group` in an `order`, with a `name`, `near` one, like a `text`, or moved."""
+        """A part of a list: of a `group` in an `order`, with a `name`, `near` an image, like a `text`, or `moved`."""
         level, start, count = _level(values), _number(values, "start", 0), _number(values, "count", _MOST_AT_ONCE)
         rows = self._rows(level, values)
         part = rows[start : start + min(count, _MOST_AT_ONCE)].tolist()

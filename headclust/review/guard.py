@@ -119,7 +119,7 @@ class Guard:
         keys = self._keys
         host = headers.get("host", "")
         if host not in keys.hosts:
-            return f"this is not its address: expected http://{keys.hosts[0]}/ (for a tunnel, the same --port at both ends)."
+            return f"expected http://{keys.hosts[0]}/ as its address (of a tunnel, the same --port at both ends)."
         is_page = path == "/"
         origin = headers.get("origin")
         if origin is not None and origin != f"http://{host}":

@@ -50,7 +50,7 @@ def describe_groups(session: Session, level: int | None) -> list[dict[str, Any]]
 
 
 def rows_by_group(groups: Groups) -> tuple[NDArray[np.int64], list[int]]:
-    """All rows, group by group in the order of `groups.ids`, the surest first; and the place where each group begins."""
+    """All rows, group by group in the order of `groups.ids`, the surest first; and the place where each one begins."""
     order = np.lexsort((np.arange(len(groups.clusters)), -groups.confidence, groups.clusters))
     return order, np.searchsorted(groups.clusters[order], groups.ids).tolist()
 
@@ -76,7 +76,7 @@ def rows_of_group(session: Session, level: int | None, group: int, order: Order)
     groups = session.groups(level)
     rows = np.flatnonzero(groups.clusters == group)
     if order == "name":
-        keys = session.fitted.places[rows]
+        keys: NDArray[Any] = session.fitted.places[rows]
     else:
         keys = groups.confidence[rows] * (1 if order == "unsure" else -1)
     return rows[np.argsort(keys, kind="stable")]

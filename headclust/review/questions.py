@@ -184,9 +184,9 @@ def _border_pairs(
     for first, second in zip(*np.unravel_index(borders, confusion.shape), strict=True):
         if confusion[first, second] <= 0:
             break
-        sides = [_side(likely, probs, *both) for both in ((first, second), (second, first))]
-        if all(map(len, sides)):
-            pairs = _similar_pairs(space, *sides, paired)
+        near, far = _side(likely, probs, first, second), _side(likely, probs, second, first)
+        if len(near) and len(far):
+            pairs = _similar_pairs(space, near, far, paired)
             paired.update(row for pair in pairs for row in pair)
             by_border.append(pairs)
     # One pair of each border, then the second ones, and so on.

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from headclust.runs.fixes import FIXES, Fix, append_fixes, read_fixes, resolve_f
 from headclust.runs.groups import read_groups
 
 Stage = Literal["none", "running", "failed", "done"]
+_FAILED: Stage = "failed"
 _MOST_LINES = 200  # of the child's output that are held
 _MOST_MOVES = 400  # pairs of groups that are listed
 
@@ -119,7 +120,9 @@ class Refit:
                     env={**os.environ, PROGRESS_LINES: "1"},
                 )
             except OSError as error:
-                raise HeadclustError(f"the fit cannot be started: {error.strerror}: end some other programs.") from error
+                raise HeadclustError(
+                    f"the fit cannot be started: {error.strerror}: end some other programs."
+                ) from error
             self.stage, self.lines, self.step, self.moves, self._stopped = "running", [], None, None, False
             self.started, self._fixes = time.monotonic(), session.fixes
             threading.Thread(target=self._follow, name="refit", daemon=True).start()
@@ -208,7 +211,7 @@ class Refit:
                     self.lines = [*self.lines[1 - _MOST_LINES :], printable(line.strip())]
         code = process.wait()
         self.ended = time.monotonic()
-        moves, stage = None, cast(Stage, "failed")
+        moves, stage = None, _FAILED
         try:
             if code == 0:
                 moves = self._compare()

@@ -63,7 +63,9 @@ def listen(port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise ConflictError(f"port {port} of {HOST}: {one_line(error)}: choose another --port, or 0 for a free one.") from None
+        raise ConflictError(
+            f"port {port} of {HOST}: {one_line(error)}: choose another --port, or 0 for a free one."
+        ) from None
     listener.set_inheritable(False)
     return listener
 
@@ -73,7 +75,7 @@ def serve(app: Callable[..., object], listener: socket.socket) -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # an ASGI application
+        app,
         http="h11",
         ws="none",
         lifespan="off",

@@ -50,6 +50,6 @@ def review(run: Path, *, port: int = 0, on_start: Callable[[str, str], None] | N
             serve(make_app(desk, keys), listener)
         finally:
             desk.close()
-        n_fixes = len(desk.session.fixes)
-    note(f"the review has ended: {n_fixes} {'change' if n_fixes == 1 else 'changes'} in {printable(str(desk.session.file))}.")
-    return desk.session.file
+        n_fixes, file = len(desk.session.fixes), desk.session.file
+    note(f"the review has ended: {n_fixes} {'change' if n_fixes == 1 else 'changes'} in {printable(str(file))}.")
+    return file

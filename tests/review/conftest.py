@@ -3,12 +3,12 @@
 import shutil
 
 import pytest
+from report.conftest import World
 from starlette.testclient import TestClient
 
 from headclust.review.app import make_app
 from headclust.review.desk import Desk
 from headclust.review.guard import HEADER, Keys
-from report.conftest import World
 
 PORT = 40_123
 

@@ -5,17 +5,23 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from report.conftest import color_of
 
 from headclust.review.desk import Desk
 from headclust.review.guard import Keys
-from report.conftest import color_of
 from review.conftest import Page
 
 
 def test_the_state_of_a_run(page, run):
     state = page.read("state")
     assert (state["samples"], state["clusters"], state["finest"], state["coarsest"]) == (60, 4, 4, 1)
-    assert (state["run"], state["fixes"], state["undo"], state["images"], state["problem"]) == (str(run), 0, "", True, "")
+    assert (state["run"], state["fixes"], state["undo"], state["images"], state["problem"]) == (
+        str(run),
+        0,
+        "",
+        True,
+        "",
+    )
     assert "open_clip" in state["text"]
 
 
@@ -147,7 +153,9 @@ def test_questions_ask_what_is_least_sure(page):
     left = page.read("questions")["questions"]
     assert images[0] not in left
     assert pairs[0] not in left
-    assert not [question for question in left if question.get("groups", [-1])[0] == images[1]["groups"][0] and "row" in question]
+    assert not [
+        question for question in left if question.get("groups", [-1])[0] == images[1]["groups"][0] and "row" in question
+    ]
 
 
 def test_without_features_and_images_names_and_groups_remain(run, reviewed, tmp_path, capsys):

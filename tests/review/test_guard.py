@@ -36,7 +36,9 @@ def test_the_address_for_the_arguments_of_a_browser_works_once(page):
 
 
 @pytest.mark.parametrize("header", [None, "", "wrong"])
-@pytest.mark.parametrize(("method", "path"), [("GET", "/data/state"), ("POST", "/change/fix"), ("POST", "/change/undo")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/data/state"), ("POST", "/change/fix"), ("POST", "/change/undo")]
+)
 def test_without_the_token_in_a_header_nothing_is_read_or_changed(page, method, path, header):
     page.client.get("/", params={"token": page.keys.token})  # with the cookie, which is not enough
     headers = {} if header is None else {HEADER: header}
@@ -70,7 +72,9 @@ def test_even_with_the_token_another_site_changes_nothing(page, foreign):
     assert page.client.post("/change/fix", json={"action": "right", "group": 0}, headers=own).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["example.org", f"example.org:{PORT}", "127.0.0.1", "127.0.0.1:1", "", f"[::1]:{PORT}"])
+@pytest.mark.parametrize(
+    "host", ["example.org", f"example.org:{PORT}", "127.0.0.1", "127.0.0.1:1", "", f"[::1]:{PORT}"]
+)
 @pytest.mark.parametrize("path", ["/", "/data/state", "/image/0"])
 def test_a_name_that_resolves_to_this_machine_is_refused(page, host, path):
     """DNS rebinding: the browser takes the foreign name for the page's own site, and sends what that may send."""

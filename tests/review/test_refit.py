@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
-
 from conftest import short
+
 from headclust import runs, verbs
 from headclust.runs.groups import read_groups
 from review.conftest import Page

@@ -24,7 +24,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 def started(run):
     """A review in a process of its own, and its address."""
     command = [sys.executable, "-m", "headclust", "review", str(run), "--json", "--open", "no"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
         try:
             yield process, json.loads("".join(process.stdout.readline() for _ in range(4)))
         finally:

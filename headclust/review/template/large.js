@@ -83,7 +83,14 @@ const large = (() => {
     }
   }
 
+  // A picture that is small by itself is enlarged, a tiny one without smoothing.
+  view.addEventListener("load", () => {
+    const longer = Math.max(view.naturalWidth, view.naturalHeight);
+    view.classList.toggle("copy", longer < 480);
+    view.classList.toggle("tiny", longer <= 16);
+  });
   view.addEventListener("error", async () => {
+    if (!dialog.open) return;
     const mine = turn;
     view.hidden = true;
     select("#large-nothing").textContent = "The image cannot be read.";

@@ -16,6 +16,7 @@ function parsed() {
 // Show the part that the address names; with `stay` it is the same one, after a change.
 async function showPart(stay) {
   const section = SECTION[route.name] ?? route.name;
+  document.body.dataset.part = section;
   for (const each of selectAll("main > section")) each.hidden = each.id !== `part-${section}`;
   for (const link of selectAll("nav a")) {
     const of = { group: "groups", find: "groups", near: "groups", moved: "changes" }[route.name] ?? route.name;
