@@ -94,7 +94,6 @@ class Levels:
         names = {union: next((part for part in members if part in present), union) for union, members in parts.items()}
         return {part: names[union] for union, members in parts.items() for part in members}
 
-
     def renumbered(self, ids: Sequence[int]) -> Levels:
         """The same joins with other ids: the new id of each cluster."""
         return Levels(tuple(Join(ids[join.kept], ids[join.joined], join.height) for join in self.joins))
