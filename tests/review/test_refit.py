@@ -11,7 +11,7 @@ from headclust import runs, verbs
 from headclust.runs.groups import read_groups
 from review.conftest import Page
 
-SECONDS = 60
+SECONDS = 240
 
 
 @pytest.fixture(scope="module")

@@ -333,7 +333,8 @@ def test_everything_is_readable_named_and_fits(window, site, width, scheme):
                 .filter((each) => each.closest('[hidden], [aria-hidden=true], dialog:not([open])') === null)
                 .filter((each) => !['alert', 'status', 'presentation'].includes(each.role))
                 .filter((each) => !(each.getAttribute('aria-label') || each.textContent.trim()
-                    || each.labels?.[0]?.textContent.trim() || each.dataset.row === '' || document.getElementById(each.getAttribute('aria-labelledby') || '-')))
+                    || each.labels?.[0]?.textContent.trim() || each.dataset.row === ''
+                    || document.getElementById(each.getAttribute('aria-labelledby') || '-')))
                 .map((each) => each.outerHTML.slice(0, 100))""",
         )
         assert unnamed == []

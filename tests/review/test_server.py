@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from contextlib import contextmanager
 
@@ -41,31 +42,37 @@ def change(address, values):
         return json.loads(response.read())
 
 
-def test_one_review_per_run_and_ctrl_c_ends_it(run):
-    with started(run) as (process, given):
-        assert given["fixes"] == str(run / "fixes.csv")
-        port = int(re.search(r":(\d+)/", given["address"])[1])
-        with socket.socket() as other:  # bound to 127.0.0.1 alone: any other address of this machine finds nothing
-            assert other.connect_ex(("127.0.0.2", port)) != 0
-        with pytest.raises(BusyError, match=f"under review by process {process.pid} on .*Ctrl-C"):
-            verbs.review(run)
-        assert change(given["address"], {"action": "right", "group": 1})["fixes"] == 1
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-        assert process.returncode == 0
-        assert err.splitlines()[-1] == f"the review has ended: 1 change in {run}/fixes.csv."
-        assert "Traceback" not in err
-    assert [path.name for path in run.parent.iterdir()] == ["run"]
-
-
 def test_killed_at_any_moment_nothing_is_lost(run):
     with started(run) as (process, given):
+        assert given["fixes"] == str(run / "fixes.csv")
+        with pytest.raises(BusyError, match=f"under review by process {process.pid} on .*Ctrl-C"):
+            verbs.review(run)
         for number in range(20):
             change(given["address"], {"action": "rename", "group": 0, "name": f"name {number}"})
         process.kill()
         process.wait()
     lines = (run / "fixes.csv").read_text().splitlines()
     assert lines[1:] == [f'rename,0,,,"name {number}"' for number in range(20)]
+
+
+def test_ctrl_c_ends_it(run, capsys):
+    ports = []
+
+    def visit(address):
+        ports.append(int(re.search(r":(\d+)/", address)[1]))
+        change(address, {"action": "right", "group": 1})
+        with socket.socket() as other:  # bound to 127.0.0.1 alone: any other address of this machine finds nothing
+            ports.append(other.connect_ex(("127.0.0.2", ports[0])))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def on_start(address, once):
+        assert "?once=" in once
+        threading.Thread(target=visit, args=(address,)).start()
+
+    assert verbs.review(run, on_start=on_start) == run / "fixes.csv"
+    assert ports[1] != 0
+    assert capsys.readouterr().err.splitlines() == [f"the review has ended: 1 change in {run}/fixes.csv."]
+    assert [path.name for path in run.parent.iterdir()] == ["run"]
 
 
 def test_a_port_in_use_and_impossible_ones_are_one_line(run):
