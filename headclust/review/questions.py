@@ -32,7 +32,7 @@ _PAIRS = 4  # pairs of images per border
 
 @dataclass(frozen=True, eq=False)
 class Doubts:
-    """What the heads are not sure of, by the clusters of the fit.
+    """Images and borders that the heads are not sure of, by the clusters of the fit.
 
     Attributes:
         likely: Most probable clusters of each image, the most probable first, int64 (n_samples, n_likely).

@@ -29,7 +29,7 @@ Copy = bytes | str  # a WebP file, or the reason why there is none
 
 
 class Thumbnails:
-    """Copies of the images of a source. The newest request is served first: it is what the person looks at.
+    """Small and large copies of the images of a source. The newest request is served first: it is what the person looks at.
 
     Args:
         source: The images, and the row of each sample among them.
