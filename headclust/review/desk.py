@@ -25,6 +25,7 @@ from headclust.review.refit import Refit
 from headclust.review.session import Session
 from headclust.review.space import Space
 from headclust.review.thumbnails import Thumbnails
+from headclust.runs.fixes import Fix
 from headclust.runs.inputs import locate_features
 
 _MOST_AT_ONCE = 500  # images of a list per request
@@ -201,7 +202,7 @@ class Desk:
             fixes = self.session.fixes
             start = _number(values, "start", 0)
             part = list(reversed(fixes))[start : start + _MOST_CHANGES]
-            numbered = [[len(fixes) - start - place, printable(str(fix))] for place, fix in enumerate(part)]
+            numbered = [[len(fixes) - start - place, _described(fix)] for place, fix in enumerate(part)]
             return {"total": len(fixes), "changes": numbered, "file": printable(str(self.session.file))}
 
     def fix(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,6 +277,10 @@ def _source(session: Session) -> Source:
     except HeadclustError:
         space, provenance = None, recorded
     return open_images(provenance, ids, space)
+
+
+def _described(fix: Fix) -> str:
+    return printable(f"{fix} to {fix.name}" if fix.name else str(fix))
 
 
 def _interleaved(images: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:

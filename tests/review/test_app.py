@@ -88,6 +88,7 @@ def test_actions_by_name_undo_and_the_list_of_changes(page):
     assert page.read("groups")["groups"][-1]["right"]
     changes = page.read("changes")
     assert (changes["total"], changes["changes"][0]) == (5, [5, "group 4 is right"])
+    assert changes["changes"][1] == [4, "rename group 4 to <script>taken()</script>"]
     assert page.read("image", row=0)["image"][2:] == [4, page.read("image", row=0)["image"][3], 1]
     assert page.change("undo")["undone"] == "group 4 is right"
     page.change("undo")
@@ -187,6 +188,14 @@ def test_without_features_and_images_names_and_groups_remain(run, reviewed, tmp_
         assert answer["questions"][0]["row"] == int(np.argmin(confidence))
     finally:
         desk.close()
+
+
+def test_a_request_that_is_given_up_takes_no_other_with_it(page):
+    """Two places of the page show one image, and one of them is scrolled away."""
+    futures = [page.desk.thumbnails.request(row, 0) for row in (*range(40), *range(40))]
+    for future in futures[:40]:
+        future.cancel()
+    assert all(isinstance(future.result(60), bytes) for future in futures[40:])
 
 
 @pytest.mark.parametrize("n_images", [1, 700])
