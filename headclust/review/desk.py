@@ -20,7 +20,7 @@ from headclust.report.images import Source, open_images
 from headclust.review import listing
 from headclust.review.actions import MOST_IMAGES, fixes_of
 from headclust.review.guard import Keys
-from headclust.review.questions import Questions
+from headclust.review.questions import Questions, interleaved
 from headclust.review.refit import Refit
 from headclust.review.session import Session
 from headclust.review.space import Space
@@ -190,7 +190,7 @@ class Desk:
         return {
             "progress": round(self.asking.progress, 3),
             "problem": printable(self.asking.problem),
-            "questions": _interleaved(images, pairs),
+            "questions": interleaved(images, pairs),
             "images": described,
             "version": self.session.version,
         }
@@ -281,16 +281,6 @@ def _source(session: Session) -> Source:
 
 def _described(fix: Fix) -> str:
     return printable(f"{fix} to {fix.name}" if fix.name else str(fix))
-
-
-def _interleaved(images: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Two questions about images, then one about a pair, and so on."""
-    questions = []
-    images, pairs = list(images), list(pairs)
-    while images or pairs:
-        questions += [*images[:2], *pairs[:1]]
-        images, pairs = images[2:], pairs[1:]
-    return questions
 
 
 def _level(values: Mapping[str, str]) -> int | None:

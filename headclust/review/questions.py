@@ -164,6 +164,16 @@ class Questions:
         return questions
 
 
+def interleaved(images: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two questions about images, then one about a pair, and so on."""
+    questions = []
+    images, pairs = list(images), list(pairs)
+    while images or pairs:
+        questions += [*images[:2], *pairs[:1]]
+        images, pairs = images[2:], pairs[1:]
+    return questions
+
+
 def _border_pairs(
     space: Features, likely: NDArray[np.int64], probs: NDArray[np.float32], shared: NDArray[np.float64]
 ) -> list[tuple[int, int]]:
