@@ -27,6 +27,7 @@ ORDER = [
     {"granularity"},
     {"runs"},
     {"export", "naming", "report"},
+    {"review"},
     {"estimators", "verbs"},
     {"cli"},
     {"__main__"},
