@@ -25,7 +25,7 @@ ORDER = [
     {"training"},
     {"methods"},
     {"runs"},
-    {"export", "report"},
+    {"export", "naming", "report"},
     {"estimators", "verbs"},
     {"cli"},
     {"__main__"},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headclust.verbs.import_array import import_array
     from headclust.verbs.info import info
     from headclust.verbs.models import models
+    from headclust.verbs.name import Named, name
     from headclust.verbs.neighbors import neighbors
     from headclust.verbs.predict import predict
     from headclust.verbs.report import report
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Groups",
+    "Named",
     "compare",
     "demo",
     "embed",
@@ -37,6 +39,7 @@ __all__ = [
     "import_array",
     "info",
     "models",
+    "name",
     "neighbors",
     "predict",
     "report",
@@ -45,4 +48,4 @@ __all__ = [
     "verify",
 ]
 
-load_on_first_use(__name__, {**{name: name for name in __all__}, "Groups": "run"})
+load_on_first_use(__name__, {**{name: name for name in __all__}, "Groups": "run", "Named": "name"})

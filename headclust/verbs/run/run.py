@@ -112,7 +112,7 @@ def run(
     from headclust.report import check_place
     from headclust.verbs.left_out import warn_if_many
     from headclust.verbs.run.groups_folder import groups_folder
-    from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, report_step
+    from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, name_step, report_step
 
     folder = groups_folder(images, output)
     check_place(folder / "report.html")
@@ -134,6 +134,7 @@ def run(
     left_out, path = list_left_out(folder / "left-out.csv", features), folder / "run"
     with _resumable():
         fit_step(images, data, features, path, recipe, seed, labels=labels, device=device, overwrite=overwrite)
+        name_step(path, features)
         report = report_step(path, folder / "report.html", labels=labels == "folders")
     if left_out is not None:
         warn_if_many(features, f"{left_out} lists them")
