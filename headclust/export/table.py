@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError
 from headclust.progress import printable
+from headclust.runs.names import MAX_LENGTH, is_name
 from headclust.textfiles import table_rows
 
 _HEADER = ["cluster", "name"]
-_MAX_LENGTH = 200  # characters of a name
-_NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # categories of characters
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,6 @@ def _add(names: dict[int, str], row: Sequence[str], n_clusters: int) -> None:
         raise ValueError(f"cluster {printable(number)[:50]!r}, expected 0 to {n_clusters - 1}")
     if int(number) in names:
         raise ValueError(f"cluster {number} occurs twice, expected one name")
-    # Of characters that print nothing, joiners and the like are part of names in many scripts; line ends are not.
-    if not name or len(name) > _MAX_LENGTH or any(unicodedata.category(c) in _NOT_IN_NAMES for c in name):
-        raise ValueError(f"name {printable(name)[:50]!r}, expected 1 to {_MAX_LENGTH} printable characters")
+    if not is_name(name):
+        raise ValueError(f"name {printable(name)[:50]!r}, expected 1 to {MAX_LENGTH} printable characters")
     names[int(number)] = name

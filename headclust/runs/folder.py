@@ -33,6 +33,7 @@ from headclust.progress import note, printable
 from headclust.runs.assignments import Assignments, read_assignments, write_assignments
 from headclust.runs.checksums import CHECKSUMS, FILES, check_file, checksum_lines, read_checksums, read_regular
 from headclust.runs.levels import LEVELS, Levels, levels_bytes, read_levels
+from headclust.runs.names import NAMES
 from headclust.runs.record import FORMAT, FORMAT_VERSION, Record, is_run, parse_json, read_record
 
 if TYPE_CHECKING:  # PyTorch is loaded where a model is read or written, so that commands without one start quickly
@@ -41,7 +42,7 @@ if TYPE_CHECKING:  # PyTorch is loaded where a model is read or written, so that
     from headclust.model import ClusterModel
     from headclust.runs.novelty import Seen
 
-_ADDED = ("predicted", "report.html")  # by other commands, which can make them again
+_ADDED = ("predicted", "report.html", NAMES)  # by other commands, which can make them again
 _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
 
 

@@ -107,7 +107,7 @@ def test_an_existing_run_needs_overwrite(tmp_path):
 def test_overwriting_leaves_nothing_of_the_old_run(tmp_path):
     path = write(tmp_path / "run")
     (path / "predicted").mkdir()
-    for name in ("predicted/x.csv", "report.html", ".headclust-0f.tmp", ".DS_Store"):
+    for name in ("predicted/x.csv", "report.html", "names.json", ".headclust-0f.tmp", ".DS_Store"):
         (path / name).write_text("old")
     write(path, overwrite=True)
     assert set(names(path)) == FILES
