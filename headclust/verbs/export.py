@@ -96,7 +96,7 @@ def export(
     recorded = fitted.config["features"][0] if space is None and predicted is None else {}
     recorded = recorded if space is None else space.attributes
     source, split = (value if isinstance(value := recorded.get(key), str) else None for key in ("source", "split"))
-    images = find_images(source, split, assigned.sample_ids)
+    images = find_images(source, split, assigned.sample_ids, recorded)
     table = _table(assigned, groups, images, space, source)
     if vectors or positions:
         paths = _space_paths(fitted, file, features, is_fitted=predicted is None)
