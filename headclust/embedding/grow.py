@@ -7,7 +7,7 @@ versions, device and number of threads are the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from PIL import Image
 
 from headclust.embedding.alike import settings_like
 from headclust.embedding.embed import embed_blocks, note_unreadable
-from headclust.embedding.parts import make_task, plan_of
+from headclust.embedding.parts import make_task
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import ConflictError, DataError
 from headclust.features import (
@@ -32,7 +32,6 @@ from headclust.features import (
     write_grown,
 )
 from headclust.features.assembly import Samples
-from headclust.features.growth import GROWS
 from headclust.features.lock import writer_lock
 from headclust.features.plan import plan_difference
 from headclust.features.writing import staging_folder
@@ -86,25 +85,15 @@ def followed_source(base: Features, images: ImageSet, differences: Differences) 
     return Growth(base, images, differences, take, np.flatnonzero(~stale), again | differences.gone)
 
 
-def compare(base: Features, images: ImageSet, listed: Sequence[str] | None = None) -> Differences:
+def compare(base: Features, images: ImageSet, covers: Callable[[str], bool] = lambda name: True) -> Differences:
     """The differences of a feature file and the images of its source.
 
     Args:
         base: The file.
         images: The images that are listed now.
-        listed: Names of the added sources that were listed (see `joined.added_source`), "" for the first; None for all.
+        covers: False for the names of images that were not looked for.
     """
-    from headclust.images.datasets.joined import added_source
-
-    names = [str(row[0]) for row in base.attributes.get("added", ())]
-    scope = None if listed is None else frozenset(listed)
-    return differences(
-        base,
-        images.sample_ids,
-        images.stamps,
-        images.labels,
-        lambda name: scope is None or added_source(name, names) in scope,
-    )
+    return differences(base, images.sample_ids, images.stamps, images.labels, covers)
 
 
 def grow(growth: Growth, backbone: Backbone | None, path: Path, settings: EmbedSettings) -> Features:
@@ -124,12 +113,12 @@ def grow(growth: Growth, backbone: Backbone | None, path: Path, settings: EmbedS
     base, images = growth.base, growth.images
     _check_intact(base)
     left_out = [image for image in base.left_out if image.sample_id not in growth.forgotten]
-    plan = _recorded(base, images)
+    attributes = _recorded(base, images)
     if not len(growth.take):
         if not len(growth.kept):
             raise DataError(f"{printable(images.source)}: none of the images that were embedded is there any more.")
         with writer_lock(staging_folder(path)):
-            write_grown(path, base, growth.kept, left_out, Samples((), None, ()), None, plan)
+            write_grown(path, base, growth.kept, left_out, Samples((), None, ()), None, attributes)
         return load_features(path)
     assert backbone is not None
     later = images.take(growth.take)
@@ -141,18 +130,18 @@ def grow(growth: Growth, backbone: Backbone | None, path: Path, settings: EmbedS
         seed=base.attributes.get("seed", 0),
         max_pixels=base.attributes.get("max_pixels"),
     )
-    placed = _placed(later, first)
     task = make_task(later, backbone, own)
     _check_like(base, task.plan)
-    samples = Samples(later.sample_ids, _labels(later, plan["class_names"]), later.stamps)
     layout = replace(task.layout, n_listed=first + len(later), first_row=first)
     grows = [base.sha256, len(growth.kept), samples_sha256(later.sample_ids, later.stamps, None)]
-    full = {**task.plan, **plan, GROWS: grows}
     replaces = load_features(path).sha256 if path.exists() else ""
-    with open_staging(path, full, layout, overwrite=not replaces, replaces=replaces) as staging:
+    with open_staging(
+        path, {**task.plan, "grows": grows}, layout, overwrite=not replaces, replaces=replaces
+    ) as staging:
         assert staging is not None
-        embed_blocks(placed, backbone, task, staging, own)
-        staging.finish_grown(base, growth.kept, left_out, samples)
+        embed_blocks(_placed(later, first), backbone, task, staging, own)
+        samples = Samples(later.sample_ids, _labels(later, attributes["class_names"]), later.stamps)
+        staging.finish_grown(base, growth.kept, left_out, samples, attributes)
         bad = {row - first: reason for row, reason in staging.bad.items()}
     note_unreadable(later, path, bad)
     return load_features(path)
@@ -175,12 +164,11 @@ def _check_like(base: Features, plan: Mapping[str, Any]) -> None:
 
 
 def _recorded(base: Features, images: ImageSet) -> dict[str, Any]:
-    """Attributes of the grown file that depend on the images; classes that are new come after the others."""
-    plan = plan_of(images)
+    """What the grown file records of its images; classes that are new come after the others."""
     names = [*base.class_names]
     if base.labels is not None:
         names += [name for name in images.class_names if name not in names]
-    return {**plan, "dataset": base.attributes["dataset"], "class_names": names}
+    return {**images.record, "class_names": names}
 
 
 def _labels(later: ImageSet, class_names: Sequence[str]) -> NDArray[np.int64] | None:

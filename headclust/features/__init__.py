@@ -12,7 +12,7 @@ from headclust.features.folder import is_folder
 from headclust.features.format import FEATURE_DTYPES, samples_sha256
 from headclust.features.growth import Differences, differences, write_grown
 from headclust.features.left_out import LeftOut, kind_of, samples_as_recorded, worth_trying
-from headclust.features.reading import Features, load_features, stored_rows, stored_sha256
+from headclust.features.reading import Features, load_features, stored_rows, stored_sha256, stored_states
 from headclust.features.staged import Layout
 from headclust.features.staging import Staging, open_staging
 from headclust.features.verifying import verify_features
@@ -37,6 +37,7 @@ __all__ = [
     "staging_folder",
     "stored_rows",
     "stored_sha256",
+    "stored_states",
     "verify_features",
     "worth_trying",
     "write_features",

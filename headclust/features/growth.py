@@ -24,7 +24,6 @@ from headclust.features.source import row_blocks
 from headclust.features.staged import StagedBlocks
 from headclust.features.writing import Table, side_tables, write_file
 
-GROWS = "grows"  # in the plan of the staging: what the rows are added to
 UNKNOWN: Stamp = (0, 0)  # of a file whose size and time are not recorded
 
 
@@ -46,7 +45,8 @@ def write_grown(
         left_out: The images that it leaves out and that stay so.
         later: The later images; those that cannot be read are left out. Labels are in the class names of `attributes`.
         blocks: Their rows, complete; None if there are no such images.
-        attributes: Settings and machine of the later rows, as in a plan; `class_names` are those of all labels.
+        attributes: What the file records otherwise than `base` (`class_names` are those of all labels), and device,
+            threads and versions of the later rows.
 
     Raises:
         HeadclustError: The file cannot be written.
@@ -68,7 +68,7 @@ def write_grown(
     tables = [*_feature_tables(base, kept, blocks, len(ids)), *side_tables(ids, labels, pairs, stamps)]
     recorded = {
         **{name: base.attributes[name] for name in base.attributes if name not in OWN_ATTRIBUTES},
-        **{name: attributes[name] for name in attributes if name not in (*OWN_ATTRIBUTES, *MACHINE_ATTRIBUTES, GROWS)},
+        **{name: attributes[name] for name in attributes if name not in MACHINE_ATTRIBUTES},
         **_machines(base, len(kept), attributes if good else {}),
         "n_listed": len(ids) + len(skipped),
         "samples_sha256": grown_samples_sha256(ids, labels, stamps, skipped),

@@ -205,6 +205,16 @@ def stored_sha256(path: Path) -> str:
         return str(decode_attributes(stored_attributes(file))["sha256"])
 
 
+def stored_states(path: Path) -> list[str]:
+    """The checksum that a feature file records, and those of the files that it has grown from; as `stored_sha256`."""
+    sha256 = stored_sha256(path)
+    if not path.is_file():
+        return [sha256]
+    with opened_file(path) as file:
+        grown_from = decode_attributes(stored_attributes(file)).get("grown_from", ())
+    return [sha256, *(earlier for earlier, _ in grown_from)]
+
+
 def load_features(path: Path | str) -> Features:
     """The features in a file, or in a folder of shards. Rows are read when they are used, and not held in memory.
 

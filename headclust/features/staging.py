@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from headclust.disk import allocate, check_space, sync_folder, write_at, write_errors
 from headclust.errors import ConflictError, Reason
 from headclust.features.assembly import Samples, write_parts
-from headclust.features.format import FEATURE_DTYPES
+from headclust.features.format import FEATURE_DTYPES, MACHINE_ATTRIBUTES
 from headclust.features.growth import write_grown
 from headclust.features.left_out import LeftOut, Stamp, kind_of
 from headclust.features.lock import Lease, writer_lock
@@ -195,7 +195,12 @@ class Staging:
         return self.path
 
     def finish_grown(
-        self, base: Features, kept: NDArray[np.int64], left_out: Sequence[LeftOut], later: Samples
+        self,
+        base: Features,
+        kept: NDArray[np.int64],
+        left_out: Sequence[LeftOut],
+        later: Samples,
+        attributes: Mapping[str, Any],
     ) -> Path:
         """Write the file of the rows of an earlier one and of the staged ones, remove the staging, return the path.
 
@@ -204,12 +209,14 @@ class Staging:
             kept: Its rows to keep, int64, ascending.
             left_out: The images that it leaves out and that stay so.
             later: The staged images.
+            attributes: What the file records otherwise than the earlier one, besides the machine of these rows.
 
         Raises:
             HeadclustError: The file cannot be written; the staging stays.
         """
         self.lease.check()
-        write_grown(self.path, base, kept, left_out, later, self.done, self.plan)
+        machine = {name: self.plan[name] for name in MACHINE_ATTRIBUTES if name in self.plan}
+        write_grown(self.path, base, kept, left_out, later, self.done, {**attributes, **machine})
         discard(self.done.folder)
         return self.path
 

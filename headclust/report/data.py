@@ -90,7 +90,7 @@ def read_data(path: Path, features: Sequence[Path] = (), *, device: str | None =
         check_alike(recorded, spaces)
     else:
         try:
-            spaces = reload_spaces(locate_features(run.path, recorded))
+            spaces = spaces_of(run)
         except HeadclustError as error:
             problem = one_line(error)
     name, model = path.resolve().name, run.model.to(resolve_device(device))

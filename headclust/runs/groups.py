@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headclust.errors import SettingError
 from headclust.progress import note, printable
+from headclust.runs.added import with_added
 from headclust.runs.folder import read_assigned
 from headclust.runs.levels import LEVELS, Levels, read_levels
 from headclust.runs.record import Record
@@ -24,7 +25,7 @@ class Groups:
     """The samples of a run in groups.
 
     Attributes:
-        sample_ids: As in assignments.csv.
+        sample_ids: As in assignments.csv, then those that were added after the fit.
         clusters: The group of each sample, its id, int64 (n_samples,).
         confidence: The probability of the sample's cluster of the fit, float64 (n_samples,); a group that joins several
             clusters has at least this probability.
@@ -70,7 +71,7 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
         FileFormatError: A file of the run is damaged, or has changed since the fit.
         HeadclustError: The fixes or the names cannot be used.
     """
-    assigned = read_assigned(run)
+    assigned = with_added(run, read_assigned(run))
     clusters, of_cluster = assigned.clusters, np.arange(run.n_clusters)
     ids = np.unique(clusters).tolist()
     n_joins, levels = 0, Levels()

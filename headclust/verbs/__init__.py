@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headclust.lazy import load_on_first_use
 
 if TYPE_CHECKING:
+    from headclust.verbs.add import Addition, add
     from headclust.verbs.compare import compare
     from headclust.verbs.demo import demo
     from headclust.verbs.embed import embed
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from headclust.verbs.verify import verify
 
 __all__ = [
+    "Addition",
     "Groups",
+    "add",
     "compare",
     "demo",
     "embed",
@@ -45,4 +48,4 @@ __all__ = [
     "verify",
 ]
 
-load_on_first_use(__name__, {**{name: name for name in __all__}, "Groups": "run"})
+load_on_first_use(__name__, {**{name: name for name in __all__}, "Addition": "add", "Groups": "run"})

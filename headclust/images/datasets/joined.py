@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from headclust.images.datasets.imageset import ImageSet
-
-AddedSource = list[object]  # name, source, split, patterns
 
 
 def joined(first: ImageSet, others: Sequence[tuple[str, ImageSet]]) -> ImageSet:
@@ -23,30 +23,45 @@ def joined(first: ImageSet, others: Sequence[tuple[str, ImageSet]]) -> ImageSet:
 
     Args:
         first: The source.
-        others: Name and images of each added source.
+        others: Name and images of each added source. Images that lie in the folder of the first are left to that.
     """
     if not others:
         return first
-    parts = [first, *(images for _, images in others)]
+    parts = [first, *(named(name, _outside(images, first.source)) for name, images in others)]
     starts = np.cumsum([0, *map(len, parts)]).tolist()
 
-    def read(row: int):  # noqa: ANN202  # of the type of ImageSet.read
+    def read(row: int) -> Image.Image:
         number = int(np.searchsorted(starts, row, side="right")) - 1
         return parts[number].read(row - starts[number])
 
-    ids = [*first.sample_ids]
-    unlisted = [*first.record.get("unlisted", ())]
-    for name, images in others:
-        ids += [f"{name}/{sample_id}" for sample_id in images.sample_ids]
-        unlisted += [[f"{name}/{folder}", reason] for folder, reason in images.record.get("unlisted", ())]
+    unlisted = [folder for images in parts for folder in images.record.get("unlisted", ())]
     return replace(
         first,
-        sample_ids=tuple(ids),
+        sample_ids=tuple(sample_id for images in parts for sample_id in images.sample_ids),
         labels=None if first.labels is None else np.concatenate([_labels(images, first) for images in parts]),
         stamps=tuple(stamp for images in parts for stamp in images.stamps),
         read=read,
         record={**first.record, **({"unlisted": unlisted} if unlisted else {})},
     )
+
+
+def named(name: str, images: ImageSet) -> ImageSet:
+    """The images of an added source under its name."""
+    unlisted = [[f"{name}/{folder}", reason] for folder, reason in images.record.get("unlisted", ())]
+    return replace(
+        images,
+        sample_ids=tuple(f"{name}/{sample_id}" for sample_id in images.sample_ids),
+        record={**images.record, **({"unlisted": unlisted} if unlisted else {})},
+    )
+
+
+def _outside(images: ImageSet, source: str) -> ImageSet:
+    """The images that do not lie in the folder `source`, where that is inside of theirs."""
+    folder, own = Path(source), Path(images.source)
+    if not (folder.is_absolute() and folder.is_relative_to(own)):
+        return images
+    inside = "" if folder == own else f"{folder.relative_to(own).as_posix()}/"
+    return images.take(np.array([row for row, name in enumerate(images.sample_ids) if not name.startswith(inside)], int))
 
 
 def _labels(images: ImageSet, first: ImageSet) -> np.ndarray:
