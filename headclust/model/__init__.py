@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from headclust.model.model import Assignment, ClusterModel
-from headclust.model.transform import TRANSFORMS, FeatureTransform, fit_transform, side_by_side
+from headclust.model.transform import TRANSFORMS, FeatureTransform, fit_transform, side_by_side, transformed_rows
 
-__all__ = ["TRANSFORMS", "Assignment", "ClusterModel", "FeatureTransform", "fit_transform", "side_by_side"]
+__all__ = [
+    "TRANSFORMS",
+    "Assignment",
+    "ClusterModel",
+    "FeatureTransform",
+    "fit_transform",
+    "side_by_side",
+    "transformed_rows",
+]

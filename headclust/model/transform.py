@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from headclust.choices import Transform
@@ -17,6 +20,9 @@ from headclust.errors import DataError, SettingError
 from headclust.features import Features
 from headclust.features.rows import blocks, power_of_two, size, unit_length
 from headclust.group import ALONE, Group
+
+if TYPE_CHECKING:
+    from headclust.model.model import ClusterModel
 
 TRANSFORMS = get_args(Transform)
 PARTS = ("power", "mean", "scale", "matrix")
@@ -256,3 +262,15 @@ def side_by_side(rows: Sequence[Tensor]) -> Tensor:
     """Rows of several spaces concatenated, (..., sum of dims); of unit length if the rows of every space are."""
     # Concatenated unit rows of S spaces have the length sqrt(S).
     return torch.cat(list(rows), dim=-1) / math.sqrt(len(rows)) if len(rows) > 1 else rows[0]
+
+
+def transformed_rows(model: ClusterModel, spaces: Sequence[Features], rows: slice | NDArray[np.int64]) -> Tensor:
+    """Unit rows after a model's transforms, those of several spaces side by side, float32 (n_rows, sum of dims).
+
+    They are on the model's device.
+    """
+    parts = [
+        F.normalize(transform(space.rows(rows).to(model.device)), dim=-1)
+        for transform, space in zip(model.transforms, spaces, strict=True)
+    ]
+    return side_by_side(parts)

@@ -56,22 +56,6 @@ class ClusterImages:
         return (*self.typical, *self.unsure, *self.borderline)
 
 
-def transformed_rows(model: ClusterModel, spaces: Sequence[Features], rows: slice | NDArray[np.int64]) -> torch.Tensor:
-    """Unit rows after the model's transforms, those of several spaces side by side, float32 (n_rows, sum of dims).
-
-    They are on the model's device.
-    """
-    import torch.nn.functional as F
-
-    from headclust.model import side_by_side
-
-    parts = [
-        F.normalize(transform(space.rows(rows).to(model.device)), dim=-1)
-        for transform, space in zip(model.transforms, spaces, strict=True)
-    ]
-    return side_by_side(parts)
-
-
 def measure(model: ClusterModel, spaces: Sequence[Features], clusters: NDArray[np.int64]) -> Geometry:
     """Similarities of samples and centers, in two passes over the features and bounded memory."""
     import torch
@@ -102,6 +86,8 @@ def measure(model: ClusterModel, spaces: Sequence[Features], clusters: NDArray[n
 
 
 def _blocks(model: ClusterModel, spaces: Sequence[Features], n_samples: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    from headclust.model import transformed_rows
+
     for start in range(0, n_samples, _ROWS):
         block = slice(start, min(start + _ROWS, n_samples))
         yield block, transformed_rows(model, spaces, block)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from headclust.errors import DataError
 from headclust.features import Features
-from headclust.report.geometry import transformed_rows
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +82,8 @@ def make_layouts(
         DataError: The samples have no positions on a plane: their transformed features are all the same, or not
             finite.
     """
+    from headclust.model import transformed_rows
+
     points = transformed_rows(model, spaces, rows)
     if not bool(points.isfinite().all()):
         raise DataError("features are too large to compute distances.")

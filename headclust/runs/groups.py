@@ -5,7 +5,8 @@ Everything that shows or exports groups reads them here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from headclust.errors import SettingError
 from headclust.progress import note, printable
 from headclust.runs.added import with_added
+from headclust.runs.fixes import FIXES, Fix, read_fixes, resolve_fixes
 from headclust.runs.folder import read_assigned
-from headclust.runs.levels import LEVELS, Levels, read_levels
+from headclust.runs.levels import LEVELS, Join, Levels, read_levels
+from headclust.runs.names import Names, read_names
 from headclust.runs.record import Record
 
 
@@ -71,26 +74,38 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
         FileFormatError: A file of the run is damaged, or has changed since the fit.
         HeadclustError: The fixes or the names cannot be used.
     """
-    assigned = with_added(run, read_assigned(run))
-    clusters, of_cluster = assigned.clusters, np.arange(run.n_clusters)
+    assigned, fixes = with_added(run, read_assigned(run)), _read_fixes(run)
+    fixed = resolve_fixes(assigned, fixes, run.n_clusters)
+    clusters, of_cluster = fixed.clusters, _renamed(np.arange(run.n_clusters), fixed.ended)
     ids = np.unique(clusters).tolist()
-    n_joins, levels = 0, Levels()
+    joins: tuple[Join, ...] = ()
+    group_of: dict[int, int] = {}
     if level is not None:
         levels = read_levels(run)
-        n_joins = _n_joins(run, levels, level, ids)
-        group_of = levels.after(n_joins, ids)
-        of_cluster = _renamed(of_cluster, group_of)
-        clusters = _renamed(clusters, group_of)
+        joins = levels.joins[: _n_joins(run, levels, level, ids)]
+        group_of = levels.after(len(joins), ids)
+        clusters, of_cluster = _renamed(clusters, group_of), _renamed(of_cluster, group_of)
     return Groups(
         sample_ids=assigned.sample_ids,
         clusters=clusters,
         confidence=assigned.confidence,
         ids=tuple(np.unique(clusters).tolist()),
-        names={},
+        names=_names(read_names(run.path), fixed.names, joins, group_of, ids),
         n_clusters=run.n_clusters,
-        is_changed=bool(n_joins),
+        is_changed=bool(joins or fixes),
         of_cluster=of_cluster,
     )
+
+
+def _read_fixes(run: Record) -> tuple[Fix, ...]:
+    """The fixes in the folder of a run; none if it has no such file."""
+    path = run.path / FIXES
+    if not path.exists():
+        return ()
+    fixes = read_fixes(path)
+    if fixes:
+        note(f"{len(fixes)} {'fix' if len(fixes) == 1 else 'fixes'} of {printable(str(path))} applied.")
+    return fixes
 
 
 def _n_joins(run: Record, levels: Levels, level: int, ids: list[int]) -> int:
@@ -101,8 +116,8 @@ def _n_joins(run: Record, levels: Levels, level: int, ids: list[int]) -> int:
             raise
         name = printable(str(run.path))
         raise SettingError(
-            f"level {level}: {name} was fitted before runs had levels: repeat it with "
-            f"headclust fit --config {name} -o {name} --overwrite."
+            f"level {level}: {name} has no {LEVELS}, as an older version made it or it has too many clusters: to fit it "
+            f"again, headclust fit --config {name} -o {name} --overwrite."
         ) from None
 
 
@@ -111,3 +126,36 @@ def _renamed(groups: NDArray[np.int64], group_of: Mapping[int, int]) -> NDArray[
     ids, places = np.unique(groups, return_inverse=True)
     renamed: NDArray[Any] = np.array([group_of.get(group, group) for group in ids.tolist()], np.int64)
     return renamed[places]
+
+
+def _names(
+    proposed: Names | None,
+    own: Mapping[int, str],
+    joins: Sequence[Join],
+    group_of: Mapping[int, int],
+    ids: Sequence[int],
+) -> dict[int, str]:
+    """The name of each group that has one.
+
+    A person's name for a group comes first. A union is called as is proposed for it; else after its part whose id it
+    has, if a person named that one, with the number of the others, as the name of a part does not cover the union.
+
+    Args:
+        proposed: The proposed names.
+        own: The person's names, by the id before any join.
+        joins: The joins that are applied.
+        group_of: The group of each id after them.
+        ids: The groups before them that have samples.
+    """
+    names: dict[int, str] = {}
+    if proposed is not None:
+        suggestions = proposed.after([(join.kept, join.joined) for join in joins])
+        names = {group_of.get(group, group): name for group, name in suggestions.items()}
+    parts = Counter(group_of.get(group, group) for group in ids)
+    for group, name in own.items():
+        others = parts[group] - 1
+        if others == 0:
+            names[group] = name
+        elif others > 0:
+            names.setdefault(group, f"{name} and {others} more")
+    return {group: names[group] for group in sorted(names) if group in parts}

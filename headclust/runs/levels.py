@@ -18,7 +18,7 @@ _DIGITS = 6  # of a height
 
 
 class Join(NamedTuple):
-    """Cluster `joined` becomes part of cluster `kept`, whose id the union has; `height` is their distance, 0 or more."""
+    """Cluster `joined` becomes part of `kept`, and the union has the id `kept`; `height` is their distance, 0 or more."""
 
     kept: int
     joined: int

@@ -16,6 +16,7 @@ from headclust.features import Features
 from headclust.group import current
 from headclust.methods import FitResult, Recipe
 from headclust.progress import note, printable
+from headclust.runs.levels import Join, Levels
 
 if TYPE_CHECKING:
     import torch
@@ -55,11 +56,13 @@ class ScoredFit:
         result: The result of the method.
         report: The contents of metrics.json, with `eval` if test features were given.
         test: Predictions for the test features; None if none were given.
+        levels: How the clusters join; None if there are too many of them, or another process computes it.
     """
 
     result: FitResult
     report: dict[str, Any]
     test: Assigned | None
+    levels: Levels | None
 
 
 def fit_and_score(
@@ -95,6 +98,7 @@ def fit_and_score(
     seconds = time.perf_counter() - start
     if result.model.n_clusters < recipe.n_clusters:
         note(f"warning: {fewer_clusters(result.model.n_clusters, recipe.n_clusters)}")
+    levels = _levels(result, unlabeled) if current().rank == 0 else None
     labels, tests = (None, ()) if current().rank else (spaces[0].labels, tests)
     report = ensemble.summarize(
         result.head_assignments,
@@ -107,7 +111,18 @@ def fit_and_score(
     recalls = [record["recall"] for record in result.history if "neighbor_search" in record]
     report |= {"neighbor_recall": min(recalls)} if recalls else {}
     test = assign(result.model, tests, device=device) if tests else None
-    return ScoredFit(result, {**report, "eval": test.report} if test else report, test)
+    return ScoredFit(result, {**report, "eval": test.report} if test else report, test, levels)
+
+
+def _levels(result: FitResult, spaces: Sequence[Features]) -> Levels | None:
+    """How the clusters of a fit join; None, after a line on stderr, if there are too many of them."""
+    from headclust.model.joins import MOST_CLUSTERS, join_clusters
+
+    used = len(np.unique(result.assignments))
+    if used > MOST_CLUSTERS:
+        note(f"no levels: {used:,} clusters are more than the {MOST_CLUSTERS:,} that are joined.")
+        return None
+    return Levels(tuple(Join(*join) for join in join_clusters(result.model, spaces, result.assignments)))
 
 
 def fewer_clusters(n_clusters: int, expected: int) -> str:

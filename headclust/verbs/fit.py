@@ -146,6 +146,7 @@ def fit_recipe(
         history=result.history,
         assignments=(spaces[0].sample_ids, result.assignments, result.confidence),
         seen=novelty.keep(spaces, seed),
+        levels=fitted.levels,
         overwrite=overwrite,
     )
     group.wait()

@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from conftest import make_blobs
 
 from headclust.features import Features
+from headclust.model import transformed_rows
 from headclust.report import read_data
-from headclust.report.geometry import Geometry, measure, nearest_clusters, select_images, transformed_rows
+from headclust.report.geometry import Geometry, measure, nearest_clusters, select_images
 
 
 def by_hand(data):

@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 
 from headclust.errors import DataError
 from headclust.features import Features
-from headclust.report.geometry import transformed_rows
+from headclust.model import transformed_rows
 from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, has_umap, make_layouts, sample_rows
 
 
