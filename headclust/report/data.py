@@ -17,7 +17,8 @@ from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.features import Features
 from headclust.filenames import storable_name
 from headclust.progress import printable
-from headclust.runs.inputs import check_alike, load_spaces, locate_features, reload_spaces
+from headclust.runs.added import spaces_of, with_added
+from headclust.runs.inputs import check_alike, load_spaces
 from headclust.runs.scored_fit import assign
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _assignments(
     Raises:
         FileFormatError: The file is damaged or changed since the fit, or has other samples than the features.
     """
-    assigned, name = runs.read_assigned(run), printable(str(run.path / "assignments.csv"))
+    assigned, name = with_added(run, runs.read_assigned(run)), printable(str(run.path / "assignments.csv"))
     clusters, confidence = assigned.clusters, assigned.confidence.astype(np.float32)
     if not spaces:
         return assigned.sample_ids, clusters, confidence

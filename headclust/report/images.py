@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headclust.errors import HeadclustError, one_line
-from headclust.features import samples_as_recorded
+from headclust.features import differences, samples_as_recorded
 from headclust.images.datasets import ImageSet
 from headclust.images.datasets.reopen import reopen
 from headclust.images.decoding import decoded_batches
@@ -108,6 +108,10 @@ def _compared(data: ReportData, images: ImageSet, rows: NDArray[np.int64]) -> So
             return Source(images, rows, subset=subset, classes=classes)
     except HeadclustError:
         pass
+    if space.stamps is not None and not len(
+        differences(space, images.sample_ids, images.stamps, images.labels).changed
+    ):
+        return Source(images, rows)  # there are more images by now
     problem = f"images in {provenance['source']} have changed since they were embedded: shown as they are now."
     return Source(images, rows, problem, classes=classes)
 

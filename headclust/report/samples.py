@@ -11,13 +11,13 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.duplicates import NearestImages
 from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.joined import added_source
 from headclust.images.datasets.reopen import SeparateFiles, separate_files
 from headclust.progress import printable
 from headclust.report.data import ReportData
 from headclust.report.images import Source, Thumbnails
-from headclust.report.nearest import NearestImages
 
 MAX_NAMES = 8_000_000  # bytes of all names, each without what it shares with the one before
 _MAX_NEAREST = 100_000  # images with a list of the nearest ones
