@@ -40,6 +40,8 @@ _METHODS = ", ".join(("default", *get_args(Method))).replace("clc", "clc (a reco
     shell_complete=complete_setting,
 )
 @click.option("--config", type=PATH, help="Repeat the run of this config.json; other options override it.")
+@click.option("--fixes", type=PATH, metavar="FILE", help="Keep the fixes in this fixes.csv, and the groups of its run.")
+@click.option("--like", type=PATH, metavar="RUN", help="Give groups the ids that they have in this run.")
 @click.option("--eval", "evaluate_on", multiple=True, type=PATH, metavar="FILE", help="Score on these features too.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the fit. [default: 0]")
 @click.option("--device", help=DEVICE)
@@ -54,6 +56,8 @@ def fit(
     heads: int | None,
     changes: Sequence[str],
     config: Path | None,
+    fixes: Path | None,
+    like: Path | None,
     evaluate_on: Sequence[Path],
     seed: int | None,
     device: str | None,
@@ -73,6 +77,8 @@ def fit(
         heads=heads,
         changes=_parse_changes(changes),
         config=config,
+        fixes=fixes,
+        like=like,
         evaluate_on=evaluate_on,
         seed=seed,
         device=device,

@@ -12,6 +12,7 @@ from headclust.errors import SettingError, unknown
 from headclust.features import Features
 from headclust.features.rows import distinct_rows
 from headclust.features.source import row_blocks
+from headclust.methods.constraints import Constraints
 from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.result import FitResult, check_fit
 from headclust.methods.settings import Setting, change_settings, list_settings
@@ -103,7 +104,14 @@ class Recipe:
             raise SettingError(f"{n_clusters} clusters of {n_samples} samples: expected at most {n_samples}.")
         return replace(self, stages=change_settings(self.stages, {"n_clusters": n_clusters}))
 
-    def fit(self, spaces: Sequence[Features], seed: int, *, device: torch.device | None = None) -> FitResult:
+    def fit(
+        self,
+        spaces: Sequence[Features],
+        seed: int,
+        *,
+        device: torch.device | None = None,
+        constraints: Constraints | None = None,
+    ) -> FitResult:
         """Fit the method to feature spaces.
 
         Equal samples get equal clusters. k-means, spherical k-means, mixtures and TURTLE count every copy; the other
@@ -115,19 +123,23 @@ class Recipe:
             spaces: Feature spaces of the same samples; several if the method takes them.
             seed: Seed of the fit.
             device: Where to compute; the CPU by default.
+            constraints: What a person has fixed, if anything; the number of clusters is that of its groups.
 
         Raises:
-            HeadclustError: The features cannot be used, or a setting is out of range.
+            HeadclustError: The features cannot be used, a setting is out of range, or the method keeps no constraints.
         """
+        if constraints is not None:
+            self.check_constraints(constraints)
         fit, stages = METHODS[self.method], self.stages
         normalization = getattr(stages[0], "normalize", getattr(stages[0], "transform", "l2"))
         for space in spaces:
             _warn_of_extremes(space, normalization)
         first, group = distinct_rows(*spaces)
         n_distinct, n_samples = len(first), len(group)
-        trivial = n_distinct <= self.n_clusters
+        trivial = n_distinct <= self.n_clusters and constraints is None
         if n_distinct == n_samples or (getattr(stages[0], "counts_copies", False) and not trivial):
-            return fit(tuple(spaces), stages, seed, device=device)
+            options = {} if constraints is None else {"constraints": constraints}
+            return fit(tuple(spaces), stages, seed, device=device, **options)
         if trivial:
             check_fit(tuple(spaces), stages, at_least=1)
             note(f"warning: {n_distinct} of {n_samples:,} rows differ: each of them is a cluster, and copies share it.")
@@ -138,13 +150,31 @@ class Recipe:
                 f"{n_samples - n_distinct:,} of {n_samples:,} rows are copies of others: "
                 f"the {n_distinct:,} different rows are fitted, and copies get the same cluster."
             )
-        result = fit(tuple(space.select(first) for space in spaces), stages, seed, device=device)
+        options = {} if constraints is None else {"constraints": constraints.of_copies(first, group)}
+        result = fit(tuple(space.select(first) for space in spaces), stages, seed, device=device, **options)
+        assignments = result.assignments[group]
+        if constraints is not None:  # copies may be fixed to different groups
+            assignments = np.where(constraints.pinned >= 0, constraints.pinned, assignments)
         return replace(
             result,
-            assignments=result.assignments[group],
+            assignments=assignments,
             confidence=result.confidence[group],
             head_assignments=result.head_assignments[:, group],
         )
+
+    def check_constraints(self, constraints: Constraints) -> None:
+        """Raise unless the method can keep these constraints.
+
+        Raises:
+            SettingError: It keeps none, or the number of clusters is another one than that of the groups.
+        """
+        if not getattr(self.stages[0], "keeps_constraints", False):
+            raise SettingError(f"{self.method} keeps no fixes: use the default method, {DEFAULT_METHOD}, with --fixes.")
+        if self.n_clusters != constraints.n_groups:
+            raise SettingError(
+                f"{self.n_clusters} clusters, and {constraints.n_groups} groups after the fixes: leave --clusters out, "
+                "as splits, merges and new groups change their number."
+            )
 
     @property
     def settings(self) -> list[Setting]:

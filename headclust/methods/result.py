@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,17 @@ class FitResult:
     def __repr__(self) -> str:
         clusters = f"{len(self.assignments)} samples in {len(np.unique(self.assignments))} clusters"
         return f"FitResult({clusters}, {len(self.losses)} losses, {self.model!r})"
+
+    def renumbered(self, ids: Sequence[int], n_clusters: int) -> FitResult:
+        """The same result with other cluster ids, as in `ClusterModel.renumbered`."""
+        new = np.array(ids, dtype=np.int64)
+        return replace(
+            self,
+            model=self.model.renumbered(ids, n_clusters),
+            assignments=new[self.assignments],
+            head_assignments=new[self.head_assignments].astype(np.int32),
+            checkpoints=tuple((step, model.renumbered(ids, n_clusters)) for step, model in self.checkpoints),
+        )
 
 
 def check_fit(spaces: tuple[Features, ...], stages: tuple[Any, ...], *, at_least: int) -> None:

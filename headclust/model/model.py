@@ -6,7 +6,7 @@ Tensors only, no files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -51,12 +51,15 @@ class ClusterModel:
         used_heads: Indices of the heads that are used: one, or several with common cluster ids, whose probabilities
             are averaged.
         temperature: Temperature of the softmax that turns their logits into probabilities.
+        outputs: For each cluster id the output of the heads that it is, or -1 for an id that no sample gets; None if
+            ids are the numbers of the outputs.
     """
 
     transforms: tuple[FeatureTransform, ...]
     heads: Heads
     used_heads: tuple[int, ...]
     temperature: float
+    outputs: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         used = self.used_heads if len(self.used_heads) <= 4 else f"{len(self.used_heads)} heads"
@@ -76,7 +79,12 @@ class ClusterModel:
         # (1, n_samples, dim) per space: heads expect a views axis.
         rows = [transform(space)[None] for transform, space in zip(self.transforms, spaces, strict=True)]
         inputs = rows if len(self.heads.input_dims) > 1 else [side_by_side(rows)]
-        return torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
+        probs = torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
+        if self.outputs is None:
+            return probs
+        # The output of each cluster id; an id that is not used has the probability 0.
+        outputs = torch.tensor(self.outputs, device=probs.device)
+        return torch.where(outputs >= 0, probs[..., outputs.clamp_min(0)], 0)
 
     def assign(self, *spaces: Tensor | Features, group: Group = ALONE) -> Assignment:
         """Assign clusters in blocks, so that neither all rows nor all probabilities are in memory at once.
@@ -122,7 +130,19 @@ class ClusterModel:
     def alone(self, head: int) -> ClusterModel:
         """The model with a single one of its heads, on the CPU."""
         heads = HEADS[self.heads.kind].from_state(select(self.heads.state_dict(), head)).eval()
-        return ClusterModel(self.transforms, heads, (0,), self.temperature).to(torch.device("cpu"))
+        return ClusterModel(self.transforms, heads, (0,), self.temperature, self.outputs).to(torch.device("cpu"))
+
+    def renumbered(self, ids: Sequence[int], n_clusters: int) -> ClusterModel:
+        """The same model with other cluster ids.
+
+        Args:
+            ids: New id of each cluster, all different, from 0 to `n_clusters` - 1.
+            n_clusters: Number of ids; those not in `ids` are clusters that no sample gets.
+        """
+        outputs = [-1] * n_clusters
+        for cluster, new in enumerate(ids):
+            outputs[new] = cluster if self.outputs is None else self.outputs[cluster]
+        return replace(self, outputs=None if outputs == list(range(self.heads.n_clusters)) else tuple(outputs))
 
     @property
     def n_heads(self) -> int:
@@ -133,7 +153,7 @@ class ClusterModel:
     @property
     def n_clusters(self) -> int:
         """Number of clusters, used or not."""
-        return self.heads.n_clusters
+        return self.heads.n_clusters if self.outputs is None else len(self.outputs)
 
     @property
     def device(self) -> torch.device:
@@ -148,7 +168,7 @@ class ClusterModel:
         transforms = tuple(transform.to(device) for transform in self.transforms)
         state = {name: tensor.to(device) for name, tensor in self.heads.state_dict().items()}
         heads = HEADS[self.heads.kind].from_state(state).requires_grad_(False).eval()
-        return ClusterModel(transforms, heads, self.used_heads, self.temperature)
+        return replace(self, transforms=transforms, heads=heads)
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole model as named tensors on the CPU, from which `from_tensors` builds it again."""
@@ -161,6 +181,8 @@ class ClusterModel:
                 named[f"transforms.{space}.{name}"] = torch.tensor([getattr(transform, name)], dtype=torch.uint8)
         named["speaking"] = torch.tensor(self.used_heads)
         named["temperature"] = torch.tensor([self.temperature], dtype=torch.float64)
+        if self.outputs is not None:
+            named["clusters"] = torch.tensor(self.outputs)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
     @classmethod
@@ -182,7 +204,13 @@ class ClusterModel:
             n_spaces = sum(name.startswith("transforms.") and name.endswith(".l2") for name in tensors)
             transforms = tuple(transform_of(tensors, space) for space in range(n_spaces))
             check_widths(transforms, heads.input_dims)
-            model = cls(transforms, heads, tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item()))
+            outputs = tuple(tensors["clusters"].tolist()) if "clusters" in tensors else None
+            if outputs is not None and sorted(filter(lambda output: output >= 0, outputs)) != [
+                *range(heads.n_clusters)
+            ]:
+                raise ValueError(f"clusters do not name {heads.n_clusters} outputs once each")
+            used_heads, temperature = tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item())
+            model = cls(transforms, heads, used_heads, temperature, outputs)
             used = set(model.used_heads)
             if not (used and used <= set(range(model.n_heads)) and len(used) == len(model.used_heads)):
                 raise ValueError(f"used heads are {list(model.used_heads)[:9]} of {model.n_heads}")

@@ -12,6 +12,7 @@ from headclust.model.transform import NORMALIZED, PARTS, FeatureTransform
 # Types of tensors by the end of their names; all others are float32.
 _TYPES: dict[str, tuple[torch.dtype, ...]] = {
     "speaking": (torch.int64,),
+    "clusters": (torch.int64,),
     "heads.neighbors.temperature": (torch.float32,),
     "temperature": (torch.float64,),
     ".l2": (torch.uint8,),

@@ -8,6 +8,7 @@ metrics.json        sizes, agreement, seconds; scores where labels are known
 seen.safetensors    some of the fitted samples, to measure the novelty of others
 levels.json         how the clusters join: see levels.py
 checksums.sha256    the SHA-256 of these files: see checksums.py
+fixes.csv           what a person has changed in the groups, if anything: see fixes/
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from headclust.filenames import numbered
 from headclust.progress import note, printable
 from headclust.runs.assignments import Assignments, read_assignments, write_assignments
 from headclust.runs.checksums import CHECKSUMS, FILES, check_file, checksum_lines, read_checksums, read_regular
+from headclust.runs.fixes import FIXES, Fix, append_fixes, read_fixes
 from headclust.runs.levels import LEVELS, Levels, levels_bytes, read_levels
 from headclust.runs.names import NAMES
 from headclust.runs.record import FORMAT, FORMAT_VERSION, Record, is_run, parse_json, read_record
@@ -69,8 +71,13 @@ class Run(Record):
         return model
 
 
-def check_free(path: Path, *, overwrite: bool) -> None:
+def check_free(path: Path, *, overwrite: bool, kept: Path | None = None) -> None:
     """Raise unless a run may be written at `path`; called before the fit.
+
+    Args:
+        path: The run folder to make.
+        overwrite: Replace a run.
+        kept: A file of fixes, which the new run keeps; in a run that is replaced no other one may lie.
 
     Raises:
         ConflictError: `path` exists: a run (without `overwrite`), a run with files of the user, or not a run.
@@ -92,14 +99,21 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise ConflictError(f"{name} is the current folder: change to another one first, or choose another -o.")
     if place.is_mount():
         raise ConflictError(f"{name} is a mounted disk, which cannot be replaced: choose a folder on it with -o.")
-    _check_ours(place)
+    _check_ours(place, kept)
 
 
-def _check_ours(path: Path) -> None:
+def _check_ours(path: Path, kept: Path | None) -> None:
     """Raise if a run folder holds files of the user, which would be removed with it."""
     with write_errors(path):
         names = sorted(file.name for file in path.iterdir() if not is_temporary(file))
     for name in names:
+        if name == FIXES:
+            if read_fixes(path / name) and not (kept and kept.resolve() == (path / name).resolve()):
+                raise ConflictError(
+                    f"{printable(str(path / name))} holds fixes, which would be lost: keep them with --fixes "
+                    f"{printable(str(path / name))}, move the file elsewhere, or choose another place with -o."
+                )
+            continue
         if name not in (*FILES, CHECKSUMS, *_ADDED, *_OF_SYSTEMS):
             raise ConflictError(
                 f"{printable(str(path))} also holds {printable(name)}, which is not part of the run and would be "
@@ -130,7 +144,9 @@ def write_run(
     assignments: tuple[Sequence[str], NDArray[np.int64], NDArray[np.float32]],
     seen: Seen | None = None,
     levels: Levels | None = None,
+    fixes: Sequence[Fix] = (),
     overwrite: bool = False,
+    kept: Path | None = None,
 ) -> Path:
     """Write a run folder under another name and move it into place when complete; return its path.
 
@@ -145,13 +161,15 @@ def write_run(
         assignments: Sample ids, their clusters and confidences.
         seen: Fitted samples to compare others with, if any are stored.
         levels: How the clusters join, if that is stored.
+        fixes: The fixes that the fit has kept, for fixes.csv.
         overwrite: Replace an existing run.
+        kept: As for `check_free`.
 
     Raises:
         ConflictError: `path` exists.
         HeadclustError: The folder cannot be written.
     """
-    check_free(path, overwrite=overwrite)
+    check_free(path, overwrite=overwrite, kept=kept)
     place = real_place(path)
     staging = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
@@ -168,6 +186,7 @@ def write_run(
                 write_atomically(staging / "seen.safetensors", _tensor_bytes(seen.tensors()))
             if levels is not None:
                 write_atomically(staging / LEVELS, levels_bytes(levels))
+            append_fixes(staging / FIXES, fixes)
             write_atomically(staging / CHECKSUMS, checksum_lines(staging))
             sync_folder(staging)
             _move_into_place(staging, place, overwrite=overwrite)

@@ -22,7 +22,15 @@ _NEXT_STEP = "restore it from a copy, or fit again"
 _ROUNDING = 1e-6
 # Fields of config.json that are read again, and of each of its features; the optional ones may be missing.
 _CONFIG = {"method": str, "preset": str, "seed": int, "settings": dict, "features": list}
-_OPTIONAL_CONFIG = {"versions": dict, "device": str, "threads": int, "tf32": str, "processes": int}
+_OPTIONAL_CONFIG = {
+    "versions": dict,
+    "device": str,
+    "threads": int,
+    "tf32": str,
+    "processes": int,
+    "fixes": str,
+    "like": str,
+}
 _SPACE = {"path": str, "sha256": str, "n_samples": int, "feature_dim": int}
 _OPTIONAL_SPACE = {
     **dict.fromkeys(("dataset", "split", "source", "backbone", "dtype", "precision", "feature_point"), str),

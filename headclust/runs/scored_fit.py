@@ -15,6 +15,7 @@ from headclust.errors import DataError
 from headclust.features import Features
 from headclust.group import current
 from headclust.methods import FitResult, Recipe
+from headclust.methods.constraints import Constraints
 from headclust.progress import note, printable
 from headclust.runs.levels import Join, Levels
 
@@ -44,6 +45,11 @@ class Assigned:
     confidence: NDArray[np.float32]
     report: dict[str, Any]
 
+    def renumbered(self, ids: Sequence[int], n_clusters: int) -> Assigned:
+        """The same predictions with other cluster ids, as in `ClusterModel.renumbered`."""
+        clusters = np.array(ids, dtype=np.int64)[self.clusters]
+        return replace(self, clusters=clusters, report={**self.report, "n_clusters": n_clusters})
+
     def __repr__(self) -> str:
         return f"Assigned({len(self.clusters)} samples in {len(np.unique(self.clusters))} clusters)"
 
@@ -64,6 +70,13 @@ class ScoredFit:
     test: Assigned | None
     levels: Levels | None
 
+    def renumbered(self, ids: Sequence[int], n_clusters: int) -> ScoredFit:
+        """The same fit with other cluster ids, as in `ClusterModel.renumbered`; no score depends on them."""
+        report = {**self.report, "n_clusters": n_clusters}
+        test = None if self.test is None else self.test.renumbered(ids, n_clusters)
+        report |= {} if test is None else {"eval": test.report}
+        return ScoredFit(self.result.renumbered(ids, n_clusters), report, test)
+
 
 def fit_and_score(
     spaces: Sequence[Features],
@@ -72,6 +85,7 @@ def fit_and_score(
     *,
     device: torch.device | None = None,
     tests: Sequence[Features] = (),
+    constraints: Constraints | None = None,
 ) -> ScoredFit:
     """Fit a method without labels, then score the result on the fitted samples and on others.
 
@@ -83,6 +97,7 @@ def fit_and_score(
         seed: Seed of the fit.
         device: Where to compute; the CPU by default.
         tests: Feature spaces of other samples, one per space of the fit.
+        constraints: What a person has fixed, if anything.
 
     Raises:
         HeadclustError: The features cannot be used, or a setting is out of range.
@@ -94,7 +109,7 @@ def fit_and_score(
         importlib.import_module(library)
     unlabeled = [replace(space, labels=None, class_names=()) for space in spaces]
     start = time.perf_counter()
-    result = recipe.fit(unlabeled, seed, device=device)
+    result = recipe.fit(unlabeled, seed, device=device, constraints=constraints)
     seconds = time.perf_counter() - start
     if result.model.n_clusters < recipe.n_clusters:
         note(f"warning: {fewer_clusters(result.model.n_clusters, recipe.n_clusters)}")

@@ -12,8 +12,12 @@ from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.group import current
 from headclust.methods import Recipe, check_fit
-from headclust.progress import note
+from headclust.methods.constraints import Constraints
+from headclust.progress import note, printable
 from headclust.runs import novelty
+from headclust.runs.added import spaces_of
+from headclust.runs.earlier import Earlier, Ids, aligned_ids, constraints_of, fixes_to_keep, read_earlier
+from headclust.runs.fixes import Fix
 from headclust.runs.inputs import (
     fingerprint,
     load_alike,
@@ -41,6 +45,8 @@ def fit(
     heads: int | None = None,
     changes: Mapping[str, Any] | None = None,
     config: Path | None = None,
+    fixes: Path | None = None,
+    like: Path | None = None,
     evaluate_on: Sequence[Path] = (),
     seed: int | None = None,
     device: str | None = None,
@@ -62,6 +68,10 @@ def fit(
         changes: Other settings by name; text is read as the type of the setting.
         config: The config.json of a run (or the run folder) to repeat: its method, settings, seed and, if `features` is
             empty, feature files. `clusters`, `heads`, `changes` and `seed` override it.
+        fixes: A file of fixes, fixes.csv of a run folder (or that folder): the fit keeps them, and the groups and ids
+            of that run. If `features` is empty, its feature files are fitted. See docs/how-to/correct.md.
+        like: A run whose group ids the new run has, by the images that both hold; with `fixes`, the run whose groups
+            they change, by default the one in whose folder they lie.
         evaluate_on: Feature files of other samples to score, one per space.
         seed: Seed of the fit, 0 when None.
         device: Where to compute; the best available when None.
@@ -85,15 +95,22 @@ def fit(
             if name in (changes or {}) and recipe.values[name] != count:
                 raise SettingError(f"{option} is {count}, and the setting {name} is {recipe.values[name]}: give one.")
             recipe = recipe.changed({name: count})
+    earlier = read_earlier(fixes, like)
     if config and not features:
         home = runs.find_run(config) if config.is_dir() else config.parent
         spaces = reload_spaces(locate_features(home, recorded["features"]))
+    elif earlier and earlier.is_kept and not features:
+        spaces = spaces_of(earlier.record)
     else:
         spaces = load_spaces(features or [newest_features()])
     tests = load_alike([fingerprint(space) for space in spaces], evaluate_on) if evaluate_on else []
     if seed is None:
         seed = int(recorded.get("seed", 0))
-    return fit_recipe(recipe, spaces, seed, tests=tests, device=device, output=output, overwrite=overwrite)
+    if not (fixes or like) and ("fixes" in recorded or "like" in recorded):
+        note(f"{printable(str(config))} was fitted with the groups of an earlier run, which are not used: see --fixes.")
+    return fit_recipe(
+        recipe, spaces, seed, tests=tests, device=device, output=output, overwrite=overwrite, earlier=earlier
+    )
 
 
 def fit_recipe(
@@ -105,26 +122,40 @@ def fit_recipe(
     device: str | None = None,
     output: Path | None = None,
     overwrite: bool = False,
+    earlier: Earlier | None = None,
 ) -> Path:
     """Fit a recipe to loaded feature spaces and write the run folder; see `fit` for the arguments.
+
+    `earlier` is the run whose groups and fixes, or only whose ids, the fit keeps.
 
     Raises:
         HeadclustError: The settings or the output cannot be used.
     """
     if seed < 0:
         raise SettingError(f"seed {seed}: expected 0 or more.")
+    keeps = None if earlier is None or not earlier.is_kept else constraints_of(earlier, spaces[0].sample_ids)
+    constraints, ids = keeps or (None, None)
+    if constraints and "n_clusters" not in recipe.asked_for:
+        recipe = recipe.changed({"n_clusters": constraints.n_groups})
     recipe = recipe.for_features(spaces[0])
+    if constraints:
+        recipe.check_constraints(constraints)
     check_fit(tuple(spaces), recipe.stages, at_least=1)
     _check_processes(recipe, spaces, seed)
+    kept = earlier.file if earlier and earlier.is_kept else None
     default = run_path(spaces, recipe.method, recipe.preset, seed)
     path = output or runs.unique_path(default)
     group = current()
     if group.rank == 0:
-        runs.check_free(path, overwrite=overwrite)
+        runs.check_free(path, overwrite=overwrite, kept=kept)
     chosen_device = resolve_device(local_device(device))
-    fitted = fit_and_score(spaces, recipe, seed, device=chosen_device, tests=tests)
+    fitted = fit_and_score(spaces, recipe, seed, device=chosen_device, tests=tests, constraints=constraints)
     for warning in warnings_of(fitted.report):
         note(f"warning: {warning}")
+    if earlier:
+        result = fitted.result
+        ids = ids or aligned_ids(earlier, spaces[0].sample_ids, result.assignments, result.model.n_clusters)
+        fitted = fitted.renumbered(ids.of, ids.count)
     result = fitted.result
     if group.rank:
         group.wait()  # until the first process has written the run
@@ -140,6 +171,8 @@ def fit_recipe(
             "versions": versions(_LIBRARIES),
             **description(chosen_device),
             **({"processes": group.size} if group.size > 1 else {}),
+            **({"like": str(earlier.record.path.resolve())} if earlier else {}),
+            **({"fixes": str(kept.resolve())} if kept else {}),
         },
         metrics=fitted.report,
         model=result.model,
@@ -147,10 +180,21 @@ def fit_recipe(
         assignments=(spaces[0].sample_ids, result.assignments, result.confidence),
         seen=novelty.keep(spaces, seed),
         levels=fitted.levels,
+        fixes=_fixes(earlier, keeps, spaces[0].sample_ids),
         overwrite=overwrite,
+        kept=kept,
     )
     group.wait()
     return path
+
+
+def _fixes(
+    earlier: Earlier | None, keeps: tuple[Constraints, Ids] | None, sample_ids: Sequence[str]
+) -> tuple[Fix, ...]:
+    """The fixes of the new run: those that the fit has kept, and any that were added to the file meanwhile."""
+    if earlier is None or keeps is None:
+        return ()
+    return (*fixes_to_keep(earlier, *keeps, sample_ids), *earlier.later_fixes())
 
 
 def _check_processes(recipe: Recipe, spaces: Sequence[Features], seed: int) -> None:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from headclust.errors import SettingError, check_choices, check_ranges
 from headclust.group import current
+from headclust.methods.consensus.constrained import linked, seeded_partition
+from headclust.methods.constraints import Constraints
 from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class Partitions:
 
     several_spaces: ClassVar[bool] = True
     over_processes: ClassVar[bool] = True
+    keeps_constraints: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self, _CHOICES)
@@ -106,7 +109,9 @@ def neighbors_within_cluster(n_neighbors: int, n_samples: int, n_clusters: int) 
     return max(1, min(n_neighbors, n_samples // (2 * n_clusters), n_samples - 1))
 
 
-def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int) -> tuple[Tensor, Tensor]:
+def find_partitions(
+    rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int, constraints: Constraints | None = None
+) -> tuple[Tensor, Tensor]:
     """Partitions of the samples by cuts of the neighbor graph, whose small connected components are left out.
 
     Of several processes, each partitions the samples for a part of the heads.
@@ -117,6 +122,7 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
         stage: Its settings.
         k: Neighbors in the smallest graph that is cut.
         seed: The fit's seed; head h draws from its own streams of it.
+        constraints: What a person has fixed, if anything: the partitions then start from the groups so far.
 
     Returns:
         Clusters, int64 (heads, n_kept), and the rows that are partitioned, int64 (n_kept,).
@@ -128,9 +134,9 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
     from headclust.methods.lloyd import restarts
 
     advice = "Lower --clusters, or try --set partitions=kmeans."
-    samples = large_parts(_affinity(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
+    samples = large_parts(_affinity(graph, k, constraints), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
     points = rows[torch.from_numpy(samples).to(rows.device)]
-    maps = _DiffusionMaps(graph, samples, stage, seed, rows.device)
+    maps = _DiffusionMaps(graph, samples, stage, seed, rows.device, constraints)
     group, _ = current().split(stage.n_heads)
     own = group.share(stage.n_heads)
     is_cut = stage.partitions == "graph" and len(points) > stage.n_clusters  # else each sample can be its own cluster
@@ -149,6 +155,9 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
             n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), maps.n_parts)
             # Rows of the leading eigenvectors at unit length (n_kept, n_vectors), as Ng, Jordan and Weiss cluster them.
             coordinates = unit_length(diffusion[:, :n_vectors])
+        if constraints is not None:
+            partitions.append(seeded_partition(coordinates, constraints.select(samples)))
+            continue
         runs = restarts(
             coordinates,
             stage.n_clusters,
@@ -170,12 +179,20 @@ class _DiffusionMaps:
         stage: Its settings.
         seed: The fit's seed.
         device: Where to compute.
+        constraints: What a person has fixed, if anything.
     """
 
     def __init__(
-        self, graph: NeighborGraph, samples: NDArray[np.int64], stage: Partitions, seed: int, device: torch.device
+        self,
+        graph: NeighborGraph,
+        samples: NDArray[np.int64],
+        stage: Partitions,
+        seed: int,
+        device: torch.device,
+        constraints: Constraints | None = None,
     ) -> None:
         self.graph, self.samples, self.stage, self.device = graph, samples, stage, device
+        self.constraints = constraints
         self.start = stream_seed(seed, RESTART_STREAM)
         self.n_parts = 0  # connected components of the smallest graph, at most `most_vectors` per cluster
         self._maps: dict[int, Tensor] = {}  # by the number of neighbors in the graph
@@ -188,7 +205,7 @@ class _DiffusionMaps:
 
         k = min(k, self.graph.indices.shape[1])
         if k not in self._maps:
-            weights = _affinity(self.graph, k)[self.samples][:, self.samples]
+            weights = _affinity(self.graph, k, self.constraints)[self.samples][:, self.samples]
             # A component without an eigenvector would be a single point of the map, together with others like it.
             most = math.ceil(self.stage.most_vectors * self.stage.n_clusters)
             self.n_parts = self.n_parts or min(int(parts(weights).max()) + 1, most)
@@ -201,10 +218,11 @@ class _DiffusionMaps:
         return self._maps[k]
 
 
-def _affinity(graph: NeighborGraph, k: int) -> sparse.csr_array:
-    """Symmetric edge weights of the k nearest neighbors, (n_samples, n_samples)."""
+def _affinity(graph: NeighborGraph, k: int, constraints: Constraints | None) -> sparse.csr_array:
+    """Symmetric edge weights of the k nearest neighbors, (n_samples, n_samples), and edges by constraints."""
     from headclust.graph.matrix import affinity
     from headclust.graph.neighbors import NeighborGraph
 
     nearest = NeighborGraph(graph.indices[:, :k].contiguous(), graph.similarities[:, :k].contiguous())
-    return affinity(nearest, temperature=_TEMPERATURE)
+    weights = affinity(nearest, temperature=_TEMPERATURE)
+    return weights if constraints is None else linked(weights, constraints)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from headclust.features import Features
 from headclust.group import current
+from headclust.methods.consensus.constrained import constraint_loss, keep, linked_partners, split_groups
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
     GRAPH_SIZES,
@@ -27,6 +28,7 @@ from headclust.methods.consensus.partitions import (
     find_partitions,
     neighbors_within_cluster,
 )
+from headclust.methods.constraints import Constraints
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.progress import note
 from headclust.seeding import BATCH_STREAM, stream_seed
@@ -76,7 +78,12 @@ PRESETS: dict[str, tuple[Any, ...]] = {
 
 
 def fit(
-    spaces: tuple[Features, ...], stages: tuple[Any, ...], seed: int, *, device: torch.device | None = None
+    spaces: tuple[Features, ...],
+    stages: tuple[Any, ...],
+    seed: int,
+    *,
+    device: torch.device | None = None,
+    constraints: Constraints | None = None,
 ) -> FitResult:
     """Fit the default; docs/default.md gives the reasons for its parts.
 
@@ -85,10 +92,11 @@ def fit(
         stages: The partitions, n_clusters resolved, and the stage that refines the heads, omitted if its length is 0.
         seed: The fit's seed.
         device: Where to compute; the CPU by default.
+        constraints: What a person has fixed, if anything; the clusters are then its groups.
 
     Raises:
         SettingError: A number of clusters that is not possible.
-        DataError: A single sample, or samples that are all the same.
+        DataError: A single sample, or samples that are all the same, or a group that cannot be split.
     """
     import torch
 
@@ -101,7 +109,8 @@ def fit(
     first, refinement = stages
     check_fit(spaces, stages, at_least=2)
     device = device or torch.device("cpu")
-    fitted = _draw(spaces, first, seed)
+    numbers = _draw(spaces, first, seed, constraints)
+    fitted = spaces if numbers is None else tuple(space.select(numbers) for space in spaces)
     # 1. One transform per space; the rows of all spaces are concatenated, (n_fitted, dim).
     transforms = tuple(space_transform(space, first, device) for space in fitted)
     pairs = zip(transforms, fitted, strict=True)
@@ -109,7 +118,9 @@ def fit(
     # 2. Partitions, (heads, n_kept), of the samples in large components of the graph.
     k = neighbors_within_cluster(first.n_neighbors, len(rows), first.n_clusters)
     graph = shared_neighbors(rows, min(math.ceil(k * GRAPH_SIZES[-1]), len(rows) - 1), current())
-    partitions, samples = find_partitions(rows, graph, first, k, seed)
+    own = None if constraints is None else constraints if numbers is None else constraints.select(numbers)
+    own = None if own is None else split_groups(rows, own, first, seed)
+    partitions, samples = find_partitions(rows, graph, first, k, seed, own)
     # 3. One linear discriminant per partition.
     start = LinearHeads.discriminant(
         rows[samples.to(device)], partitions.to(device), first.n_clusters, shrinkage=first.shrinkage
@@ -121,8 +132,12 @@ def fit(
     # 4. Refinement with TEMI on the smallest graph.
     if refinement.length:
         partners = graph.indices[:, : min(refinement.n_neighbors, k)]
+        term = None
+        if own is not None:
+            partners = linked_partners(partners, own)
+            term = constraint_loss(rows, own, temperature=temperature, seed=seed)
         batch_source = Samples((rows,), neighbors=partners)
-        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current())
+        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current(), term=term)
         _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
         if first.guard:
             _restore_(trained.heads, start, [new < old for new, old in zip(refined, scores, strict=True)])
@@ -133,23 +148,32 @@ def fit(
     used = sorted(range(len(scores)), key=lambda head: -scores[head])
     if first.choose_by == "neighbors":
         used = used[:1]
-    if len(used) > 1:
+    if len(used) > 1 and constraints is None:  # else all heads have started from the same groups
         _rename_(trained.heads, ensemble.common_names(clusters[used], first.n_clusters, start=0), used)
     model = ClusterModel(transforms, trained.heads, tuple(used), temperature)
-    return conclude(model, *spaces, losses=[-score for score in scores], history=history)
+    result = conclude(model, *spaces, losses=[-score for score in scores], history=history)
+    return result if constraints is None else keep(result, spaces, constraints)
 
 
-def _draw(spaces: tuple[Features, ...], stage: Partitions, seed: int) -> tuple[Features, ...]:
-    """The samples to fit: all, or as many as the stage allows, at random and in order."""
+def _draw(
+    spaces: tuple[Features, ...], stage: Partitions, seed: int, constraints: Constraints | None
+) -> NDArray[np.int64] | None:
+    """Numbers of the samples to fit, ascending; None for all.
+
+    If there are more than the stage allows, they are drawn at random, and as many constrained ones are added at most.
+    """
     n_samples = spaces[0].n_samples
     own = max(_SAMPLES, _SAMPLES_PER_CLUSTER * stage.n_clusters)
     at_most = max(stage.samples_at_most or own, stage.n_clusters, 2)
     if n_samples <= at_most:
-        return spaces
+        return None
     note(f"fitting {at_most:,} of {n_samples:,} samples, drawn at random; the heads assign all of them.")
     generator = np.random.default_rng(stream_seed(seed, BATCH_STREAM))
     rows = np.sort(generator.choice(n_samples, at_most, replace=False))
-    return tuple(space.select(rows) for space in spaces)
+    if constraints is not None:
+        fixed = constraints.constrained
+        rows = np.union1d(rows, fixed if len(fixed) <= at_most else generator.choice(fixed, at_most, replace=False))
+    return np.asarray(rows, dtype=np.int64)
 
 
 def _neighbor_information(

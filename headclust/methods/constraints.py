@@ -1,0 +1,165 @@
+"""What a person has fixed, as a fit uses it: images that are in a group, and pairs that are together or apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+_NO_PAIRS = np.empty((0, 2), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Constraints:
+    """Groups that a fit starts from, and what it has to keep. Groups are numbered from 0, all of them used.
+
+    Attributes:
+        n_groups: Number of groups after all splits.
+        groups: Group of each sample so far, int64 (n_samples,); -1 for a new sample.
+        pinned: Group that each sample is fixed to, int64 (n_samples,); -1 for all others.
+        together: Pairs of rows in one group, int64 (n_pairs, 2).
+        apart: Pairs of rows in two groups, int64 (n_pairs, 2).
+        joined: Groups that were made of several, which the fit may not take apart again.
+        splits: The groups that each group is to be split into: itself, and new ones.
+    """
+
+    n_groups: int
+    groups: Ints
+    pinned: Ints
+    together: Ints = field(default_factory=lambda: _NO_PAIRS)
+    apart: Ints = field(default_factory=lambda: _NO_PAIRS)
+    joined: tuple[int, ...] = ()
+    splits: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        pairs = f"{len(self.together)} pairs together, {len(self.apart)} apart"
+        return f"Constraints({self.n_groups} groups, {(self.pinned >= 0).sum()} samples pinned, {pairs})"
+
+    @property
+    def constrained(self) -> Ints:
+        """Rows that a constraint names, ascending, int64 (n,)."""
+        pairs = np.concatenate((self.together, self.apart)).ravel()
+        return np.union1d(np.flatnonzero(self.pinned >= 0), pairs).astype(np.int64)
+
+    def select(self, rows: Ints) -> Constraints:
+        """The constraints of some samples, numbered in the order of `rows`; pairs with another sample are left out."""
+        number = np.full(len(self.groups), -1, np.int64)
+        number[rows] = np.arange(len(rows))
+        together, apart = (number[pairs] for pairs in (self.together, self.apart))
+        return replace(
+            self,
+            groups=self.groups[rows],
+            pinned=self.pinned[rows],
+            together=together[(together >= 0).all(1)],
+            apart=apart[(apart >= 0).all(1)],
+        )
+
+    def of_copies(self, first: Ints, group: Ints) -> Constraints:
+        """The constraints of different samples, of which others are copies.
+
+        Args:
+            first: A row of each different sample, int64 (n_distinct,).
+            group: The number in `first` of each sample, int64 (n_samples,).
+        """
+        pinned = np.full(len(first), -1, np.int64)
+        rows = np.flatnonzero(self.pinned >= 0)[::-1]
+        pinned[group[rows]] = self.pinned[rows]  # of several, the first
+        together, apart = (group[pairs] for pairs in (self.together, self.apart))
+        return replace(
+            self,
+            groups=self.groups[first],
+            pinned=pinned,
+            together=together[together[:, 0] != together[:, 1]],
+            apart=apart[apart[:, 0] != apart[:, 1]],
+        )
+
+    def parts(self) -> list[Ints]:
+        """Rows that belong together, one array per set of constrained rows; a row without partners is alone."""
+        from scipy import sparse
+
+        rows = self.constrained
+        first, second = np.searchsorted(rows, self.together.T)
+        links = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(rows), len(rows)))
+        n_parts, part = sparse.csgraph.connected_components(links, directed=False)
+        order = np.argsort(part, kind="stable")
+        return np.split(rows[order], np.cumsum(np.bincount(part, minlength=n_parts))[:-1]) if len(rows) else []
+
+    def settle(self, scores: NDArray[np.floating], rows: Ints) -> tuple[Ints, int]:
+        """Groups of the constrained rows that satisfy every constraint, int64 (n_rows,), and the pairs that do not.
+
+        Samples that belong together get the group with the highest mean score. Pairs that are apart are a graph to
+        color: the set with the fewest groups left is next (Brélaz, "New methods to color the vertices of a graph",
+        1979, https://doi.org/10.1145/359094.359101), and takes the best of those.
+
+        Args:
+            scores: Score of each group for each row, the higher the better, (n_rows, n_groups).
+            rows: `constrained`.
+        """
+        parts = [np.searchsorted(rows, part) for part in self.parts()]
+        part_of = np.empty(len(rows), np.int64)
+        for number, part in enumerate(parts):
+            part_of[part] = number
+        means = np.stack([scores[part].mean(0) for part in parts]) if parts else np.empty((0, self.n_groups))
+        rivals: dict[int, set[int]] = {}
+        for first, second in part_of[np.searchsorted(rows, self.apart)].tolist():
+            if first != second:
+                rivals.setdefault(first, set()).add(second)
+                rivals.setdefault(second, set()).add(first)
+        chosen = means.argmax(1) if len(means) else np.empty(0, np.int64)
+        pins = [int(self.pinned[rows[part]].max()) for part in parts]
+        taken = {number: pin for number, pin in enumerate(pins) if pin >= 0}
+        open_ = {number: {taken[rival] for rival in rivals[number] if rival in taken} for number in rivals}
+        waiting = set(rivals) - set(taken)
+        n_broken = 0
+        while waiting:
+            number = max(waiting, key=lambda part: (len(open_[part]), means[part].max(), -part))
+            waiting.remove(number)
+            free = [group for group in range(self.n_groups) if group not in open_[number]]
+            n_broken += not free
+            taken[number] = max(free or range(self.n_groups), key=lambda group: means[number, group])
+            for rival in rivals[number]:
+                open_[rival].add(taken[number])
+        for number, group in taken.items():
+            chosen[number] = group
+        return chosen[part_of], n_broken
+
+    def partners(self, count: int) -> tuple[Ints, Ints]:
+        """Rows that have to share their group with others, int64 (n,), and some of these others, (n, count).
+
+        These are the pinned samples of each group, the parts of pairs together, and all samples of a joined group.
+        """
+        whole = [np.flatnonzero(self.groups == group) for group in self.joined]
+        pins = [np.flatnonzero(self.pinned == pin) for pin in np.setdiff1d(self.pinned, (-1, *self.joined))]
+        pairs = [part for part in self.parts() if self.pinned[part[0]] < 0]
+        rows, others = [np.empty(0, np.int64)], [np.empty((0, count), np.int64)]
+        generator = np.random.default_rng(len(self.groups))
+        for members in (*whole, *pins, *pairs):
+            if len(members) > 1:
+                # In a random circle, the partners of a sample are those that follow it.
+                circle = generator.permutation(members)
+                steps = np.arange(count) % (len(circle) - 1) + 1
+                rows.append(circle)
+                others.append(circle[(np.arange(len(circle))[:, None] + steps) % len(circle)])
+        return np.concatenate(rows), np.concatenate(others)
+
+    def forbid(self, first: Ints, second: Ints) -> NDArray[np.bool_]:
+        """True for pairs of rows, int64 (n_pairs,) each, that may not share a group."""
+        pins = self.pinned[first], self.pinned[second]
+        forbidden: NDArray[np.bool_] = (pins[0] != pins[1]) & (pins[0] >= 0) & (pins[1] >= 0)
+        return forbidden | np.isin(first * len(self.groups) + second, self._apart_codes())
+
+    def _apart_codes(self) -> Ints:
+        """Pairs of rows apart, each as the number first * n_samples + second, in both orders."""
+        part_of = {row: part for part in self.parts() for row in part.tolist()}
+        pairs = [
+            pair
+            for first, second in self.apart.tolist()
+            for one in part_of[first].tolist()
+            for other in part_of[second].tolist()
+            for pair in ((one, other), (other, one))
+        ]
+        codes: Ints = np.array(pairs, np.int64).reshape(-1, 2) @ np.array([len(self.groups), 1])
+        return codes
