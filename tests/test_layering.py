@@ -24,6 +24,7 @@ ORDER = [
     {"model"},
     {"training"},
     {"methods"},
+    {"granularity"},
     {"runs"},
     {"export", "report"},
     {"estimators", "verbs"},

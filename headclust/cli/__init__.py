@@ -26,6 +26,7 @@ from headclust.cli import (
     report,
     run,
     settings,
+    suggest,
     verify,
 )
 from headclust.cli.options import quiet_option
@@ -44,6 +45,7 @@ _COMMANDS = (
     models.models,
     embed.embed,
     neighbors.neighbors,
+    suggest.suggest,
     fit.fit,
     settings.settings,
     compare.compare,

@@ -97,7 +97,8 @@ class Recipe:
         labels = np.empty(0) if features.labels is None else features.labels[features.labels >= 0]
         if n_clusters == 0 and len(labels) == 0:
             raise SettingError(
-                "the features have no labels to count classes by: set the number of clusters with --clusters K."
+                "the features have no labels to count classes by: set the number of clusters with --clusters K, "
+                "which headclust suggest helps to choose."
             )
         n_clusters = n_clusters or len(np.unique(labels))
         if n_clusters > n_samples:

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from headclust.verbs.report import report
     from headclust.verbs.run import Groups, run
     from headclust.verbs.settings import settings
+    from headclust.verbs.suggest import Suggested, suggest
     from headclust.verbs.verify import verify
 
 __all__ = [
     "Addition",
     "Groups",
+    "Suggested",
     "add",
     "compare",
     "demo",
@@ -45,7 +47,10 @@ __all__ = [
     "report",
     "run",
     "settings",
+    "suggest",
     "verify",
 ]
 
-load_on_first_use(__name__, {**{name: name for name in __all__}, "Addition": "add", "Groups": "run"})
+load_on_first_use(
+    __name__, {**{name: name for name in __all__}, "Addition": "add", "Groups": "run", "Suggested": "suggest"}
+)

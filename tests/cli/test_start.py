@@ -75,6 +75,8 @@ REFUSED = [
     "report run -o blobs.h5/report.html",
     "fit blobs.h5 plain.h5 --method temi",
     "import nope.npy",
+    "suggest nope.h5",
+    "suggest blobs.h5 -o blobs.h5/page.html",
     "embed --model nope",
     "embed --model efficientnet_lite0 --data nope",
     "embed --model efficientnet_lite0 --data photos --device nope",

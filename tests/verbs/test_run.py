@@ -455,7 +455,6 @@ def test_a_folder_that_cannot_be_listed_is_left_out_and_recorded(here, calls, mo
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"clusters": None}, "has no class subfolders to count: set the number of groups with --clusters K"),
         ({"clusters": 21}, "21 clusters of 20 images: expected at most 20"),
         ({"method": "means"}, "unknown method 'means'"),
         ({"clusters": -1}, "n_clusters is -1"),
@@ -469,6 +468,15 @@ def test_what_is_impossible_is_told_before_anything_is_made(photos, here, calls,
         run(photos, **options)
     assert calls == []
     assert [path.name for path in here.iterdir()] == ["photos"]
+
+
+def test_few_images_need_a_number(here, calls):
+    folder = draw(here / "nine", [f"{number}.png" for number in range(9)])
+    line = "has no class subfolders to count, and 9 images are too few to suggest a number of groups: set it with --clus"
+    with pytest.raises(SettingError, match=line):
+        run(folder, clusters=None)
+    assert calls == []
+    assert [path.name for path in here.iterdir()] == ["nine"]
 
 
 def test_a_model_that_cannot_be_had_leaves_nothing(photos, here):
