@@ -26,7 +26,7 @@ ORDER = [
     {"methods"},
     {"granularity"},
     {"runs"},
-    {"export", "report"},
+    {"export", "naming", "report"},
     {"estimators", "verbs"},
     {"cli"},
     {"__main__"},

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headclust.backbones.backbone import Backbone, Preprocessing
 from headclust.backbones.catalog import CATALOG, find_entry
@@ -20,6 +20,9 @@ from headclust.backbones.smoke_pass import check_patch_multiple
 from headclust.backbones.temi_paper import PRESET, Reproduction, reproduce
 from headclust.errors import FileFormatError, SettingError, unknown
 from headclust.network import is_offline, without_network
+
+if TYPE_CHECKING:
+    from headclust.backbones.open_clip_models import Pair
 
 __all__ = [
     "CATALOG",
@@ -31,6 +34,7 @@ __all__ = [
     "find_entry",
     "list_backbones",
     "load_backbone",
+    "load_pair",
     "near_names",
     "untrained_backbone",
 ]
@@ -75,6 +79,31 @@ def load_backbone(
     with without_network(is_offline(offline)), memory_errors(name):
         backbone: Backbone = _loader(entry).load(entry, weights=weights, image_size=image_size, offline=offline)
     return reproduction.annotate(backbone) if reproduction else backbone
+
+
+def load_pair(name: str, *, weights: Path | None = None, offline: bool = False) -> Pair:
+    """The image tower and the text tower of an image-text model of open_clip.
+
+    Args:
+        name: A name of the catalog, or `open_clip:ARCH/PRETRAINED`.
+        weights: As for `load_backbone`.
+        offline: As for `load_backbone`.
+
+    Raises:
+        SettingError: The model has no text tower, or its weights are unavailable.
+        FileFormatError: The file of weights is missing, unreadable, or does not fit the model.
+    """
+    entry = find_entry(name)
+    if entry.loader != "open_clip":
+        raise SettingError(
+            f"{name} has no text tower: name a pair of open_clip with --model, such as open_clip:ViT-B-32/openai."
+        )
+    if weights is not None:
+        check_weights(weights)
+    from headclust.backbones import open_clip_models
+
+    with without_network(is_offline(offline)), memory_errors(name):
+        return open_clip_models.load_pair(entry, weights=weights, offline=offline)
 
 
 def check_weights(path: Path) -> None:

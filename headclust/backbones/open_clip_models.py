@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,43 @@ class ImageTower(torch.nn.Module):
         """Float32 (batch, dim) from float32 (batch, 3, height, width)."""
         out: torch.Tensor | tuple[torch.Tensor, ...] = self.visual(images)
         return out[0] if isinstance(out, tuple) else out  # CoCa's encoders return their tokens too
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Both towers of a model: texts and images have embeddings in one space.
+
+    Attributes:
+        backbone: The image tower.
+        scale: Factor of the cosines of embeddings, as in training.
+        model: The complete model, in eval mode.
+        tokenizer: Tokens of texts, as the model takes them.
+    """
+
+    backbone: Backbone
+    scale: float
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+
+    def embed_words(self, words: Sequence[str]) -> torch.Tensor:
+        """Embeddings of words in open_clip's seven templates, averaged: float32 (n, dim), of unit length."""
+        embeddings: torch.Tensor = open_clip.build_zero_shot_classifier(
+            self.model, self.tokenizer, words, open_clip.SIMPLE_IMAGENET_TEMPLATES
+        )
+        return embeddings.T.float().contiguous()
+
+
+def load_pair(entry: Entry, *, weights: Path | None, offline: bool) -> Pair:
+    """Both towers of ARCH/PRETRAINED; arguments and errors as for `load`."""
+    architecture, tag, config = _pretrained_config(entry)
+    path, origin = (weights, f"file {weights.name}") if weights else _fetch(entry.name, config, offline=offline)
+    model = _build(entry.name, architecture, config, path, None).eval().requires_grad_(False)
+    try:
+        tokenizer = open_clip.get_tokenizer(architecture)
+    except _MISFIT as error:  # a tokenizer that needs a package or a download
+        raise SettingError(f"the tokenizer of {entry.name!r} cannot be made: {one_line(error)}") from None
+    backbone = _to_backbone(entry, model, architecture, tag, None, origin, file_sha256(path))
+    return Pair(backbone, float(model.logit_scale.exp()), model, tokenizer)
 
 
 def load(entry: Entry, *, weights: Path | None, image_size: int | None, offline: bool) -> Backbone:

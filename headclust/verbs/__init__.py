@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headclust.verbs.import_array import import_array
     from headclust.verbs.info import info
     from headclust.verbs.models import models
+    from headclust.verbs.name import Named, name
     from headclust.verbs.neighbors import neighbors
     from headclust.verbs.predict import predict
     from headclust.verbs.report import report
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Addition",
     "Groups",
+    "Named",
     "Suggested",
     "add",
     "compare",
@@ -42,6 +44,7 @@ __all__ = [
     "import_array",
     "info",
     "models",
+    "name",
     "neighbors",
     "predict",
     "report",
@@ -51,6 +54,5 @@ __all__ = [
     "verify",
 ]
 
-load_on_first_use(
-    __name__, {**{name: name for name in __all__}, "Addition": "add", "Groups": "run", "Suggested": "suggest"}
-)
+_FILES = {"Addition": "add", "Groups": "run", "Named": "name", "Suggested": "suggest"}
+load_on_first_use(__name__, {**{name: name for name in __all__}, **_FILES})

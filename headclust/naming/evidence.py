@@ -1,0 +1,129 @@
+"""Evidence for names: the share of each group that each candidate name covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headclust.naming.nouns import Noun, Nouns
+
+# Factors of the scores, so that of two names that fit as well the everyday one is taken.
+_EVERYDAY, _CLASS, _TECHNICAL, _VAGUE = 1.0, 0.9, 0.85, 0.0
+_SHARPER = 2.0  # factor of the logits of a group's mean, which vary less than those of an image
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Shares of the groups that names cover.
+
+    Attributes:
+        source: Source of the names, for a person.
+        texts: The names, each once in any case.
+        factors: Factors of their scores, 0 to 1, float64 (n_names,).
+        shares: For each group and name, 0 to 1: the mean probability that a typical image of the group shows this, or
+            the share of its images whose path has these words; float64 (n_groups, n_names).
+        least_share: Share of a group that its name has to cover.
+    """
+
+    source: str
+    texts: Sequence[str]
+    factors: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    least_share: float
+
+
+def gathered(
+    source: str, texts: Sequence[str], factors: Sequence[float], shares: NDArray[np.float64], least_share: float
+) -> Evidence:
+    """Evidence in which each text is once: of several things with the same name, a group has the most frequent one.
+
+    Names with a factor of 0 are left out. The arguments are those of `Evidence`.
+    """
+    columns: dict[str, list[int]] = {}
+    for column, (text, factor) in enumerate(zip(texts, factors, strict=True)):
+        if factor > 0:
+            columns.setdefault(text.casefold(), []).append(column)
+    firsts = [members[0] for members in columns.values()]
+    merged = np.empty((len(shares), len(columns)))
+    for place, members in enumerate(columns.values()):
+        merged[:, place] = shares[:, members].max(axis=1)
+    return Evidence(
+        source=source,
+        texts=[texts[column] for column in firsts],
+        factors=np.array([max(factors[column] for column in members) for members in columns.values()]),
+        shares=merged,
+        least_share=least_share,
+    )
+
+
+def probabilities(
+    rows: Sequence[NDArray[np.float32]], weight: NDArray[np.float32], bias: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Probabilities of classes per group, by a linear classifier and relative to the other groups.
+
+    The mean of two estimates. The first is the mean probability of the group's images: it is diffuse where the images
+    are unlike those of the classifier, but its sums over kinds of things are right. The second is the probability of
+    the group's mean image: errors of single images cancel, but it takes a single kind where there are several. In both,
+    logits are relative to the mean over groups, so that a class which the classifier sees everywhere names none.
+
+    Args:
+        rows: Features of the typical images of each group, float32 (n_images, dim); without images, all are 0.
+        weight: Of the classifier, float32 (n_classes, dim).
+        bias: Its biases, float32 (n_classes,).
+
+    Returns:
+        float64 (n_groups, n_classes); the sum over classes is 1.
+    """
+    present = [place for place, group in enumerate(rows) if len(group)]
+    # Logits of the mean image of each group, (n_present, n_classes): the classifier is linear.
+    means = np.stack([rows[place].mean(axis=0) for place in present]) @ weight.T + bias
+    # A single group has no other that its logits could be relative to.
+    center = means.mean(axis=0) if len(present) > 1 else np.zeros_like(bias)
+    of_images = np.stack([_softmax(rows[place] @ weight.T + (bias - center)).mean(axis=0) for place in present])
+    of_means = _softmax(_SHARPER * (means - center))
+    mixed = np.zeros((len(rows), len(weight)))
+    mixed[present] = (of_images + of_means) / 2
+    return mixed
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    normalized: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return normalized
+
+
+def factor(noun: Noun, *, is_class: bool) -> float:
+    """The factor of a noun's scores: vague nouns are never names, technical ones only if they fit clearly better.
+
+    Args:
+        noun: The noun.
+        is_class: True if the classifier or the vocabulary names it itself.
+    """
+    if noun.is_vague:
+        return _VAGUE
+    return _EVERYDAY if noun.is_everyday else _CLASS if is_class else _TECHNICAL
+
+
+def noun_shares(
+    nouns: Nouns, classes: Sequence[str | None], given: NDArray[np.float64]
+) -> tuple[list[str], NDArray[np.float64]]:
+    """The nouns above some classes, these included, and their shares: the sums of those of all classes below them.
+
+    Args:
+        nouns: The table.
+        classes: The noun of each class; None if it has none, such as persons, whose share then counts for no noun.
+        given: Probabilities of the classes, float64 (n_groups, n_classes).
+
+    Returns:
+        Ids of the nouns, and float64 (n_groups, n_nouns).
+    """
+    ids = nouns.closure(noun for noun in classes if noun is not None)
+    column = {noun: place for place, noun in enumerate(ids)}
+    shares = np.zeros((len(given), len(ids)))
+    for place, noun in enumerate(classes):
+        if noun is not None:
+            shares[:, [column[above] for above in nouns.ancestors(noun)]] += given[:, place, None]
+    return ids, shares
