@@ -37,12 +37,12 @@ class _Pixels:
     facts: dict[int, Facts] = field(default_factory=dict)
     compared: dict[tuple[int, int], float] = field(default_factory=dict)
 
-    def likeness(self, first: int, second: int) -> float | None:
-        """Likeness of two images; None if one of them could not be read."""
+    def likeness(self, first: int, second: int) -> float:
+        """Likeness of two images; -1 if one of them was not read."""
         pair = (min(first, second), max(first, second))
         if pair not in self.compared:
             if first not in self.sketches or second not in self.sketches:
-                return None
+                return -1.0
             self.compared[pair] = likeness(self.sketches[pair[0]], self.sketches[pair[1]])
         return self.compared[pair]
 
@@ -70,16 +70,16 @@ def find_duplicates(
     pixels = _Pixels()
     if images is not None and image_rows is not None:
         _read(pixels, images, image_rows, listed)
-    similar = {pair: similarity for pair, similarity in pairs.items() if _is_copy(pixels, pair, similarity)}
 
-    def alike(a: int, b: int) -> bool:
-        likeness = pixels.likeness(a, b)
-        if likeness is None:
-            return pairs.get((min(a, b), max(a, b)), 0.0) >= SURE_SIMILARITY
-        return likeness >= MIN_LIKENESS
+    def certainty(a: int, b: int) -> float:
+        """Likeness or similarity of two images, minus what copies have at least."""
+        if at_hand:
+            return pixels.likeness(a, b) - MIN_LIKENESS
+        return pairs.get((min(a, b), max(a, b)), 0.0) - SURE_SIMILARITY
 
-    order = sorted(similar, key=lambda pair: (-_certainty(pixels, pair, similar[pair]), pair))
-    linked = link(order, alike)
+    similar = {pair: similarity for pair, similarity in pairs.items() if certainty(*pair) >= 0}
+    order = sorted(similar, key=lambda pair: (-certainty(*pair), pair))
+    linked = link(order, lambda a, b: certainty(a, b) >= 0)
     group_of = {row: number for number, group in enumerate(linked) for row in group}
     members = [[row for one in group for row in equal.get(one, [one])] for group in linked]
     members += [rows for one, rows in equal.items() if one not in group_of]
@@ -123,16 +123,6 @@ def _bounded(pairs: Mapping[tuple[int, int], float], equal: Mapping[int, Sequenc
         else:
             rows.update(dict.fromkeys(pair))
     return [*rows], left_out
-
-
-def _is_copy(pixels: _Pixels, pair: tuple[int, int], similarity: float) -> bool:
-    likeness = pixels.likeness(*pair)
-    return similarity >= SURE_SIMILARITY if likeness is None else likeness >= MIN_LIKENESS
-
-
-def _certainty(pixels: _Pixels, pair: tuple[int, int], similarity: float) -> float:
-    likeness = pixels.likeness(*pair)
-    return similarity if likeness is None else likeness
 
 
 def _group(

@@ -85,7 +85,7 @@ def is_needed(growth: Growth, settings: EmbedSettings, *, overwrite: bool) -> bo
             f"{len(differences.new)} new: --overwrite follows the folder and embeds only what differs; headclust add takes "
             "in the new ones and keeps all groups."
         )
-    if len(differences.new) or len(changed) or len(removed):
+    if len(differences.new) or len(changed) or len(removed) or (differences.gone and overwrite):
         return True
     readable, reasons = try_reading(images, differences.again.tolist(), settings)
     if not readable:
