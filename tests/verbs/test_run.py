@@ -202,12 +202,56 @@ def test_the_command_that_keeps_both_does(here, calls):
     assert tree(first.folder) == before
 
 
-def test_more_images_are_told(photos, calls):
-    run(photos)
+def test_a_folder_that_has_grown_keeps_its_rows_and_its_ids(photos, here, calls, monkeypatch, capsys):
+    # One new photo once made it embed all again, and gave the groups other numbers.
+    made = run(photos)
+    before, old = load_features(made.features), {row["sample_id"]: row["cluster"] for row in rows(made.assignments)}
+    stored = before.source()[:].tobytes()
+    draw(photos, ["00-new.png", "new.png"])
+    for name in old:  # the files that were there keep their times
+        assert (photos / name).exists()
+    times = {name: (photos / name).stat().st_mtime_ns for name in old}
+    assert len(times) == 20
+    calls.clear()
+    grown = run(photos)
+    after = load_features(grown.features)
+    assert grown.n_samples == 22
+    assert after.sample_ids == (*before.sample_ids, "00-new.png", "new.png")
+    assert after.source()[:20].tobytes() == stored
+    assert [call[0] for call in calls] == ["fit", "report"]  # embed_images is not called
+    assert "embedding 2 images with efficientnet_lite0; 20 stay as they are" in capsys.readouterr().err
+    now = {row["sample_id"]: row["cluster"] for row in rows(grown.assignments)}
+    assert {name: now[name] for name in old} == old
+    calls.clear()
+    assert run(photos) == grown
+    assert calls == []
+
+
+def test_edited_and_removed_images_are_followed_when_told(photos, here, calls):
+    made = run(photos)
+    before = tree(here / "photos-groups")
+    (photos / "03.png").unlink()
+    (photos / "04.png").write_bytes((photos / "06.png").read_bytes())
     draw(photos, ["new.png"])
-    with pytest.raises(ConflictError, match="n_listed: 20 there, 21 here"):
+    expected = r"1 image edited \(04\.png\), 1 image no longer there \(03\.png\), 1 new: --overwrite follows"
+    with pytest.raises(ConflictError, match=expected):
         run(photos)
-    assert run(photos, overwrite=True).n_samples == 21
+    assert tree(here / "photos-groups") == before
+    calls.clear()
+    followed = run(photos, overwrite=True)
+    features = load_features(followed.features)
+    assert features.sample_ids == (*(name for name in load_ids(before, made) if name not in ("03.png", "04.png")), "04.png", "new.png")
+    assert [call[0] for call in calls] == ["fit", "report"]
+    assert [row["sample_id"] for row in rows(followed.assignments)] == list(features.sample_ids)
+    calls.clear()
+    assert run(photos) == followed
+    assert calls == []
+
+
+def load_ids(before, made):
+    """Sample ids in the assignments of an earlier state."""
+    lines = before[made.folder / "run" / "assignments.csv"].decode().splitlines()[1:]
+    return [line.partition(",")[0] for line in lines]
 
 
 def test_overwrite_does_not_repeat_what_is_the_same(photos, calls):
