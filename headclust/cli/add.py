@@ -65,7 +65,8 @@ def add(
         drift = {**dataclasses.asdict(added.drift), "refit_reason": added.drift.refit_reason}
         print_json({**dataclasses.asdict(added), "drift": drift})
     elif not added.n_new:
-        click.echo(f"Nothing new: {added.n_added:,} images have been added to {printable(str(run))} since the fit.")
+        many = "image has" if added.n_added == 1 else "images have"
+        click.echo(f"Nothing new: {added.n_added:,} {many} been added to {printable(str(run))} since the fit.")
     else:
         _print(run, added)
 

@@ -1,5 +1,6 @@
 """Images that came later, in the groups of a run."""
 
+import importlib
 import json
 import os
 
@@ -34,7 +35,7 @@ def loaded(monkeypatch, small):
         return small
 
     monkeypatch.setattr("headclust.embedding.alike.load_backbone", load)
-    monkeypatch.setattr("headclust.verbs.embed.load_backbone", load)
+    monkeypatch.setattr(importlib.import_module("headclust.verbs.embed"), "load_backbone", load)
     return names
 
 
@@ -102,7 +103,7 @@ def test_adding_the_same_again_is_one_line(run, here):
     before = tree(run)
     result = CliRunner().invoke(cli, ["add", str(run)])
     assert result.exit_code == 0
-    assert result.stdout == f"Nothing new: 1 images have been added to {run} since the fit.\n"
+    assert result.stdout == f"Nothing new: 1 image has been added to {run} since the fit.\n"
     assert tree(run) == before
 
 
@@ -218,7 +219,7 @@ def test_a_stopped_addition_leaves_a_whole_run(run, here, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # the features have grown, and the table is not written
-        patch.setattr("headclust.verbs.add.write_assignments", stop)
+        patch.setattr(importlib.import_module("headclust.verbs.add"), "write_assignments", stop)
         with pytest.raises(KeyboardInterrupt):
             verbs.add(run)
     assert verbs.verify(run) == []
