@@ -8,7 +8,7 @@ from typing import get_args
 import click
 
 from headclust.choices import ExportFormat, Transfer
-from headclust.cli.options import PATH, json_option
+from headclust.cli.options import LEVEL, PATH, json_option
 from headclust.cli.printing import print_path
 from headclust.errors import SettingError
 
@@ -20,7 +20,8 @@ from headclust.errors import SettingError
 @click.option(
     "--features", type=PATH, metavar="FILE", help="Feature file of these images, if the run no longer finds it."
 )
-@click.option("--names", type=PATH, metavar="FILE", help="CSV file cluster,name: names for clusters.")
+@click.option("--names", type=PATH, metavar="FILE", help="CSV file cluster,name: names for groups.")
+@LEVEL
 @click.option("--copy", is_flag=True, help="In folders, copy the images instead of linking to them.")
 @click.option("--move", is_flag=True, help="Into folders, move the images themselves.")
 @click.option("--vectors", is_flag=True, help="In Parquet, add the features of the images.")
@@ -34,6 +35,7 @@ def export(
     predicted: str | None,
     features: Path | None,
     names: Path | None,
+    level: int | None,
     copy: bool,
     move: bool,
     vectors: bool,
@@ -55,6 +57,7 @@ def export(
         predicted=predicted,
         features=features,
         names=names,
+        level=level,
         how=how,
         vectors=vectors,
         positions=positions,

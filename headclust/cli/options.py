@@ -111,6 +111,14 @@ EXCLUDE = click.option(
 )
 
 
+LEVEL = click.option(
+    "--level",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Join the clusters to N groups. [default: the finest level]",
+)
+
+
 def labels_option(default: Labels) -> Callable[[_Command], _Command]:
     """The option --labels."""
     return click.option(

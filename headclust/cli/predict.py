@@ -10,7 +10,7 @@ import click
 
 from headclust.choices import OnError
 from headclust.cli.completion import complete_path
-from headclust.cli.options import DEVICE, EXCLUDE, PATH, json_option, max_pixels_option
+from headclust.cli.options import DEVICE, EXCLUDE, LEVEL, PATH, json_option, max_pixels_option
 from headclust.cli.printing import print_path
 
 
@@ -34,6 +34,7 @@ from headclust.cli.printing import print_path
     help="At an unreadable image of --data.",
 )
 @max_pixels_option
+@LEVEL
 @click.option("--device", help=DEVICE)
 @click.option("--offline", is_flag=True, help="Never download weights.")
 @click.option("-o", "--output", type=PATH, metavar="CSV", help="File to write. [default: RUN/predicted/NAME.csv]")
@@ -47,6 +48,7 @@ def predict(
     weights: Path | None,
     on_error: OnError,
     max_pixels: int | None,
+    level: int | None,
     device: str | None,
     offline: bool,
     output: Path | None,
@@ -64,6 +66,7 @@ def predict(
         weights=weights,
         on_error=on_error,
         max_pixels=max_pixels,
+        level=level,
         device=device,
         offline=offline,
         output=output,

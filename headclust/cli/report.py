@@ -10,7 +10,7 @@ from typing import Literal
 
 import click
 
-from headclust.cli.options import DEVICE, PATH, json_option
+from headclust.cli.options import DEVICE, LEVEL, PATH, json_option
 from headclust.cli.printing import print_path
 
 
@@ -19,6 +19,7 @@ from headclust.cli.printing import print_path
 @click.option(
     "--features", multiple=True, type=PATH, metavar="FILE", help="Use these features: the run's own, or others."
 )
+@LEVEL
 @click.option("--labels", is_flag=True, help="Compare the clusters with the labels of the features, and name them so.")
 @click.option(
     "--thumbnails",
@@ -41,6 +42,7 @@ from headclust.cli.printing import print_path
 def report(
     run: Path,
     features: Sequence[Path],
+    level: int | None,
     labels: bool,
     thumbnails: int,
     umap: bool,
@@ -53,7 +55,14 @@ def report(
     from headclust import verbs
 
     path = verbs.report(
-        run, features=features, labels=labels, thumbnails=thumbnails, umap=umap, device=device, output=output
+        run,
+        features=features,
+        level=level,
+        labels=labels,
+        thumbnails=thumbnails,
+        umap=umap,
+        device=device,
+        output=output,
     )
     print_path(path, as_json=as_json)
     if open_it == "yes" or (open_it is None and _has_screen()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headclust.export.files import FILES, Outputs, write_files
 from headclust.export.folders import MODES, write_folders
 from headclust.export.images import FoundImages, find_images
-from headclust.export.table import Table, group_names, read_names
+from headclust.export.table import Table, read_names
 
 __all__ = [
     "FILES",
@@ -14,7 +14,6 @@ __all__ = [
     "Outputs",
     "Table",
     "find_images",
-    "group_names",
     "read_names",
     "write_files",
     "write_folders",

@@ -26,7 +26,7 @@ class Table:
         sample_ids: As in the assignments; bytes that are not UTF-8 are surrogates, as from `os.fsdecode`.
         paths: The absolute path of each image file; None if the image is missing or not a separate file.
         clusters: Cluster of each sample, from 0.
-        groups: Name of each cluster, by its number; clusters with the same name are one group.
+        groups: Name of each cluster, by its id; clusters with the same name are one group.
         confidence: Confidence of each sample, from 0 to 1.
         novelty: Novelty of each sample, from 0 to 1; None if unknown.
         labels: Class name of each sample, None where unknown; None without labels.
@@ -37,7 +37,7 @@ class Table:
     sample_ids: Sequence[str]
     paths: Sequence[str | None]
     clusters: Sequence[int]
-    groups: Sequence[str]
+    groups: Mapping[int, str]
     confidence: Sequence[float]
     novelty: Sequence[float] | None = None
     labels: Sequence[str | None] | None = None
@@ -52,21 +52,10 @@ class Table:
     @property
     def classes(self) -> list[str]:
         """The groups, each once, in the order of their first clusters."""
-        return list(dict.fromkeys(self.groups))
+        return list(dict.fromkeys(self.groups.values()))
 
     def __len__(self) -> int:
         return len(self.sample_ids)
-
-
-def group_names(n_clusters: int, names: Mapping[int, str]) -> tuple[str, ...]:
-    """The name of each cluster: as given, or cluster-0, padded with zeros to the digits of the last cluster.
-
-    Args:
-        n_clusters: Number of clusters.
-        names: Names of some clusters, by number.
-    """
-    width = len(str(n_clusters - 1))
-    return tuple(names.get(cluster, f"cluster-{cluster:0{width}d}") for cluster in range(n_clusters))
 
 
 def read_names(path: Path, n_clusters: int) -> dict[int, str]:

@@ -49,20 +49,25 @@ class Strip(NamedTuple):
 
 
 class NearCluster(NamedTuple):
-    """A cluster near another one: similarity of the centers, row of a thumbnail (or None) and majority class."""
+    """A cluster near another one: similarity of the centers, row of a thumbnail (or None), name or majority class."""
 
     number: int
     css: str
     similarity: float
     face: int | None
-    majority: str
+    who: str
 
 
 @dataclass(frozen=True)
 class Card:
-    """A cluster that has images; `order` is its rank by size, `face` the row of a thumbnail, or None."""
+    """A cluster that has images; `order` is its rank by size, `face` the row of a thumbnail, or None.
+
+    `who` is its name, or without one its majority class.
+    """
 
     number: int
+    name: str
+    who: str
     css: str
     size: int
     count: str
@@ -91,7 +96,7 @@ class Copies:
 
 def choose_images(data: ReportData, geometry: Geometry | None) -> dict[int, ClusterImages]:
     """The images to show per cluster that has any; fewer of each kind if there are many clusters."""
-    sizes = np.bincount(data.clusters, minlength=data.n_clusters)
+    sizes = np.bincount(data.clusters, minlength=data.n_ids)
     used = np.flatnonzero(sizes).tolist()
     n_each = int(np.clip(_FOR_CLUSTERS // (4 * max(1, len(used))), 1, _MAX_EACH))
     by_cluster = np.split(np.argsort(data.clusters, kind="stable"), np.cumsum(sizes)[:-1])
@@ -115,8 +120,9 @@ def make_cards(
     scores: Scores | None,
 ) -> list[Card]:
     """One card per cluster that has images, ascending."""
-    sizes = np.bincount(data.clusters, minlength=data.n_clusters)
-    confidence_sums = np.bincount(data.clusters, data.confidence.astype(float), minlength=data.n_clusters)
+    sizes = np.bincount(data.clusters, minlength=data.n_ids)
+    confidence_sums = np.bincount(data.clusters, data.confidence.astype(float), minlength=data.n_ids)
+    names = data.groups.names
     by_size = sorted(chosen, key=lambda cluster: (-sizes[cluster], cluster))
     orders = {cluster: place for place, cluster in enumerate(by_size)}
     faces = {
@@ -131,6 +137,8 @@ def make_cards(
         cards.append(
             Card(
                 number=cluster,
+                name=names.get(cluster, ""),
+                who=names.get(cluster, majority),
                 css=css_classes(cluster),
                 size=int(sizes[cluster]),
                 count=f"{sizes[cluster]:,}",
@@ -145,7 +153,13 @@ def make_cards(
                 face=faces[cluster],
                 strips=_strips(data, cluster, images, geometry, thumbnails),
                 nearest=[
-                    NearCluster(other, css_classes(other), similarity, faces[other], (majorities[other] or ("",))[0])
+                    NearCluster(
+                        other,
+                        css_classes(other),
+                        similarity,
+                        faces[other],
+                        names.get(other) or (majorities[other] or ("",))[0],
+                    )
                     for other, similarity in near
                 ],
             )

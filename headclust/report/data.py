@@ -17,7 +17,8 @@ from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.features import Features
 from headclust.filenames import storable_name
 from headclust.progress import printable
-from headclust.runs.added import spaces_of, with_added
+from headclust.runs.added import spaces_of
+from headclust.runs.groups import Groups, describe_groups, read_groups
 from headclust.runs.inputs import check_alike, load_spaces
 from headclust.runs.scored_fit import assign
 
@@ -35,7 +36,8 @@ class ReportData:
         metrics: Metrics of these samples, with the keys of metrics.json.
         model: The fitted pipeline, on the device to compute on.
         sample_ids: Names of the samples.
-        clusters: int64 (n_samples,).
+        groups: The groups of the run; of its fitted samples also their groups.
+        clusters: Group of each sample, int64 (n_samples,).
         confidence: float32 (n_samples,).
         spaces: Features of the samples, one per feature space; empty if the files are not available.
         is_fitted: True if these are the samples that the run was fitted on.
@@ -47,6 +49,7 @@ class ReportData:
     metrics: Mapping[str, Any]
     model: ClusterModel
     sample_ids: tuple[str, ...]
+    groups: Groups
     clusters: NDArray[np.int64]
     confidence: NDArray[np.float32]
     spaces: tuple[Features, ...]
@@ -55,8 +58,18 @@ class ReportData:
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters of the model, empty ones included."""
-        return self.model.n_clusters
+        """Number of groups: clusters of the model, or after fixes or at a level the groups that have images."""
+        return int(self.metrics["n_clusters"])
+
+    @property
+    def n_ids(self) -> int:
+        """The largest id of a group, or cluster of the model, plus 1: the length of arrays with a place per id."""
+        return max(self.model.n_clusters, int(self.clusters.max()) + 1)
+
+    @property
+    def empty(self) -> list[int]:
+        """Clusters of the fit without an image; after fixes or at a level, groups are those with images."""
+        return [] if self.groups.is_changed else np.setdiff1d(np.arange(self.n_ids), self.clusters).tolist()
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -70,7 +83,9 @@ class ReportData:
         return self.spaces[0].attributes if self.spaces else self.config["features"][0]
 
 
-def read_data(path: Path, features: Sequence[Path] = (), *, device: str | None = None) -> ReportData:
+def read_data(
+    path: Path, features: Sequence[Path] = (), *, level: int | None = None, device: str | None = None
+) -> ReportData:
     """Read a run and the features of its samples, or assign the samples of other feature files.
 
     Args:
@@ -78,12 +93,14 @@ def read_data(path: Path, features: Sequence[Path] = (), *, device: str | None =
         features: Feature files to use, one per feature space: the run's own at their present place, or those of other
             samples, which the run's model then assigns. If empty, the run's own, at the recorded path or beside
             the run folder; they may be missing.
+        level: Number of groups to join the clusters to, by levels.json; the finest level when None.
         device: Where to compute; the best available when None.
 
     Raises:
         HeadclustError: The run cannot be read, or the feature files given cannot be used.
     """
     run = runs.read_run(path)
+    groups = read_groups(run, level=level)
     recorded, problem = run.config["features"], ""
     spaces: tuple[Features, ...] = ()
     if features:
@@ -97,25 +114,28 @@ def read_data(path: Path, features: Sequence[Path] = (), *, device: str | None =
     name, model = path.resolve().name, run.model.to(resolve_device(device))
     if features and [space.sha256 for space in spaces] != [space["sha256"] for space in recorded]:
         assigned = assign(model, spaces)
+        clusters = groups.of(assigned.clusters)
         return ReportData(
             name,
             run.config,
-            assigned.report,
+            describe_groups(clusters, spaces[0].labels) if groups.is_changed else assigned.report,
             model,
             spaces[0].sample_ids,
-            assigned.clusters,
+            groups,
+            clusters,
             assigned.confidence,
             spaces,
             is_fitted=False,
             problem=problem,
         )
-    ids, clusters, confidence = _assignments(run, spaces)
+    ids, clusters, confidence = _assignments(run, groups, spaces)
     return ReportData(
         name,
         run.config,
-        run.metrics,
+        describe_groups(clusters, spaces[0].labels if spaces else None) if groups.is_changed else run.metrics,
         model,
         ids,
+        groups,
         clusters,
         confidence,
         spaces,
@@ -125,25 +145,25 @@ def read_data(path: Path, features: Sequence[Path] = (), *, device: str | None =
 
 
 def _assignments(
-    run: runs.Run, spaces: Sequence[Features]
+    run: runs.Run, groups: Groups, spaces: Sequence[Features]
 ) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.float32]]:
-    """Sample ids, clusters and confidences of a run, in the order of its features where those are available.
+    """Sample ids, groups and confidences of a run, in the order of its features where those are available.
 
     Raises:
-        FileFormatError: The file is damaged or changed since the fit, or has other samples than the features.
+        FileFormatError: The file has other samples than the features.
     """
-    assigned, name = with_added(run, runs.read_assigned(run)), printable(str(run.path / "assignments.csv"))
-    clusters, confidence = assigned.clusters, assigned.confidence.astype(np.float32)
+    name, sample_ids = printable(str(run.path / "assignments.csv")), groups.sample_ids
+    clusters, confidence = groups.clusters, groups.confidence.astype(np.float32)
     if not spaces:
-        return assigned.sample_ids, clusters, confidence
+        return sample_ids, clusters, confidence
     ids = spaces[0].sample_ids
-    if all(map(operator.eq, map(storable_name, ids), assigned.sample_ids)) and len(ids) == len(clusters):
+    if all(map(operator.eq, map(storable_name, ids), sample_ids)) and len(ids) == len(clusters):
         return ids, clusters, confidence
-    row_of = {sample_id: row for row, sample_id in enumerate(assigned.sample_ids)}
+    row_of = {sample_id: row for row, sample_id in enumerate(sample_ids)}
     rows = [row_of[key] for key in map(storable_name, ids) if key in row_of]
-    if not len(rows) == len(ids) == len(assigned.sample_ids):
+    if not len(rows) == len(ids) == len(sample_ids):
         raise FileFormatError(
-            f"{name} holds {len(assigned.sample_ids)} samples, {len(rows)} of them among the {len(ids)} of the "
+            f"{name} holds {len(sample_ids)} samples, {len(rows)} of them among the {len(ids)} of the "
             "features: restore it from a copy, or fit again."
         )
     return ids, clusters[rows], confidence[rows]

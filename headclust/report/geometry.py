@@ -61,7 +61,7 @@ def measure(model: ClusterModel, spaces: Sequence[Features], clusters: NDArray[n
     import torch
     import torch.nn.functional as F
 
-    n_samples, n_clusters = len(clusters), model.n_clusters
+    n_samples, n_clusters = len(clusters), max(model.n_clusters, int(clusters.max()) + 1)
     assigned = torch.from_numpy(clusters).to(model.device)
     # First pass: a center is the normalized sum of the unit rows of its cluster, (n_clusters, dim).
     sums: torch.Tensor | None = None

@@ -17,7 +17,7 @@ from headclust.report.palette import theme_css
 
 _TEMPLATES = ("page.html", "macros.html", "map.html", "clusters.html", "labels.html", "making.html", "dialogs.html")
 _STYLES = ("page.css", "images.css")
-_SCRIPTS = ("samples.js", "large.js", "group.js", "find.js", "map.js", "page.js")
+_SCRIPTS = ("samples.js", "levels.js", "large.js", "group.js", "find.js", "map.js", "page.js")
 
 
 def fill(

@@ -68,6 +68,14 @@ def tiles(data: ReportData) -> list[Tile]:
     """The metrics that need no labels."""
     metrics = data.metrics
     agreement, used, n_clusters = metrics.get("agreement"), metrics["clusters_used"], metrics["n_clusters"]
+    # After fixes or at a level it is unknown.
+    alone = "there was only one attempt" if "agreement" in metrics else "known of the groups as fitted"
+    agreed = Tile(
+        "Agreement",
+        "-" if agreement is None else percent(agreement),
+        "of several attempts to group" if agreement is not None else alone,
+        _AGREEMENT,
+    )
     return [
         Tile("Images", f"{len(data.sample_ids):,}", "on this page"),
         Tile(
@@ -78,12 +86,7 @@ def tiles(data: ReportData) -> list[Tile]:
         Tile("Largest group", percent(metrics["largest_share"]), f"{percent(1 / n_clusters)} would be even"),
         Tile("Confidence", percent(data.confidence.mean(dtype=float)), "mean over all images", _CONFIDENCE),
         Tile("Evenness", percent(metrics["entropy"]), "100 % if all groups have the same size", _EVENNESS),
-        Tile(
-            "Agreement",
-            "-" if agreement is None else percent(agreement),
-            "there was only one attempt" if agreement is None else "of several attempts to group",
-            _AGREEMENT,
-        ),
+        agreed,
     ]
 
 
@@ -150,9 +153,9 @@ def remarks(
 
 def _of_sizes(data: ReportData) -> list[Remark]:
     n_clusters, n_samples = data.n_clusters, len(data.clusters)
-    sizes = np.bincount(data.clusters, minlength=n_clusters)
+    sizes = np.bincount(data.clusters, minlength=data.n_ids)
     made = []
-    n_empty = int((sizes == 0).sum())
+    n_empty = len(data.empty)
     if n_empty:
         title = f"{n_empty} of {n_clusters} groups have no image:"
         made.append(Remark("warn", title, "fewer groups were found than requested."))
@@ -165,17 +168,18 @@ def _of_sizes(data: ReportData) -> list[Remark]:
 
 
 def _of_confidence(data: ReportData) -> list[Remark]:
-    if data.n_clusters == 1:
+    if data.model.n_clusters == 1:
         return []
-    low = data.confidence < threshold(data.n_clusters)
+    limit = threshold(data.model.n_clusters)
+    low = data.confidence < limit
     if low.mean() <= _UNSURE_SHARE:
         return []
-    sizes = np.bincount(data.clusters, minlength=data.n_clusters)
-    unsure = np.bincount(data.clusters[low], minlength=data.n_clusters)
+    sizes = np.bincount(data.clusters, minlength=data.n_ids)
+    unsure = np.bincount(data.clusters[low], minlength=data.n_ids)
     mostly = np.flatnonzero(unsure * 2 > sizes)  # clusters of which more than half are unsure
     worst = tuple(mostly[np.argsort(-unsure[mostly], kind="stable")][:_MAX_NAMED].tolist())
     title = f"{percent(float(low.mean()))} of the images are unsure:"
-    text = f"confidence below {percent(threshold(data.n_clusters))}" + (", mostly in groups" if worst else ".")
+    text = f"confidence below {percent(limit)}" + (", mostly in groups" if worst else ".")
     return [Remark("warn", title, text, worst, len(mostly) > _MAX_NAMED)]
 
 

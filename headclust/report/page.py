@@ -70,10 +70,11 @@ def render(
         {
             **sections.head(data, scores),
             **sections.top(data, clusters, duplicates, copies),
+            **sections.levels(data),
             "remarks": remarks,
             **sections.plane(data, points, layouts, umap),
             "no_map": no_map,
-            **sections.finding(data, len(rows)),
+            **sections.finding(data, len(rows), scores),
             **sections.scored(data, scores),
             **sections.making(data, source),
             "data": as_json({**samples, "files": files_of(data, source, rows, place)}),

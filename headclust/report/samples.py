@@ -72,6 +72,8 @@ def page_samples(
         "rows": None if len(rows) == n_samples else rows.tolist(),
         "names": front_coded([data.sample_ids[row] for row in rows.tolist()]),
         "clusters": data.clusters[rows].tolist(),
+        "groupNames": dict(data.groups.names),
+        "unions": joins_of(data),
         "confidence": np.rint(1000 * data.confidence[rows].astype(float)).astype(int).tolist(),
         "points": points.tolist(),
         "nearest": _nearest(nearest, rows),
@@ -79,6 +81,22 @@ def page_samples(
         "tiny": bool(thumbnails.made) and all(thumb.is_tiny for thumb in thumbnails.made.values()),
         "noThumbnails": not thumbnails.made,
     }
+
+
+def joins_of(data: ReportData) -> list[tuple[int, int, str | None]]:
+    """The joins of the groups of the page, from fine to coarse: group kept, group joined to it, name of the union.
+
+    Of other images than the fitted ones, groups without an image join nothing.
+    """
+    present = dict(zip((ids := np.unique(data.clusters).tolist()), ids, strict=True))
+    joins = []
+    for kept, joined, name in data.groups.unions:
+        first, second = present.get(kept), present.get(joined)
+        if first is not None and second is not None:
+            joins.append((first, second, name))
+        elif second is not None:
+            present[kept] = second
+    return joins
 
 
 def _nearest(nearest: NearestImages | None, rows: NDArray[np.int64]) -> dict[int, list[int]]:

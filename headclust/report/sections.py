@@ -20,6 +20,7 @@ from headclust.report.data import ReportData
 from headclust.report.images import Source
 from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, has_umap
 from headclust.report.palette import css_classes
+from headclust.report.samples import joins_of
 from headclust.report.scores import Scores
 
 DETAILS = (
@@ -66,9 +67,9 @@ def head(data: ReportData, scores: Scores | None) -> dict[str, Any]:
 
 def top(data: ReportData, clusters: list[Card], duplicates: Duplicates | None, copies: list[Copies]) -> dict[str, Any]:
     """Numbers, sizes, confidences and copies."""
-    limit = overview.threshold(data.n_clusters)
+    limit = overview.threshold(data.model.n_clusters)
     unsure = int((data.confidence < limit).sum())
-    empty = np.setdiff1d(np.arange(data.n_clusters), [card.number for card in clusters]).tolist()
+    empty = data.empty
     return {
         "tiles": overview.tiles(data),
         "clusters": clusters,
@@ -82,6 +83,13 @@ def top(data: ReportData, clusters: list[Card], duplicates: Duplicates | None, c
         **_copies(data, duplicates, copies),
         "selection_text": _selection_text(data),
     }
+
+
+def levels(data: ReportData) -> dict[str, Any]:
+    """The least and the largest number of groups of the slider; None if there is nothing to join."""
+    used = int(data.metrics["clusters_used"])
+    least = max(2, used - len(joins_of(data)))
+    return {"levels": {"least": least, "most": used} if least < used else None}
 
 
 def _copies(data: ReportData, duplicates: Duplicates | None, copies: list[Copies]) -> dict[str, Any]:
@@ -156,11 +164,16 @@ def _paths(layout: Layout, clusters: NDArray[np.int64]) -> list[Dots]:
     ]
 
 
-def finding(data: ReportData, n_listed: int) -> dict[str, Any]:
-    """The search for an image by its name."""
+def finding(data: ReportData, n_listed: int, scores: Scores | None) -> dict[str, Any]:
+    """The searches for an image by its name, and for a group."""
     n_samples = len(data.sample_ids)
     cut = f" This page holds the names of {n_listed:,} of the {n_samples:,} images." if n_listed < n_samples else ""
-    return {"find_text": f"Type a part of a file name or folder.{cut}"}
+    has_names = data.groups.names or any(name for _, _, name in data.groups.unions)
+    ways = ["number", *(["name"] if has_names else []), *(["class"] if scores else [])]
+    return {
+        "find_text": f"Type a part of a file name or folder.{cut}",
+        "find_group": ", ".join(ways[:-1]) + (" or " if len(ways) > 1 else "") + ways[-1],
+    }
 
 
 def scored(data: ReportData, scores: Scores | None) -> dict[str, Any]:

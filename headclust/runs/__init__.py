@@ -14,7 +14,7 @@ from headclust.runs.folder import (
     verify_run,
     write_run,
 )
-from headclust.runs.groups import Groups, read_groups
+from headclust.runs.groups import Groups, Union, read_groups
 from headclust.runs.levels import Join, Levels, read_levels
 from headclust.runs.record import GROUPS_MARK, Record, find_run, is_run, read_config, read_record
 
@@ -26,6 +26,7 @@ __all__ = [
     "Levels",
     "Record",
     "Run",
+    "Union",
     "check_free",
     "check_not_of_run",
     "find_run",

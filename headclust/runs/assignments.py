@@ -7,7 +7,7 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,8 @@ from headclust.progress import printable
 from headclust.textfiles import row_writer
 
 _COLUMNS = ("sample_id", "cluster", "confidence")
-_HEADERS = (_COLUMNS, (*_COLUMNS, "novelty"))  # the fourth: distance to the fitted samples
+_NOVELTY, _NAME = "novelty", "name"  # further columns: distance to the fitted samples, and the name of the group
+_HEADERS = tuple((*_COLUMNS, *more) for more in ((), (_NOVELTY,), (_NAME,), (_NOVELTY, _NAME)))
 _ROWS = 4_096  # written at once
 _UNUSUAL = re.compile('[",\r\n\ud800-\udfff]')
 
@@ -48,10 +49,11 @@ def write_assignments(
     clusters: NDArray[np.int64],
     confidence: NDArray[np.float32],
     novelty: NDArray[np.float32] | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> Path:
     """Write rows `sample_id,cluster,confidence`, renamed when complete; names that are not UTF-8 keep their bytes.
 
-    `novelty`, if given, is a fourth column.
+    `novelty` and the `names` of the clusters are further columns, if given.
 
     Raises:
         ConflictError: `path` exists and is not an assignments file.
@@ -65,23 +67,27 @@ def write_assignments(
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             shares = [values for values in (confidence, novelty) if values is not None]
-            row_writer(file)(_COLUMNS if novelty is None else _HEADERS[1])
+            more = [name for name, given in ((_NOVELTY, novelty), (_NAME, names)) if given is not None]
+            row_writer(file)((*_COLUMNS, *more))
             for block in row_blocks(len(sample_ids), at_most=_ROWS):
                 columns = [values[block].tolist() for values in shares]
-                _write_rows(file, sample_ids[block], [clusters[block].tolist(), *columns])
+                _write_rows(file, sample_ids[block], [clusters[block].tolist(), *columns], names)
     return path
 
 
-def _write_rows(file: TextIO, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:
-    """Write rows of names, clusters and shares; all at once if no name needs quotes or other bytes."""
+def _write_rows(
+    file: TextIO, names: Sequence[str], columns: Sequence[Sequence[float]], groups: Mapping[int, str] | None
+) -> None:
+    """Write rows of names, clusters, shares and groups; all at once if no name needs quotes or other bytes."""
     rows = zip(names, *columns, strict=True)
-    if not _UNUSUAL.search("".join(names)):
+    if groups is None and not _UNUSUAL.search("".join(names)):
         line = "%s,%d" + ",%.6f" * (len(columns) - 1) + "\n"
         file.write(line * len(names) % tuple(chain.from_iterable(rows)))
         return
     write = row_writer(file)
     for name, cluster, *shares in rows:
-        write((storable_name(name), cluster, *(f"{share:.6f}" for share in shares)))
+        last = () if groups is None else (groups[int(cluster)],)
+        write((storable_name(name), cluster, *(f"{share:.6f}" for share in shares), *last))
 
 
 def _check_replaceable(path: Path) -> None:
@@ -104,7 +110,7 @@ def read_assignments(path: Path) -> Assignments:
         DataError: The file does not exist or cannot be read.
         FileFormatError: The content is not valid, or a sample occurs twice.
     """
-    name, line = printable(str(path)), 1
+    name, line, n_shares = printable(str(path)), 1, 0
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             reader = csv.reader(file, strict=True)
@@ -113,12 +119,13 @@ def read_assignments(path: Path) -> Assignments:
                 start = printable(",".join(header))[:100]
                 raise FileFormatError(f"{name} starts with {start!r}, expected {','.join(_COLUMNS)}: no assignments.")
             ids, clusters, shares = list[str](), array("q"), array("d")
+            n_shares = len(header) - 2 - (_NAME in header)
             for row in reader:
                 line = reader.line_num
                 sample_id, cluster, *rest = row
                 ids.append(sample_id)
                 clusters.append(_whole(cluster))
-                shares.extend(map(_share, rest))
+                shares.extend(map(_share, rest[:n_shares]))
                 if len(row) != len(header):
                     raise ValueError(f"{len(row)} columns, expected {len(header)}")
     except FileNotFoundError:
@@ -130,7 +137,7 @@ def read_assignments(path: Path) -> Assignments:
     if len(set(ids)) < len(ids):
         twice = printable(Counter(ids).most_common(1)[0][0])[:100]
         raise FileFormatError(f"{name}: sample {twice!r} occurs twice, expected one row per sample: make it again.")
-    columns = np.array(shares, np.float64).reshape(len(ids), len(header) - 2).T
+    columns = np.array(shares, np.float64).reshape(len(ids), n_shares).T
     return Assignments(tuple(ids), np.array(clusters, np.int64), columns[0], columns[1] if len(columns) > 1 else None)
 
 

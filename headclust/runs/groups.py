@@ -5,10 +5,9 @@ Everything that shows or exports groups reads them here.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,18 @@ from headclust.progress import note, printable
 from headclust.runs.added import with_added
 from headclust.runs.fixes import FIXES, Fix, read_fixes, resolve_fixes
 from headclust.runs.folder import read_assigned
-from headclust.runs.levels import LEVELS, Join, Levels, read_levels
+from headclust.runs.levels import LEVELS, Levels, read_levels
 from headclust.runs.names import Names, read_names
 from headclust.runs.record import Record
+from headclust.scoring import metrics
+
+
+class Union(NamedTuple):
+    """Group `joined` becomes part of group `kept`, whose id the union has; `name` is the union's, if it has one."""
+
+    kept: int
+    joined: int
+    name: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +43,7 @@ class Groups:
         ids: The groups that have samples, ascending.
         names: Names by id, of groups that have one.
         n_clusters: Number of clusters of the run's model; a group that a person made has an id of at least this.
+        unions: The joins of these groups, from fine to coarse: the first joins two of them.
         is_changed: True if fixes or a level make other groups than the run's clusters.
         of_cluster: The group that images of each cluster belong to, int64 (n_clusters,): for images not in the run.
     """
@@ -45,6 +54,7 @@ class Groups:
     ids: tuple[int, ...]
     names: Mapping[int, str]
     n_clusters: int
+    unions: tuple[Union, ...]
     is_changed: bool
     of_cluster: NDArray[np.int64]
 
@@ -77,22 +87,29 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
     assigned, fixes = with_added(run, read_assigned(run)), _read_fixes(run)
     fixed = resolve_fixes(assigned, fixes, run.n_clusters)
     clusters, of_cluster = fixed.clusters, _renamed(np.arange(run.n_clusters), fixed.ended)
-    ids = np.unique(clusters).tolist()
-    joins: tuple[Join, ...] = ()
-    group_of: dict[int, int] = {}
+    ids, levels, proposed = np.unique(clusters).tolist(), read_levels(run), read_names(run.path)
+    unions = _unions(levels, ids, proposed, fixed.names)
+    names = {group: name.name for group, name in proposed.groups.items() if name.name} if proposed else {}
+    names |= fixed.names
+    n_joins = 0
     if level is not None:
-        levels = read_levels(run)
-        joins = levels.joins[: _n_joins(run, levels, level, ids)]
-        group_of = levels.after(len(joins), ids)
+        n_joins = _n_joins(run, levels, level, ids)
+        group_of = levels.after(n_joins, ids)
         clusters, of_cluster = _renamed(clusters, group_of), _renamed(of_cluster, group_of)
+        for union in unions[: len(ids) - level]:
+            names.pop(union.kept, None)
+            names |= {union.kept: union.name} if union.name else {}
+        unions = unions[len(ids) - level :]
+        ids = np.unique(clusters).tolist()
     return Groups(
         sample_ids=assigned.sample_ids,
         clusters=clusters,
         confidence=assigned.confidence,
-        ids=tuple(np.unique(clusters).tolist()),
-        names=_names(read_names(run.path), fixed.names, joins, group_of, ids),
+        ids=tuple(ids),
+        names={group: names[group] for group in ids if group in names},
         n_clusters=run.n_clusters,
-        is_changed=bool(joins or fixes),
+        unions=tuple(unions),
+        is_changed=not np.array_equal(clusters, assigned.clusters),
         of_cluster=of_cluster,
     )
 
@@ -114,10 +131,9 @@ def _n_joins(run: Record, levels: Levels, level: int, ids: list[int]) -> int:
     except SettingError:
         if (run.path / LEVELS).exists() or run.metrics["clusters_used"] == 1:
             raise
-        name = printable(str(run.path))
         raise SettingError(
-            f"level {level}: {name} has no {LEVELS}, as an older version made it or it has too many clusters: to fit it "
-            f"again, headclust fit --config {name} -o {name} --overwrite."
+            f"level {level}: {printable(str(run.path))} has no {LEVELS}, as an older version made it, or it has too many "
+            "clusters: fit again, with headclust fit --config RUN."
         ) from None
 
 
@@ -128,34 +144,38 @@ def _renamed(groups: NDArray[np.int64], group_of: Mapping[int, int]) -> NDArray[
     return renamed[places]
 
 
-def _names(
-    proposed: Names | None,
-    own: Mapping[int, str],
-    joins: Sequence[Join],
-    group_of: Mapping[int, int],
-    ids: Sequence[int],
-) -> dict[int, str]:
-    """The name of each group that has one.
+def _unions(levels: Levels, ids: Sequence[int], proposed: Names | None, own: Mapping[int, str]) -> list[Union]:
+    """The joins of the groups `ids`, with the name of each union.
 
-    A person's name for a group comes first. A union is called as is proposed for it; else after its part whose id it
-    has, if a person named that one, with the number of the others, as the name of a part does not cover the union.
+    That is the one proposed for it. Without one, the union is called after the part whose id it has, with the number of
+    the others, if a person named that part: the name of a part alone does not cover the union.
 
     Args:
-        proposed: The proposed names.
-        own: The person's names, by the id before any join.
-        joins: The joins that are applied.
-        group_of: The group of each id after them.
-        ids: The groups before them that have samples.
+        levels: The levels of the run.
+        ids: The groups.
+        proposed: The proposed names, if there are some.
+        own: The person's names.
     """
-    names: dict[int, str] = {}
-    if proposed is not None:
-        suggestions = proposed.after([(join.kept, join.joined) for join in joins])
-        names = {group_of.get(group, group): name for group, name in suggestions.items()}
-    parts = Counter(group_of.get(group, group) for group in ids)
-    for group, name in own.items():
-        others = parts[group] - 1
-        if others == 0:
-            names[group] = name
-        elif others > 0:
-            names.setdefault(group, f"{name} and {others} more")
-    return {group: names[group] for group in sorted(names) if group in parts}
+    others, unions = dict.fromkeys(ids, 0), []
+    suggestions = proposed.joins if proposed else ()
+    for place, (kept, joined, _) in levels.among(ids):
+        others[kept] += 1 + others[joined]
+        name = suggestion.name if place <= len(suggestions) and (suggestion := suggestions[place - 1]) else None
+        if name is None and kept in own:
+            name = f"{own[kept]} and {others[kept]} more"
+        unions.append(Union(kept, joined, name))
+    return unions
+
+
+def describe_groups(clusters: NDArray[np.int64], labels: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """Metrics of groups by any ids, with the keys of metrics.json but those of a fit; scores if a label is known.
+
+    Args:
+        clusters: The group of each sample, (n_samples,).
+        labels: Shape (n_samples,), -1 where unknown; None without labels.
+    """
+    ids, places = np.unique(clusters, return_inverse=True)
+    report: dict[str, Any] = dict(metrics.describe(places, len(ids)))
+    if labels is not None and (labels >= 0).any():
+        report |= metrics.score(places, labels)
+    return report

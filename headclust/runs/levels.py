@@ -18,7 +18,7 @@ _DIGITS = 6  # of a height
 
 
 class Join(NamedTuple):
-    """Cluster `joined` becomes part of `kept`, and the union has the id `kept`; `height` is their distance, 0 or more."""
+    """Cluster `joined` becomes part of `kept`, whose id the union has; `height` is their distance, 0 or more."""
 
     kept: int
     joined: int
@@ -44,38 +44,49 @@ class Levels:
 
         Args:
             n_groups: Number of groups.
-            ids: Groups that there are now, if not those of the fit: see `after`.
+            ids: Groups that there are now, if not those of the fit: see `among`.
 
         Raises:
             SettingError: No cut has this number of groups.
         """
         return self.after(self.count(n_groups, ids), ids)
 
+    def among(self, ids: Collection[int] | None = None) -> list[tuple[int, Join]]:
+        """The joins of the groups that there are now, each with its place in `joins`, counted from 1.
+
+        A join of clusters of which one has no samples any more joins nothing, and is left out. A union has the id that
+        its joins keep; if no samples are left in that group, the next id that has some.
+
+        Args:
+            ids: Groups that have samples now, if not those of the fit: a group that a person made joins nothing.
+        """
+        present = set(self.clusters if ids is None else ids)
+        group_of = {cluster: cluster if cluster in present else None for cluster in self.clusters}
+        made = []
+        for place, join in enumerate(self.joins, start=1):
+            kept, joined = group_of[join.kept], group_of[join.joined]
+            if kept is None:
+                group_of[join.kept] = joined
+            elif joined is not None:
+                made.append((place, Join(kept, joined, join.height)))
+        return made
+
     def count(self, n_groups: int, ids: Collection[int] | None = None) -> int:
-        """The least number of joins after which `n_groups` of `ids` are left; a join without one of them counts none.
+        """The least number of joins after which `n_groups` are left; `ids` as for `among`.
 
         Raises:
             SettingError: No number of joins leaves as many.
         """
-        ids = set(self.clusters if ids is None else ids)
-        occupied, left = {cluster: cluster in ids for cluster in self.clusters}, len(ids)
-        for number, join in enumerate((*self.joins, None)):
-            if left == n_groups:
-                return number
-            if join is not None:
-                left -= occupied[join.kept] and occupied[join.joined]
-                occupied[join.kept] |= occupied[join.joined]
-        raise SettingError(f"level {n_groups}: expected {left} to {len(ids)}, the numbers of groups of this run.")
+        n_ids = len(set(self.clusters if ids is None else ids))
+        places = [0, *(place for place, _ in self.among(ids))]
+        if not n_ids - len(places) < n_groups <= n_ids:
+            least = n_ids - len(places) + 1
+            expected = f"{least} to {n_ids}, the numbers" if least < n_ids else f"{n_ids}, the number"
+            raise SettingError(f"level {n_groups}: expected {expected} of groups of this run.")
+        return places[n_ids - n_groups]
 
     def after(self, n_joins: int, ids: Collection[int] | None = None) -> dict[int, int]:
-        """The group of each cluster, and of each of `ids`, after the first `n_joins` joins.
-
-        A union has the id that its joins keep. If no samples are left in that group, it has the next id that has some.
-
-        Args:
-            n_joins: Number of joins to apply.
-            ids: Groups that have samples now, if not those of the fit: a group that a person made joins nothing.
-        """
+        """The group of each cluster, and of each of `ids`, after the first `n_joins` joins; `ids` as for `among`."""
         present = set(self.clusters if ids is None else ids)
         parts = {group: [group] for group in sorted({*self.clusters, *present})}
         for join in self.joins[:n_joins]:

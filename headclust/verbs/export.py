@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from headclust.export import (
     FoundImages,
     Table,
     find_images,
-    group_names,
     read_names,
     write_files,
     write_folders,
@@ -44,6 +43,7 @@ def export(
     predicted: str | None = None,
     features: Path | None = None,
     names: Path | None = None,
+    level: int | None = None,
     how: Transfer = "link",
     vectors: bool = False,
     positions: bool = False,
@@ -59,7 +59,8 @@ def export(
             file.
         features: The feature file of these images, for their paths and labels. When None, the one that the run records
             (at its path or beside the run folder), or the one beside the predicted file.
-        names: A CSV file cluster,name with names for some or all clusters.
+        names: A CSV file cluster,name with names for some or all groups, which come before those in the run folder.
+        level: Number of groups to join the clusters to, by levels.json; the finest level when None.
         how: For "folders": "link", "copy" or "move" the images.
         vectors: For "parquet": add the features, as lists of float32 in the column `vector`; with several spaces
             `vector_1` and so on.
@@ -81,11 +82,19 @@ def export(
         if given and to not in formats:
             raise SettingError(f"--{option} is for --to {' or '.join(formats)}: leave it out for {to}.")
     fitted = runs.read_record(run)
-    file, n_clusters = _assignments_file(fitted.path, predicted), fitted.n_clusters
-    assigned = runs.read_assigned(fitted) if predicted is None else read_assignments(file)
-    if not len(assigned.clusters) or assigned.clusters.max() >= n_clusters:
-        raise DataError(f"{printable(str(file))} has no rows, or clusters that {printable(str(run))} does not have.")
-    groups = group_names(n_clusters, {} if names is None else read_names(names, n_clusters))
+    file, groups = _assignments_file(fitted.path, predicted), runs.read_groups(fitted, level=level)
+    n_ids = max(groups.n_clusters, *groups.ids, *groups.of_cluster.tolist()) + 1
+    if predicted is None:
+        assigned = Assignments(groups.sample_ids, groups.clusters, groups.confidence, None)
+    else:
+        assigned = read_assignments(file)
+        if not len(assigned.clusters) or assigned.clusters.max() >= n_ids:
+            raise DataError(
+                f"{printable(str(file))} has no rows, or clusters that {printable(str(run))} does not have."
+            )
+        assigned = replace(assigned, clusters=groups.of(assigned.clusters))
+    if names is not None:
+        groups = replace(groups, names={**groups.names, **read_names(names, n_ids)})
     name = _name(fitted.path)
     stem = name if predicted is None else f"{name}-{file.stem}"
     path = output or EXPORTS_FOLDER / f"{file_name(stem)}{_ENDS[to]}"
@@ -97,7 +106,7 @@ def export(
     recorded = recorded if space is None else space.attributes
     source, split = (value if isinstance(value := recorded.get(key), str) else None for key in ("source", "split"))
     images = find_images(source, split, assigned.sample_ids, recorded)
-    table = _table(assigned, groups, images, space, source)
+    table = _table(assigned, _names_of(groups, assigned.clusters), images, space, source)
     if vectors or positions:
         paths = _space_paths(fitted, file, features, is_fitted=predicted is None)
         spaces = load_alike(fitted.config["features"], paths)
@@ -192,8 +201,14 @@ def _columns(
     return columns
 
 
+def _names_of(groups: runs.Groups, clusters: NDArray[np.int64]) -> dict[int, str]:
+    """The name of each group: of all clusters of the fit, or after fixes or at a level of those that there are."""
+    ids = {*groups.ids, *clusters.tolist(), *(() if groups.is_changed else range(groups.n_clusters))}
+    return {group: groups.label(group) for group in sorted(ids)}
+
+
 def _table(
-    assigned: Assignments, groups: Sequence[str], images: FoundImages, features: Features | None, source: str | None
+    assigned: Assignments, groups: Mapping[int, str], images: FoundImages, features: Features | None, source: str | None
 ) -> Table:
     return Table(
         sample_ids=assigned.sample_ids,

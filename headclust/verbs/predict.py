@@ -39,13 +39,15 @@ def predict(
     weights: Path | None = None,
     on_error: OnError = "fail",
     max_pixels: int | None = None,
+    level: int | None = None,
     device: str | None = None,
     offline: bool = False,
     output: Path | None = None,
 ) -> Path:
-    """Assign the clusters of a run to other images; return the CSV of `sample_id,cluster,confidence,novelty`.
+    """Assign the groups of a run to other images; return the CSV of `sample_id,cluster,confidence,novelty`.
 
-    Without stored fitted samples, as in runs of older versions, there is no `novelty`. One line on stderr sums up.
+    Without stored fitted samples, as in runs of older versions, there is no `novelty`; if groups have names, a column
+    `name` follows. One line on stderr sums up.
 
     Args:
         run: A run folder.
@@ -56,6 +58,7 @@ def predict(
         weights: The file with the model's weights, if the run's features were made with one.
         on_error: "fail" at an unreadable image, or "skip" it, so that it gets no row.
         max_pixels: Largest image to read, as in EmbedSettings.
+        level: Number of groups to join the clusters to, by levels.json; the finest level when None.
         device: Where to embed and assign; the best available when None.
         offline: Never download weights.
         output: The CSV to write; `RUN/predicted/NAME.csv` when None, where NAME has data set and split, and for
@@ -76,6 +79,7 @@ def predict(
         resolve_device(device)
     if weights is not None:
         check_weights(weights)
+    groups = runs.read_groups(fitted, level=level)
     recorded = fitted.config["features"]
     folder = fitted.path / "predicted"
     if data is not None:
@@ -102,17 +106,34 @@ def predict(
     else:
         same = [space.sha256 for space in spaces] == [space["sha256"] for space in recorded]
         scores = novelty.measure(seen, spaces, fitted=same, device=chosen_device)
-    path = write_assignments(output or default, sample_ids, assigned.clusters, assigned.confidence, scores)
+    clusters = groups.of(assigned.clusters)
+    path = write_assignments(
+        output or default,
+        sample_ids,
+        clusters,
+        assigned.confidence,
+        scores,
+        names={group: groups.label(group) for group in np.unique(clusters).tolist()} if groups.names else None,
+    )
     if data is not None:
         warn_if_many(spaces[0], listed_in(features[0]))
-    _sum_up(sample_ids, assigned, scores, 0 if seen is None else len(seen.numbers))
+    _sum_up(
+        sample_ids, replace(assigned, clusters=clusters), groups.names, scores, 0 if seen is None else len(seen.numbers)
+    )
     return path
 
 
-def _sum_up(sample_ids: Sequence[str], assigned: Assigned, scores: NDArray[np.float32] | None, n_fitted: int) -> None:
+def _sum_up(
+    sample_ids: Sequence[str],
+    assigned: Assigned,
+    names: Mapping[int, str],
+    scores: NDArray[np.float32] | None,
+    n_fitted: int,
+) -> None:
     """Log the number of images and of novel ones, and the image with the lowest confidence; all about a single one."""
     row = int(np.argmin(assigned.confidence))
-    name, cluster, sure = sample_ids[row], assigned.clusters[row], assigned.confidence[row]
+    name, group, sure = sample_ids[row], int(assigned.clusters[row]), assigned.confidence[row]
+    cluster = f"{group} ({names[group]})" if group in names else str(group)
     level = novelty.UNUSUAL
     few = scores is not None and n_fitted / (n_fitted + 1) < level
     too_few = f"{n_fitted} fitted ones are too few to tell which are unlike them"

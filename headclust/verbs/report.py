@@ -14,6 +14,7 @@ def report(
     run: Path,
     *,
     features: Sequence[Path] = (),
+    level: int | None = None,
     labels: bool = False,
     thumbnails: int = MAX_THUMBNAILS,
     umap: bool = True,
@@ -29,6 +30,8 @@ def report(
         run: A run folder.
         features: Feature files, one per space: those of the run, if they were moved; or those of other samples, which
             the model of the run then assigns.
+        level: Number of groups to join the clusters to, by levels.json: the finest level of the page; when None that of
+            the run.
         labels: Compare the clusters with the labels of the feature file: scores, and the majority class per cluster.
             Without it nothing in the report depends on labels.
         thumbnails: Images that the report has small copies of, at most; at least 0. It holds the names of the others.
@@ -45,7 +48,7 @@ def report(
     path = output or run / "report.html"
     if output is not None:
         check_place(output)  # before anything is loaded
-    data = read_data(run, features, device=device)
+    data = read_data(run, features, level=level, device=device)
     check_place(path)
     if data.labels is not None and not labels:
         note("the features have labels, which this report does not use: --labels compares the clusters with them.")

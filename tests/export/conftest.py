@@ -41,7 +41,8 @@ def make_table(
     found_images = find_images(str(images), split, ids)
     clusters = [row % 2 for row in range(len(ids))] if clusters is None else clusters
     shares = [row / len(ids) for row in range(len(ids))]
-    return Table(ids, found_images.paths, clusters, groups, shares, source=str(images), **more), found_images
+    names = dict(enumerate(groups))
+    return Table(ids, found_images.paths, clusters, names, shares, source=str(images), **more), found_images
 
 
 NAMES = ("a.png", "b.png", "c.png", "deep/a.png", "deep/er/a.png")

@@ -1,18 +1,11 @@
 import pytest
 
 from headclust.errors import DataError, FileFormatError, HeadclustError
-from headclust.export import Table, group_names, read_names
-
-
-def test_names_of_groups():
-    assert group_names(3, {1: "cats"}) == ("cluster-0", "cats", "cluster-2")
-    assert group_names(11, {})[:2] == ("cluster-00", "cluster-01")
-    assert group_names(1, {}) == ("cluster-0",)
-    assert list(group_names(1000, {})) == sorted(group_names(1000, {}))
+from headclust.export import Table, read_names
 
 
 def test_groups_of_a_table():
-    table = Table(("a", "b", "c"), (None,) * 3, [2, 0, 1], ("pets", "other", "pets"), [1.0] * 3)
+    table = Table(("a", "b", "c"), (None,) * 3, [2, 0, 1], {0: "pets", 1: "other", 2: "pets"}, [1.0] * 3)
     assert table.group_of == ["pets", "pets", "other"]
     assert table.classes == ["pets", "other"]
     assert len(table) == 3

@@ -15,7 +15,7 @@ function imageSearch() {
       const tile = tileOf(row, ""), caption = tile.lastElementChild, group = document.createElement("span");
       caption.textContent = ending(nameOf(row), 44);
       caption.className = "path";
-      group.textContent = `group ${groupOf(row)}, ${confidenceOf(row)}`;
+      group.textContent = `group ${titleNow(groupOf(row))}, ${confidenceOf(row)}`;
       tile.append(group);
       return tile;
     }));
@@ -31,5 +31,6 @@ function imageSearch() {
     if (rows.length) large.open(rows[0], rows);
   });
   tiles.addEventListener("click", (event) => openTile(event, () => rows));
+  onLevel(() => { if (field.value) search(); });
   if (field.value) search();
 }

@@ -15,20 +15,32 @@ function clusterTools() {
     select(".cards").append(...cards);
     let shown = 0;
     for (const card of cards) {
-      const matches = !query || card.dataset.number === query || (card.dataset.majority || "").toLowerCase().includes(query);
+      const matches = !query || partsNow(Number(card.dataset.number)).some((part) => isCalled(part, query)) || nameNow(Number(card.dataset.number)).toLowerCase().includes(query);
       card.hidden = !matches;
-      shown += matches;
+      shown += matches && isShown(card);
     }
-    select("#matches").textContent = query ? `${shown} of ${cards.length}` : "";
+    select("#matches").textContent = query ? `${shown} of ${cards.filter(isShown).length}` : "";
+  };
+  const isShown = (card) => !card.classList.contains("joined");
+  const byNumber = new Map(cards.map((card) => [Number(card.dataset.number), card]));
+  const isCalled = (number, query) => {
+    const { name = "", majority = "" } = byNumber.get(number).dataset;
+    return String(number) === query || `${name}\n${majority}`.toLowerCase().includes(query);
   };
   find.addEventListener("input", apply);
   sort.addEventListener("change", apply);
   select(".tools").addEventListener("submit", (event) => event.preventDefault());
-  // A link to a group that the search hides clears the search.
+  // A link to a group that is part of another leads to that one; to one that the search hides, it clears the search.
   window.addEventListener("hashchange", () => {
-    const card = document.getElementById(location.hash.slice(1));
+    let card = document.getElementById(location.hash.slice(1));
+    if (card?.classList.contains("joined")) {
+      card = byNumber.get(groupNow(Number(card.dataset.number)));
+      history.replaceState(null, "", `#${card.id}`);
+      card.scrollIntoView();
+    }
     if (card?.hidden) { find.value = ""; apply(); card.scrollIntoView(); }
   });
+  onLevel(apply);
   if (find.value || sort.value !== "number") apply();  // values that the browser kept over a reload
 }
 
@@ -63,7 +75,7 @@ function groupDialog() {
     button.addEventListener("click", () => {
       const size = Number(button.closest(".cluster").dataset.size);
       rows = rowsOfGroup(Number(button.dataset.group)).slice();
-      select("#group-title").textContent = `Group ${button.dataset.group}: ${count(size)} ${size === 1 ? "image" : "images"}`;
+      select("#group-title").textContent = `Group ${titleNow(Number(button.dataset.group))}: ${count(size)} ${size === 1 ? "image" : "images"}`;
       select("#group-text").textContent = rows.length < size ? `${count(rows.length)} of them are in this page.` : "";
       openDialog(dialog);
       fill();

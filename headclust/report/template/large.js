@@ -20,13 +20,13 @@ const large = (() => {
     const row = rows[at], name = nameOf(row), folder = data.files?.shown;
     select("#large-title").textContent = name.slice(name.lastIndexOf("/") + 1) || name;
     select("#large-path").textContent = folder && !name.startsWith("/") ? `${folder}/${name}` : name;
-    select("#large-group").textContent = `Group ${groupOf(row)}`;
+    select("#large-group").textContent = `Group ${titleNow(groupOf(row))}`;
     select("#large-group").href = `#cluster-${groupOf(row)}`;
     select("#large-confidence").textContent = confidenceOf(row);
     select("#large-place").textContent = `${count(at + 1)} of ${count(rows.length)}`;
     select("#large-before").disabled = at === 0;
     select("#large-after").disabled = at === rows.length - 1;
-    image.alt = `${name}, group ${groupOf(row)}, confidence ${confidenceOf(row)}`;
+    image.alt = `${name}, group ${titleNow(groupOf(row))}, confidence ${confidenceOf(row)}`;
     picture(row);
     const near = nearestOf(row);
     select("#large-near").hidden = !near.length;

@@ -6,6 +6,7 @@ function map() {
   const whole = plane.viewBox.baseVal, grid = { width: whole.width, height: whole.height };
   const boxes = selectAll(".choices input");
   const off = new Set();
+  const css = new Map(selectAll(".points", plane).map((group) => [Number(group.dataset.cluster), group.getAttribute("class")]));
   const layouts = selectAll(".layout").map((layout) => {
     const points = [];
     for (const group of selectAll(".points", layout)) {
@@ -61,7 +62,7 @@ function map() {
   function nearest(where, reach) {
     let best = null, distance = reach * unit();
     for (const point of points()) {
-      if (off.has(point.cluster)) continue;
+      if (off.has(groupNow(point.cluster))) continue;
       // Prefer a dot that has an image in the page.
       const d = Math.hypot(point.x - where.x, point.y - where.y) + (hasImage(point) ? 0 : 7 * unit());
       if (d < distance) { distance = d; best = point; }
@@ -72,7 +73,7 @@ function map() {
     const from = points()[current], [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
     let best = null, least = Infinity;
     for (const point of points()) {
-      if (off.has(point.cluster) || point.index === current || !hasImage(point)) continue;
+      if (off.has(groupNow(point.cluster)) || point.index === current || !hasImage(point)) continue;
       const along = (point.x - from.x) * dx + (point.y - from.y) * dy;
       const across = Math.abs((point.x - from.x) * dy) + Math.abs((point.y - from.y) * dx);
       if (along > 0 && across <= 2 * along + 40 && along + 2 * across < least) { least = along + 2 * across; best = point; }
@@ -88,7 +89,7 @@ function map() {
     if (!point) { hide(); return; }
     if (current !== point.index) {
       current = point.index;
-      const name = nameOf(point.row), text = `group ${point.cluster}, confidence ${confidenceOf(point.row)}`;
+      const name = nameOf(point.row), text = `group ${titleNow(groupNow(point.cluster))}, confidence ${confidenceOf(point.row)}`;
       const image = imageOf(point.row, name);
       card.replaceChildren(...(image ? [image] : []), line(ending(name, ENDING)), line(text));
       if (!image) card.append(line(data.noThumbnails ? "the images are not available" : "no small copy in this page"));
@@ -122,9 +123,43 @@ function map() {
 
   function filter() {
     off.clear();
-    for (const box of boxes) if (!box.checked) off.add(Number(box.value));
-    for (const part of selectAll("[data-cluster]", plane)) part.classList.toggle("off", off.has(Number(part.dataset.cluster)));
-    if (current >= 0 && off.has(points()[current].cluster)) hide();
+    for (const box of boxes) if (!box.checked && groupNow(Number(box.value)) === Number(box.value)) off.add(Number(box.value));
+    for (const part of selectAll("[data-cluster]", plane)) part.classList.toggle("off", off.has(groupNow(Number(part.dataset.cluster))));
+    if (current >= 0 && off.has(groupNow(points()[current].cluster))) hide();
+  }
+
+  // The colors, shapes and numbers of the groups of the level now.
+  function regroup() {
+    hide();
+    for (const group of selectAll(".points", plane)) {
+      group.setAttribute("class", css.get(groupNow(Number(group.dataset.cluster))));
+      if (group.classList.contains("ring") && !select(".hole", group)) {
+        const hole = group.firstElementChild.cloneNode();
+        hole.classList.add("hole");
+        group.append(hole);
+      }
+    }
+    selectAll(".layout").forEach((layout, place) => number(selectAll("text", layout), layouts[place]));
+    filter();
+  }
+  // Each number at the median of its dots, the largest group first, as in layouts.py.
+  function number(texts, points) {
+    const dots = Map.groupBy ? Map.groupBy(points, (point) => groupNow(point.cluster)) : new Map();
+    if (!Map.groupBy) for (const point of points) dots.set(groupNow(point.cluster), [...dots.get(groupNow(point.cluster)) ?? [], point]);
+    const textOf = new Map(texts.map((text) => [Number(text.dataset.cluster), text])), placed = [];
+    for (const text of texts) text.classList.toggle("joined", !dots.has(Number(text.dataset.cluster)));
+    for (const [group, own] of [...dots].sort((a, b) => b[1].length - a[1].length || a[0] - b[0])) {
+      const [x, y] = ["x", "y"].map((axis) => median(own.map((point) => point[axis]))), text = textOf.get(group);
+      const free = placed.every((other) => Math.abs(x - other.x) > 150 || Math.abs(y - other.y) > 90);
+      text.setAttribute("x", x);
+      text.setAttribute("y", y);
+      text.classList.toggle("crowded", !free);
+      if (free) placed.push({ x, y });
+    }
+  }
+  function median(values) {
+    values.sort((a, b) => a - b);
+    return Math.trunc((values[(values.length - 1) >> 1] + values[values.length >> 1]) / 2);
   }
 
   let drag = null;
@@ -160,7 +195,7 @@ function map() {
   function tap(point, pointer) {
     const shown = point && current === point.index;
     show(point, true);
-    if (point && (shown || pointer === "mouse")) large.open(point.row, rowsOfGroup(point.cluster));
+    if (point && (shown || pointer === "mouse")) large.open(point.row, rowsOfGroup(groupNow(point.cluster)));
   }
   plane.addEventListener("pointerup", release);
   plane.addEventListener("pointercancel", release);
@@ -190,7 +225,7 @@ function map() {
     } else if (event.key === "+" || event.key === "=") zoom(0.7, points()[current]?.x, points()[current]?.y);
     else if (event.key === "-") zoom(1 / 0.7);
     else if (event.key === "0") showAll();
-    else if (event.key === "Enter" && current >= 0) large.open(points()[current].row, rowsOfGroup(points()[current].cluster));
+    else if (event.key === "Enter" && current >= 0) large.open(points()[current].row, rowsOfGroup(groupNow(points()[current].cluster)));
     else if (event.key === "Escape") hide();
     else return;
     event.preventDefault();
@@ -217,6 +252,7 @@ function map() {
   }
   for (const radio of selectAll("input[name=layout]")) radio.addEventListener("change", () => { hide(); showAll(); });
   new ResizeObserver(redraw).observe(plane);
+  onLevel(regroup);
   filter();
   draw();
 }

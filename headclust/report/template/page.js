@@ -37,3 +37,4 @@ clusterTools();
 groupDialog();
 imageSearch();
 if (select(".plane")) map();
+levelSlider();

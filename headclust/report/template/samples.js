@@ -6,7 +6,7 @@ const count = (number) => number.toLocaleString("en");
 
 const listed = data.rows || Array.from({ length: data.n }, (_, row) => row);
 const placeOf = ((places) => (row) => places ? places.get(row) : row)(data.rows && new Map(data.rows.map((row, place) => [row, place])));
-const groupOf = (row) => data.clusters[placeOf(row)];
+const groupOf = (row) => groupNow(data.clusters[placeOf(row)]);
 const confidenceAt = (row) => data.confidence[placeOf(row)];
 const confidenceOf = (row) => `${(confidenceAt(row) / 10).toFixed(1)} %`;
 const nameOf = (row) => names()[placeOf(row)] ?? "";
@@ -23,11 +23,11 @@ function names() {
   return decoded;
 }
 
-const groups = new Map();
+const groups = new Map();  // of the level now
 function rowsOfGroup(number) {
   if (!groups.size) {
     listed.forEach((row, place) => {
-      const group = data.clusters[place];
+      const group = groupNow(data.clusters[place]);
       if (!groups.has(group)) groups.set(group, []);
       groups.get(group).push(row);
     });
@@ -77,7 +77,7 @@ function tileOf(row, note) {
   tile.className = "tile-button";
   tile.dataset.row = row;
   tile.title = name;
-  tile.setAttribute("aria-label", `${name}, group ${groupOf(row)}, confidence ${confidenceOf(row)}`);
+  tile.setAttribute("aria-label", `${name}, group ${titleNow(groupOf(row))}, confidence ${confidenceOf(row)}`);
   caption.textContent = note;
   tile.append(imageOf(row, "") ?? fileOf(row) ?? nameBox(name), caption);
   return tile;
