@@ -44,7 +44,7 @@ class Groups:
         names: Names by id, of groups that have one.
         n_clusters: Number of clusters of the run's model; a group that a person made has an id of at least this.
         unions: The joins of these groups, from fine to coarse: the first joins two of them.
-        is_changed: True if fixes or a level make other groups than the run's clusters.
+        is_changed: True if fixes, a level or added images make other groups than the run's clusters.
         of_cluster: The group that images of each cluster belong to, int64 (n_clusters,): for images not in the run.
     """
 
@@ -109,7 +109,7 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
         names={group: names[group] for group in ids if group in names},
         n_clusters=run.n_clusters,
         unions=tuple(unions),
-        is_changed=not np.array_equal(clusters, assigned.clusters),
+        is_changed=len(clusters) > run.n_samples or not np.array_equal(clusters, assigned.clusters),
         of_cluster=of_cluster,
     )
 
