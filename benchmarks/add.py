@@ -2,14 +2,15 @@
 
 Command:  python benchmarks/add.py FEATURES --json
 Setting:  FEATURES, labeled; the default, as many clusters as there are classes. Of --classes random classes, --fitted
-          images are fitted. Then images are added: of the same classes, --share times as many as were fitted; or half of
-          them of classes that were not fitted (`unlike`: --new-classes of them). Both ways are scored on the added images:
-          `assigned` with the fitted model, `refitted` with a fit to all images, with a cluster more per new class.
-          Mean of --draws draws.
-Figure:   ACC (Hungarian) on the added images, in percent; `drift`: share of them with a novelty of 0.99 or more; `shift` and
-          `by_chance`, as headclust add prints them; `advised`: share of the draws in which it advises a refit.
-Expected: added images of the same classes: a drift of 1 to 2 %, a shift near that by chance, and a gain of a refit below two
-          points until as many are added as were fitted. Of new classes: a gain of ten points and more, advised mostly.
+          images are fitted. Then images are added: of the same classes, --share times as many as were fitted; or half
+          of them of --new-classes classes that were not fitted. Both ways are scored on the added images: `assigned`
+          with the fitted model, `refitted` with a fit to all images, with a cluster more per new class. Mean of
+          --draws draws.
+Figure:   ACC (Hungarian) on the added images, in percent; `drift`: share of them with a novelty of 0.99 or more;
+          `shift` and `by_chance`, as headclust add prints them; `advised`: draws in which it advises a refit.
+Expected: added images of the same classes: a drift of 1 to 2 %, a shift near that by chance, and a gain of a refit
+          below two points until as many are added as were fitted. Of new classes: a gain of ten points and more,
+          advised mostly.
 Result:   see docs/how-to/add.md.
 """
 

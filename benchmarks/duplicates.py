@@ -6,9 +6,9 @@ Setting:  Of PHOTOS, a folder of different photos, copies of each of the --photo
           `KINDS`, and all are embedded with --model without views. The groups are those of the report and of
           `headclust export --duplicates`. With --images and --features, a folder without made copies and its features,
           as for CIFAR, where the groups have to be looked at: its pairs are printed.
-Figure:   `found`: share of the copies of a kind that are in the group of their photo. `false`: groups that hold images of
-          more than one photo, and `strangers`: images in such groups. `cosine`: the 1 %, 5 % and 50 % quantiles of
-          the cosine similarity of copy and photo, `likeness` those of their pixels. `different`: the largest likeness of a
+Figure:   `found`: share of the copies of a kind that are in the group of their photo. `false`: groups that hold images
+          of more than one photo, and `strangers`: images in such groups. `cosine`: the 1 %, 5 % and 50 % quantiles
+          of the cosine similarity of copy and photo, `likeness` those of their pixels. `different`: the largest likeness of a
           photo and the other one with the most similar features.
 Expected: 95 % or more of all copies that keep 90 % of the image, and no false group.
 Result:   see docs/how-to/duplicates.md.
@@ -185,7 +185,11 @@ def show_groups(images: ImageSet, features: Features) -> None:
 def show_row(name: str, figures: dict[str, object], *, as_json: bool) -> None:
     """Print a row."""
     plain = {key: np.round(value, 3).tolist() for key, value in figures.items()}  # type: ignore[call-overload]
-    print(json.dumps({"kind": name, **plain}) if as_json else f"{name:26}" + "  ".join(f"{k} {v}" for k, v in plain.items()))
+    print(
+        json.dumps({"kind": name, **plain})
+        if as_json
+        else f"{name:26}" + "  ".join(f"{k} {v}" for k, v in plain.items())
+    )
 
 
 if __name__ == "__main__":

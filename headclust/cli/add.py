@@ -28,7 +28,11 @@ _MOST_NAMED = 10  # images that fit nowhere
 @EXCLUDE
 @click.option("--weights", type=PATH, help="File with the model's weights, if the run's features were made with one.")
 @click.option(
-    "--on-error", type=click.Choice(get_args(OnError)), default="skip", show_default=True, help="At an unreadable image."
+    "--on-error",
+    type=click.Choice(get_args(OnError)),
+    default="skip",
+    show_default=True,
+    help="At an unreadable image.",
 )
 @click.option("--device", help=DEVICE)
 @click.option("--offline", is_flag=True, help="Never download weights.")
@@ -87,8 +91,8 @@ def _print(run: Path, added: Addition) -> None:
     drift = added.drift
     if drift.n_unlike >= 0:
         click.echo(
-            f"Drift: {percent(drift.unlike_share)} of the added images are unlike anything fitted; of the fitted ones 1 % "
-            "are."
+            f"Drift: {percent(drift.unlike_share)} of the added images are unlike anything fitted; of the fitted ones "
+            "1 % are."
         )
     click.echo(
         f"Sizes: {percent(drift.shift)} of the added images would be in other groups if they were spread like the "

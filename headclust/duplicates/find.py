@@ -113,8 +113,10 @@ def _candidates(
 
 
 def _bounded(pairs: Mapping[tuple[int, int], float], equal: Mapping[int, Sequence[int]]) -> tuple[list[int], int]:
-    """The rows to decode, at most `_MOST_IMAGES`: equal ones and those of the most similar pairs; and how many pairs are
-    left out."""
+    """The rows to decode, at most `_MOST_IMAGES`: equal ones and those of the most similar pairs.
+
+    Also the number of pairs that are left out.
+    """
     rows = dict.fromkeys(row for group in equal.values() for row in group)
     left_out = 0
     for pair in sorted(pairs, key=lambda pair: (-pairs[pair], pair)):

@@ -24,12 +24,12 @@ from headclust.report.samples import joins_of
 from headclust.report.scores import Scores
 
 DETAILS = (
-    f"Images whose features have a cosine similarity of {MIN_SIMILARITY} or more are compared pixel by pixel, in gray and "
-    f"small; copies have a correlation of {MIN_LIKENESS} or more. In a group, more than half of the pairs are alike."
+    f"Images whose features have a cosine similarity of {MIN_SIMILARITY} or more are compared pixel by pixel, in gray "
+    f"and small; copies have a correlation of {MIN_LIKENESS} or more. In a group, more than half of the pairs are alike."
 )
 DETAILS_BY_FEATURES = (
-    f"The images cannot be compared, so these are images whose features have a cosine similarity of {SURE_SIMILARITY} or "
-    "more."
+    "The images cannot be compared, so these are images whose features have a cosine similarity of "
+    f"{SURE_SIMILARITY} or more."
 )
 _MAX_CELLS = 900  # of a confusion matrix that is shown as a table; a larger one is drawn
 _MAX_SKIPPED = 50  # skipped images that are listed
@@ -109,9 +109,10 @@ def _copies(data: ReportData, duplicates: Duplicates | None, copies: list[Copies
     rule = "most pixels, then the sharpest, then the largest and the oldest file"
     shown = {
         "text": f"{n_copies:,} {'images are copies' if n_copies > 1 else 'image is a copy'} of {n_groups:,} "
-        f"other{'s' if many else ''}: re-encoded, resized, slightly cropped or the same.{apart}{first} The first of each "
-        "is the best.",
-        "details": f"{DETAILS if duplicates.by_pixels else DETAILS_BY_FEATURES} The best is the one of the {rule}.{searched}",
+        f"other{'s' if many else ''}: re-encoded, resized, slightly cropped or the same.{apart}{first} The first of "
+        "each is the best.",
+        "details": f"{DETAILS if duplicates.by_pixels else DETAILS_BY_FEATURES} The best is the one of the {rule}."
+        f"{searched}",
         "groups": copies,
     }
     return {"among": among, "near_duplicates": shown if copies else None}

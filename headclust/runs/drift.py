@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from headclust.progress import percent
 from headclust.runs.novelty import UNUSUAL
 
-# A refit pays with this share of images unlike anything fitted, and at least this many of them; or when the added images
-# are this share of all. benchmarks/add.py measures both.
+# A refit pays with this share of images unlike anything fitted, and at least this many of them; or when the added
+# images are this share of all. benchmarks/add.py measures both.
 MANY_UNLIKE, FEWEST_UNLIKE, MANY_ADDED = 0.1, 5, 0.5
 
 

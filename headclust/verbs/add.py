@@ -93,8 +93,8 @@ def add(
 ) -> Addition:
     """Embed images that are new, and put them into the groups of a run, which stay as they are.
 
-    The feature file of the run grows by the new rows, and `added.csv` in the run folder lists their clusters. Images are
-    told apart by their paths; an image that is there already is not embedded again.
+    The feature file of the run grows by the new rows, and `added.csv` in the run folder lists their clusters. Images
+    are told apart by their paths; an image that is there already is not embedded again.
 
     Args:
         run: A run folder, or the folder of a `headclust run`.
@@ -142,8 +142,8 @@ def _base(path: Path) -> Features:
         )
     if not isinstance(features.attributes.get("source"), str) or not features.attributes.get("preprocessing"):
         raise SettingError(
-            f"{printable(str(path))} was imported, and does not record how images become features: embed the new images "
-            "in the same way, then use headclust predict --features."
+            f"{printable(str(path))} was imported, and does not record how images become features: embed the new "
+            "images in the same way, then use headclust predict --features."
         )
     return features
 
@@ -245,7 +245,7 @@ def _assigned(
     new = np.arange(n_before, n_added)
     group_of = dict(zip(groups.sample_ids[n_fitted:], groups.clusters[n_fitted:].tolist(), strict=True))
     counts = np.unique([group_of[storable_name(names[row])] for row in new.tolist()], return_counts=True)
-    order = [] if scores is None else [row for row in new[np.argsort(-scores[new], kind="stable")].tolist()]
+    order = [] if scores is None else new[np.argsort(-scores[new], kind="stable")].tolist()
     differences, left_out = growth.differences, [image.sample_id for image in files[0].left_out]
     tried = {growth.images.sample_ids[row] for row in growth.take.tolist()}
     if tried:

@@ -19,7 +19,9 @@ from headclust.images.datasets import ImageSet
 N, FIRST = 50, 21  # 21 is no multiple of the batch size: new rows go into a batch that has old ones
 
 
-def images(n: int = N, bad: tuple[int, ...] = (), edited: tuple[int, ...] = (), without: tuple[int, ...] = ()) -> ImageSet:
+def images(
+    n: int = N, bad: tuple[int, ...] = (), edited: tuple[int, ...] = (), without: tuple[int, ...] = ()
+) -> ImageSet:
     fake = FakeImages(n, bad=bad)
     rows = [row for row in range(n) if row not in without]
     return ImageSet(
@@ -34,7 +36,9 @@ def images(n: int = N, bad: tuple[int, ...] = (), edited: tuple[int, ...] = (), 
     )
 
 
-def grown(path: Path, now: ImageSet, backbone: FakeBackbone | None = None, way: Any = added_images, **options: Any) -> Features:
+def grown(
+    path: Path, now: ImageSet, backbone: FakeBackbone | None = None, way: Any = added_images, **options: Any
+) -> Features:
     base = load_features(path)
     settings = EmbedSettings(**{"device": "cpu", "on_error": "skip", **options})
     return grow(way(base, now, compare(base, now)), backbone or FakeBackbone(), path, settings)
@@ -131,7 +135,7 @@ def test_images_that_were_not_looked_for_are_not_missing(tmp_path: Path) -> None
 def test_another_model_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     path = embed(tmp_path / "a.h5", images(FIRST))
     before = path.read_bytes()
-    with pytest.raises(ConflictError, match="weights_sha256: 000.* there, 111.* here.*--overwrite"):
+    with pytest.raises(ConflictError, match=r"weights_sha256: 000.* there, 111.* here.*--overwrite"):
         grown(path, images(), replace(FakeBackbone(), weights_sha256="1" * 64))
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.h5"]

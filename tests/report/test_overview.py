@@ -50,7 +50,9 @@ def test_remarks_name_what_is_missing(data):
     object.__setattr__(data.spaces[0], "left_out", read_left_out([("a", "b"), ("c", "d")], None))
     changed(data, is_fitted=False, problem="gone.")
     thumbnails = Thumbnails(failed={3: "torn"}, problem="unplugged")
-    remarks = remarks_of(data, Source(None, None, "no folder"), thumbnails, Duplicates((DuplicateGroup((1, 2), 0.99, ""),), 60))
+    remarks = remarks_of(
+        data, Source(None, None, "no folder"), thumbnails, Duplicates((DuplicateGroup((1, 2), 0.99, ""),), 60)
+    )
     texts = {title: remark.text for (_, title), remark in remarks.items()}
     assert texts["2 images could not be read"] == "and belong to no group."
     assert texts["No thumbnails:"] == "no folder"

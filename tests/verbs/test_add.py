@@ -11,7 +11,7 @@ from PIL import Image
 
 from headclust import backbones, load_features, runs, verbs
 from headclust.cli import cli
-from headclust.errors import ConflictError, DataError, HeadclustError, SettingError
+from headclust.errors import DataError, HeadclustError, SettingError
 from headclust.export import find_images
 from headclust.runs.added import spaces_of
 from headclust.runs.drift import measure_drift
@@ -187,7 +187,7 @@ def test_other_weights_are_refused(run, here, small, monkeypatch):
     monkeypatch.setattr("headclust.embedding.alike.load_backbone", lambda *_, **__: other)
     draw(here / "photos", ["20.png"])
     before = tree(run)
-    with pytest.raises(DataError, match="has the weights_sha256 000.*--weights FILE"):
+    with pytest.raises(DataError, match=r"has the weights_sha256 000.*--weights FILE"):
         verbs.add(run)
     assert tree(run) == before
 

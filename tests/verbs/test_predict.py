@@ -6,8 +6,7 @@ import pytest
 from conftest import as_version_3, make_blobs
 
 from headclust import load_features, runs, verbs
-from headclust.embedding import EmbedSettings
-from headclust.embedding import alike
+from headclust.embedding import EmbedSettings, alike
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.methods import METHODS
 from headclust.runs import scored_fit as trials

@@ -240,7 +240,11 @@ def test_edited_and_removed_images_are_followed_when_told(photos, here, calls):
     calls.clear()
     followed = run(photos, overwrite=True)
     features = load_features(followed.features)
-    assert features.sample_ids == (*(name for name in load_ids(before, made) if name not in ("03.png", "04.png")), "04.png", "new.png")
+    assert features.sample_ids == (
+        *(name for name in load_ids(before, made) if name not in ("03.png", "04.png")),
+        "04.png",
+        "new.png",
+    )
     assert [call[0] for call in calls] == ["fit", "report"]
     assert [row["sample_id"] for row in rows(followed.assignments)] == list(features.sample_ids)
     calls.clear()
@@ -516,7 +520,9 @@ def test_what_is_impossible_is_told_before_anything_is_made(photos, here, calls,
 
 def test_few_images_need_a_number(here, calls):
     folder = draw(here / "nine", [f"{number}.png" for number in range(9)])
-    line = "has no class subfolders to count, and 9 images are too few to suggest a number of groups: set it with --clus"
+    line = (
+        "has no class subfolders to count, and 9 images are too few to suggest a number of groups: set it with --clus"
+    )
     with pytest.raises(SettingError, match=line):
         run(folder, clusters=None)
     assert calls == []

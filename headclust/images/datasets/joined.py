@@ -61,7 +61,9 @@ def _outside(images: ImageSet, source: str) -> ImageSet:
     if not (folder.is_absolute() and folder.is_relative_to(own)):
         return images
     inside = "" if folder == own else f"{folder.relative_to(own).as_posix()}/"
-    return images.take(np.array([row for row, name in enumerate(images.sample_ids) if not name.startswith(inside)], int))
+    return images.take(
+        np.array([row for row, name in enumerate(images.sample_ids) if not name.startswith(inside)], int)
+    )
 
 
 def _labels(images: ImageSet, first: ImageSet) -> np.ndarray:

@@ -82,8 +82,8 @@ def is_needed(growth: Growth, settings: EmbedSettings, *, overwrite: bool) -> bo
             parts.append(f"{_count(len(removed))} no longer there ({printable(base.sample_ids[removed[0]])})")
         raise ConflictError(
             f"{printable(images.source)} has changed since {printable(str(base.path))} was made: {', '.join(parts)}, "
-            f"{len(differences.new)} new: --overwrite follows the folder and embeds only what differs; headclust add takes "
-            "in the new ones and keeps all groups."
+            f"{len(differences.new)} new: --overwrite follows the folder and embeds only what differs; headclust add "
+            "takes in the new ones and keeps all groups."
         )
     if len(differences.new) or len(changed) or len(removed) or (differences.gone and overwrite):
         return True
