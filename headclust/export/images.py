@@ -13,6 +13,7 @@ from headclust.errors import DataError
 from headclust.images.datasets import ImageSet
 from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.reopen import SeparateFiles, reopen, separate_files
+from headclust.images.heif import needing_extra
 from headclust.progress import note
 
 
@@ -69,6 +70,8 @@ def find_images(
     if images is None:
         note(f"the images cannot be found: {reopened.problem}")
         return FoundImages(nothing, None, None, rows, split=split)
+    if hint := needing_extra(name for name, row in zip(sample_ids, rows, strict=True) if row is None):
+        note(f"images that are not found: {rows.count(None):,}; {hint}.")
     files = separate_files(source, recorded)
     if files is None:
         return FoundImages(nothing, None, images, rows, split=split)

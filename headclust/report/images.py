@@ -17,6 +17,7 @@ from headclust.features import differences, samples_as_recorded
 from headclust.images.datasets import ImageSet
 from headclust.images.datasets.reopen import reopen
 from headclust.images.decoding import decoded_batches
+from headclust.images.heif import needing_extra
 from headclust.progress import bar
 from headclust.report.data import ReportData
 
@@ -81,10 +82,12 @@ def find_source(data: ReportData) -> Source:
     if images is None:
         return Source(None, rows, reopened.problem)
     n_missing = int((rows < 0).sum())
+    hint = needing_extra(ids[row] for row in np.flatnonzero(rows < 0).tolist())
+    hint = f" {hint}." if hint else ""
     if n_missing == len(ids):
-        return Source(None, rows, f"{provenance['source']} holds none of the images that were embedded.")
+        return Source(None, rows, f"{provenance['source']} holds none of the images that were embedded.{hint}")
     if n_missing:
-        problem = f"{n_missing:,} of {len(ids):,} images are no longer in {provenance['source']}."
+        problem = f"{n_missing:,} of {len(ids):,} images are no longer in {provenance['source']}.{hint}"
         return Source(images, rows, problem)
     return _compared(data, images, rows)
 
