@@ -250,3 +250,53 @@ def test_drift():
     assert "unlike anything fitted" in unlike.refit_reason
     assert measure_drift(fitted, np.repeat([0, 1], 3), np.repeat([0.5, 0.995], [2, 4]), 2).refit_reason == ""  # too few
     assert "as many" in measure_drift(fitted, fitted, None, 2).refit_reason
+
+
+def test_copies_in_exported_folders(run, here, capsys):
+    # The first picture again: at half the size, and as it is under another name in a folder of its own.
+    picture = Image.open(here / "photos" / "00.png")
+    big = here / "more" / "big.png"
+    big.parent.mkdir()
+    picture.resize((96, 96)).save(big)
+    (here / "more" / "same.png").write_bytes((here / "photos" / "01.png").read_bytes())
+    verbs.add(run, str(here / "more"))
+    capsys.readouterr()
+
+    def exported(how, **options):
+        place = verbs.export(run, to="folders", duplicates=how, output=here / how, **options)
+        return {path.relative_to(place).as_posix() for path in place.rglob("*.png")}
+
+    kept, apart, without = exported("keep"), exported("apart"), exported("leave-out")
+    assert len(kept) == 22
+    # The enlarged picture has the most pixels; of equal files the first by name stays.
+    assert {path for path in apart if path.startswith("duplicates/")} == {"duplicates/00.png", "duplicates/same.png"}
+    assert len(apart) == 22
+    assert {path.rpartition("/")[2] for path in kept} - {path.rpartition("/")[2] for path in without} == {
+        "00.png",
+        "same.png",
+    }
+    assert "copies of other images, left out: 2 (" in capsys.readouterr().err
+    with pytest.raises(SettingError, match="--duplicates is for --to folders"):
+        verbs.export(run, to="csv", duplicates="apart")
+
+
+def test_a_stopped_move_goes_on_with_the_same_copies(run, here, monkeypatch):
+    from headclust.export import folders
+
+    (here / "photos" / "zz.png").write_bytes((here / "photos" / "01.png").read_bytes())
+    verbs.add(run)
+    put, done = folders._put, []
+
+    def stop_after_three(*arguments):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(put(*arguments))
+
+    options = {"to": "folders", "how": "move", "duplicates": "leave-out", "output": here / "sorted"}
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "_put", stop_after_three)
+        with pytest.raises(KeyboardInterrupt):
+            verbs.export(run, **options)
+    verbs.export(run, **options)
+    assert [path.name for path in (here / "photos").iterdir()] == ["zz.png"]
+    assert len(list((here / "sorted").rglob("*.png"))) == 20
