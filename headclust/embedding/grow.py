@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from headclust.embedding.again import try_reading
 from headclust.embedding.alike import settings_like
 from headclust.embedding.embed import embed_blocks, note_unreadable
 from headclust.embedding.parts import make_task
@@ -96,6 +97,20 @@ def compare(base: Features, images: ImageSet, covers: Callable[[str], bool] = la
     return differences(base, images.sample_ids, images.stamps, images.labels, covers)
 
 
+def readable_again(images: ImageSet, differences: Differences, settings: EmbedSettings) -> Differences:
+    """The differences without the left-out images that cannot be read now either.
+
+    Raises:
+        DataError: There are such images, and the settings allow none.
+    """
+    again = differences.again.tolist()
+    if not again:
+        return differences
+    _, reasons = try_reading(images, again, settings, everything=True)
+    settings.check_unreadable(images.sample_ids, reasons)
+    return replace(differences, again=np.array([row for row in again if row not in reasons], np.int64))
+
+
 def grow(growth: Growth, backbone: Backbone | None, path: Path, settings: EmbedSettings) -> Features:
     """Make the grown file; return its features. The same call resumes an interrupted one.
 
@@ -168,7 +183,7 @@ def _recorded(base: Features, images: ImageSet) -> dict[str, Any]:
     names = [*base.class_names]
     if base.labels is not None:
         names += [name for name in images.class_names if name not in names]
-    return {**images.record, "class_names": names}
+    return {"unlisted": [], **images.record, "class_names": names}
 
 
 def _labels(later: ImageSet, class_names: Sequence[str]) -> NDArray[np.int64] | None:

@@ -74,6 +74,8 @@ def write_grown(
         "samples_sha256": grown_samples_sha256(ids, labels, stamps, skipped),
         "grown_from": _grown_from(base) if len(kept) == base.n_samples else [],
     }
+    if not recorded.get("unlisted"):
+        recorded.pop("unlisted", None)
     if skipped:
         recorded["skipped_kinds"] = stored_kinds((image.reason, image.stamp or UNKNOWN) for image in skipped)
     return write_file(path, tables, recorded)

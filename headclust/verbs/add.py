@@ -15,11 +15,12 @@ from headclust.choices import OnError
 from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
 from headclust.embedding.alike import backbone_like
-from headclust.embedding.grow import Growth, added_images, compare, grow
+from headclust.embedding.grow import Growth, added_images, compare, grow, readable_again
 from headclust.errors import DataError, SettingError
 from headclust.features import Features, is_folder, load_features
 from headclust.filenames import storable_name
 from headclust.images.datasets import ImageSet, open_source
+from headclust.images.datasets.ignored import is_image_name
 from headclust.images.datasets.joined import free_name, joined, named
 from headclust.images.datasets.reopen import open_added, open_again
 from headclust.progress import note, printable
@@ -123,7 +124,7 @@ def add(
     listing = _listing(bases[0], data, split, exclude, offline=offline)
     _, seen = fitted.model, runs.read_seen(fitted)  # damaged files are refused before anything is embedded
     settings = EmbedSettings(device=device, on_error=on_error)
-    growths = [added_images(base, listing.images, compare(base, listing.images, listing.covers)) for base in bases]
+    growths = [_growth(base, listing, replace(settings, on_error="skip")) for base in bases]
     _tell_differences(growths[0], listing)
     for space, growth in zip(recorded, growths, strict=True):
         if len(growth.take):
@@ -131,6 +132,11 @@ def add(
             note(f"embedding {len(growth.take):,} new images with {space['backbone']}.")
             grow(growth, backbone_like(space, weights=weights, offline=offline), growth.base.path, settings)
     return _assigned(fitted, recorded, growths[0], seen, device)
+
+
+def _growth(base: Features, listing: _Listing, settings: EmbedSettings) -> Growth:
+    differences = compare(base, listing.images, listing.covers)
+    return added_images(base, listing.images, readable_again(listing.images, differences, settings))
 
 
 def _base(path: Path) -> Features:
@@ -161,20 +167,26 @@ def _listing(base: Features, data: str | None, split: str | None, exclude: Seque
         others, problems = open_added(recorded)
         for name, problem in problems.items():
             note(f"{printable(name)}: its images are not looked at: {problem}")
-        return _Listing(_recorded(joined(first, others), base, sources), absent=tuple(problems))
+        return _Listing(_recorded(joined(first, others), base, sources, partly=bool(problems)), absent=tuple(problems))
     new = open_source(data, split, exclude=exclude, labels="folders", offline=offline)
     inside = _inside(new.source, source)
     if inside is not None:
         first = open_again(source, recorded.get("split"), recorded)
         rows = [row for row, name in enumerate(first.sample_ids) if name.startswith(inside)]
-        return _Listing(_recorded(first.take(np.array(rows, np.int64)), base, sources), within=inside)
+        part = first.take(np.array(rows, np.int64))
+        return _Listing(_recorded(part, base, sources, partly=True), within=inside)
+    if Path(new.source).is_file() and is_image_name(Path(new.source).name):
+        raise SettingError(
+            f"{printable(data)} is one image: name the folder of the new images, or use headclust predict --data for one."
+        )
     entry = [new.source, new.split, [*exclude]]
     name = next((row[0] for row in sources if row[1:3] == entry[:2]), None)
     if name is None:
         name = free_name(storable_name(new.dataset), base.sample_ids, [row[0] for row in sources])
         sources.append([name, *entry])
     own = np.array([not _is_own(sample_id, new.source, source) for sample_id in new.sample_ids], bool)
-    return _Listing(_recorded(named(name, new.take(np.flatnonzero(own))), base, sources), within=f"{name}/")
+    part = named(name, new.take(np.flatnonzero(own)))
+    return _Listing(_recorded(part, base, sources, partly=True), within=f"{name}/")
 
 
 def _inside(new: str, source: str) -> str | None:
@@ -182,7 +194,7 @@ def _inside(new: str, source: str) -> str | None:
     if new == source:
         return ""
     if Path(source).is_dir() and Path(new).is_relative_to(source):
-        return f"{Path(new).relative_to(source).as_posix()}/"
+        return f"{Path(new).relative_to(source).as_posix()}{'/' if Path(new).is_dir() else ''}"
     return None
 
 
@@ -191,10 +203,13 @@ def _is_own(sample_id: str, new: str, source: str) -> bool:
     return Path(source).is_relative_to(new) and Path(new, sample_id).is_relative_to(source)
 
 
-def _recorded(images: ImageSet, base: Features, sources: Sequence[Sequence[Any]]) -> ImageSet:
-    """Listed images with what the feature file records of its sources."""
-    record = {name: base.attributes[name] for name in ("exclude", "labels", "unlisted") if name in base.attributes}
-    record |= dict(images.record) | ({"added": [*map(list, sources)]} if sources else {})
+def _recorded(images: ImageSet, base: Features, sources: Sequence[Sequence[Any]], *, partly: bool) -> ImageSet:
+    """Listed images with what the feature file records of its sources; `partly` if some sources were not listed."""
+    record = {name: base.attributes[name] for name in ("exclude", "labels") if name in base.attributes}
+    unlisted = images.record.get("unlisted", [])
+    if partly:  # folders of other sources were not looked at
+        unlisted = [*(folder for folder in base.attributes.get("unlisted", ()) if folder not in unlisted), *unlisted]
+    record |= {"unlisted": unlisted} | ({"added": [*map(list, sources)]} if sources else {})
     return replace(images, record=record)
 
 

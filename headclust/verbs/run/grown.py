@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headclust.embedding import EmbedSettings
-from headclust.embedding.again import try_reading
-from headclust.embedding.grow import Growth, compare, followed_source
+from headclust.embedding.grow import Growth, compare, followed_source, readable_again
 from headclust.errors import ConflictError
 from headclust.features import is_folder, load_features
 from headclust.images.datasets import ImageSet
@@ -40,7 +39,7 @@ def with_added(images: ImageSet, before: Mapping[str, Any]) -> ImageSet:
 
 
 def growth_of(
-    images: ImageSet, path: Path, attributes: Mapping[str, Any], model: str, views: int, max_pixels: int | None
+    images: ImageSet, path: Path, attributes: Mapping[str, Any], model: str, settings: EmbedSettings
 ) -> Growth | None:
     """What becomes of the features at `path`, so that they are those of `images`; None unless rows can be used again.
 
@@ -49,28 +48,29 @@ def growth_of(
         path: The feature file.
         attributes: Its attributes; empty without one.
         model: The backbone asked for.
-        views: The number of views asked for.
-        max_pixels: The limit asked for.
+        settings: The settings asked for.
+
+    Raises:
+        DataError: Images that were left out cannot be read now either, and the settings allow none.
     """
-    expected = {"source": images.source, "split": images.split, "backbone": model, "max_pixels": max_pixels}
+    expected = {"source": images.source, "split": images.split, "backbone": model, "max_pixels": settings.max_pixels}
     expected["exclude"] = images.record.get("exclude")
     if not path.is_file() or is_folder(path) or any(attributes.get(name) != expected[name] for name in expected):
         return None
-    if (attributes.get("n_views") or 0) != views:
+    if (attributes.get("n_views") or 0) != settings.n_views:
         return None
     base = load_features(path)
     differences = compare(base, images)
     if not differences.is_certain or (base.labels is None) != (images.labels is None):
         return None
-    return followed_source(base, images, differences)
+    return followed_source(base, images, readable_again(images, differences, settings))
 
 
-def is_needed(growth: Growth, settings: EmbedSettings, *, overwrite: bool) -> bool:
+def is_needed(growth: Growth, *, overwrite: bool) -> bool:
     """True if the features have to change.
 
     Raises:
         ConflictError: Images were edited or are gone, which only `overwrite` follows.
-        DataError: Left-out images cannot be read now either, and the settings allow none.
     """
     images, base, differences = growth.images, growth.base, growth.differences
     changed, removed = differences.changed, differences.removed
@@ -85,12 +85,7 @@ def is_needed(growth: Growth, settings: EmbedSettings, *, overwrite: bool) -> bo
             f"{len(differences.new)} new: --overwrite follows the folder and embeds only what differs; headclust add "
             "takes in the new ones and keeps all groups."
         )
-    if len(differences.new) or len(changed) or len(removed) or (differences.gone and overwrite):
-        return True
-    readable, reasons = try_reading(images, differences.again.tolist(), settings)
-    if not readable:
-        settings.check_unreadable(images.sample_ids, reasons)
-    return readable
+    return bool(differences) or bool(differences.gone and overwrite)
 
 
 def work(growth: Growth, model: str) -> str:

@@ -73,8 +73,8 @@ def embed_step(
     if finished and not _is_worth_trying(images, finished, settings):
         note(f"step 1 of 3: {work}: embedded already.")
         return finished.features
-    growth = None if finished else grown.growth_of(images, path, before, model, views, max_pixels)
-    if growth and not grown.is_needed(growth, settings, overwrite=overwrite):
+    growth = None if finished else grown.growth_of(images, path, before, model, settings)
+    if growth and not grown.is_needed(growth, overwrite=overwrite):
         note(f"step 1 of 3: {work}: embedded already.")
         return growth.base
     note(f"step 1 of 3: embedding {grown.work(growth, model) if growth else work}.")
