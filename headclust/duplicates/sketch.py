@@ -32,7 +32,7 @@ def sketch(image: Image.Image) -> Gray:
 
 
 def sharpness(image: Image.Image) -> float:
-    """Variance of the Laplacian of the image in gray, at 256 pixels of its longer side."""
+    """Variance of the Laplacian over that of the image, in gray, at 256 pixels of its longer side; 0 for one color."""
     gray = image.convert("L")
     gray.thumbnail((_SHARPNESS_SIDE, _SHARPNESS_SIDE), Image.Resampling.BOX)
     pixels = np.asarray(gray, np.float32)
@@ -40,7 +40,8 @@ def sharpness(image: Image.Image) -> float:
         return 0.0
     # Four neighbors minus four times the pixel, (height - 2, width - 2).
     around = pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:]
-    return float(np.var(around - 4 * pixels[1:-1, 1:-1]))
+    # Divided by the variance of the pixels: a copy of more contrast is not sharper.
+    return float(np.var(around - 4 * pixels[1:-1, 1:-1]) / max(float(np.var(pixels)), 1.0))
 
 
 def likeness(first: Gray, second: Gray) -> float:

@@ -147,11 +147,11 @@ def grow(growth: Growth, backbone: Backbone | None, path: Path, settings: EmbedS
     )
     task = make_task(later, backbone, own)
     _check_like(base, task.plan)
-    layout = replace(task.layout, n_listed=first + len(later), first_row=first)
+    task = replace(task, layout=replace(task.layout, n_listed=first + len(later), first_row=first))
     grows = [base.sha256, len(growth.kept), samples_sha256(later.sample_ids, later.stamps, None)]
     replaces = load_features(path).sha256 if path.exists() else ""
     with open_staging(
-        path, {**task.plan, "grows": grows}, layout, overwrite=not replaces, replaces=replaces
+        path, {**task.plan, "grows": grows}, task.layout, overwrite=not replaces, replaces=replaces
     ) as staging:
         assert staging is not None
         embed_blocks(_placed(later, first), backbone, task, staging, own)
