@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 
@@ -25,6 +26,7 @@ _DEGREE = 40  # of the filter at most
 _ACCURACY = 1e-3  # residual |A v - lambda v| of unit vectors at which rounds end; eigenvalues are then right to 1e-5
 _ROUNDS = 40
 _CRUDE = 0.05  # residual above which the vectors are of no use
+_ROWS = 8_192  # rows of a block that are rotated or made orthonormal at once
 
 
 def leading_eigenvectors(
@@ -66,12 +68,8 @@ def leading_eigenvectors(
             device
         )
     operator = _operator(matrix, device)
-    block = torch.randn(n, width, generator=torch_generator(seed)).to(operator.device)
-    if start is not None:
-        n_given = min(start.shape[1], width)
-        block[:, :n_given] = start[:, :n_given]
     with reuse_memory(operator.device):
-        values, vectors = _iterate(operator, block, count)
+        values, vectors = _iterate(operator, _start_block((n, width), seed, start, operator.device), count)
     return values, vectors.to(device)
 
 
@@ -108,44 +106,87 @@ def _operator(matrix: sparse.csr_array, device: torch.device) -> Tensor:
     return rows if device.type == "mps" else rows.to(device)
 
 
+def _start_block(shape: tuple[int, int], seed: int, start: Tensor | None, device: torch.device) -> Tensor:
+    """Random vectors, the first of them replaced by those of `start`."""
+    block = torch.randn(shape, generator=torch_generator(seed)).to(device)
+    if start is not None:
+        n_given = min(start.shape[1], shape[1])
+        block[:, :n_given] = start[:, :n_given]
+    return block
+
+
 def _iterate(operator: Tensor, block: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (count,), descending, float64, and eigenvectors (n, count), from start vectors (n, width)."""
-    values, vectors, images = _rayleigh_ritz(operator, block)
+    """Eigenvalues (count,), descending, float64, and eigenvectors (n, count), from start vectors (n, width).
+
+    `block` is overwritten: a block of many vectors is large, so each step works in the memory of the one before.
+    """
+    values, images = _rayleigh_ritz_(operator, block)
     worst = math.inf
     for _ in range(_ROUNDS):
-        vectors = _filter(operator, vectors, images, cut=float(values[-1]))
-        values, vectors, images = _rayleigh_ritz(operator, vectors)
+        block = _filter_(operator, block, images, cut=float(values[-1]))
+        del images  # before the next ones are computed
+        values, images = _rayleigh_ritz_(operator, block)
         # |A v - lambda v| per vector, (count,).
-        residuals = torch.linalg.vector_norm((images - vectors * values.to(vectors))[:, :count], dim=0)
-        worst = float(residuals.max())
+        scale, squares = values.to(block), block.new_zeros(len(values))
+        for rows in _chunks(block):
+            squares += (images[rows] - block[rows] * scale).square().sum(0)
+        worst = float(squares[:count].max().sqrt())
         if worst <= _ACCURACY:
             break
     if not worst <= _CRUDE:
         raise SettingError(
             f"{count} eigenvectors of the neighbor graph did not converge: raise n_neighbors or temperature."
         )
-    return values[:count], vectors[:, :count]
+    return values[:count], block[:, :count]
 
 
-def _rayleigh_ritz(operator: Tensor, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Approximate eigenvalues, descending, and eigenvectors V in the span of a block, and A V: (width,), (n, width)."""
-    # Q, orthonormal with the span of the block, and A Q, (n, width) each.
-    basis, _ = torch.linalg.qr(block)
-    images = operator @ basis
+def _rayleigh_ritz_(operator: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn a block into approximate eigenvectors V in its span; their eigenvalues, descending, (width,), and A V."""
+    _orthonormalize_(block)
+    images = operator @ block
     # The matrix in that span, Q' A Q, (width, width), symmetric up to rounding; small, so in float64 on the CPU.
-    inner = (basis.T @ images).cpu().double()
+    inner = (block.T @ images).cpu().double()
     values, rotation = torch.linalg.eigh((inner + inner.T) / 2)
-    rotation = rotation.flip(1).to(basis)
-    return values.flip(0), basis @ rotation, images @ rotation
+    rotation = rotation.flip(1).to(block)
+    for rows in _chunks(block):
+        block[rows], images[rows] = block[rows] @ rotation, images[rows] @ rotation
+    return values.flip(0), images
 
 
-def _filter(operator: Tensor, vectors: Tensor, images: Tensor, *, cut: float) -> Tensor:
+def _orthonormalize_(block: Tensor) -> None:
+    """Replace the columns of a tall block by orthonormal ones with the same span.
+
+    By chunks of rows (TSQR; Demmel, Grigori, Hoemmen and Langou, https://doi.org/10.1137/080731992), as a decomposition
+    of the whole needs three times its memory.
+    """
+    chunks = _chunks(block)
+    # X_i = Q_i R_i; the R_i below each other = [P_1; P_2; ...] R; so X = [Q_1 P_1; Q_2 P_2; ...] R.
+    factors = []
+    for rows in chunks:
+        block[rows], factor = torch.linalg.qr(block[rows])
+        factors.append(factor)
+    if len(chunks) == 1:
+        return
+    joined, _ = torch.linalg.qr(torch.cat(factors))
+    for rows, inner in zip(chunks, joined.split([len(factor) for factor in factors]), strict=True):
+        block[rows] = block[rows] @ inner
+
+
+def _chunks(block: Tensor) -> list[slice]:
+    """Slices of the rows of a block, each of at least as many rows as columns."""
+    n, width = block.shape
+    n_chunks = max(1, n // max(_ROWS, 2 * width))
+    edges = [n * number // n_chunks for number in range(n_chunks + 1)]
+    return [slice(first, last) for first, last in itertools.pairwise(edges)]
+
+
+def _filter_(operator: Tensor, vectors: Tensor, images: Tensor, *, cut: float) -> Tensor:
     """T(A) V with the Chebyshev polynomial T of the interval [-1, cut], which is at most 1 there and grows above it.
 
     Args:
         operator: A, (n, n).
-        vectors: V, (n, width).
-        images: A V, (n, width).
+        vectors: V, (n, width), overwritten.
+        images: A V, (n, width), overwritten.
         cut: The smallest of the approximate eigenvalues.
     """
     # x -> (x - center) / half maps [-1, cut] to [-1, 1]; between 1 and the cut there has to be some distance.
@@ -153,9 +194,9 @@ def _filter(operator: Tensor, vectors: Tensor, images: Tensor, *, cut: float) ->
     center, half = (cut - 1) / 2, (cut + 1) / 2
     # T_d(x) = cosh(d arccosh x) above 1: the largest degree whose growth at the eigenvalue 1 is within bounds.
     degree = int(math.acosh(_GROWTH) / math.acosh((1 - center) / half))
-    before, now = vectors, (images - center * vectors) / half
+    before, now = vectors, images.sub_(vectors, alpha=center).div_(half)
     for _ in range(min(max(degree, 2), _DEGREE) - 1):
         # T_{d+1}(x) = 2 x T_d(x) - T_{d-1}(x).
-        after = (operator @ now).sub_(now, alpha=center).mul_(2 / half).sub_(before)
-        before, now = now, after
+        before.neg_().add_(operator @ now, alpha=2 / half).sub_(now, alpha=2 * center / half)
+        before, now = now, before
     return now

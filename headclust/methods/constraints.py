@@ -39,10 +39,9 @@ class Constraints:
         return f"Constraints({self.n_groups} groups, {(self.pinned >= 0).sum()} samples pinned, {pairs})"
 
     @property
-    def constrained(self) -> Ints:
-        """Rows that a constraint names, ascending, int64 (n,)."""
-        pairs = np.concatenate((self.together, self.apart)).ravel()
-        return np.union1d(np.flatnonzero(self.pinned >= 0), pairs).astype(np.int64)
+    def paired(self) -> Ints:
+        """Rows in pairs, ascending, int64 (n,)."""
+        return np.unique(np.concatenate((self.together, self.apart)))
 
     def select(self, rows: Ints) -> Constraints:
         """The constraints of some samples, numbered in the order of `rows`; pairs with another sample are left out."""
@@ -77,10 +76,10 @@ class Constraints:
         )
 
     def parts(self) -> list[Ints]:
-        """Rows that belong together, one array per set of constrained rows; a row without partners is alone."""
+        """Rows in pairs that belong together, one array per set; a row that is only apart from others is alone."""
         from scipy import sparse
 
-        rows = self.constrained
+        rows = self.paired
         first, second = np.searchsorted(rows, self.together.T)
         links = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(rows), len(rows)))
         n_parts, part = sparse.csgraph.connected_components(links, directed=False)
@@ -88,7 +87,7 @@ class Constraints:
         return np.split(rows[order], np.cumsum(np.bincount(part, minlength=n_parts))[:-1]) if len(rows) else []
 
     def settle(self, scores: NDArray[np.floating], rows: Ints) -> tuple[Ints, int]:
-        """Groups of the constrained rows that satisfy every constraint, int64 (n_rows,), and the pairs that do not.
+        """Groups of the rows in pairs that satisfy every constraint, int64 (n_rows,), and the number that cannot.
 
         Samples that belong together get the group with the highest mean score. Pairs that are apart are a graph to
         color: the set with the fewest groups left is next (Brélaz, "New methods to color the vertices of a graph",
@@ -96,7 +95,7 @@ class Constraints:
 
         Args:
             scores: Score of each group for each row, the higher the better, (n_rows, n_groups).
-            rows: `constrained`.
+            rows: `paired`.
         """
         parts = [np.searchsorted(rows, part) for part in self.parts()]
         part_of = np.empty(len(rows), np.int64)
@@ -127,22 +126,26 @@ class Constraints:
         return chosen[part_of], n_broken
 
     def partners(self, count: int) -> tuple[Ints, Ints]:
-        """Rows that have to share their group with others, int64 (n,), and some of these others, (n, count).
+        """Rows that have to share their group with others, int64 (n,), and some of these others, int64 (n, count).
 
-        These are the pinned samples of each group, the parts of pairs together, and all samples of a joined group.
+        A pinned sample has partners in its whole group so far, which describes the group better than other pinned ones,
+        as these are often its least typical samples; so has each sample of a joined group. The partners of others are
+        in their part of the pairs together.
         """
-        whole = [np.flatnonzero(self.groups == group) for group in self.joined]
-        pins = [np.flatnonzero(self.pinned == pin) for pin in np.setdiff1d(self.pinned, (-1, *self.joined))]
+        home = np.where(self.pinned >= 0, self.pinned, self.groups)
+        groups = [np.flatnonzero(home == group) for group in range(self.n_groups)]
         pairs = [part for part in self.parts() if self.pinned[part[0]] < 0]
         rows, others = [np.empty(0, np.int64)], [np.empty((0, count), np.int64)]
         generator = np.random.default_rng(len(self.groups))
-        for members in (*whole, *pins, *pairs):
+        for number, members in enumerate((*groups, *pairs)):
             if len(members) > 1:
                 # In a random circle, the partners of a sample are those that follow it.
                 circle = generator.permutation(members)
                 steps = np.arange(count) % (len(circle) - 1) + 1
-                rows.append(circle)
-                others.append(circle[(np.arange(len(circle))[:, None] + steps) % len(circle)])
+                every = number >= self.n_groups or number in self.joined
+                places = np.flatnonzero((self.pinned[circle] >= 0) | every)
+                rows.append(circle[places])
+                others.append(circle[(places[:, None] + steps) % len(circle)])
         return np.concatenate(rows), np.concatenate(others)
 
     def forbid(self, first: Ints, second: Ints) -> NDArray[np.bool_]:

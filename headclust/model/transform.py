@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -211,10 +212,9 @@ def _fit_pca(unit: Pass, n_samples: int, feature_dim: int, n_components: int, gr
     """PCA of unit rows (n_samples, feature_dim), with one scale for all components: directions are not whitened."""
     # Centering leaves n_samples - 1 independent rows.
     n_components = max(1, min(n_components, n_samples - 1, feature_dim))
-    mean = _mean(unit())
-    # Variances (n_components,), descending, and directions (feature_dim, n_components).
+    # Mean (feature_dim,), variances (n_components,), descending, and directions (feature_dim, n_components).
     is_wide = n_samples < feature_dim
-    values, vectors = _wide_components(torch.cat(list(unit())) - mean) if is_wide else _components(unit(), mean, group)
+    mean, values, vectors = _wide_components(torch.cat(list(unit()))) if is_wide else _components(unit(), group)
     values, vectors = values[:n_components], vectors[:, :n_components]
     if not values.sum() > _ROUNDING:
         if n_samples == 1:
@@ -233,29 +233,39 @@ def _fit_pca(unit: Pass, n_samples: int, feature_dim: int, n_components: int, gr
     return FeatureTransform(l2=True, mean=mean, matrix=matrix)
 
 
-def _components(unit: Iterator[Tensor], mean: Tensor, group: Group) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), float64."""
-    # (1/n) sum_i (x_i - mean)(x_i - mean)', block by block; of several processes, each multiplies every size-th block.
-    device, count = float64_device(mean.device), 0
-    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=device)
-    for number, block in enumerate(unit):
+def _components(unit: Iterator[Tensor], group: Group) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (dim,), eigenvalues (dim,) of the covariance, descending, and its eigenvectors (dim, dim), in one pass."""
+    count, first = 0, next(unit)
+    # A point near the mean: what is summed is small, so nothing is lost when the mean is taken out at the end.
+    origin, exact = first.mean(0), float64_device(first.device)
+    total = torch.zeros(len(origin), dtype=torch.float64, device=exact)
+    products = torch.zeros(len(origin), len(origin), dtype=torch.float64, device=exact)
+    for number, block in enumerate(itertools.chain((first,), unit)):
         count += len(block)
+        # Of several processes, each multiplies every size-th block.
         if number % group.size == group.rank:
-            centered = (block - mean).to(device).double()
-            covariance += centered.T @ centered
+            shifted = (block - origin).to(exact).double()
+            total += shifted.sum(0)
+            products += shifted.T @ shifted
+    offset = group.sum(total) / count
+    # (1/n) sum_i (x_i - mean)(x_i - mean)' = (1/n) sum_i (x_i - origin)(x_i - origin)' - offset offset'.
+    covariance = group.sum(products) / count - torch.outer(offset, offset)
     # eigh gives eigenvalues in ascending order.
-    values, vectors = torch.linalg.eigh(group.sum(covariance) / count)
-    return values.flip(0), vectors.flip(1)
+    values, vectors = torch.linalg.eigh(covariance)
+    mean = (origin.to(exact).double() + offset).float().to(origin.device)
+    return mean, values.flip(0), vectors.flip(1)
 
 
-def _wide_components(centered: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for fewer rows than dimensions, (n_samples,) and (dim, n_samples), by singular value decomposition.
+def _wide_components(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for fewer rows than dimensions, eigenvalues (n_samples,), by singular value decomposition.
 
     Most eigenvalues of their covariance are zero, on which eigenvalue solvers can fail.
     """
+    mean = rows.mean(0)
+    centered = rows - mean
     # X = U S V': the covariance X'X / n has the eigenvectors V and the eigenvalues S^2 / n.
     _, roots, vectors = torch.linalg.svd(centered.to(float64_device(centered.device)).double(), full_matrices=False)
-    return roots.square() / len(centered), vectors.T
+    return mean, roots.square() / len(centered), vectors.T
 
 
 def side_by_side(rows: Sequence[Tensor]) -> Tensor:

@@ -184,7 +184,7 @@ def _rows(earlier: Earlier, sample_ids: Sequence[str]) -> Ints:
     rows = np.array([row_of.get(storable_name(name), -1) for name in sample_ids], np.int64)
     if not (rows >= 0).any():
         raise DataError(
-            f"none of the {len(rows):,} images is in {printable(str(earlier.record.path))}: name features of its images, "
-            "or leave --fixes and --like out."
+            f"none of the {len(rows):,} images is in {printable(str(earlier.record.path))}: name features of its "
+            "images, or leave --fixes and --like out."
         )
     return rows

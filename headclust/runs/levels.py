@@ -94,6 +94,10 @@ class Levels:
         names = {kept: next((part for part in members if part in present), kept) for kept, members in parts.items()}
         return {part: names[kept] for kept, members in parts.items() for part in members}
 
+    def renumbered(self, ids: Sequence[int]) -> Levels:
+        """The same joins with other ids: the new id of each cluster."""
+        return Levels(tuple(Join(ids[join.kept], ids[join.joined], join.height) for join in self.joins))
+
 
 def levels_bytes(levels: Levels) -> bytes:
     """The content of levels.json."""

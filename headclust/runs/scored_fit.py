@@ -75,7 +75,8 @@ class ScoredFit:
         report = {**self.report, "n_clusters": n_clusters}
         test = None if self.test is None else self.test.renumbered(ids, n_clusters)
         report |= {} if test is None else {"eval": test.report}
-        return ScoredFit(self.result.renumbered(ids, n_clusters), report, test)
+        levels = None if self.levels is None else self.levels.renumbered(ids)
+        return ScoredFit(self.result.renumbered(ids, n_clusters), report, test, levels)
 
 
 def fit_and_score(

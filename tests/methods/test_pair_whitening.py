@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
+from headclust.methods.consensus import pair_whitening
 from headclust.methods.consensus.pair_whitening import scatter, whiten_within
 from headclust.model import FeatureTransform, fit_transform
 
@@ -108,3 +109,17 @@ def test_whitening_is_repeatable_to_the_bit():
     assert torch.equal(once, again)
     assert once.is_contiguous()
     assert once.dtype == torch.float32
+
+
+def test_neighbors_of_some_samples_of_every_part_of_the_file_stand_for_those_of_all(monkeypatch):
+    # 20 clusters, in file order, each stretched in a direction of its own: neglecting one changes the covariance.
+    generator = np.random.default_rng(0)
+    centers = 9 * generator.normal(size=(20, 6))
+    spread = np.where(np.eye(6, dtype=bool)[np.arange(20) % 6], 1.0, 0.2)
+    rows = torch.tensor(np.repeat(centers, 50, 0) + np.repeat(spread, 50, 0) * generator.normal(size=(1000, 6))).float()
+    every = scatter(pair_whitening._differences([rows], 5))
+    monkeypatch.setattr(pair_whitening, "_ANCHORS", 250)
+    some = scatter(pair_whitening._differences([rows], 5))
+    assert sum(len(block) for block in pair_whitening._differences([rows], 5)) == 250 * 5
+    torch.testing.assert_close(some.trace(), every.trace(), rtol=0.1, atol=0)
+    assert float((some - every).norm() / every.norm()) < 0.15

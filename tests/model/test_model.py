@@ -298,3 +298,31 @@ def test_as_many_transforms_as_the_heads_take_spaces(features):
     transforms = tuple(fit_transform(features, "pca", n_components=3) for _ in range(2))
     with pytest.raises(FileFormatError, match="2 transforms, but heads of 3 spaces"):
         ClusterModel.from_tensors(ClusterModel(transforms, heads, (0,), 1.0).tensors())
+
+
+def test_other_cluster_ids_are_the_same_model(several, features):
+    ids = [3, 0, 6, 1, 2]
+    renumbered = several.renumbered(ids, 7)
+    assert renumbered.n_clusters == 7
+    probs, before = renumbered.probs(features), several.probs(features)
+    assert torch.equal(probs[..., ids], before)
+    assert (probs[..., [4, 5]] == 0).all()
+    assert torch.equal(renumbered.mean_probs(features)[:, ids], several.mean_probs(features))
+    assert np.array_equal(renumbered.assign(features).clusters, np.array(ids)[several.assign(features).clusters])
+    assert np.array_equal(renumbered.alone(1).assign(features).by_head[0], renumbered.assign(features).by_head[1])
+    # Read back, and renumbered once more.
+    read = ClusterModel.from_tensors(renumbered.tensors())
+    assert (read.n_clusters, read.outputs) == (7, (1, 3, 4, 0, -1, -1, 2))
+    assert torch.equal(read.probs(features), probs)
+    back = read.renumbered([1, 3, 4, 0, 5, 6, 2], 7)
+    assert torch.equal(back.probs(features)[..., :5], before)
+
+
+def test_ids_that_stay_change_no_tensor(several):
+    assert several.renumbered(range(5), 5).tensors().keys() == several.tensors().keys()
+
+
+@pytest.mark.parametrize("clusters", [[0, 1, 2, 3, 3], [0, 1, 2, 3], [0, 1, 2, 3, 5], [0, 1, 2, 3, 4, 4]])
+def test_ids_that_fit_no_output_make_no_model(several, clusters):
+    with pytest.raises(FileFormatError, match="clusters do not name 5 outputs once each"):
+        ClusterModel.from_tensors({**several.tensors(), "clusters": torch.tensor(clusters)})

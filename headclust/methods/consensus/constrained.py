@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from headclust.methods.consensus.partitions import Partitions
 
 _LINKS = 3  # partners per sample that the graph and the neighbor lists get from must-links
-_WEIGHT = 20.0  # samples that a pinned one counts as: in the centroids, and in the loss
-_MOST = 1.0  # largest weight of the supervised loss
+_WEIGHT = 2.0  # points that a pinned one counts as in its centroid
+_LOSS_WEIGHT = 5.0  # samples of the objective that a constraint counts as in the loss ...
+_MOST = 1.0  # ... and largest weight of all constraints together
 _PINNED = 1_024  # pinned samples per step, at most
 _MAX_ITER = 50
 _LEAST = 1e-6  # of -log of the probability that two samples share a cluster
@@ -81,11 +82,10 @@ def seeded_partition(points: Tensor, constraints: Constraints) -> NDArray[np.int
     import torch
 
     device = points.device
-    rows = constraints.constrained
-    numbers = torch.from_numpy(rows).to(device)
-    weight = torch.ones(len(points), device=device)
-    weight[torch.from_numpy(constraints.pinned >= 0).to(device)] = _WEIGHT
-    clusters = torch.from_numpy(np.where(constraints.pinned >= 0, constraints.pinned, constraints.groups)).to(device)
+    rows = constraints.paired
+    numbers, pins = (torch.from_numpy(values).to(device) for values in (rows, constraints.pinned))
+    weight = torch.where(pins >= 0, _WEIGHT, 1.0)
+    clusters = torch.where(pins >= 0, pins, torch.from_numpy(constraints.groups).to(device))
     squares = points.square().sum(1)[:, None]
     centroids = torch.zeros(constraints.n_groups, points.shape[1], device=device)
     for _ in range(_MAX_ITER):
@@ -96,7 +96,7 @@ def seeded_partition(points: Tensor, constraints: Constraints) -> NDArray[np.int
         centroids = torch.where(totals[:, None] > 0, sums / totals.clamp_min(1e-12)[:, None], centroids)
         # Squared distances (n_points, n_groups); the nearest, then what the constraints ask for.
         distances = torch.addmm(centroids.square().sum(1)[None], points, centroids.T, alpha=-2) + squares
-        nearest = distances.argmin(1)
+        nearest = torch.where(pins >= 0, pins, distances.argmin(1))
         if len(rows):
             settled, _ = constraints.settle(-distances[numbers].cpu().numpy(), rows)
             nearest[numbers] = torch.from_numpy(settled).to(device)
@@ -127,7 +127,8 @@ def split_groups(rows: Tensor, constraints: Constraints, stage: Partitions, seed
             raise DataError(f"a group of {len(members)} different images cannot be split into {len(parts)}.")
         clusters = _cut(rows[members], len(parts), stage, seed)
         sizes = np.bincount(clusters[clusters >= 0], minlength=len(parts))
-        sizes[clusters[(constraints.pinned[members] == group) & (clusters >= 0)]] += len(members)
+        fixed = clusters[(constraints.pinned[members] == group) & (clusters >= 0)]
+        sizes += len(members) * np.bincount(fixed, minlength=len(parts))
         order = np.argsort(-sizes, kind="stable")
         number = np.full(len(parts) + 1, -1, np.int64)
         number[order] = parts
@@ -177,7 +178,7 @@ def constraint_loss(
     n_together, n_constraints = len(constraints.together), len(pinned) + len(pairs)
     if not n_constraints:
         return None
-    weight = min(_MOST, _WEIGHT * n_constraints / len(rows))
+    weight = min(_MOST, _LOSS_WEIGHT * n_constraints / len(rows))
     generator = torch_generator(seed, BATCH_STREAM, 2)
 
     def loss(heads: Any) -> Tensor:
@@ -200,14 +201,13 @@ def constraint_loss(
 
 def keep(result: FitResult, spaces: tuple[Features, ...], constraints: Constraints) -> FitResult:
     """A result whose assignments satisfy the constraints: pinned samples have their group, with confidence 1."""
-    rows = constraints.constrained
-    if not len(rows):
-        return result
-    probs = result.model.mean_probs(*(space.select(rows) for space in spaces)).numpy()
-    groups, n_broken = constraints.settle(probs, rows)
-    if n_broken:
-        note(f"warning: {n_broken} images have no group left that all images apart from them are not in.")
+    is_pinned, rows = constraints.pinned >= 0, constraints.paired
     assignments, confidence = result.assignments.copy(), result.confidence.copy()
-    assignments[rows] = groups
-    confidence[rows] = np.where(constraints.pinned[rows] >= 0, 1, probs[np.arange(len(rows)), groups])
+    if len(rows):
+        probs = result.model.mean_probs(*(space.select(rows) for space in spaces)).numpy()
+        groups, n_broken = constraints.settle(probs, rows)
+        if n_broken:
+            note(f"warning: {n_broken} images have no group left that no image apart from them is in.")
+        assignments[rows], confidence[rows] = groups, probs[np.arange(len(rows)), groups]
+    assignments[is_pinned], confidence[is_pinned] = constraints.pinned[is_pinned], 1
     return replace(result, assignments=assignments, confidence=confidence)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from headclust.model import FeatureTransform
 
+# Samples whose neighbors are searched for pairs; with ten each, 390 pairs per dimension of 256.
+_ANCHORS = 10_000
+
 
 def scatter(differences: Iterable[Tensor]) -> Tensor:
     """Covariance within pairs: half the mean outer product of the differences of pairs.
@@ -115,27 +118,39 @@ def within_pairs(versions: list[Tensor], n_neighbors: int, *, at_least: float) -
         at_least: Smallest shrinkage, in (0, 1].
     """
     within = scatter(_differences(versions, n_neighbors))
-    return within, max(at_least, _chance(versions[0], len(versions) - 1 or n_neighbors))
+    n_samples, n_views = len(versions[0]), len(versions) - 1
+    n_independent = n_samples * n_views if n_views else min(n_samples, _ANCHORS) * n_neighbors
+    return within, max(at_least, _chance(len(within), n_independent))
 
 
-def _chance(rows: Tensor, n_partners: int) -> float:
+def _chance(dim: int, n_independent: int) -> float:
     """Dimensions over independent differences, at most 1: the spread of the eigenvalues that chance causes.
 
     The eigenvalues of the covariance of n draws with identity covariance in d dimensions have variance d / n and lie
     between (1 - sqrt(d / n))^2 and (1 + sqrt(d / n))^2 (Marchenko and Pastur, 1967). Each sample contributes one
     independent difference per partner: its views, or its neighbors.
     """
-    n_samples, dim = rows.shape
-    return min(1.0, dim / (n_samples * n_partners))
+    return min(1.0, dim / n_independent)
 
 
 def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
-    """Blocks (n_samples, dim) of differences within pairs: any two versions of an image, or a sample and a neighbor."""
-    from headclust.graph.neighbors import shared_neighbors
+    """Blocks of differences within pairs, (n_pairs, dim): any two versions of an image, or a sample and a neighbor.
+
+    If there are many samples, neighbors are searched for some of them, spread evenly over the rows.
+    """
+    import numpy as np
+    import torch
+
+    from headclust.graph.neighbors import COLUMNS, nearest_among
+    from headclust.graph.unit_rows import UnitRows
 
     if len(versions) > 1:
         yield from (first - second for first, second in itertools.combinations(versions, 2))
         return
     (plain,) = versions
-    indices = shared_neighbors(plain, n_neighbors, current()).indices.long().to(plain.device)
-    yield from (plain - plain[indices[:, column]] for column in range(n_neighbors))
+    n_anchors = min(len(plain), _ANCHORS)
+    anchors = np.arange(n_anchors) * len(plain) // n_anchors
+    rows = UnitRows(plain, rows_per_block=COLUMNS)
+    indices = nearest_among(rows.take(anchors), rows, n_neighbors, own=anchors)[1].to(plain.device)
+    anchored = plain[torch.from_numpy(anchors).to(plain.device)]
+    yield from (anchored - plain[indices[:, column]] for column in range(n_neighbors))

@@ -136,28 +136,24 @@ def find_partitions(
     advice = "Lower --clusters, or try --set partitions=kmeans."
     samples = large_parts(_affinity(graph, k, constraints), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
     points = rows[torch.from_numpy(samples).to(rows.device)]
-    maps = _DiffusionMaps(graph, samples, stage, seed, rows.device, constraints)
+    maps = _DiffusionMaps(graph, samples, stage, k, seed, rows.device, constraints)
     group, _ = current().split(stage.n_heads)
     own = group.share(stage.n_heads)
     is_cut = stage.partitions == "graph" and len(points) > stage.n_clusters  # else each sample can be its own cluster
-    if is_cut:
-        # Each map starts from the one before: every process computes them in this order, up to the last it needs.
-        for size in GRAPH_SIZES[: max(head % len(GRAPH_SIZES) for head in own) + 1]:
-            maps.of_size(math.ceil(k * size))
-    partitions = []
-    for head in own:
-        # Heads differ in the size of the graph and in the number of eigenvectors, so that their errors differ.
-        generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
-        vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
+
+    def partition(head: int) -> NDArray[np.int64]:
+        """The partition that a head starts from."""
         coordinates = points
         if is_cut:
-            diffusion = maps.of_size(math.ceil(k * GRAPH_SIZES[head % len(GRAPH_SIZES)]))
+            # Heads differ in the size of the graph and in the number of eigenvectors, so that their errors differ.
+            generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
+            vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
+            diffusion = maps.at(head % len(GRAPH_SIZES))
             n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), maps.n_parts)
             # Rows of the leading eigenvectors at unit length (n_kept, n_vectors), as Ng, Jordan and Weiss cluster them.
             coordinates = unit_length(diffusion[:, :n_vectors])
         if constraints is not None:
-            partitions.append(seeded_partition(coordinates, constraints.select(samples)))
-            continue
+            return seeded_partition(coordinates, constraints.select(samples))
         runs = restarts(
             coordinates,
             stage.n_clusters,
@@ -166,17 +162,20 @@ def find_partitions(
             tolerance=_TOLERANCE,
             seed=stream_seed(seed, RESTART_STREAM, head),
         )
-        partitions.append(min(runs, key=lambda restart: restart.inertia).assignments)
-    return group.gather(torch.from_numpy(np.stack(partitions))), torch.from_numpy(samples)
+        return min(runs, key=lambda restart: restart.inertia).assignments
+
+    partitions = {head: partition(head) for head in sorted(own, key=lambda head: head % len(GRAPH_SIZES))}
+    return group.gather(torch.from_numpy(np.stack([partitions[head] for head in own]))), torch.from_numpy(samples)
 
 
 class _DiffusionMaps:
-    """Diffusion maps of the graphs that are cut, each computed on first use.
+    """Diffusion maps of the graphs that are cut, by size. Only the last is held: it can be most of the memory.
 
     Args:
         graph: Neighbors of all samples.
         samples: The rows that are partitioned, (n_kept,).
         stage: Its settings.
+        k: Neighbors in the smallest graph.
         seed: The fit's seed.
         device: Where to compute.
         constraints: What a person has fixed, if anything.
@@ -187,35 +186,45 @@ class _DiffusionMaps:
         graph: NeighborGraph,
         samples: NDArray[np.int64],
         stage: Partitions,
+        k: int,
         seed: int,
         device: torch.device,
         constraints: Constraints | None = None,
     ) -> None:
         self.graph, self.samples, self.stage, self.device = graph, samples, stage, device
         self.constraints = constraints
+        self.sizes = [min(math.ceil(k * size), graph.indices.shape[1]) for size in GRAPH_SIZES]
         self.start = stream_seed(seed, RESTART_STREAM)
         self.n_parts = 0  # connected components of the smallest graph, at most `most_vectors` per cluster
-        self._maps: dict[int, Tensor] = {}  # by the number of neighbors in the graph
+        self._position = -1
+        self._map: Tensor | None = None
         self._vectors: Tensor | None = None
 
-    def of_size(self, k: int) -> Tensor:
-        """The map of the graph of k neighbors, as many as there are at most, (n_kept, n_vectors)."""
+    def at(self, position: int) -> Tensor:
+        """The map of the graph of the size at a position, that of the last call or later, (n_kept, n_vectors)."""
+        # Each map starts from the one before, so every process computes all up to the last it needs.
+        while self._position < position:
+            self._position += 1
+            if not self._position or self.sizes[self._position] != self.sizes[self._position - 1]:
+                self._map = None  # freed before the next is computed
+                self._map = self._of_size(self.sizes[self._position])
+        assert self._map is not None
+        return self._map
+
+    def _of_size(self, k: int) -> Tensor:
         from headclust.graph.eigenvectors import leading_eigenvectors
         from headclust.graph.matrix import diffusion_map, normalized, parts
 
-        k = min(k, self.graph.indices.shape[1])
-        if k not in self._maps:
-            weights = _affinity(self.graph, k, self.constraints)[self.samples][:, self.samples]
-            # A component without an eigenvector would be a single point of the map, together with others like it.
-            most = math.ceil(self.stage.most_vectors * self.stage.n_clusters)
-            self.n_parts = self.n_parts or min(int(parts(weights).max()) + 1, most)
-            count = min(max(min(most, self.stage.vectors_at_most), self.n_parts), len(self.samples))
-            # Graphs of several sizes have nearly the same leading vectors.
-            values, self._vectors = leading_eigenvectors(
-                normalized(weights), count, seed=self.start, device=self.device, start=self._vectors
-            )
-            self._maps[k] = diffusion_map(values, self._vectors, steps=_DIFFUSION)
-        return self._maps[k]
+        weights = _affinity(self.graph, k, self.constraints)[self.samples][:, self.samples]
+        # A component without an eigenvector would be a single point of the map, together with others like it.
+        most = math.ceil(self.stage.most_vectors * self.stage.n_clusters)
+        self.n_parts = self.n_parts or min(int(parts(weights).max()) + 1, most)
+        count = min(max(min(most, self.stage.vectors_at_most), self.n_parts), len(self.samples))
+        # Graphs of several sizes have nearly the same leading vectors.
+        values, self._vectors = leading_eigenvectors(
+            normalized(weights), count, seed=self.start, device=self.device, start=self._vectors
+        )
+        return diffusion_map(values, self._vectors, steps=_DIFFUSION)
 
 
 def _affinity(graph: NeighborGraph, k: int, constraints: Constraints | None) -> sparse.csr_array:

@@ -171,7 +171,7 @@ def _draw(
     generator = np.random.default_rng(stream_seed(seed, BATCH_STREAM))
     rows = np.sort(generator.choice(n_samples, at_most, replace=False))
     if constraints is not None:
-        fixed = constraints.constrained
+        fixed = np.union1d(np.flatnonzero(constraints.pinned >= 0), constraints.paired)
         rows = np.union1d(rows, fixed if len(fixed) <= at_most else generator.choice(fixed, at_most, replace=False))
     return np.asarray(rows, dtype=np.int64)
 

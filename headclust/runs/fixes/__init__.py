@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headclust.runs.fixes.file import FIXES, Fix, append_fixes, is_group_name, read_fixes, undo_fixes, write_fixes
+from headclust.runs.fixes.file import FIXES, Fix, append_fixes, read_fixes, undo_fixes, write_fixes
 from headclust.runs.fixes.resolve import Resolved, apply_fixes, check_fixes, resolve_fixes
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "append_fixes",
     "apply_fixes",
     "check_fixes",
-    "is_group_name",
     "read_fixes",
     "resolve_fixes",
     "undo_fixes",

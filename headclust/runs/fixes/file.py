@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from headclust.disk import write_atomically, write_errors
 from headclust.errors import DataError, FileFormatError
 from headclust.filenames import storable_name
 from headclust.progress import note, printable
+from headclust.runs.names import MAX_LENGTH, is_name
 from headclust.textfiles import row_writer, table_rows, whole_number
 
 FIXES = "fixes.csv"  # in the run folder
@@ -32,8 +32,6 @@ _HEADER = (",".join(COLUMNS) + "\n").encode()
 _DELIMITERS = (",", ";", "\t")
 _LINE_ENDS = (b"\n", b"\r", b"\n\0", b"\r\0")  # the last two in UTF-16
 _LARGEST = 10**9
-_MAX_LENGTH = 200  # characters of a name
-_NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # categories of characters
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ class Fix:
             is_number = value is not None and (value is self.group or self.fix in _NUMBERS)
             if is_number and not (type(value) is int and least <= value < _LARGEST):
                 raise DataError(f"{self.fix}: number {_shown(value)}, expected a whole number from {least} on.")
-        if self.fix == "rename" and not is_group_name(self.name or ""):
-            raise DataError(f"name {_shown(self.name)}: expected 1 to {_MAX_LENGTH} printable characters.")
+        if self.fix == "rename" and not is_name(self.name or ""):
+            raise DataError(f"name {_shown(self.name)}: expected 1 to {MAX_LENGTH} printable characters.")
         if self.fix != "split" and self.other is not None and self.other in (self.group, self.image):
             raise DataError(f"{self.fix} of {_shown(self.other)} with itself: expected two.")
 
@@ -93,18 +91,6 @@ class Fix:
             "move": f"move {image} to group {self.group}",
             "right": f"group {self.group} is right",
         }.get(self.fix, f"{self.fix}: {image} and {other}")
-
-
-def is_group_name(name: str) -> bool:
-    """True for 1 to 200 characters without line ends and control characters.
-
-    Of the other characters that print nothing, joiners and the like are part of names in many scripts.
-    """
-    return (
-        bool(name.strip())
-        and len(name) <= _MAX_LENGTH
-        and not any(unicodedata.category(c) in _NOT_IN_NAMES for c in name)
-    )
 
 
 def read_fixes(path: Path) -> tuple[Fix, ...]:

@@ -77,6 +77,7 @@ class Temi(nn.Module):
             log_marginal = self.marginal.clamp_min(torch.finfo(torch.float32).tiny).log()
             # beta log q - log m: flip(0) pairs each student view with the teacher of the other one.
             scores = log_q.flip(0).mul_(self.settings.beta).sub_(log_marginal[:, None])
+            del log_q, q  # of thousands of clusters the largest tensors of a step
         # pmi in both directions, (2, heads, batch).
         pmi = _LogSum.apply(student.logits, scores, self.settings.beta, self.settings.student_temperature)
         # The mean over both directions is the 1/2 of the formula.
