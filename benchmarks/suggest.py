@@ -184,10 +184,10 @@ def _covers(record: dict[str, Any]) -> bool:
 
 def _line(record: dict[str, Any]) -> str:
     n_classes, law, largest = record["draw"]
-    found = "no structure" if record["range"] is None else f"{record['range'][0]} to {record['range'][1]}"
+    text = "no structure" if record["range"] is None else f"{record['range'][0]} to {record['range'][1]}"
     mark = "in" if _covers(record) else "out"
     return (
-        f"{record['file']:<18} {n_classes:>3} {law:<8} {largest:>3} {record['n_samples']:>5}  {found:<12} {mark:<3} "
+        f"{record['file']:<18} {n_classes:>3} {law:<8} {largest:>3} {record['n_samples']:>5}  {text:<12} {mark:<3} "
         f"{record['seconds']:>5} s"
     )
 

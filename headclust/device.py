@@ -13,6 +13,7 @@ import functools
 import os
 import re
 import resource
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -35,6 +36,7 @@ _MEMINFO, _STATM, _CGROUP = Path("/proc/meminfo"), Path("/proc/self/statm"), Pat
 # Parameters of glibc's mallopt, and the values its own thresholds grow to in a process that uses large blocks.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _OWN_MMAP_THRESHOLD, _OWN_MMAP_MAX = 1 << 25, 65_536
+_TIDIED = 10.0  # seconds between two returns of free memory to the system; each costs less than half a second
 
 
 def resolve_device(name: str | None = None) -> torch.device:
@@ -226,8 +228,12 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 @contextmanager
-def reuse_memory(device: torch.device) -> Iterator[None]:
+def reuse_memory(device: torch.device) -> Iterator[Callable[[], None]]:
     """On the CPU with glibc, reuse the memory of one batch for the next; return it to the system at the end.
+
+    The context is a function for loops with tensors of many sizes, to be called between batches: every ten seconds it
+    returns what is free. Gaps that are too small for the next tensor add up: after 300 batches of heads with 1,000
+    clusters they took as much memory as all tensors.
 
     glibc returns every large block to the system, which fills it with zeros at the next allocation: for a convolutional
     network, and for the training of heads, that took as long as the computation. At the end, the thresholds are set to
@@ -236,12 +242,20 @@ def reuse_memory(device: torch.device) -> Iterator[None]:
     """
     libc = ctypes.CDLL(None)
     if device.type != "cpu" or not hasattr(libc, "mallopt") or _is_malloc_set():
-        yield
+        yield lambda: None
         return
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, -1)
+    last = time.perf_counter()
+
+    def tidy() -> None:
+        nonlocal last
+        if time.perf_counter() - last >= _TIDIED:
+            libc.malloc_trim(0)
+            last = time.perf_counter()
+
     try:
-        yield
+        yield tidy
     finally:
         libc.mallopt(_M_MMAP_MAX, _OWN_MMAP_MAX)
         libc.mallopt(_M_MMAP_THRESHOLD, _OWN_MMAP_THRESHOLD)

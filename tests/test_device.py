@@ -169,6 +169,19 @@ def test_memory_is_left_alone_where_the_user_has_settled_it(monkeypatch, name, v
     assert called == []
 
 
+def test_free_memory_goes_back_now_and_then(monkeypatch):
+    trimmed, now = [], [0.0]
+    libc = SimpleNamespace(mallopt=lambda *_: None, malloc_trim=trimmed.append)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: libc)
+    monkeypatch.setattr("headclust.device._is_malloc_set", lambda: False)
+    monkeypatch.setattr("headclust.device.time.perf_counter", lambda: now[0])
+    with reuse_memory(torch.device("cpu")) as tidy:
+        for now[0] in (3, 9, 10, 12, 19, 21, 22):
+            tidy()
+        assert len(trimmed) == 2
+    assert len(trimmed) == 3
+
+
 def _resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 

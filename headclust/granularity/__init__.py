@@ -1,4 +1,4 @@
-"""How many groups a feature file may hold: a range, from curves over the number of clusters, and levels in it."""
+"""Numbers of groups that features support: a range, from curves over the number of clusters, and levels in it."""
 
 from __future__ import annotations
 

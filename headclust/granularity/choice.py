@@ -15,7 +15,7 @@ _MOST, _PER_CLUSTER, _STEP = 300, 8, 1.2  # largest number; fewest samples per c
 # of clusters, modularity to about 20 whatever the data; prediction strength falls, and counts as much as both.
 _WEIGHTS = np.array([1.0, 2.0, 1.0])
 _BANDWIDTH = 0.2  # of the smoothing, in units of log(n_clusters): about one step of the grid
-_SHARE = 0.93  # of the best score, from which on a number is in the range
+_SHARE = 0.9  # of the best score, from which on a number is in the range
 _WIDEST = 3.0  # largest ratio of the ends of the range
 _FACTOR = 1.15  # by which the best score has to exceed that of the null
 
@@ -36,11 +36,15 @@ def grid(n_samples: int, most: int = _MOST) -> list[int]:
 def curves(scores: Mapping[int, Sequence[float]]) -> Curves:
     """Curves of modularity, prediction strength and silhouette per number of clusters, and of their smoothed score."""
     counts = sorted(scores)
-    # (counts, 3), and per number the weighted geometric mean; a negative score counts 0.
     table = np.array([scores[count] for count in counts])
+    return Curves(counts, *(column.tolist() for column in table.T), smoothed(combined(table), counts).tolist())
+
+
+def combined(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weighted geometric means of modularity, prediction strength and silhouette, (n,) of (n, 3); 0 unless positive."""
     logs = np.log(np.maximum(table, np.finfo(float).tiny)) @ (_WEIGHTS / _WEIGHTS.sum())
-    score = smoothed(np.where((table > 0).all(axis=1), np.exp(logs), 0.0), counts)
-    return Curves(counts, *(column.tolist() for column in table.T), score.tolist())
+    means: NDArray[np.float64] = np.where((table > 0).all(axis=1), np.exp(logs), 0.0)
+    return means
 
 
 def smoothed(values: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
@@ -57,26 +61,28 @@ def exceeds(real: Curves, nulls: Sequence[Curves]) -> bool:
     return best > 0 and all(best > _FACTOR * max(null.score) for null in nulls)
 
 
-def best_range(found: Curves) -> tuple[int, int, int]:
-    """The smallest, the best and the largest number whose score is near the best.
+def best_range(scored: Curves) -> tuple[int, int, int]:
+    """The smallest, the best and the largest number whose smoothed score is near its peak.
 
-    The numbers are those around the best without a gap; the ends are at most a factor of `_WIDEST` apart, of which the
-    numbers with the higher scores are taken.
+    The numbers are those around the peak without a gap; the ends are at most a factor of `_WIDEST` apart, of which the
+    numbers with the higher scores are taken. The best of them is that with the highest score before smoothing.
     """
-    counts, score = np.array(found.n_clusters), np.array(found.score)
-    best = low = high = int(score.argmax())
+    counts, score = np.array(scored.n_clusters), np.array(scored.score)
+    peak = low = high = int(score.argmax())
     while True:
         # The better of the two neighbors is added next.
         near = [place for place in (low - 1, high + 1) if 0 <= place < len(counts)]
-        near = [place for place in near if score[place] >= _SHARE * score[best]]
+        near = [place for place in near if score[place] >= _SHARE * score[peak]]
         near = [place for place in near if counts[max(place, high)] <= _WIDEST * counts[min(place, low)]]
         if not near:
-            return int(counts[low]), int(counts[best]), int(counts[high])
+            break
         place = max(near, key=lambda place: score[place])
         low, high = min(low, place), max(high, place)
+    table = np.array([scored.modularity, scored.prediction_strength, scored.silhouette]).T
+    best = low + int(combined(table[low : high + 1]).argmax())
+    return int(counts[low]), int(counts[best]), int(counts[high])
 
 
 def levels(low: int, best: int, high: int) -> list[int]:
-    """Up to three numbers: the ends, and the best unless it is next to one of them."""
-    middle = [best] if low * _STEP < best < high / _STEP else []
-    return sorted({low, *middle, high})
+    """Up to three numbers: the ends, and the best between them."""
+    return sorted({low, best, high})

@@ -1,4 +1,4 @@
-"""Cuts of one neighbor graph into many numbers of clusters, all from one eigendecomposition, and their scores."""
+"""Partitions of one neighbor graph into many numbers of clusters, all from one eigendecomposition, and their scores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """Cuts into several numbers of clusters, with their scores.
+    """Partitions into several numbers of clusters, with their scores.
 
     Attributes:
         assignments: Clusters of the samples per number of clusters, int64 (n_samples,).
@@ -92,7 +92,7 @@ def _halves(n_samples: int, splits: int, seed: int) -> list[tuple[Tensor, Tensor
     generator = np.random.default_rng(stream_seed(seed, RESTART_STREAM, n_samples))
     orders = [generator.permutation(n_samples) for _ in range(splits)]
     middle = n_samples // 2
-    return [(torch.from_numpy(np.sort(one[:middle])), torch.from_numpy(np.sort(one[middle:]))) for one in orders]
+    return [(torch.from_numpy(np.sort(order[:middle])), torch.from_numpy(np.sort(order[middle:]))) for order in orders]
 
 
 def modularity(weights: sparse.csr_array, clusters: NDArray[np.int64]) -> float:
@@ -132,7 +132,9 @@ def silhouette(rows: Tensor, clusters: NDArray[np.int64]) -> float:
 def _strength(points: Tensor, count: int, pair: tuple[Tensor, Tensor], seed: int) -> float:
     """Prediction strength, mean over both halves: each is clustered, and divided by the centroids of the other."""
     halves = [points[half.to(points.device)] for half in pair]
-    runs = [_k_means(half, min(count, len(half)), stream_seed(seed, number), 1)[0] for number, half in enumerate(halves)]
+    runs = [
+        _k_means(half, min(count, len(half)), stream_seed(seed, number), 1)[0] for number, half in enumerate(halves)
+    ]
     predicted = [_nearest(half, run.centroids) for half, run in zip(halves, reversed(runs), strict=True)]
     return float(np.mean([strength(run.assignments, other) for run, other in zip(runs, predicted, strict=True)]))
 

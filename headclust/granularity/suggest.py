@@ -1,4 +1,4 @@
-"""How many clusters features support: cuts of the default's neighbor graph, scored and compared with a null."""
+"""A range of numbers of clusters for features: cuts of the default's graph, scored and compared with a null."""
 
 from __future__ import annotations
 
@@ -62,8 +62,7 @@ def suggest(spaces: Sequence[Features], seed: int, *, device: torch.device) -> S
         null_rows = shuffled(pairs, torch_generator(seed, OBJECTIVE_STREAM, number))
         nulls.append(choice.curves(cut(null_rows, few, seed=seed, **settings).scores))
     null = max(nulls, key=lambda null: max(null.score))
-    gaps = (real.eigenvalues[1:-1] - real.eigenvalues[2:]).argsort(descending=True)[:_EIGENGAPS] + 2
-    result = {"curves": curves, "null": null, "eigengaps": gaps.tolist()}
+    result = {"curves": curves, "null": null, "eigengaps": _eigengaps(real.eigenvalues[: counts[-1] + 1])}
     if not choice.exceeds(curves, nulls):
         reason = "shuffled columns group as well as the images do"
         return Suggestion(**sizes, features=features, reason=reason, **result)
@@ -82,6 +81,12 @@ def _draw(rows: NDArray[np.int64], n_samples: int, seed: int) -> NDArray[np.int6
     note(f"looking at {_MOST:,} of {len(rows):,} rows, drawn at random.")
     generator = np.random.default_rng(stream_seed(seed, BATCH_STREAM))
     return np.sort(generator.choice(rows, _MOST, replace=False))
+
+
+def _eigengaps(values: Tensor) -> list[int]:
+    """Numbers of clusters k, 2 or more, with the largest differences of the eigenvalues k and k + 1."""
+    gaps = values[1:-1] - values[2:]
+    return [place + 2 for place in gaps.argsort(descending=True, stable=True)[:_EIGENGAPS].tolist()]
 
 
 def _groups(rows: Tensor, clusters: NDArray[np.int64], ids: Sequence[str]) -> list[GroupOfLevel]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from headclust.granularity import Curves, Suggestion
+from headclust.granularity import Suggestion
 from headclust.report.palette import LIGHT, LIGHT_TONES
 
 _WIDTH, _HEIGHT = 760, 400
@@ -91,8 +91,8 @@ def _axes(counts: Sequence[int], across: Callable[[float], float], down: Callabl
         y = down(share)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="{_LINE}" fill="none"/>')
         parts.append(_text(_LEFT - 6, y + 4, f"{100 * share:.0f} %", anchor="end"))
-    for count in (*(tick for tick in _TICKS if counts[0] <= tick < 0.85 * counts[-1]), counts[-1]):
-        parts.append(_text(across(count), down(0) + 22, str(count), anchor="middle"))
+    marked = [*(tick for tick in _TICKS if counts[0] <= tick < 0.85 * counts[-1]), counts[-1]]
+    parts += [_text(across(count), down(0) + 22, str(count), anchor="middle") for count in marked]
     parts.append(_text(_LEFT, _HEIGHT - 10, "number of groups; triangles: the largest gaps between eigenvalues"))
     parts.append(_text(_WIDTH - _RIGHT, _HEIGHT - 10, "height: share of the highest score", anchor="end"))
     return parts
@@ -113,7 +113,8 @@ def _line(
     )
     style = ' stroke-dasharray="5 4"' if dashed else ""
     width = 3 if number == 0 else 1.6
-    return f'<polyline class="curve c{number}" points="{points}" fill="none" stroke="{LIGHT[number]}" stroke-width="{width}"{style}/>'
+    look = f'fill="none" stroke="{LIGHT[number]}" stroke-width="{width}"{style}'
+    return f'<polyline class="curve c{number}" points="{points}" {look}/>'
 
 
 def _legend(number: int, title: str) -> str:

@@ -109,7 +109,7 @@ def train_stage(
     recent: deque[Tensor] = deque(maxlen=max(schedule.segments))
     step = 0
     with (
-        reuse_memory(samples.spaces[0].device),
+        reuse_memory(samples.spaces[0].device) as tidy,
         bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps) as advance,
     ):
         for length in schedule.segments:
@@ -128,6 +128,7 @@ def train_stage(
                     ema_update_(teacher, student, stage.teacher_momentum)
                 step += 1
                 advance(1)
+                tidy()
             if step == before:
                 break
             losses = over_heads.gather(total / (step - before)).tolist()

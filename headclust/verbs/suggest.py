@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suggested:
-    """What `suggest` has made.
+    """A suggestion and the files that show it.
 
     Attributes:
         suggestion: The range, its levels and the curves behind it.

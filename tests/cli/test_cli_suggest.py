@@ -62,4 +62,6 @@ def test_of_many_groups_some_are_printed(monkeypatch, command, tmp_path):
 def test_a_missing_file_is_one_line(command):
     code, out, err = command("nope.h5")
     assert (code, out) == (2, "")
-    assert err.splitlines() == ["headclust: error: nope.h5: no such file: make it with headclust embed or headclust import."]
+    assert err.splitlines() == [
+        "headclust: error: nope.h5: no such file: make it with headclust embed or headclust import."
+    ]

@@ -1,5 +1,7 @@
 """From scores to a range and its levels."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ def test_the_grid_ends_at_an_eighth_of_the_samples_or_at_300():
     assert choice.grid(1_000_000)[-1] == 300
     counts = choice.grid(5_000)
     assert counts == sorted(set(counts))
-    assert all(high <= max(low + 1, 1.25 * low) for low, high in zip(counts, counts[1:], strict=False))
+    assert all(high <= max(low + 1, 1.25 * low) for low, high in itertools.pairwise(counts))
 
 
 def test_the_score_is_a_weighted_geometric_mean():
@@ -42,6 +44,11 @@ def test_the_range_holds_the_peak_and_is_at_most_threefold(at):
     assert high >= at / 1.2
 
 
+def test_the_best_is_that_of_the_score_before_smoothing():
+    scores = dict.fromkeys(range(4, 11), (0.5, 0.8, 0.5)) | {6: (0.5, 1.0, 0.5)}
+    assert choice.best_range(choice.curves(scores))[1] == 6
+
+
 def test_equal_scores_give_the_widest_range():
     low, _, high = choice.best_range(choice.curves(dict.fromkeys(range(2, 40), (0.5, 0.5, 0.5))))
     assert high == 3 * low
@@ -63,7 +70,7 @@ def test_any_scores_give_a_range_of_the_grid(scores):
 
 def test_levels_are_the_ends_and_the_best_between():
     assert choice.levels(8, 14, 24) == [8, 14, 24]
-    assert choice.levels(8, 9, 24) == [8, 24]
+    assert choice.levels(8, 24, 24) == [8, 24]
     assert choice.levels(8, 8, 8) == [8]
 
 

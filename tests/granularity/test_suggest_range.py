@@ -21,7 +21,7 @@ def suggest(*spaces, seed=0):
     return module.suggest(spaces, seed, device=CPU)
 
 
-def blob_features(n_clusters, n_samples=240, **options):
+def blob_features(n_clusters, n_samples=120, **options):
     made = make_blobs(n_samples, n_clusters, dim=16, **options)
     return Features.from_array(made.features, labels=made.labels)
 
@@ -31,11 +31,11 @@ def test_the_number_of_blobs_is_in_the_range(n_clusters):
     made = suggest(blob_features(n_clusters))
     low, high = made.range
     assert low <= n_clusters <= high <= 3 * low
-    assert (made.reason, made.n_used) == ("", 240)
+    assert (made.reason, made.n_used) == ("", 120)
     assert [level.n_clusters for level in made.levels][:: len(made.levels) - 1 or 1] == sorted({low, high})
     for level in made.levels:
         assert len(level.groups) == level.n_clusters
-        assert sum(group.size for group in level.groups) == 240
+        assert sum(group.size for group in level.groups) == 120
         assert [group.size for group in level.groups] == sorted((group.size for group in level.groups), reverse=True)
 
 
@@ -52,7 +52,7 @@ def noise(n_samples, dim, seed=0):
     return Features.from_array(3 + np.random.default_rng(seed).normal(size=(n_samples, dim)).astype(np.float32))
 
 
-@pytest.mark.parametrize(("n_samples", "dim"), [(20, 50), (60, 16), (300, 40)])
+@pytest.mark.parametrize(("n_samples", "dim"), [(20, 50), (120, 16)])
 def test_a_single_cloud_has_no_structure(n_samples, dim):
     made = suggest(noise(n_samples, dim))
     assert (made.range, made.levels) == (None, ())
@@ -62,10 +62,10 @@ def test_a_single_cloud_has_no_structure(n_samples, dim):
 
 
 def test_a_seed_repeats_a_suggestion_and_labels_do_not_change_it():
-    features = blob_features(5, 100)
+    features = blob_features(5, 60)
     made = suggest(features)
     shuffled = dataclasses.replace(features, labels=np.random.default_rng(0).permutation(features.labels))
-    for other in (features, shuffled, dataclasses.replace(features, labels=None)):
+    for other in (shuffled, dataclasses.replace(features, labels=None)):
         assert suggest(other).as_json() == made.as_json()
     assert suggest(features, seed=1).as_json() != made.as_json()
 
@@ -81,11 +81,11 @@ def test_copies_count_once(capsys):
 
 def test_of_many_rows_a_part_is_drawn(monkeypatch, capsys):
     monkeypatch.setattr(module, "_MOST", 100)
-    made = suggest(blob_features(4, 400))
+    made = suggest(blob_features(4, 200))
     low, high = made.range
     assert low <= 4 <= high
-    assert (made.n_samples, made.n_distinct, made.n_used) == (400, 400, 100)
-    assert "looking at 100 of 400 rows, drawn at random." in capsys.readouterr().err
+    assert (made.n_samples, made.n_distinct, made.n_used) == (200, 200, 100)
+    assert "looking at 100 of 200 rows, drawn at random." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("n_samples", [2, 9])
@@ -96,7 +96,7 @@ def test_few_rows_are_too_few(n_samples):
     assert made.curves is None
 
 
-@pytest.mark.parametrize("n_samples", [10, 11, 17, 24])
+@pytest.mark.parametrize("n_samples", [10, 17])
 def test_the_fewest_rows_give_an_answer(n_samples):
     made = suggest(blob_features(2, n_samples, distance=4.0))
     assert made.curves.n_clusters[0] == 2
@@ -134,7 +134,7 @@ def test_the_null_has_the_covariance_but_not_the_clusters():
 
 
 def test_json_and_back():
-    made = suggest(blob_features(4, 100))
+    made = suggest(blob_features(4, 40))
     value = made.as_json()
     assert value["structure"] is True
     assert Suggestion.from_json(value).as_json() == value

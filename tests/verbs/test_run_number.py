@@ -47,7 +47,9 @@ def test_the_finer_end_is_taken_and_the_others_offered(photos, calls, suggested,
     err = capsys.readouterr().err
     assert "2 to 5 groups fit these images: taking the finer end, 5." in err
     for count in (2, 3):
-        assert f"for {count} groups instead: headclust run {photos} -o photos-groups --overwrite --clusters {count}" in err
+        assert (
+            f"for {count} groups instead: headclust run {photos} -o photos-groups --overwrite --clusters {count}" in err
+        )
     record = json.loads((made.folder / "suggestion.json").read_text())
     assert (record["n_clusters"], record["range"], record["seed"]) == (5, [2, 5], 0)
     assert "--clusters 3" in made.suggestion.read_text()
@@ -96,7 +98,9 @@ def test_a_number_that_the_user_sets_stays(photos, calls, suggested, capsys):  #
 
 def test_no_structure_is_an_error_with_the_next_step(photos, calls, suggested):  # noqa: F811
     suggested.append(None)
-    with pytest.raises(SettingError, match=r"no structure found in .*: set the number of groups with --clusters K") as e:
+    with pytest.raises(
+        SettingError, match=r"no structure found in .*: set the number of groups with --clusters K"
+    ) as e:
         run(photos)
     assert "\n" not in str(e.value)
     assert [call[0] for call in calls] == ["embed"]
