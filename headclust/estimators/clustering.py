@@ -32,6 +32,7 @@ from headclust.features import Features
 from headclust.methods import Recipe
 from headclust.model import ClusterModel
 from headclust.runs.inputs import check_alike, fingerprint, load_spaces
+from headclust.runs.levels import Levels
 from headclust.runs.scored_fit import fewer_clusters, fit_and_score
 from headclust.scoring.metrics import warnings_of
 
@@ -60,6 +61,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
             heads that are used together.
         model_: The fitted `headclust.ClusterModel`, on the CPU.
         report_: Sizes, entropy, agreement of heads and seconds, with the keys of metrics.json.
+        levels_: How the clusters join, a `headclust.runs.Levels`; None if there are more than 10,000. `cut` applies it.
         history_: Records of the training. There is no `n_iter_`, because stages and heads count in different units.
         seed_: The seed of the fit.
         n_features_in_: Number of features.
@@ -107,6 +109,7 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         self.labels_, self.confidence_ = result.assignments, result.confidence
         self.head_labels_, self.history_ = result.head_assignments, result.history
         self.model_, self.report_, self.seed_ = result.model, fitted.report, seed
+        self.levels_ = fitted.levels
         self._fitted_on, self._n_features_out = fingerprint(space), result.model.n_clusters
         fewer = result.model.n_clusters < recipe.n_clusters
         missing = [fewer_clusters(result.model.n_clusters, recipe.n_clusters)] if fewer else []
@@ -123,6 +126,23 @@ class HeadClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         """Cluster probabilities, float32 (n_samples, n_clusters): the mean over the heads that are used."""
         self._check_fitted()
         return self._model().mean_probs(self._space(X, reset=False)).numpy()
+
+    def cut(self, n_groups: int) -> NDArray[np.int64]:
+        """Groups of the fitted samples after clusters have joined to `n_groups`, int64 (n_samples,).
+
+        A group of several clusters has the label of the one with the most samples.
+
+        Args:
+            n_groups: Number of groups, from 1 to the number of clusters that have samples.
+
+        Raises:
+            ValueError: There is no such level.
+        """
+        self._check_fitted()
+        ids = np.unique(self.labels_).tolist()
+        with value_errors():
+            group_of = (self.levels_ or Levels()).cut(check_whole("n_groups", n_groups), ids)
+        return np.array([group_of[label] for label in self.labels_.tolist()], np.int64)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """The same as `predict_proba`: one column per cluster. (Other clusterers return distances.)"""

@@ -1,4 +1,4 @@
-"""How the clusters of a fit join, from fine to coarse, by their centers. No labels are used."""
+"""The joins of the clusters of a fit, from fine to coarse, by their centers. No labels are used."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def join_clusters(
     joins = []
     for first, second, distance, _ in merged.tolist():
         parts = sorted((int(first), int(second)), key=lambda node: (-weights[node], ids[node]))
-        kept, joined = (ids[node] for node in parts)
-        joins.append((kept, joined, float(distance)))
-        ids.append(kept)
+        union, joined = (ids[node] for node in parts)
+        joins.append((union, joined, float(distance)))
+        ids.append(union)
         weights.append(weights[parts[0]] + weights[parts[1]])
     return joins
 

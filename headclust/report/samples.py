@@ -90,12 +90,12 @@ def joins_of(data: ReportData) -> list[tuple[int, int, str | None]]:
     """
     present = dict(zip((ids := np.unique(data.clusters).tolist()), ids, strict=True))
     joins = []
-    for kept, joined, name in data.groups.unions:
-        first, second = present.get(kept), present.get(joined)
+    for union, joined, name in data.groups.unions:
+        first, second = present.get(union), present.get(joined)
         if first is not None and second is not None:
             joins.append((first, second, name))
         elif second is not None:
-            present[kept] = second
+            present[union] = second
     return joins
 
 

@@ -132,8 +132,8 @@ def _n_joins(run: Record, levels: Levels, level: int, ids: list[int]) -> int:
         if (run.path / LEVELS).exists() or run.metrics["clusters_used"] == 1:
             raise
         raise SettingError(
-            f"level {level}: {printable(str(run.path))} has no {LEVELS}, as an older version made it, or it has too many "
-            "clusters: fit again, with headclust fit --config RUN."
+            f"level {level}: {printable(str(run.path))} has no {LEVELS}, as an older version made it, or it has too "
+            "many clusters: fit again, with headclust fit --config RUN."
         ) from None
 
 
@@ -158,12 +158,12 @@ def _unions(levels: Levels, ids: Sequence[int], proposed: Names | None, own: Map
     """
     others, unions = dict.fromkeys(ids, 0), []
     suggestions = proposed.joins if proposed else ()
-    for place, (kept, joined, _) in levels.among(ids):
-        others[kept] += 1 + others[joined]
+    for place, (union, joined, _) in levels.among(ids):
+        others[union] += 1 + others[joined]
         name = suggestion.name if place <= len(suggestions) and (suggestion := suggestions[place - 1]) else None
-        if name is None and kept in own:
-            name = f"{own[kept]} and {others[kept]} more"
-        unions.append(Union(kept, joined, name))
+        if name is None and union in own:
+            name = f"{own[union]} and {others[union]} more"
+        unions.append(Union(union, joined, name))
     return unions
 
 

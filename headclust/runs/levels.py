@@ -64,11 +64,11 @@ class Levels:
         group_of = {cluster: cluster if cluster in present else None for cluster in self.clusters}
         made = []
         for place, join in enumerate(self.joins, start=1):
-            kept, joined = group_of[join.kept], group_of[join.joined]
-            if kept is None:
+            union, joined = group_of[join.kept], group_of[join.joined]
+            if union is None:
                 group_of[join.kept] = joined
             elif joined is not None:
-                made.append((place, Join(kept, joined, join.height)))
+                made.append((place, Join(union, joined, join.height)))
         return made
 
     def count(self, n_groups: int, ids: Collection[int] | None = None) -> int:
@@ -91,8 +91,8 @@ class Levels:
         parts = {group: [group] for group in sorted({*self.clusters, *present})}
         for join in self.joins[:n_joins]:
             parts[join.kept] += parts.pop(join.joined)
-        names = {kept: next((part for part in members if part in present), kept) for kept, members in parts.items()}
-        return {part: names[kept] for kept, members in parts.items() for part in members}
+        names = {union: next((part for part in members if part in present), union) for union, members in parts.items()}
+        return {part: names[union] for union, members in parts.items() for part in members}
 
     def renumbered(self, ids: Sequence[int]) -> Levels:
         """The same joins with other ids: the new id of each cluster."""
@@ -127,18 +127,18 @@ def read_levels(run: Record) -> Levels:
 
 
 def _join(value: Any) -> Join:
-    kept, joined, height = value
-    if not (type(kept) is int and type(joined) is int and type(height) in (int, float)):
+    union, joined, height = value
+    if not (type(union) is int and type(joined) is int and type(height) in (int, float)):
         raise ValueError(f"join {str(value)[:50]}, expected two clusters and a height")
-    return Join(kept, joined, float(height))
+    return Join(union, joined, float(height))
 
 
 def _check_tree(joins: Sequence[Join], n_clusters: int, n_used: int) -> None:
     """Raise ValueError unless the joins lead from `n_used` of the clusters 0 to n_clusters - 1 to a single one."""
     gone: set[int] = set()
-    for kept, joined, height in joins:
-        if kept == joined or not {kept, joined} <= set(range(n_clusters)) - gone or not 0 <= height < math.inf:
-            raise ValueError(f"clusters {kept} and {joined} do not join at {height}")
+    for union, joined, height in joins:
+        if union == joined or not {union, joined} <= set(range(n_clusters)) - gone or not 0 <= height < math.inf:
+            raise ValueError(f"clusters {union} and {joined} do not join at {height}")
         gone.add(joined)
     if len(joins) != n_used - 1:
         raise ValueError(f"{len(joins)} joins of {n_used} clusters, expected {n_used - 1}")

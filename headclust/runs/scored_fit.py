@@ -131,7 +131,7 @@ def fit_and_score(
 
 
 def _levels(result: FitResult, spaces: Sequence[Features]) -> Levels | None:
-    """How the clusters of a fit join; None, after a line on stderr, if there are too many of them."""
+    """The joins of the clusters of a fit; None, after a line on stderr, if there are too many of them."""
     from headclust.model.joins import MOST_CLUSTERS, join_clusters
 
     used = len(np.unique(result.assignments))

@@ -93,7 +93,7 @@ def export(
             raise SettingError(f"--{option} is for --to {' or '.join(formats)}: leave it out for {to}.")
     fitted = runs.read_record(run)
     file, groups = _assignments_file(fitted.path, predicted), runs.read_groups(fitted, level=level)
-    n_ids = max(groups.n_clusters, *groups.ids, *groups.of_cluster.tolist()) + 1
+    n_ids = max(groups.n_clusters - 1, *groups.ids, *groups.of_cluster.tolist()) + 1
     if predicted is None:
         assigned = Assignments(groups.sample_ids, groups.clusters, groups.confidence, None)
     else:

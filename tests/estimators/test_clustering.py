@@ -362,3 +362,17 @@ def test_a_broken_file_after_the_fit_is_told(blob_file, blobs):
     put_nan(blob_file, 3)
     with pytest.raises(InputError, match=r"image-3\.png"):
         fitted.predict(blob_file)
+
+
+def test_labels_of_a_coarser_level(blobs):
+    clusterer = HeadClustering(6, method="kmeans").fit(blobs.features)
+    coarse = clusterer.cut(4)
+    assert len(set(coarse.tolist())) == 4
+    assert set(coarse.tolist()) <= set(clusterer.labels_.tolist())
+    # Whole clusters join, and the label is that of the largest of them.
+    for label in set(coarse.tolist()):
+        parts = np.bincount(clusterer.labels_[coarse == label])
+        assert parts[label] == parts.max()
+    assert clusterer.cut(6).tolist() == clusterer.labels_.tolist()
+    with pytest.raises(ValueError, match="level 7: expected 1 to 6"):
+        clusterer.cut(7)

@@ -83,7 +83,7 @@ def test_coco_holds_text_alone(tmp_path):
     assert document["images"][0]["file_name"] == "\\xff.png"
     assert document["annotations"][0]["ground_truth"] == "\\xe8"
     assert document["images"][0]["width"] == 3
-    nowhere = Table(("a",), (None,), [0], ("one",), [1.0])
+    nowhere = Table(("a",), (None,), [0], {0: "one"}, [1.0])
     assert json.loads(FILES["coco"](nowhere)[""])["info"]["source"] is None
 
 
@@ -305,7 +305,7 @@ def test_a_pipe_called_like_an_image_is_not_waited_for(tmp_path):
 
 
 def test_a_table_without_paths_or_labels():
-    table = Table(("a",), (None,), [0], ("one",), [1.0])
+    table = Table(("a",), (None,), [0], {0: "one"}, [1.0])
     assert read_csv(FILES["csv"](table)[""]) == [
         {"sample_id": "a", "path": "", "cluster": "0", "group": "one", "confidence": "1.000000"}
     ]

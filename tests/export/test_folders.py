@@ -543,6 +543,6 @@ def test_many_of_one_name():
 
 
 def test_an_unknown_source(tmp_path):
-    table = Table(("a",), (None,), [0], ("one",), [1.0])
+    table = Table(("a",), (None,), [0], {0: "one"}, [1.0])
     with pytest.raises(DataError, match="none of the 1 images is found in an unknown source"):
         write_folders(tmp_path / "out", table, FoundImages((None,), None, None, (None,)), "copy")

@@ -30,7 +30,7 @@ def test_images_of_every_cluster_none_twice(data, geometry):
 def test_many_clusters_show_fewer_images_each(n_clusters, each):
     clusters = np.repeat(np.arange(n_clusters), 30)
     confidence = np.linspace(0, 1, len(clusters), dtype=np.float32)
-    crowd = SimpleNamespace(clusters=clusters, confidence=confidence, n_clusters=n_clusters)
+    crowd = SimpleNamespace(clusters=clusters, confidence=confidence, n_ids=n_clusters)
     chosen = cards.choose_images(crowd, None)
     assert {len(images.typical) for images in chosen.values()} == {2 * each}
     assert {len(images.unsure) for images in chosen.values()} == {each}

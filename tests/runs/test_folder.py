@@ -56,6 +56,7 @@ def write(path, *, overwrite=False, metrics=METRICS, ids=("a", "b", "c"), seen=T
         history=[{"step": 1}, {"step": 2}],
         assignments=(ids, np.arange(len(ids)) % 2, np.linspace(0.5, 1, len(ids), dtype=np.float32)),
         seen=some_samples() if seen else None,
+        levels=runs.Levels((runs.Join(0, 1, 0.5),)),
         overwrite=overwrite,
     )
 
