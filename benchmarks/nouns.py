@@ -9,7 +9,7 @@ these up to the root; persons, and all kinds of them, are left out. The table ha
 A word has its count in WordNet's tagged texts (cntlist.rev) behind a colon, if that is not 0. The id is that of
 ImageNet: n and the offset in data.noun. A line of the words that are too vague to name photographs ends with "-".
 
-    python benchmarks/nouns.py --wordnet /usr/share/wordnet -o headclust/naming/nouns.tsv.xz
+    python benchmarks/nouns.py /usr/share/wordnet -o headclust/naming/nouns.tsv.xz
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ _VAGUE_TERMS = (
     *("electrical device", "supporting structure", "horizontal surface", "flat solid", "building complex"),
     *("electronic equipment", "white goods", "structural member", "cloth covering", "rotating mechanism"),
 )
-
-
 _HOLLOW_VESSEL = "n04531098"  # of the same first word as a ship
 
 
@@ -77,7 +75,9 @@ def read_synsets(folder: Path) -> dict[str, Synset]:
         counts = dict(_count(line) for line in (folder / "cntlist.rev").read_text().splitlines())
         lines = (folder / "data.noun").read_text().splitlines()
     except OSError as error:
-        raise DataError(f"{folder} holds no files of WordNet ({error.strerror}): name the folder with data.noun.") from None
+        raise DataError(
+            f"{folder} holds no files of WordNet ({error.strerror}): name the folder with data.noun."
+        ) from None
     return dict(_synset(line, counts) for line in lines if not line.startswith(" "))
 
 
@@ -127,7 +127,13 @@ def table(synsets: Mapping[str, Synset], listed: Sequence[str], classes: Sequenc
             continue
         noun = synsets[synset]
         words = ",".join(f"{word}:{count}" if count else word for word, count in noun.words)
-        fields = [synset, str(number.get(synset, "")), words, " ".join(noun.hypernyms), *(["-"] if noun.is_vague or synset == _HOLLOW_VESSEL else [])]
+        fields = [
+            synset,
+            str(number.get(synset, "")),
+            words,
+            " ".join(noun.hypernyms),
+            *(["-"] if noun.is_vague or synset == _HOLLOW_VESSEL else []),
+        ]
         lines.append("\t".join(fields) + "\n")
     return "".join(lines)
 
@@ -135,7 +141,8 @@ def table(synsets: Mapping[str, Synset], listed: Sequence[str], classes: Sequenc
 def timm_lists() -> tuple[list[str], list[str]]:
     """The ids of the nouns that timm lists, and those of ImageNet-1k in the order of its classes."""
     spec = importlib.util.find_spec("timm")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     folder = Path(spec.origin).parent / "data" / "_info"
     nouns = [line.partition("\t")[0] for line in (folder / "imagenet_synset_to_lemma.txt").read_text().splitlines()]
     return nouns, (folder / "imagenet_synsets.txt").read_text().split()
@@ -163,7 +170,7 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    wordnet = parser.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun and cntlist.rev")
+    wordnet = parser.add_argument("wordnet", type=Path, help="folder with data.noun and cntlist.rev")
     parser.add_argument("-o", "--output", type=Path, help="the table to write")
     return script.answer("nouns", parser, run, arguments, made={wordnet: make_tiny})
 

@@ -14,11 +14,12 @@ from headclust.runs.names import Name
 
 _LEAST_SCORE = 0.3  # nats: below, a group has no name
 _LEAST_ELSEWHERE = 0.02  # shares of the other groups below this count as this: rare names gain nothing
+_NEARLY = 0.8  # share of what a name covers that a narrower one has to cover to take its place
 _N_ALTERNATIVES = 3
 
 
 def contrast(shares: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How well names tell a group from others: 0 or more, in nats.
+    """The scores of names by how well they tell a group from others: 0 or more, in nats.
 
     With p the share of the group that a name covers and q that of the others, the relative entropy
     p log(p / q) + (1 - p) log((1 - p) / (1 - q)) where p > q, and 0 elsewhere. It grows with what the name covers and
@@ -70,22 +71,20 @@ class Chooser:
         Args:
             names: Those of the groups, from `name_groups`.
             ids: Ids of these groups.
-            joins: Ids (kept, joined), from fine to coarse.
+            joins: Ids (id that the union has, id of the other part), from fine to coarse.
         """
         members = {group: [row] for row, group in enumerate(ids)}
         current = dict(zip(ids, names, strict=True))
         made: list[Name | None] = []
-        for kept, joined in joins:
-            rows = members.get(kept, []) + members.get(joined, [])
-            parts = [current.pop(group) for group in (kept, joined) if group in current]
-            members.pop(joined, None)
-            members[kept] = rows
+        for union, part in joins:
+            members[union] = members.pop(union, []) + members.pop(part, [])
+            parts = [current.pop(group) for group in (union, part) if group in current]
             if len(parts) == 2:
                 used = {name.name for name in current.values() if name.name is not None}
-                current[kept] = self._name_union(rows, used.union(self.taken))
+                current[union] = self._name_union(members[union], used.union(self.taken))
             elif parts:
-                current[kept] = parts[0]
-            made.append(current.get(kept))
+                current[union] = parts[0]
+            made.append(current.get(union))
         return made
 
     def _name_union(self, members: Sequence[int], used: Collection[str]) -> Name:
@@ -100,17 +99,31 @@ class Chooser:
         union = np.average(parts, axis=0, weights=self.sizes[inside])
         # The union of all groups has none to be told from.
         others = np.zeros_like(union) if inside.all() else self.evidence.shares[~inside].mean(axis=0)
-        scores = self._scores(union, others, used)
-        scores[parts.min(axis=0) < self.evidence.least_share / 2] = 0
+        scores = self._scores(union, others, used, possible=parts.min(axis=0) >= self.evidence.least_share / 2)
         return self._name(scores, union, int(scores.argmax()) if len(scores) else None)
 
     def _scores(
-        self, shares: NDArray[np.float64], others: NDArray[np.float64], used: Collection[str]
+        self,
+        shares: NDArray[np.float64],
+        others: NDArray[np.float64],
+        used: Collection[str],
+        possible: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float64]:
-        """Scores of names, of the shape of `shares`; 0 for those used, those that cover too little or tell too little."""
+        """Scores of names, of the shape of `shares`; 0 for names that are not `possible` or not eligible.
+
+        Those are the used ones, those that cover too little or tell too little, and those of which a narrower one
+        covers nearly as much: the lowest kind that covers the group names it.
+        """
         scores = contrast(shares, others) * self.evidence.factors
-        scores[(shares < self.evidence.least_share) | (scores < _LEAST_SCORE)] = 0
-        scores[..., [self._column[text.casefold()] for text in used if text.casefold() in self._column]] = 0
+        eligible = (shares >= self.evidence.least_share) & (scores >= _LEAST_SCORE)
+        eligible[..., [self._column[text.casefold()] for text in used if text.casefold() in self._column]] = False
+        if possible is not None:
+            eligible &= possible
+        scores[~eligible] = 0
+        covered = np.where(eligible, shares, 0)
+        for column, narrower in self.evidence.narrower.items():
+            is_covered = covered[..., narrower].max(axis=-1) >= _NEARLY * shares[..., column]
+            scores[..., column][is_covered] = 0
         return scores
 
     @cached_property

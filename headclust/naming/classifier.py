@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from headclust.backbones.entry import Entry
 from headclust.errors import DataError
-from headclust.naming.evidence import Evidence, factor, gathered, noun_shares, probabilities
+from headclust.naming.evidence import Evidence, gathered, noun_evidence, noun_shares, probabilities
 from headclust.naming.nouns import N_CLASSES, Nouns
 from headclust.progress import note, printable
 
-_LEAST_SHARE = 0.3
+_LEAST_SHARE = 0.4
 
 
 def classifier_evidence(
@@ -35,13 +35,10 @@ def classifier_evidence(
 
     weight, bias = (tensor.numpy() for tensor in read_classifier(entry))
     classes = [nouns.classes.get(number) for number in range(N_CLASSES)]
-    ids, shares = noun_shares(nouns, classes, probabilities(rows, weight, bias))
-    source = f"classifier of {entry.name}"
+    given, source = probabilities(rows, weight, bias), f"classifier of {entry.name}"
     if vocabulary is None:
-        named = [nouns.by_id[noun] for noun in ids]
-        own = set(classes)
-        factors = [factor(noun, is_class=noun.id in own) for noun in named]
-        return gathered(source, [noun.name for noun in named], factors, shares, _LEAST_SHARE)
+        return noun_evidence(source, nouns, classes, given, _LEAST_SHARE)
+    ids, shares = noun_shares(nouns, classes, given)
     texts, columns = _words_as_nouns(nouns, ids, vocabulary)
     return gathered(f"{source}, own words", texts, [1.0] * len(texts), shares[:, columns], _LEAST_SHARE)
 
@@ -50,10 +47,7 @@ def _words_as_nouns(nouns: Nouns, ids: Sequence[str], vocabulary: Sequence[str])
     """Each word with the column of each noun that it names."""
     column = {noun: place for place, noun in enumerate(ids)}
     pairs = [
-        (word, column[noun])
-        for word in vocabulary
-        for noun in nouns.by_word.get(word.lower(), ())
-        if noun in column
+        (word, column[noun]) for word in vocabulary for noun in nouns.by_word.get(word.lower(), ()) if noun in column
     ]
     unknown = sorted(set(vocabulary) - {word for word, _ in pairs})
     if not pairs:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ class Evidence:
         shares: For each group and name, 0 to 1: the mean probability that a typical image of the group shows this, or
             the share of its images whose path has these words; float64 (n_groups, n_names).
         least_share: Share of a group that its name has to cover.
+        narrower: For some names, by place, the places of names of kinds of the same thing, such as "dog" for "animal".
     """
 
     source: str
@@ -33,20 +34,41 @@ class Evidence:
     factors: NDArray[np.float64]
     shares: NDArray[np.float64]
     least_share: float
+    narrower: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
 def gathered(
-    source: str, texts: Sequence[str], factors: Sequence[float], shares: NDArray[np.float64], least_share: float
+    source: str,
+    texts: Sequence[str],
+    factors: Sequence[float],
+    shares: NDArray[np.float64],
+    least_share: float,
+    kinds: Sequence[Sequence[int]] | None = None,
 ) -> Evidence:
     """Evidence in which each text is once: of several things with the same name, a group has the most frequent one.
 
-    Names with a factor of 0 are left out. The arguments are those of `Evidence`.
+    Names with a factor of 0 are left out. The first arguments are those of `Evidence`.
+
+    Args:
+        source: See there.
+        texts: See there; a text may occur several times.
+        factors: See there.
+        shares: See there.
+        least_share: See there.
+        kinds: For each name the places of those of which it is a kind; none when None.
     """
     columns: dict[str, list[int]] = {}
     for column, (text, factor) in enumerate(zip(texts, factors, strict=True)):
         if factor > 0:
             columns.setdefault(text.casefold(), []).append(column)
     firsts = [members[0] for members in columns.values()]
+    place_of = {column: place for place, members in enumerate(columns.values()) for column in members}
+    narrower: dict[int, set[int]] = {}
+    for column, broader in enumerate(kinds or ()):
+        for above in broader:
+            places = place_of.get(above), place_of.get(column)
+            if places[0] != places[1] and places[0] is not None and places[1] is not None:
+                narrower.setdefault(places[0], set()).add(places[1])
     merged = np.empty((len(shares), len(columns)))
     for place, members in enumerate(columns.values()):
         merged[:, place] = shares[:, members].max(axis=1)
@@ -56,6 +78,7 @@ def gathered(
         factors=np.array([max(factors[column] for column in members) for members in columns.values()]),
         shares=merged,
         least_share=least_share,
+        narrower={place: np.array(sorted(places)) for place, places in narrower.items()},
     )
 
 
@@ -95,13 +118,34 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return normalized
 
 
-def factor(noun: Noun, *, is_class: bool) -> float:
-    """The factor of a noun's scores: vague nouns are never names, technical ones only if they fit clearly better.
+def noun_evidence(
+    source: str,
+    nouns: Nouns,
+    classes: Sequence[str | None],
+    given: NDArray[np.float64],
+    least_share: float,
+) -> Evidence:
+    """Evidence for the nouns of some classes and those above them.
+
+    Vague nouns are never names, technical ones only if they fit clearly better than everyday ones.
 
     Args:
-        noun: The noun.
-        is_class: True if the classifier or the vocabulary names it itself.
+        source: As in `Evidence`.
+        nouns: The table.
+        classes: The noun of each class; None if it has none, such as persons, whose share then counts for no noun.
+        given: Probabilities of the classes, float64 (n_groups, n_classes).
+        least_share: As in `Evidence`.
     """
+    ids, shares = noun_shares(nouns, classes, given)
+    named, own = [nouns.by_id[noun] for noun in ids], set(classes)
+    column = {noun: place for place, noun in enumerate(ids)}
+    # Only an everyday noun stands for a broader one: a group of horses is "horse", not "sorrel".
+    kinds = [[column[above] for above in nouns.ancestors(noun.id)[1:]] if noun.is_everyday else [] for noun in named]
+    factors = [_factor(noun, is_class=noun.id in own) for noun in named]
+    return gathered(source, [noun.name for noun in named], factors, shares, least_share, kinds)
+
+
+def _factor(noun: Noun, *, is_class: bool) -> float:
     if noun.is_vague:
         return _VAGUE
     return _EVERYDAY if noun.is_everyday else _CLASS if is_class else _TECHNICAL

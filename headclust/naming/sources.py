@@ -17,7 +17,7 @@ from headclust.naming.classifier import classifier_evidence
 from headclust.naming.evidence import Evidence
 from headclust.naming.nouns import load_nouns
 from headclust.naming.text import text_evidence
-from headclust.naming.typical import MOST_ROWS, Members, embed_typical, stored_features
+from headclust.naming.typical import Members, embed_typical, stored_features
 from headclust.naming.words import words_evidence
 from headclust.progress import note
 
@@ -31,7 +31,7 @@ _ALWAYS_INSTALLED = "efficientnet_lite0"
 
 @dataclass(frozen=True)
 class Request:
-    """What names are to be made of.
+    """Options of the names to make.
 
     Attributes:
         source: "classifier", "text" or "words"; None to choose by what there is.
@@ -134,8 +134,7 @@ def _by_text(request: Request, members: Members, recorded: Sequence[Mapping[str,
 def _stored(record: Mapping[str, Any], members: Members) -> Rows | None:
     """The stored features of the typical images of each group; None if the feature file cannot be used."""
     try:
-        features = stored_features(Path(record["path"]), members)
-        return [features.values(rows) for rows in members.typical(MOST_ROWS)]
+        return stored_features(Path(record["path"]), members)
     except HeadclustError as error:
         note(f"the features of the run cannot be used, so typical images are embedded again: {error}")
         return None

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.disk import write_atomically
-from headclust.naming.evidence import Evidence, factor, gathered, noun_shares, probabilities
+from headclust.naming.evidence import Evidence, gathered, noun_evidence, probabilities
 from headclust.naming.nouns import Noun, Nouns
 from headclust.progress import bar, note
 
 if TYPE_CHECKING:
     from headclust.backbones.open_clip_models import Pair
 
-_LEAST_SHARE = 0.3
+_LEAST_SHARE = 0.4
 _BATCH = 64  # words
 
 
@@ -41,11 +41,7 @@ def text_evidence(
         given = _probabilities(pair, rows, vocabulary)
         return gathered(f"{source}, own words", vocabulary, [1.0] * len(vocabulary), given, _LEAST_SHARE)
     words = default_words(nouns)
-    ids, shares = noun_shares(nouns, words, _probabilities(pair, rows, _phrases(nouns, words)))
-    named = [nouns.by_id[noun] for noun in ids]
-    own = set(words)
-    factors = [factor(noun, is_class=noun.id in own) for noun in named]
-    return gathered(source, [noun.name for noun in named], factors, shares, _LEAST_SHARE)
+    return noun_evidence(source, nouns, words, _probabilities(pair, rows, _phrases(nouns, words)), _LEAST_SHARE)
 
 
 def default_words(nouns: Nouns) -> list[str]:
@@ -81,11 +77,11 @@ def embed_words(pair: Pair, words: Sequence[str]) -> NDArray[np.float32]:
 
     The file has the checksum of the model's weights, of open_clip's version and of the words in its name.
     """
-    import open_clip
     import torch
     from safetensors.torch import load_file, save
 
-    key = "\n".join([pair.backbone.name, pair.backbone.weights_sha256, open_clip.__version__, *words])
+    library = pair.backbone.preprocessing.record["library"]  # name and version
+    key = "\n".join([pair.backbone.name, pair.backbone.weights_sha256, library, *words])
     path = cache_folder() / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.safetensors"
     with suppress(Exception):  # no such file, or a damaged one, which is made again
         embeddings: NDArray[np.float32] = load_file(path)["words"].numpy()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import DataError
-from headclust.features import Features, load_features
+from headclust.features import load_features
 from headclust.filenames import storable_name
 from headclust.progress import note, printable
 
@@ -57,16 +57,21 @@ class Members:
         return rows
 
 
-def stored_features(path: Path, members: Members) -> Features:
-    """The features in a file, if they are those of the images to name.
+def stored_features(path: Path, members: Members) -> list[NDArray[np.float32]]:
+    """Features of the typical images of each group from a feature file, float32 (n_images, dim) each.
+
+    The file may hold further images, such as those added after the fit.
 
     Raises:
-        HeadclustError: The file cannot be used, or holds other images.
+        HeadclustError: The file cannot be used, or lacks an image of the run.
     """
     features = load_features(path)
-    if tuple(map(storable_name, features.sample_ids)) != tuple(map(storable_name, members.sample_ids)):
-        raise DataError(f"{printable(str(path))} holds other images than the run.")
-    return features
+    row_of = {storable_name(name): row for row, name in enumerate(features.sample_ids)}
+    try:
+        rows = np.array([row_of[storable_name(name)] for name in members.sample_ids], np.int64)
+    except KeyError as error:
+        raise DataError(f"{printable(str(path))} lacks the image {printable(error.args[0])!r} of the run.") from None
+    return [features.values(rows[typical]) for typical in members.typical(MOST_ROWS)]
 
 
 def embed_typical(
@@ -74,8 +79,8 @@ def embed_typical(
 ) -> list[NDArray[np.float32]]:
     """Features of the typical images of each group by another backbone, float32 (n_images, dim) each.
 
-    The images are read from the source that the run records. Those that are missing or cannot be read are left out, so a
-    group may have none.
+    The images are read from the source that the run records. Those that are missing or cannot be read are left out, so
+    a group may have none.
 
     Args:
         members: The images of the groups.
@@ -100,7 +105,9 @@ def embed_typical(
     images = reopened.images.take(reopened.rows[rows]).without_labels()
     note(f"embedding {len(rows)} typical images with {backbone.name}.")
     with TemporaryDirectory(prefix="headclust-name-") as folder:
-        path = embed_images(images, backbone, Path(folder) / "typical.h5", EmbedSettings(on_error="skip", device=device))
+        path = embed_images(
+            images, backbone, Path(folder) / "typical.h5", EmbedSettings(on_error="skip", device=device)
+        )
         features = load_features(path)
         row_of = {name: row for row, name in enumerate(features.sample_ids)}
         ids = reopened.images.sample_ids

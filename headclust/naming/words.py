@@ -17,7 +17,7 @@ _LEAST_SHARE = 0.5
 _LEAST_IMAGES = 2  # of all, with the word
 _MOST_WORDS = 4  # of a phrase
 _SHORTEST = 3  # letters of a word alone, in ASCII
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 # A code as cameras and programs make it: letters and digits without a break, with two digits or in hexadecimal.
 _CODE = re.compile(r"(?<![^\W_])(?=[^\W_]*\d)(?:[0-9a-f]{8,}|[^\W\d_]{0,4}\d{2,}[^\W_]*)(?![^\W_])", re.IGNORECASE)
 _CAMERA = frozenset(

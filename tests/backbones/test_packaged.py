@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
 from headclust.backbones import CATALOG, load_backbone
+from headclust.backbones.package_files import entry_of_weights, read_classifier
 from headclust.backbones.packaged import classifier, match_by_order, weights_file
 from headclust.errors import FileFormatError, SettingError
 
@@ -118,3 +119,18 @@ def test_tensors_are_matched_by_order():
 def test_tensors_that_do_not_match(found, message):
     with pytest.raises(FileFormatError, match=message):
         match_by_order(found, WANTED, Path("w"))
+
+
+def test_the_classifier_alone_is_that_of_the_complete_model():
+    entry = CATALOG["efficientnet_lite0"]
+    weight, bias = read_classifier(entry)
+    layer = classifier(entry).get_classifier()
+    assert torch.equal(weight, layer.weight)
+    assert torch.equal(bias, layer.bias)
+
+
+def test_packaged_backbones_are_known_by_their_weights():
+    entry = CATALOG["efficientnet_lite0"]
+    assert entry_of_weights(entry.weights_sha256) is entry
+    assert entry_of_weights("") is None
+    assert entry_of_weights("0" * 64) is None

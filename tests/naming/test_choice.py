@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headclust.naming.choice import Chooser, contrast
-from headclust.naming.evidence import factor, gathered, noun_shares, probabilities
+from headclust.naming.evidence import gathered, noun_evidence, probabilities
 from headclust.naming.nouns import parse_nouns
 
 # entity > animal > (dog > five breeds, cat > two breeds, horse), entity > vehicle > (car, truck); "device" is vague.
@@ -35,10 +35,7 @@ def evidence(*groups, noise=0.0):
     given = np.full((len(groups), 10), noise / 10)
     for row, members in enumerate(groups):
         given[row, members] += (1 - noise) / len(members)
-    ids, shares = noun_shares(NOUNS, CLASSES, given)
-    nouns = [NOUNS.by_id[noun] for noun in ids]
-    factors = [factor(noun, is_class=noun.id in CLASSES) for noun in nouns]
-    return gathered("test", [noun.name for noun in nouns], factors, shares, 0.3)
+    return noun_evidence("test", NOUNS, CLASSES, given, 0.3)
 
 
 def chooser(*groups, sizes=None, taken=(), **more):
@@ -82,9 +79,13 @@ def test_a_vague_noun_is_never_a_name():
 
 
 def test_alternatives_are_other_words_that_fit():
-    name = chooser(DOG, CAR).name_groups()[0]
-    assert name.alternatives == ("animal",)
+    name = chooser([0, 1, 2, 5], CAR).name_groups()[0]
+    assert (name.name, name.alternatives) == ("animal", ("dog",))
     assert name.score == pytest.approx(1)
+
+
+def test_the_lowest_kind_that_covers_is_the_name():
+    assert texts(chooser(DOG, CAR).name_groups()) == ["dog", "car"]  # not "animal", though it tells them apart as well
 
 
 def test_unions_are_named_after_all_their_parts():

@@ -1,8 +1,10 @@
 """Typical images: the surer half, spread evenly, and read from the run's source."""
 
 import numpy as np
+import pytest
 
-from headclust.naming.typical import Members
+from headclust.errors import DataError
+from headclust.naming.typical import Members, stored_features
 
 
 def members(n_images, confidence=None):
@@ -31,3 +33,13 @@ def test_sizes_are_those_of_the_groups():
     made = Members(list("abc"), np.array([4, 2, 4]), np.ones(3), [2, 4])
     assert made.sizes.tolist() == [1, 2]
     assert [rows.tolist() for rows in made.typical(9)] == [[1], [0, 2]]
+
+
+def test_features_are_those_of_the_images_whatever_else_a_file_holds(write):
+    file = write("more.h5", np.eye(5), sample_ids=["b", "x", "a", "y", "c"])
+    made = Members(["a", "b", "c"], np.array([1, 1, 3]), np.ones(3), [1, 3])
+    first, second = stored_features(file, made)
+    assert first.argmax(axis=1).tolist() == [2, 0]
+    assert second.argmax(axis=1).tolist() == [4]
+    with pytest.raises(DataError, match="lacks the image 'd'"):
+        stored_features(file, Members(["d"], np.zeros(1, np.int64), np.ones(1), [0]))

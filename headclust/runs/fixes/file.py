@@ -72,7 +72,7 @@ class Fix:
             is_number = value is not None and (value is self.group or self.fix in _NUMBERS)
             if is_number and not (type(value) is int and least <= value < _LARGEST):
                 raise DataError(f"{self.fix}: number {_shown(value)}, expected a whole number from {least} on.")
-        if self.fix == "rename" and not is_name(self.name or ""):
+        if self.fix == "rename" and not is_name((self.name or "").strip()):
             raise DataError(f"name {_shown(self.name)}: expected 1 to {MAX_LENGTH} printable characters.")
         if self.fix != "split" and self.other is not None and self.other in (self.group, self.image):
             raise DataError(f"{self.fix} of {_shown(self.other)} with itself: expected two.")
