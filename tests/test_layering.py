@@ -28,6 +28,7 @@ ORDER = [
     {"runs"},
     {"duplicates"},
     {"export", "naming", "report"},
+    {"review"},
     {"estimators", "verbs"},
     {"cli"},
     {"__main__"},

@@ -163,13 +163,18 @@ class Recipe:
             head_assignments=result.head_assignments[:, group],
         )
 
+    @property
+    def keeps_constraints(self) -> bool:
+        """True if the method can keep what a person has fixed."""
+        return bool(getattr(self.stages[0], "keeps_constraints", False))
+
     def check_constraints(self, constraints: Constraints) -> None:
         """Raise unless the method can keep these constraints.
 
         Raises:
             SettingError: It keeps none, or the number of clusters is another one than that of the groups.
         """
-        if not getattr(self.stages[0], "keeps_constraints", False):
+        if not self.keeps_constraints:
             raise SettingError(f"{self.method} keeps no fixes: use the default method, {DEFAULT_METHOD}, with --fixes.")
         if self.n_clusters != constraints.n_groups:
             raise SettingError(

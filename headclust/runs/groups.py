@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from headclust.errors import SettingError
 from headclust.progress import note, printable
 from headclust.runs.added import with_added
-from headclust.runs.fixes import FIXES, Fix, read_fixes, resolve_fixes
+from headclust.runs.assignments import Assignments
+from headclust.runs.fixes import FIXES, Fix, Resolved, read_fixes, resolve_fixes
 from headclust.runs.folder import read_assigned
 from headclust.runs.levels import LEVELS, Levels, read_levels
 from headclust.runs.names import Names, read_names
@@ -86,8 +87,33 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
     """
     assigned, fixes = with_added(run, read_assigned(run)), _read_fixes(run)
     fixed = resolve_fixes(assigned, fixes, run.n_clusters)
+    return groups_of(run, assigned, fixed, read_levels(run), read_names(run.path), level=level)
+
+
+def groups_of(
+    run: Record,
+    assigned: Assignments,
+    fixed: Resolved,
+    levels: Levels,
+    proposed: Names | None,
+    *,
+    level: int | None = None,
+) -> Groups:
+    """The groups of a run whose files have been read, as `read_groups`.
+
+    Args:
+        run: The run.
+        assigned: Its samples.
+        fixed: Its groups after the fixes.
+        levels: How its clusters join.
+        proposed: The proposed names; None without any.
+        level: Number of groups; None for the finest level.
+
+    Raises:
+        SettingError: No level has this number of groups.
+    """
     clusters, of_cluster = fixed.clusters, _renamed(np.arange(run.n_clusters), fixed.ended)
-    ids, levels, proposed = np.unique(clusters).tolist(), read_levels(run), read_names(run.path)
+    ids = np.unique(clusters).tolist()
     unions = _unions(levels, ids, proposed, fixed.names)
     names = {group: name.name for group, name in proposed.groups.items() if name.name} if proposed else {}
     names |= fixed.names

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headclust.verbs.neighbors import neighbors
     from headclust.verbs.predict import predict
     from headclust.verbs.report import report
+    from headclust.verbs.review import review
     from headclust.verbs.run import Groups, run
     from headclust.verbs.settings import settings
     from headclust.verbs.suggest import Suggested, suggest
@@ -48,6 +49,7 @@ __all__ = [
     "neighbors",
     "predict",
     "report",
+    "review",
     "run",
     "settings",
     "suggest",

@@ -66,6 +66,8 @@ REFUSED = [
     "export nope --to csv",
     "export run --to csv --features nope.h5",
     "report nope",
+    "review nope",
+    "review blobs.h5",
     "report run --features nope.h5",
     "predict nope --features blobs.h5",
     "predict run --features nope.h5",
