@@ -98,7 +98,10 @@ def fit(
     earlier = read_earlier(fixes, like)
     if config and not features:
         home = runs.find_run(config) if config.is_dir() else config.parent
-        spaces = reload_spaces(locate_features(home, recorded["features"]))
+        if earlier and earlier.is_kept and home.resolve() == earlier.record.path.resolve():
+            spaces = spaces_of(earlier.record)  # with the images that were added since
+        else:
+            spaces = reload_spaces(locate_features(home, recorded["features"]))
     elif earlier and earlier.is_kept and not features:
         spaces = spaces_of(earlier.record)
     else:
