@@ -8,8 +8,8 @@ Setting:  Of PHOTOS, a folder of different photos, copies of each of the --photo
           as for CIFAR, where the groups have to be looked at: its pairs are printed.
 Figure:   `found`: share of the copies of a kind that are in the group of their photo. `false`: groups that hold images
           of more than one photo, and `strangers`: images in such groups. `cosine`: the 1 %, 5 % and 50 % quantiles
-          of the cosine similarity of copy and photo, `likeness` those of their pixels. `different`: the largest likeness of a
-          photo and the other one with the most similar features.
+          of the cosine similarity of copy and photo, `likeness` those of their pixels. `different`: the largest
+          likeness of a photo and the other one with the most similar features.
 Expected: 95 % or more of all copies that keep 90 % of the image, and no false group.
 Result:   see docs/how-to/duplicates.md.
 """

@@ -87,14 +87,19 @@ def followed_source(base: Features, images: ImageSet, differences: Differences) 
 
 
 def compare(base: Features, images: ImageSet, covers: Callable[[str], bool] = lambda name: True) -> Differences:
-    """The differences of a feature file and the images of its source.
+    """The differences of a feature file and the images of its source; images in unlisted folders are not missing.
 
     Args:
         base: The file.
         images: The images that are listed now.
         covers: False for the names of images that were not looked for.
     """
-    return differences(base, images.sample_ids, images.stamps, images.labels, covers)
+    unlisted = tuple(str(folder) for folder, _ in images.record.get("unlisted", ()))  # each ends with "/"
+
+    def in_scope(name: str) -> bool:
+        return covers(name) and not name.startswith(unlisted)
+
+    return differences(base, images.sample_ids, images.stamps, images.labels, in_scope)
 
 
 def readable_again(images: ImageSet, differences: Differences, settings: EmbedSettings) -> Differences:

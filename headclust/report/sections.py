@@ -25,7 +25,7 @@ from headclust.report.scores import Scores
 
 DETAILS = (
     f"Images whose features have a cosine similarity of {MIN_SIMILARITY} or more are compared pixel by pixel, in gray "
-    f"and small; copies have a correlation of {MIN_LIKENESS} or more. In a group, more than half of the pairs are alike."
+    f"and small; copies have a correlation of {MIN_LIKENESS} or more. In a group, most pairs are alike."
 )
 DETAILS_BY_FEATURES = (
     "The images cannot be compared, so these are images whose features have a cosine similarity of "

@@ -177,7 +177,7 @@ def _listing(base: Features, data: str | None, split: str | None, exclude: Seque
         return _Listing(_recorded(part, base, sources, partly=True), within=inside)
     if Path(new.source).is_file() and is_image_name(Path(new.source).name):
         raise SettingError(
-            f"{printable(data)} is one image: name the folder of the new images, or use headclust predict --data for one."
+            f"{printable(data)} is one image: name the folder of the new images, or use headclust predict --data."
         )
     entry = [new.source, new.split, [*exclude]]
     name = next((row[0] for row in sources if row[1:3] == entry[:2]), None)

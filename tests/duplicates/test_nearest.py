@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from headclust.duplicates.nearest import N_NEAREST, find_nearest
 
+from headclust.duplicates.nearest import N_NEAREST, find_nearest
 from headclust.features import Features
 from headclust.graph.cached import cached_neighbors
 
