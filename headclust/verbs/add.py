@@ -245,7 +245,7 @@ def _assigned(
     own = runs.read_assigned(fitted)
     rows = np.arange(n_fitted, n_fitted + n_added)
     later = [space.select(rows) for space in reload_spaces(recorded, n_added=n_added)] if n_added else []
-    clusters, scores = np.empty(0, np.int64), None
+    clusters, scores, can_tell = np.empty(0, np.int64), None, False
     if later:
         assigned = assign(fitted.model, later, device=chosen)
         clusters = assigned.clusters
@@ -253,6 +253,10 @@ def _assigned(
             note("this run stores no fitted samples, so novelty cannot be measured: fit again for that.")
         else:
             scores = novelty.measure(seen, later, device=chosen)
+            n_seen = len(seen.numbers)
+            can_tell = n_seen / (n_seen + 1) >= novelty.UNUSUAL
+            if not can_tell:
+                note(f"{n_seen} fitted images are too few to tell which of the added ones are unlike them.")
         if n_added > n_before or before is None:
             write_assignments(path, later[0].sample_ids, clusters, assigned.confidence, scores)
     names = later[0].sample_ids if later else ()
@@ -275,5 +279,5 @@ def _assigned(
         changed=tuple(growth.images.sample_ids[row] for row in differences.changed.tolist()),
         removed=tuple(growth.base.sample_ids[row] for row in differences.removed.tolist()),
         n_left_out=sum(name in tried for name in left_out),
-        drift=measure_drift(own.clusters, clusters, scores, fitted.n_clusters),
+        drift=measure_drift(own.clusters, clusters, scores if can_tell else None, fitted.n_clusters),
     )
