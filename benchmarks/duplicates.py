@@ -1,4 +1,4 @@
-"""Copies of photos: how many are found, and how many images that are no copies are taken for some.
+"""The share of copies of photos that are found, and the images that are no copies and are taken for some.
 
 Command:  python benchmarks/duplicates.py PHOTOS --json
           python benchmarks/duplicates.py --images IMAGES --features FILE --json

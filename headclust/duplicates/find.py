@@ -81,8 +81,8 @@ def find_duplicates(
     order = sorted(similar, key=lambda pair: (-certainty(*pair), pair))
     linked = link(order, lambda a, b: certainty(a, b) >= 0)
     group_of = {row: number for number, group in enumerate(linked) for row in group}
-    members = [[row for one in group for row in equal.get(one, [one])] for group in linked]
-    members += [rows for one, rows in equal.items() if one not in group_of]
+    members = [[row for head in group for row in equal.get(head, [head])] for group in linked]
+    members += [rows for head, rows in equal.items() if head not in group_of]
     groups = [_group(rows, similar, pixels, copy_of, first, space.sample_ids) for rows in members]
     groups.sort(key=lambda group: (-group.similarity, group.rows))
     return Duplicates(tuple(groups), len(nearest.rows), at_hand, n_not_compared)
@@ -137,8 +137,8 @@ def _group(
 ) -> DuplicateGroup:
     ordered, reason = best_first(rows, lambda row: pixels.facts.get(row, UNKNOWN), names)
     heads = sorted({int(first[copy_of[row]]) for row in rows})
-    found = [similar[a, b] for a in heads for b in heads if (a, b) in similar]
-    return DuplicateGroup(tuple(ordered), min(found, default=1.0), reason)
+    similarities = [similar[a, b] for a in heads for b in heads if (a, b) in similar]
+    return DuplicateGroup(tuple(ordered), min(similarities, default=1.0), reason)
 
 
 # -- The images --------------------------------------------------------------------------------------------------------

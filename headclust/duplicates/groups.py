@@ -12,7 +12,7 @@ _SHARPNESS_STEP = math.log(1.05)  # sharpness that differs by less than about 5 
 
 
 class Facts(NamedTuple):
-    """What the choice of the best image of a group depends on.
+    """Properties of an image by which the best one of a group is chosen.
 
     Attributes:
         n_pixels: Width times height.
@@ -92,13 +92,13 @@ def link(pairs: Iterable[tuple[int, int]], alike: Callable[[int, int], bool]) ->
     """
     group_of: dict[int, list[int]] = {}
     for first, second in pairs:
-        one, other = (group_of.setdefault(row, [row]) for row in (first, second))
-        if one is other:
+        group, other = (group_of.setdefault(row, [row]) for row in (first, second))
+        if group is other:
             continue
-        across = [(a, b) for a in one[:_MOST_COMPARED] for b in other[:_MOST_COMPARED]]
+        across = [(a, b) for a in group[:_MOST_COMPARED] for b in other[:_MOST_COMPARED]]
         if 2 * sum(pair == (first, second) or alike(*pair) for pair in across) > len(across):
-            one += other
-            group_of.update(dict.fromkeys(other, one))
+            group += other
+            group_of.update(dict.fromkeys(other, group))
     groups = {id(group): group for group in group_of.values() if len(group) > 1}
     return [sorted(group) for group in groups.values()]
 

@@ -184,7 +184,7 @@ def _check_like(base: Features, plan: Mapping[str, Any]) -> None:
 
 
 def _recorded(base: Features, images: ImageSet) -> dict[str, Any]:
-    """What the grown file records of its images; classes that are new come after the others."""
+    """The record of the images in the grown file; classes that are new come after the others."""
     names = [*base.class_names]
     if base.labels is not None:
         names += [name for name in images.class_names if name not in names]

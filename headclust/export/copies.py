@@ -1,4 +1,4 @@
-"""Copies of images in an export to folders: left out, or in a folder of their own."""
+"""An export to folders without copies of images, or with the copies in a folder of their own."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def find_copies(
     if space is None:
         raise DataError("--duplicates compares images by their features, which are not available: name their file.")
     rows = np.array([-1 if row is None else row for row in images.rows], np.int64)
-    found = find_duplicates(space, find_nearest(space, settings, every=True), images.images, rows)
-    if not found.by_pixels:
+    duplicates = find_duplicates(space, find_nearest(space, settings, every=True), images.images, rows)
+    if not duplicates.by_pixels:
         note("the images cannot be compared with one another: copies are those with almost the same features.")
-    if found.n_not_compared:
-        note(f"similar pairs that were not compared, as there are too many: {found.n_not_compared:,}.")
+    if duplicates.n_not_compared:
+        note(f"similar pairs that were not compared, as there are too many: {duplicates.n_not_compared:,}.")
     ids = space.sample_ids
-    return {ids[row]: ids[group.best] for group in found.groups for row in group.copies}
+    return {ids[row]: ids[group.best] for group in duplicates.groups for row in group.copies}
 
 
 def without_copies(
@@ -83,7 +83,7 @@ def without_copies(
 
 
 def mark_of(copies: Mapping[str, str], how: Duplicates) -> dict[str, Any]:
-    """What the mark of an export records of its copies."""
+    """The copies as the mark of an export records them."""
     return {"duplicates": how, _RECORD: dict(copies)}
 
 

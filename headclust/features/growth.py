@@ -30,7 +30,7 @@ UNKNOWN: Stamp = (0, 0)  # of a file whose size and time are not recorded
 def write_grown(
     path: Path,
     base: Features,
-    kept: NDArray[np.int64],
+    old_rows: NDArray[np.int64],
     left_out: Sequence[LeftOut],
     later: Samples,
     blocks: StagedBlocks | None,
@@ -41,7 +41,7 @@ def write_grown(
     Args:
         path: The file, which may be that of `base`. The caller holds its lock.
         base: The earlier file.
-        kept: Its rows to keep, int64, ascending.
+        old_rows: Its rows to keep, int64, ascending.
         left_out: The images that it leaves out and that stay so.
         later: The later images; those that cannot be read are left out. Labels are in the class names of `attributes`.
         blocks: Their rows, complete; None if there are no such images.
@@ -56,23 +56,23 @@ def write_grown(
     good = [row for row in range(len(later.sample_ids)) if first + row not in bad]
     missing = [LeftOut(later.sample_ids[row - first], bad[row], times[row - first]) for row in sorted(bad)]
     skipped = [*left_out, *missing]
-    ids = [*(base.sample_ids[row] for row in kept.tolist()), *(later.sample_ids[row] for row in good)]
+    ids = [*(base.sample_ids[row] for row in old_rows.tolist()), *(later.sample_ids[row] for row in good)]
     old_stamps = np.zeros((base.n_samples, 2), STAMP_DTYPE) if base.stamps is None else base.stamps
     new_stamps = np.array([times[row] for row in good], STAMP_DTYPE).reshape(-1, 2)
-    stamps = np.concatenate([old_stamps[kept], new_stamps])
+    stamps = np.concatenate([old_stamps[old_rows], new_stamps])
     labels = None
     if base.labels is not None:
         new_labels = np.full(len(good), -1) if later.labels is None else later.labels[good]
-        labels = np.concatenate([base.labels[kept], new_labels]).astype(np.int64)
+        labels = np.concatenate([base.labels[old_rows], new_labels]).astype(np.int64)
     pairs = [(image.sample_id, str(image.reason)) for image in skipped]
-    tables = [*_feature_tables(base, kept, blocks, len(ids)), *side_tables(ids, labels, pairs, stamps)]
+    tables = [*_feature_tables(base, old_rows, blocks, len(ids)), *side_tables(ids, labels, pairs, stamps)]
     recorded = {
         **{name: base.attributes[name] for name in base.attributes if name not in OWN_ATTRIBUTES},
         **{name: attributes[name] for name in attributes if name not in MACHINE_ATTRIBUTES},
-        **_machines(base, len(kept), attributes if good else {}),
+        **_machines(base, len(old_rows), attributes if good else {}),
         "n_listed": len(ids) + len(skipped),
         "samples_sha256": grown_samples_sha256(ids, labels, stamps, skipped),
-        "grown_from": _grown_from(base) if len(kept) == base.n_samples else [],
+        "grown_from": _grown_from(base) if len(old_rows) == base.n_samples else [],
     }
     if not recorded.get("unlisted"):
         recorded.pop("unlisted", None)
@@ -109,15 +109,15 @@ def _machines(base: Features, n_kept: int, later: Mapping[str, Any]) -> dict[str
 
 
 def _feature_tables(
-    base: Features, kept: NDArray[np.int64], later: StagedBlocks | None, n_samples: int
+    base: Features, old_rows: NDArray[np.int64], later: StagedBlocks | None, n_samples: int
 ) -> Iterator[Table]:
     dtype, shape = FEATURE_DTYPES[str(base.attributes["dtype"])], (n_samples, base.feature_dim)
-    everything = len(kept) == base.n_samples
+    everything = len(old_rows) == base.n_samples
 
     def rows(plane: int) -> Iterator[NDArray[np.floating[Any]]]:
         source = base.source(plane - 1 if plane else None)
-        for block in row_blocks(len(kept), base.feature_dim):
-            yield source[block if everything else kept[block]]
+        for block in row_blocks(len(old_rows), base.feature_dim):
+            yield source[block if everything else old_rows[block]]
         if later is not None:
             yield from later.good_rows(plane)
 
@@ -189,8 +189,8 @@ def differences(
         is_certain, changed = now == base.attributes.get("samples_sha256"), []
     else:
         times_now = ((row, listed[name]) for name, row in row_of.items() if name in listed)
-        known = recorded.tolist()
-        changed = [now for row, now in times_now if (*known[row],) not in (UNKNOWN, stamps[now])]
+        old_stamps = recorded.tolist()
+        changed = [now for row, now in times_now if (*old_stamps[row],) not in (UNKNOWN, stamps[now])]
         is_certain = True
     rows = (np.array(part, np.int64) for part in (new, again, sorted(changed), removed))
     return Differences(*rows, gone, is_certain)

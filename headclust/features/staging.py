@@ -197,7 +197,7 @@ class Staging:
     def finish_grown(
         self,
         base: Features,
-        kept: NDArray[np.int64],
+        old_rows: NDArray[np.int64],
         left_out: Sequence[LeftOut],
         later: Samples,
         attributes: Mapping[str, Any],
@@ -206,7 +206,7 @@ class Staging:
 
         Args:
             base: The earlier file.
-            kept: Its rows to keep, int64, ascending.
+            old_rows: Its rows to keep, int64, ascending.
             left_out: The images that it leaves out and that stay so.
             later: The staged images.
             attributes: What the file records otherwise than the earlier one, besides the machine of these rows.
@@ -216,7 +216,7 @@ class Staging:
         """
         self.lease.check()
         machine = {name: self.plan[name] for name in MACHINE_ATTRIBUTES if name in self.plan}
-        write_grown(self.path, base, kept, left_out, later, self.done, {**attributes, **machine})
+        write_grown(self.path, base, old_rows, left_out, later, self.done, {**attributes, **machine})
         discard(self.done.folder)
         return self.path
 

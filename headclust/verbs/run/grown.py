@@ -41,7 +41,7 @@ def with_added(images: ImageSet, before: Mapping[str, Any]) -> ImageSet:
 def growth_of(
     images: ImageSet, path: Path, attributes: Mapping[str, Any], model: str, settings: EmbedSettings
 ) -> Growth | None:
-    """What becomes of the features at `path`, so that they are those of `images`; None unless rows can be used again.
+    """The growth of the features at `path` to those of `images`; None unless rows can be used again.
 
     Args:
         images: The images that are listed now.
@@ -89,7 +89,7 @@ def is_needed(growth: Growth, *, overwrite: bool) -> bool:
 
 
 def work(growth: Growth, model: str) -> str:
-    """What is embedded and what stays, as part of a sentence."""
+    """The images that are embedded, and the number of those that stay, as part of a sentence."""
     return f"{_count(len(growth.take))} with {model}; {len(growth.kept):,} stay as they are"
 
 
