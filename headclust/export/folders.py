@@ -171,7 +171,9 @@ def _check_target(target: Path, images: FoundImages) -> None:
         raise ConflictError(f"{shown} contains the image folder: choose another place with -o.")
 
 
-def _mark(target: Path, table: Table, images: FoundImages, mode: str, more: Mapping[str, Any]) -> None:
+def _mark(
+    target: Path, table: Table, images: FoundImages, mode: str, more: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Write a file that identifies the export into the folder; raise ConflictError if the folder holds another."""
     content = json.dumps([list(table.sample_ids), table.group_of, mode, table.source, images.split]).encode()
     expected = {
