@@ -37,7 +37,8 @@ def curves(scores: Mapping[int, Sequence[float]]) -> Curves:
     """Curves of modularity, prediction strength and silhouette per number of clusters, and of their smoothed score."""
     counts = sorted(scores)
     table = np.array([scores[count] for count in counts])
-    return Curves(counts, *(column.tolist() for column in table.T), smoothed(combined(table), counts).tolist())
+    modularity, strength, silhouette = table.T.tolist()
+    return Curves(counts, modularity, strength, silhouette, smoothed(combined(table), counts).tolist())
 
 
 def combined(table: NDArray[np.float64]) -> NDArray[np.float64]:

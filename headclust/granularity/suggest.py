@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,30 +48,28 @@ def suggest(spaces: Sequence[Features], seed: int, *, device: torch.device) -> S
 
     first, _ = distinct_rows(*spaces)
     used = _draw(first, spaces[0].n_samples, seed)
-    sizes = {"n_samples": spaces[0].n_samples, "n_distinct": len(first), "n_used": len(used), "seed": seed}
-    features = [space.sha256 for space in spaces]
+    sha256 = [space.sha256 for space in spaces]
+    result = Suggestion(spaces[0].n_samples, len(first), len(used), seed, sha256)
     if len(used) < FEWEST:
-        reason = f"{len(used)} different rows are too few: expected at least {FEWEST}"
-        return Suggestion(**sizes, features=features, reason=reason)
+        return replace(result, reason=f"{len(used)} different rows are too few: expected at least {FEWEST}")
     n_neighbors = min(_NEIGHBORS, math.isqrt(len(used)))
     pairs = [PairSpace.of(space.select(used), n_neighbors, device) for space in spaces]
     rows, counts = whitened(pairs), choice.grid(len(used))
-    settings = {"n_neighbors": n_neighbors, "tries": _TRIES, "splits": _SPLITS}
-    real = cut(rows, counts, seed=seed, **settings)
+    cut_at = partial(cut, n_neighbors=n_neighbors, seed=seed, tries=_TRIES, splits=_SPLITS)
+    real = cut_at(rows, counts)
     curves = choice.curves(real.scores)
     few, nulls = choice.grid(len(used), _NULL_MOST), []
     for number in range(_NULLS):
         null_rows = shuffled(pairs, torch_generator(seed, OBJECTIVE_STREAM, number))
-        nulls.append(choice.curves(cut(null_rows, few, seed=seed, **settings).scores))
+        nulls.append(choice.curves(cut_at(null_rows, few).scores))
     null = max(nulls, key=lambda null: max(null.score))
-    result = {"curves": curves, "null": null, "eigengaps": _eigengaps(real.eigenvalues[: counts[-1] + 1])}
+    result = replace(result, curves=curves, null=null, eigengaps=_eigengaps(real.eigenvalues[: counts[-1] + 1]))
     if not choice.exceeds(curves, nulls):
-        reason = "shuffled columns group as well as the images do"
-        return Suggestion(**sizes, features=features, reason=reason, **result)
+        return replace(result, reason="shuffled columns group as well as the images do")
     low, best, high = choice.best_range(curves)
     ids = [spaces[0].sample_ids[row] for row in used.tolist()]
     levels = [Level(count, _groups(rows, real.assignments[count], ids)) for count in choice.levels(low, best, high)]
-    return Suggestion(**sizes, features=features, range=(low, high), levels=levels, **result)
+    return replace(result, range=(low, high), levels=levels)
 
 
 def _draw(rows: NDArray[np.int64], n_samples: int, seed: int) -> NDArray[np.int64]:

@@ -90,6 +90,8 @@ def lead(suggestion: Suggestion) -> str:
         count += f", of which {suggestion.n_used:,} were looked at"
     if suggestion.range is None:
         return f"{count}: {suggestion.reason}."
+    if suggestion.curves and suggestion.range[1] == suggestion.curves.n_clusters[-1]:
+        count += f"; more than {suggestion.range[1]} groups were not tried, as those would be too small"
     return f"{count}. Nothing in the images says which of these numbers is yours: look at the levels below, and choose."
 
 

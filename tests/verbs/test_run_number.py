@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from headclust import verbs
+from headclust import load_features, verbs
 from headclust.errors import ConflictError, FileFormatError, SettingError
 from headclust.granularity import Curves, GroupOfLevel, Level, Suggestion
 from headclust.granularity import suggest as module
+from headclust.verbs.run.number import number_of_groups
 from verbs.conftest import read_config
 from verbs.test_run import calls, draw, photos, small_backbone  # noqa: F401  # fixtures
 
@@ -137,7 +138,10 @@ def test_a_file_of_the_users_own_is_not_replaced(photos, here, calls, suggested)
     assert (made.folder / "suggestion.html").read_text() == "mine"
 
 
-def test_twenty_photos_of_two_kinds(photos, calls):  # noqa: F811
-    made = run(photos)
-    low, high = json.loads((made.folder / "suggestion.json").read_text())["range"]
-    assert low <= 2 <= high == n_clusters(made)
+def test_the_range_is_that_of_the_features(blob_file, here, capsys):
+    options = {"device": "cpu", "overwrite": False}
+    count = number_of_groups(load_features(blob_file), here, "my photos", 0, **options)
+    low, high = json.loads((here / "suggestion.json").read_text())["range"]
+    assert low <= 4 <= high == count
+    assert f"headclust run 'my photos' -o {here} --overwrite --clusters {low}" in capsys.readouterr().err
+    assert number_of_groups(load_features(blob_file), here, "my photos", 1, **options) == count
