@@ -145,7 +145,7 @@ def touched(assigned: Assignments, fixes: Sequence[Fix], n_clusters: int) -> NDA
     return named | (resolve_fixes(assigned, fixes, n_clusters).pinned >= 0)
 
 
-def classifiers(space: Features, given: NDArray[np.int64], asked: NDArray[np.int64]) -> dict[str, float]:
+def classifiers(space: Features, given: NDArray[np.int64], others: NDArray[np.int64]) -> dict[str, float]:
     """Accuracy of logistic regression and of the nearest class mean, which know the labels of the given images."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import NearestCentroid
@@ -155,10 +155,10 @@ def classifiers(space: Features, given: NDArray[np.int64], asked: NDArray[np.int
     if not len(given):
         return {}
     if len(np.unique(labels[given])) < 2:  # everything is that class
-        return dict.fromkeys(("logistic", "means"), float(np.mean(labels[asked] == labels[given][0])))
+        return dict.fromkeys(("logistic", "means"), float(np.mean(labels[others] == labels[given][0])))
     models: dict[str, Any] = {"logistic": LogisticRegression(C=100, max_iter=1_000), "means": NearestCentroid()}
     return {
-        name: float((model.fit(rows[given], labels[given]).predict(rows[asked]) == labels[asked]).mean())
+        name: float((model.fit(rows[given], labels[given]).predict(rows[others]) == labels[others]).mean())
         for name, model in models.items()
     }
 

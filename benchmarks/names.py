@@ -2,14 +2,14 @@
 
 Command:  python benchmarks/names.py cifar10.h5 cifar100.h5 [--list] [--seeds N] [--runs FOLDER] [--json]
 Setting:  the default with as many clusters as classes, on labeled features, then names by --from (classifier). For the
-          docs: 10,000 random CIFAR images of the train split at 128 px with 2 views, by three packaged backbones.
+          docs: 10,000 random images of CIFAR-10 and 20,000 of CIFAR-100, train split, at 128 px with 2 views.
           Only groups count of which at least 70 % of the images are of one class that is a noun in WordNet: a group of
           persons has no right name, as persons are no names. Labels score only.
           A name is right if a noun of this name is the class, a synonym, or at most two steps above or below it in
           WordNet; a class of several senses may be any of them. A name of a union covers an image if the image's class
           is the name's noun or anywhere below it.
           The rule and its numbers were set on CIFAR-10 with efficientnet_lite0 and on a folder of 200 photos; CIFAR-100
-          and the other backbones confirm them.
+          was measured afterwards.
 Figure:   per file: groups, pure ones, share of these with a name, share of these names that are right; unions with a
           name, and the mean share of their images that it covers.
 Expected: on CIFAR-10 at least 60 % named and 80 % of them right; less of both on CIFAR-100, whose images of 32 px show
@@ -40,7 +40,7 @@ from headclust.features import Features, load_features
 from headclust.naming.nouns import Nouns, load_nouns
 from headclust.progress import percent
 from headclust.runs.levels import read_levels
-from headclust.runs.names import Names, read_names
+from headclust.runs.names import Name, Names, read_names
 
 PURE = 0.7
 STEPS = 2
@@ -93,13 +93,13 @@ def is_right(nouns: Nouns, name: str, label: str) -> bool:
     return any(min(steps(nouns, *pair), steps(nouns, *pair[::-1])) <= STEPS for pair in pairs)
 
 
-def judge(features: Features, clusters: np.ndarray, names: Mapping[int, str]) -> list[Verdict]:
+def judge(features: Features, clusters: np.ndarray, names: Mapping[int, Name]) -> list[Verdict]:
     """The verdict on each group."""
     assert features.labels is not None
     nouns, verdicts = load_nouns(), []
     for group in np.unique(clusters).tolist():
         counts = np.bincount(features.labels[clusters == group], minlength=len(features.class_names))
-        label, name = features.class_names[int(counts.argmax())], names.get(group)
+        label, name = features.class_names[int(counts.argmax())], names[group].name
         right = None if name is None else is_right(nouns, name, label)
         share, has_noun = float(counts.max() / counts.sum()), bool(senses(nouns, label))
         verdicts.append(Verdict(group, int(counts.sum()), label, share, has_noun, name, right))
@@ -174,7 +174,7 @@ def measured(path: Path, place: Path, seed: int, options: argparse.Namespace) ->
     names, clusters = read_names(place), runs.read_assigned(record).clusters
     assert names is not None
     joins = [(join.kept, join.joined) for join in read_levels(record).joins]
-    return judge(features, clusters, names.after()), judge_unions(features, clusters, names, joins)
+    return judge(features, clusters, names.groups), judge_unions(features, clusters, names, joins)
 
 
 def summary(verdicts: Sequence[Verdict]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a person has fixed, as a fit uses it: images that are in a group, and pairs that are together or apart."""
+"""Fixes of a person as a fit uses them: images that are in a group, and pairs that are together or apart."""
 
 from __future__ import annotations
 
@@ -160,9 +160,9 @@ class Constraints:
         pairs = [
             pair
             for first, second in self.apart.tolist()
-            for one in part_of[first].tolist()
+            for row in part_of[first].tolist()
             for other in part_of[second].tolist()
-            for pair in ((one, other), (other, one))
+            for pair in ((row, other), (other, row))
         ]
         codes: Ints = np.array(pairs, np.int64).reshape(-1, 2) @ np.array([len(self.groups), 1])
         return codes

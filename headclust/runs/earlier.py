@@ -99,7 +99,7 @@ class Ids:
 
 
 def constraints_of(earlier: Earlier, sample_ids: Sequence[str]) -> tuple[Constraints, Ids]:
-    """What a fit of these samples has to keep, and the ids of its clusters.
+    """Constraints on a fit of these samples, and the ids of its clusters.
 
     Raises:
         DataError: None of the samples is in the run.

@@ -71,13 +71,13 @@ class Run(Record):
         return model
 
 
-def check_free(path: Path, *, overwrite: bool, kept: Path | None = None) -> None:
+def check_free(path: Path, *, overwrite: bool, keeps: Path | None = None) -> None:
     """Raise unless a run may be written at `path`; called before the fit.
 
     Args:
         path: The run folder to make.
         overwrite: Replace a run.
-        kept: A file of fixes, which the new run keeps; in a run that is replaced no other one may lie.
+        keeps: A file of fixes, which the new run keeps; in a run that is replaced no other one may lie.
 
     Raises:
         ConflictError: `path` exists: a run (without `overwrite`), a run with files of the user, or not a run.
@@ -99,16 +99,16 @@ def check_free(path: Path, *, overwrite: bool, kept: Path | None = None) -> None
         raise ConflictError(f"{name} is the current folder: change to another one first, or choose another -o.")
     if place.is_mount():
         raise ConflictError(f"{name} is a mounted disk, which cannot be replaced: choose a folder on it with -o.")
-    _check_ours(place, kept)
+    _check_ours(place, keeps)
 
 
-def _check_ours(path: Path, kept: Path | None) -> None:
+def _check_ours(path: Path, keeps: Path | None) -> None:
     """Raise if a run folder holds files of the user, which would be removed with it."""
     with write_errors(path):
         names = sorted(file.name for file in path.iterdir() if not is_temporary(file))
     for name in names:
         if name == FIXES:
-            if read_fixes(path / name) and not (kept and kept.resolve() == (path / name).resolve()):
+            if read_fixes(path / name) and not (keeps and keeps.resolve() == (path / name).resolve()):
                 raise ConflictError(
                     f"{printable(str(path / name))} holds fixes, which would be lost: keep them with --fixes "
                     f"{printable(str(path / name))}, move the file elsewhere, or choose another place with -o."
@@ -146,7 +146,7 @@ def write_run(
     levels: Levels | None = None,
     fixes: Sequence[Fix] = (),
     overwrite: bool = False,
-    kept: Path | None = None,
+    keeps: Path | None = None,
 ) -> Path:
     """Write a run folder under another name and move it into place when complete; return its path.
 
@@ -163,13 +163,13 @@ def write_run(
         levels: How the clusters join, if that is stored.
         fixes: The fixes that the fit has kept, for fixes.csv.
         overwrite: Replace an existing run.
-        kept: As for `check_free`.
+        keeps: As for `check_free`.
 
     Raises:
         ConflictError: `path` exists.
         HeadclustError: The folder cannot be written.
     """
-    check_free(path, overwrite=overwrite, kept=kept)
+    check_free(path, overwrite=overwrite, keeps=keeps)
     place = real_place(path)
     staging = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:

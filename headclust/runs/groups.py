@@ -114,6 +114,8 @@ def groups_of(
     """
     clusters, of_cluster = fixed.clusters, _renamed(np.arange(run.n_clusters), fixed.ended)
     ids = np.unique(clusters).tolist()
+    # A word that a person has given to a group is no other group's, as exports would join the two.
+    proposed = proposed.without(fixed.names.values()) if proposed else None
     unions = _unions(levels, ids, proposed, fixed.names)
     names = {group: name.name for group, name in proposed.groups.items() if name.name} if proposed else {}
     names |= fixed.names

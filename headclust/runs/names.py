@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +47,28 @@ class Names:
     groups: Mapping[int, Name]
     joins: Sequence[Name | None] = ()
 
-    def after(self, joins: Sequence[tuple[int, int]] = ()) -> dict[int, str]:
-        """Names by the id of the group, after the first joins of levels.json; groups without a name are missing.
+    def after(self, joins: Sequence[tuple[int, int]]) -> dict[int, Name]:
+        """The names by the id of the group, after the first joins of levels.json.
 
         Args:
             joins: The joins that are applied, (id that is kept, id that becomes part of it).
         """
-        proposals = self.proposals(joins)
-        return {group: proposed.name for group, proposed in proposals.items() if proposed.name is not None}
-
-    def proposals(self, joins: Sequence[tuple[int, int]] = ()) -> dict[int, Name]:
-        """As `after`, with scores and alternatives, and with the groups that have no name."""
         current = dict(self.groups)
         for (union, part), proposed in zip(joins, [*self.joins, *[None] * len(joins)], strict=False):
             current.pop(part, None)
             # The name of one part does not cover the union: without a name of its own, the union has none.
             current[union] = proposed or Name(None)
         return current
+
+    def without(self, texts: Iterable[str]) -> Names:
+        """The names without some texts, in any case: groups and unions that have one of these have no name."""
+        taken = {text.casefold() for text in texts}
+
+        def free(name: Name) -> Name:
+            return replace(name, name=None) if name.name and name.name.casefold() in taken else name
+
+        groups = {group: free(name) for group, name in self.groups.items()}
+        return replace(self, groups=groups, joins=tuple(name and free(name) for name in self.joins))
 
 
 def is_name(text: str) -> bool:

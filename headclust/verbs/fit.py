@@ -145,12 +145,12 @@ def fit_recipe(
         recipe.check_constraints(constraints)
     check_fit(tuple(spaces), recipe.stages, at_least=1)
     _check_processes(recipe, spaces, seed)
-    kept = earlier.file if earlier and earlier.is_kept else None
+    own_fixes = earlier.file if earlier and earlier.is_kept else None
     default = run_path(spaces, recipe.method, recipe.preset, seed)
     path = output or runs.unique_path(default)
     group = current()
     if group.rank == 0:
-        runs.check_free(path, overwrite=overwrite, kept=kept)
+        runs.check_free(path, overwrite=overwrite, keeps=own_fixes)
     chosen_device = resolve_device(local_device(device))
     fitted = fit_and_score(spaces, recipe, seed, device=chosen_device, tests=tests, constraints=constraints)
     for warning in warnings_of(fitted.report):
@@ -175,7 +175,7 @@ def fit_recipe(
             **description(chosen_device),
             **({"processes": group.size} if group.size > 1 else {}),
             **({"like": str(earlier.record.path.resolve())} if earlier else {}),
-            **({"fixes": str(kept.resolve())} if kept else {}),
+            **({"fixes": str(own_fixes.resolve())} if own_fixes else {}),
         },
         metrics=fitted.report,
         model=result.model,
@@ -185,7 +185,7 @@ def fit_recipe(
         levels=fitted.levels,
         fixes=_fixes(earlier, keeps, spaces[0].sample_ids),
         overwrite=overwrite,
-        kept=kept,
+        keeps=own_fixes,
     )
     group.wait()
     return path

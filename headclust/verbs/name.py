@@ -159,8 +159,8 @@ def _listed(fitted: runs.Record, names: Names, level: int | None) -> tuple[Named
     groups, levels, ids = read_groups(fitted, level=level), read_levels(fitted), list(names.groups)
     joins = [] if level is None else levels.joins[: levels.count(level, ids)]
     group_of = levels.after(len(joins), ids)
-    proposals = names.proposals([(join.kept, join.joined) for join in joins])
-    proposals = {group_of.get(group, group): proposed for group, proposed in proposals.items()}
+    after = names.after([(join.kept, join.joined) for join in joins])
+    proposals = {group_of.get(group, group): proposed for group, proposed in after.items()}
     sizes = dict(zip(*(values.tolist() for values in np.unique(groups.clusters, return_counts=True)), strict=True))
     listed = []
     for group in groups.ids:

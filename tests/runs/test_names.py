@@ -30,20 +30,31 @@ def test_the_file_has_the_form_of_the_documentation(tmp_path):
     assert contents["joins"] == [{"name": "animal", "score": 0.5, "alternatives": []}, None]
 
 
+def texts(joins):
+    return {group: name.name for group, name in NAMED.after(joins).items()}
+
+
 def test_names_of_the_groups_before_any_join():
-    assert NAMED.after() == {0: "cat", 1: "dog", 3: "ship"}
+    assert texts([]) == {0: "cat", 1: "dog", 2: None, 3: "ship"}
 
 
 def test_a_join_takes_the_name_of_its_part_and_gives_its_own():
-    assert NAMED.after([(0, 1)]) == {0: "animal", 3: "ship"}
+    assert texts([(0, 1)]) == {0: "animal", 2: None, 3: "ship"}
 
 
 def test_a_union_without_a_name_does_not_keep_that_of_a_part():
-    assert NAMED.after([(0, 1), (3, 2)]) == {0: "animal"}
+    assert texts([(0, 1), (3, 2)]) == {0: "animal", 3: None}
 
 
 def test_joins_beyond_the_names_have_none():
-    assert NAMED.after([(0, 1), (3, 2), (0, 3)]) == {}
+    assert texts([(0, 1), (3, 2), (0, 3)]) == {0: None}
+
+
+def test_a_text_that_is_taken_names_no_group_and_no_union():
+    free = NAMED.without(["DOG", "Animal"])
+    assert [name.name for name in free.groups.values()] == ["cat", None, None, "ship"]
+    assert free.joins[0].name is None
+    assert free.groups[0] == NAMED.groups[0]
 
 
 @pytest.mark.parametrize("text", ["dog", "Straße", "猫", "a b", "x" * 200])

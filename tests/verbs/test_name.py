@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headclust import runs, verbs
+from headclust import load_features, runs, verbs
 from headclust.backbones.catalog import CATALOG
 from headclust.backbones.package_files import read_classifier
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError, SettingError
 from headclust.runs.fixes import FIXES, Fix, append_fixes
 from headclust.runs.groups import read_groups
 from headclust.runs.names import NAMES, read_names
+from headclust.verbs.run.steps import name_step
 
 LITE0 = CATALOG["efficientnet_lite0"]
 # Golden retriever, beagle, pug; tabby, tiger cat, Persian cat; sports car, convertible, wagon; three kinds of trucks.
@@ -59,7 +60,7 @@ def test_groups_are_called_what_the_classifier_sees(run):
 def test_names_lie_in_the_run_and_change_no_group(run):
     before = (run / "assignments.csv").read_bytes()
     assert verbs.name(run).path == run / NAMES
-    assert read_names(run).after() == {group: name for name, group in kinds(run).items()}
+    assert {name.name: group for group, name in read_names(run).groups.items()} == kinds(run)
     assert (run / "assignments.csv").read_bytes() == before
     assert runs.verify_run(run) == []
 
@@ -71,7 +72,6 @@ def test_the_same_command_gives_the_same_file(run):
 
 def test_labels_do_not_reach_names(fit, write, features, run):
     first = verbs.name(run).path.read_bytes()
-    from headclust import load_features
 
     space = load_features(features)
     rows = {"backbone": "efficientnet_lite0", "attributes": {"weights_sha256": LITE0.weights_sha256}}
@@ -105,6 +105,15 @@ def test_a_persons_name_counts_and_is_given_to_no_other_group(run):
     named = {group.group: group for group in verbs.name(run).groups}
     assert (named[group].name, named[group].score) == ("Dog", None)
     assert named[kinds(run)["dog"]].name != "dog"
+
+
+def test_a_word_that_a_person_gives_later_is_no_other_groups(run):
+    verbs.name(run)
+    group = kinds(run)["car"]
+    append_fixes(run / FIXES, [Fix("rename", group=group, name="Dog")])
+    names = read_groups(runs.read_record(run)).names
+    assert names[group] == "Dog"
+    assert kinds(run)["dog"] not in names
 
 
 def test_the_table_is_what_export_takes(run, here):
@@ -208,3 +217,19 @@ def test_as_json(run, here):
     table = CliRunner().invoke(cli, ["name", str(run)]).stdout.splitlines()
     assert table[0].split() == ["group", "images", "name", "share", "or"]
     assert len(table) == 5
+
+
+def test_run_names_what_a_classifier_is_at_hand_for(run, features, capsys):
+    name_step(run, load_features(features))
+    assert "4 of 4 groups have a name, by the classifier of efficientnet_lite0" in capsys.readouterr().err
+    first = (run / NAMES).read_bytes()
+    name_step(run, load_features(features))  # once
+    assert (run / NAMES).read_bytes() == first
+    assert capsys.readouterr().err == ""
+
+
+def test_run_makes_no_features_for_names(fit, write, blobs):
+    file = write("other.h5", blobs.features)
+    made = fit(file, method="kmeans", clusters=4)
+    name_step(made, load_features(file))
+    assert not (made / NAMES).exists()

@@ -44,9 +44,9 @@ def linked(weights: sparse.csr_array, constraints: Constraints) -> sparse.csr_ar
 
     rows, others = constraints.partners(_LINKS)
     first, second = np.repeat(rows, others.shape[1]), others.ravel()
-    ones = sparse.csr_array((np.ones(len(first)), (first, second)), shape=weights.shape)
-    ones.data[:] = 1  # entries that occur twice were added
-    edges = weights.maximum(ones).maximum(ones.T).tocoo()
+    links = sparse.csr_array((np.ones(len(first)), (first, second)), shape=weights.shape)
+    links.data[:] = 1  # entries that occur twice were added
+    edges = weights.maximum(links).maximum(links.T).tocoo()
     allowed = ~constraints.forbid(edges.row.astype(np.int64), edges.col.astype(np.int64))
     return sparse.csr_array((edges.data[allowed], (edges.row[allowed], edges.col[allowed])), shape=weights.shape)
 
@@ -90,9 +90,9 @@ def seeded_partition(points: Tensor, constraints: Constraints) -> NDArray[np.int
     centroids = torch.zeros(constraints.n_groups, points.shape[1], device=device)
     for _ in range(_MAX_ITER):
         # Weighted means of the points of each cluster, (n_groups, dim); an empty cluster keeps its centroid.
-        known = clusters >= 0
-        sums = torch.zeros_like(centroids).index_add_(0, clusters[known], (points * weight[:, None])[known])
-        totals = torch.zeros(len(centroids), device=device).index_add_(0, clusters[known], weight[known])
+        has_cluster = clusters >= 0
+        sums = torch.zeros_like(centroids).index_add_(0, clusters[has_cluster], (points * weight[:, None])[has_cluster])
+        totals = torch.zeros(len(centroids), device=device).index_add_(0, clusters[has_cluster], weight[has_cluster])
         centroids = torch.where(totals[:, None] > 0, sums / totals.clamp_min(1e-12)[:, None], centroids)
         # Squared distances (n_points, n_groups); the nearest, then what the constraints ask for.
         distances = torch.addmm(centroids.square().sum(1)[None], points, centroids.T, alpha=-2) + squares

@@ -124,6 +124,7 @@ function levelSlider() {
     tile("Groups", count(left), `of ${count(most)} at the finest level`);
     tile("Largest group", share(Math.max(...shares)), `${share(1 / left)} would be even`);
     tile("Evenness", share(shares.reduce((sum, part) => sum - part * Math.log(part), 0) / Math.log(left)), "100 % if all groups have the same size");
+    put(select('[data-tile="Agreement"] dd > span'), isFinest ? null : "at the finest level");
     put(select("#overview-title"), isFinest ? null : `${count(data.n)} images in ${count(left)} groups`);
   }
   function show() {

@@ -117,7 +117,7 @@ def run(
     from headclust.verbs.left_out import warn_if_many
     from headclust.verbs.run.groups_folder import groups_folder
     from headclust.verbs.run.number import check_suggestion, number_of_groups, suggestion_page
-    from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, report_step
+    from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, name_step, report_step
 
     folder = groups_folder(images, output)
     check_place(folder / "report.html")
@@ -143,6 +143,7 @@ def run(
             number = number_of_groups(features, folder, data, seed, device=device, overwrite=overwrite)
             recipe = recipe.changed({"n_clusters": number})
         fit_step(images, data, features, path, recipe, seed, labels=labels, device=device, overwrite=overwrite)
+        name_step(path, features)
         report = report_step(path, folder / "report.html", labels=labels == "folders")
     if left_out is not None:
         warn_if_many(features, f"{left_out} lists them")

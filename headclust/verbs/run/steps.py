@@ -13,6 +13,7 @@ from typing import Any
 
 from headclust import runs
 from headclust.backbones import list_backbones, load_backbone
+from headclust.backbones.package_files import entry_of_weights
 from headclust.choices import Labels, OnError
 from headclust.disk import write_atomically, write_errors
 from headclust.embedding import EmbedSettings
@@ -24,13 +25,15 @@ from headclust.features import Features, kind_of, load_features, samples_as_reco
 from headclust.filenames import storable_name
 from headclust.images.datasets import ImageSet
 from headclust.methods import Recipe
-from headclust.progress import note, printable
+from headclust.progress import note, printable, quiet
 from headclust.report import check_place
 from headclust.runs.earlier import Earlier as EarlierRun
 from headclust.runs.earlier import read_earlier
 from headclust.runs.fixes import FIXES
 from headclust.runs.inputs import fingerprint, load_spaces
+from headclust.runs.names import NAMES
 from headclust.verbs.fit import fit_recipe
+from headclust.verbs.name import name as name_groups
 from headclust.verbs.report import report
 from headclust.verbs.run import grown
 from headclust.verbs.run.groups_folder import free_folder, marked_folder
@@ -281,6 +284,25 @@ def _difference(path: Path, expected: Mapping[str, Any]) -> str:
         if recorded.get(name) != value:
             return f"{name}: {printable(str(recorded.get(name)))} there, {value} here"
     return ""
+
+
+def name_step(path: Path, features: Features) -> None:
+    """Propose names for the groups of the run at `path`, unless it has some.
+
+    Only from features of a packaged backbone, as its classifier is at hand: others would first have to be made, which
+    `headclust name` does. Without names, the run is complete too.
+    """
+    at_hand = entry_of_weights(str(features.attributes.get("weights_sha256", "")))
+    if (path / NAMES).exists() or at_hand is None:
+        return
+    try:
+        with quiet():
+            named = name_groups(path)
+    except HeadclustError as error:
+        note(f"the groups have no names: {error}")
+        return
+    if n_named := sum(group.name is not None for group in named.groups):
+        note(f"{n_named} of {len(named.groups)} groups have a name, by the {named.source}: headclust name lists them.")
 
 
 def report_step(path: Path, output: Path, *, labels: bool) -> Path:
