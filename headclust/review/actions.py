@@ -1,4 +1,4 @@
-"""What a person does on the page, as fixes: one function per action, from the values that the page sends."""
+"""Actions on the page, as fixes: one function per action, from the values that the page sends."""
 
 from __future__ import annotations
 

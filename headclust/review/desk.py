@@ -20,11 +20,12 @@ from headclust.report.images import Source, open_images
 from headclust.review import listing
 from headclust.review.actions import MOST_IMAGES, fixes_of
 from headclust.review.guard import Keys
-from headclust.review.questions import Questions
+from headclust.review.questions import Questions, interleaved
 from headclust.review.refit import Refit
 from headclust.review.session import Session
 from headclust.review.space import Space
 from headclust.review.thumbnails import Thumbnails
+from headclust.runs.fixes import Fix
 from headclust.runs.inputs import locate_features
 
 _MOST_AT_ONCE = 500  # images of a list per request
@@ -189,7 +190,7 @@ class Desk:
         return {
             "progress": round(self.asking.progress, 3),
             "problem": printable(self.asking.problem),
-            "questions": _interleaved(images, pairs),
+            "questions": interleaved(images, pairs),
             "images": described,
             "version": self.session.version,
         }
@@ -201,7 +202,7 @@ class Desk:
             fixes = self.session.fixes
             start = _number(values, "start", 0)
             part = list(reversed(fixes))[start : start + _MOST_CHANGES]
-            numbered = [[len(fixes) - start - place, printable(str(fix))] for place, fix in enumerate(part)]
+            numbered = [[len(fixes) - start - place, _described(fix)] for place, fix in enumerate(part)]
             return {"total": len(fixes), "changes": numbered, "file": printable(str(self.session.file))}
 
     def fix(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,14 +280,8 @@ def _source(session: Session) -> Source:
     return open_images(provenance, ids, space)
 
 
-def _interleaved(images: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Two questions about images, then one about a pair, and so on."""
-    questions = []
-    images, pairs = list(images), list(pairs)
-    while images or pairs:
-        questions += [*images[:2], *pairs[:1]]
-        images, pairs = images[2:], pairs[1:]
-    return questions
+def _described(fix: Fix) -> str:
+    return printable(f"{fix} to {fix.name}" if fix.name else str(fix))
 
 
 def _level(values: Mapping[str, str]) -> int | None:

@@ -1,4 +1,4 @@
-"""Who may talk to the page: only the browser tab that was opened with its address, on this machine."""
+"""Access to the page: only for the browser tab that was opened with its address, on this machine."""
 
 from __future__ import annotations
 

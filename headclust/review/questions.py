@@ -32,7 +32,7 @@ _PAIRS = 4  # pairs of images per border
 
 @dataclass(frozen=True, eq=False)
 class Doubts:
-    """What the heads are not sure of, by the clusters of the fit.
+    """Images and borders that the heads are not sure of, by the clusters of the fit.
 
     Attributes:
         likely: Most probable clusters of each image, the most probable first, int64 (n_samples, n_likely).
@@ -162,6 +162,16 @@ class Questions:
             if len(questions) == n_questions:
                 break
         return questions
+
+
+def interleaved(images: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two questions about images, then one about a pair, and so on."""
+    questions = []
+    images, pairs = list(images), list(pairs)
+    while images or pairs:
+        questions += [*images[:2], *pairs[:1]]
+        images, pairs = images[2:], pairs[1:]
+    return questions
 
 
 def _border_pairs(

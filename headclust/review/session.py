@@ -142,9 +142,11 @@ class Session:
 
     @property
     def right(self) -> set[int]:
-        """Groups that the person has confirmed."""
+        """Groups that the person has confirmed, and those whose images are all fixed, as a new fit keeps them."""
+        resolved = self.resolved
         confirmed = {fix.group for fix in self.fixes if fix.fix == "right" and fix.group is not None}
-        return {self.resolved.ended.get(group, group) for group in confirmed}
+        fixed = set(self.groups().ids) - set(np.unique(resolved.clusters[resolved.pinned < 0]).tolist())
+        return {resolved.ended.get(group, group) for group in confirmed} | fixed
 
     def add(self, fixes: Sequence[Fix]) -> None:
         """Write fixes to the file, as one action; they are on disk when this returns.

@@ -29,7 +29,7 @@ Copy = bytes | str  # a WebP file, or the reason why there is none
 
 
 class Thumbnails:
-    """Copies of the images of a source. The newest request is served first: it is what the person looks at.
+    """Small and large copies of the images of a source. The newest request is served first: a person looks at it.
 
     Args:
         source: The images, and the row of each sample among them.
@@ -42,7 +42,7 @@ class Thumbnails:
         self._cache: OrderedDict[int, Copy] = OrderedDict()
         self._n_bytes = 0
         self._reasons: OrderedDict[int, str] = OrderedDict()
-        self._waiting: OrderedDict[int, Future[Copy]] = OrderedDict()
+        self._waiting: OrderedDict[int, list[Future[Copy]]] = OrderedDict()  # by number of the copy
         self._changed = threading.Condition()
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -65,13 +65,12 @@ class Thumbnails:
                 ready.set_result(self._nothing or "the image is no longer at its source")
             elif self._closed:
                 ready.cancel()
-            elif number in self._waiting and not self._waiting[number].cancelled():
-                self._waiting.move_to_end(number)
-                return self._waiting[number]
             else:
-                self._waiting[number] = ready
+                self._waiting.setdefault(number, []).append(ready)
+                self._waiting.move_to_end(number)
                 while len(self._waiting) > _MAX_WAITING:
-                    self._waiting.popitem(last=False)[1].cancel()
+                    for future in self._waiting.popitem(last=False)[1]:
+                        future.cancel()
                 self._start()
                 self._changed.notify()
         return ready
@@ -85,8 +84,9 @@ class Thumbnails:
         """End the processes."""
         with self._changed:
             self._closed = True
-            for future in self._waiting.values():
-                future.cancel()
+            for futures in self._waiting.values():
+                for future in futures:
+                    future.cancel()
             self._waiting.clear()
             self._changed.notify_all()
         for thread in self._threads:
@@ -105,22 +105,22 @@ class Thumbnails:
         decode, shape = _decoder(self._images, self._rows), (1, 1, max(SIDES) + 1, max(SIDES), 3)
         Image.init()  # in the parent, so that no worker has to load the readers of rarer formats
         while not self._closed:
-            current: list[tuple[int, Future[Copy]]] = []
+            current: list[tuple[int, list[Future[Copy]]]] = []
             try:
                 blocks = self._blocks(current)
                 batches = decoded_batches(decode, blocks, shape, timeout=_TIMEOUT, workers=1, tries=1)
                 with closing(batches):
                     for rows, pixels, bad in batches:
                         if rows:
-                            number, future = current.pop()
+                            number, futures = current.pop()
                             reason = bad.get(number)
                             copy: Copy = _encoded(pixels[0, 0]) if reason is None else str(reason)
-                            self._finish(number, future, copy, lasting=reason is None or not reason.passing)
+                            self._finish(number, futures, copy, lasting=reason is None or not reason.passing)
             except HeadclustError as error:  # the source is gone, or no process can be started
-                for number, future in current:
-                    self._finish(number, future, one_line(error), lasting=False)
+                for number, futures in current:
+                    self._finish(number, futures, one_line(error), lasting=False)
 
-    def _blocks(self, current: list[tuple[int, Future[Copy]]]) -> Iterator[range]:
+    def _blocks(self, current: list[tuple[int, list[Future[Copy]]]]) -> Iterator[range]:
         """A block per request, followed by as many empty ones as are decoded ahead, so that it comes out at once."""
         while True:
             with self._changed:
@@ -128,18 +128,24 @@ class Thumbnails:
                     self._changed.wait()
                 if self._closed:
                     return
-                number, future = self._waiting.popitem()
-            if not future.set_running_or_notify_cancel():
+                number, futures = self._waiting.popitem()
+                made = self._cache.get(number)  # another thread may have made it meanwhile
+            # Several requests may wait for one copy: it is given up when all of them are.
+            futures = [future for future in futures if future.set_running_or_notify_cancel()]
+            if made is not None:
+                for future in futures:
+                    future.set_result(made)
+            if not futures or made is not None:
                 continue
-            current.append((number, future))
+            current.append((number, futures))
             yield range(number, number + 1)
             yield from (range(0) for _ in range(AHEAD))
 
-    def _finish(self, number: int, future: Future[Copy], copy: Copy, *, lasting: bool = True) -> None:
+    def _finish(self, number: int, futures: list[Future[Copy]], copy: Copy, *, lasting: bool = True) -> None:
         with self._changed:
             if lasting:
+                self._n_bytes += len(copy) - len(self._cache.get(number, b""))
                 self._cache[number] = copy
-                self._n_bytes += len(copy)
             self._reasons.pop(number // len(SIDES), None)
             if isinstance(copy, str):
                 self._reasons[number // len(SIDES)] = copy
@@ -147,7 +153,8 @@ class Thumbnails:
                     self._reasons.popitem(last=False)
             while self._n_bytes > _MAX_BYTES:
                 self._n_bytes -= len(self._cache.popitem(last=False)[1])
-        future.set_result(copy)
+        for future in futures:
+            future.set_result(copy)
 
 
 def _decoder(images: ImageSet, rows: NDArray[np.int64]) -> Callable[[int, NDArray[np.uint8]], None]:

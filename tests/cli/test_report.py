@@ -33,7 +33,15 @@ def command(monkeypatch, capsys, tmp_path):
 def test_it_prints_where_the_page_is(command):
     code, out, (asked,), shown = command("run")
     assert (code, out, shown) == (0, "run/report.html\n", [])
-    defaults = {"features": (), "labels": False, "thumbnails": 20_000, "umap": True, "device": None, "output": None}
+    defaults = {
+        "features": (),
+        "level": None,
+        "labels": False,
+        "thumbnails": 20_000,
+        "umap": True,
+        "device": None,
+        "output": None,
+    }
     assert asked == {"run": "run", **defaults}
 
 

@@ -1,12 +1,15 @@
 """What the page asks for, and what it gets: groups, images, questions, changes."""
 
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from report.conftest import color_of
 
+from headclust.backbones.entry import PROJECTED
 from headclust.review.desk import Desk
 from headclust.review.guard import Keys
 from review.conftest import Page
@@ -85,6 +88,7 @@ def test_actions_by_name_undo_and_the_list_of_changes(page):
     assert page.read("groups")["groups"][-1]["right"]
     changes = page.read("changes")
     assert (changes["total"], changes["changes"][0]) == (5, [5, "group 4 is right"])
+    assert changes["changes"][1] == [4, "rename group 4 to <script>taken()</script>"]
     assert page.read("image", row=0)["image"][2:] == [4, page.read("image", row=0)["image"][3], 1]
     assert page.change("undo")["undone"] == "group 4 is right"
     page.change("undo")
@@ -186,8 +190,38 @@ def test_without_features_and_images_names_and_groups_remain(run, reviewed, tmp_
         desk.close()
 
 
+def test_a_request_that_is_given_up_takes_no_other_with_it(page):
+    """Two places of the page show one image, and one of them is scrolled away."""
+    futures = [page.desk.thumbnails.request(row, 0) for row in (*range(40), *range(40))]
+    for future in futures[:40]:
+        future.cancel()
+    assert all(isinstance(future.result(60), bytes) for future in futures[40:])
+
+
 @pytest.mark.parametrize("n_images", [1, 700])
 def test_the_newest_requests_are_served_and_the_oldest_given_up(page, n_images):
     futures = [page.desk.thumbnails.request(row % 60, row // 60 % 2) for row in range(n_images)]
     page.desk.close()
     assert all(future.done() for future in futures)
+
+
+def test_images_are_found_by_text_where_the_model_has_a_text_tower(page, reviewed, monkeypatch):
+    """The text tower is a stand-in whose embedding of any text is the features of image 9."""
+    assert "open_clip" in page.read("images", 400, text="bees")["error"]
+    unit = reviewed.blobs.features / np.linalg.norm(reviewed.blobs.features, axis=1, keepdims=True)
+    loaded = []
+
+    def load_pair(name, *, offline):
+        loaded.append((name, offline))
+        texts = SimpleNamespace(embed_words=lambda words: torch.from_numpy(unit[[9] * len(words)]))
+        return SimpleNamespace(backbone=SimpleNamespace(weights_sha256="a"), **vars(texts))
+
+    monkeypatch.setattr("headclust.backbones.load_pair", load_pair)
+    recorded = page.desk.session.fitted.record.config["features"][0]
+    recorded |= {"backbone": "open_clip:ViT-B-32/openai", "feature_point": PROJECTED, "weights_sha256": "a"}
+    page.desk.__dict__.pop("text_problem")
+    assert page.read("state")["text"] == ""
+    assert [image[0] for image in page.read("images", text="bees")["images"]] == np.argsort(-(unit @ unit[9])).tolist()
+    assert loaded == [("open_clip:ViT-B-32/openai", True)]  # nothing is downloaded
+    recorded["weights_sha256"] = "b"
+    assert "not those of the features" in page.read("images", 400, text="ants")["error"]

@@ -65,6 +65,7 @@ def test_fit_again_keep_and_go_on(page, tmp_path):
     assert (groups.names[1], groups.names[3]) == ("bees", "meanwhile")
     assert runs.verify_run(run) == []
     assert page.lines[-1] == "right,2,,,"
+    assert page.read("groups")["groups"][2]["right"]
     assert (page.desk.session.groups().clusters == groups.clusters).all()
     page.change("fix", action="move", rows=[5], into=3)  # the page goes on with the new run
     assert page.lines[-1] == f"move,3,{ids[5]},,"

@@ -28,13 +28,19 @@ function nameBox(name) {
 }
 
 // A small copy, loaded when it is near the window; the name in its place if there is none.
-function picture(row, name, { side = 0, alt = "" } = {}) {
+// It is asked for a second time: a server that was busy may have given it up.
+function picture(row, name, { side = 0, alt = "", again = false } = {}) {
   if (!state.images) return nameBox(name);
-  const image = make("img", { loading: "lazy", decoding: "async", alt, draggable: false });
+  const image = make("img", { loading: again ? "eager" : "lazy", decoding: "async", alt, draggable: false });
   image.addEventListener("error", () => {
     const box = nameBox(name);
     box.classList.add("damaged");
     image.replaceWith(box);
+    if (!again) setTimeout(() => {
+      if (!box.isConnected) return;
+      const second = picture(row, name, { side, alt, again: true });
+      second.addEventListener("load", () => box.replaceWith(second));
+    }, 2500);
   });
   image.src = imageAddress(row, side);
   return image;
