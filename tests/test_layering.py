@@ -26,6 +26,7 @@ ORDER = [
     {"methods"},
     {"granularity"},
     {"runs"},
+    {"duplicates"},
     {"export", "naming", "report"},
     {"review"},
     {"estimators", "verbs"},

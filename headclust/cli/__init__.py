@@ -11,6 +11,7 @@ import click
 
 from headclust import __version__
 from headclust.cli import (
+    add,
     compare,
     demo,
     embed,
@@ -50,6 +51,7 @@ _COMMANDS = (
     fit.fit,
     settings.settings,
     compare.compare,
+    add.add,
     predict.predict,
     evaluate.evaluate,
     name.name,

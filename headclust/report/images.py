@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headclust.errors import HeadclustError, one_line
-from headclust.features import Features, samples_as_recorded
+from headclust.features import Features, differences, samples_as_recorded
 from headclust.images.datasets import ImageSet
 from headclust.images.datasets.reopen import reopen
 from headclust.images.decoding import decoded_batches
+from headclust.images.heif import needing_extra
 from headclust.progress import bar
 from headclust.report.data import ReportData
 
@@ -92,10 +93,12 @@ def open_images(provenance: Mapping[str, Any], ids: Sequence[str], space: Featur
     if images is None:
         return Source(None, rows, reopened.problem)
     n_missing = int((rows < 0).sum())
+    hint = needing_extra(ids[row] for row in np.flatnonzero(rows < 0).tolist())
+    hint = f" {hint}." if hint else ""
     if n_missing == len(ids):
-        return Source(None, rows, f"{provenance['source']} holds none of the images that were embedded.")
+        return Source(None, rows, f"{provenance['source']} holds none of the images that were embedded.{hint}")
     if n_missing:
-        problem = f"{n_missing:,} of {len(ids):,} images are no longer in {provenance['source']}."
+        problem = f"{n_missing:,} of {len(ids):,} images are no longer in {provenance['source']}.{hint}"
         return Source(images, rows, problem)
     if space is None or "samples_sha256" not in provenance:
         return Source(images, rows)
@@ -118,6 +121,10 @@ def _compared(provenance: Mapping[str, Any], space: Features, images: ImageSet, 
             return Source(images, rows, subset=subset, classes=classes)
     except HeadclustError:
         pass
+    if space.stamps is not None and not len(
+        differences(space, images.sample_ids, images.stamps, images.labels).changed
+    ):
+        return Source(images, rows)  # there are more images by now
     problem = f"images in {provenance['source']} have changed since they were embedded: shown as they are now."
     return Source(images, rows, problem, classes=classes)
 

@@ -267,13 +267,14 @@ class Desk:
 
 def _source(session: Session) -> Source:
     """The images of a run, listed as they are now; its feature file, if it is at hand, records them best."""
-    from headclust.features import load_features
+    from headclust.features import load_features, stored_states
 
     record, ids = session.fitted.record, session.fitted.assigned.sample_ids
     recorded = locate_features(record.path, record.config["features"])[0]
     try:
-        space = load_features(Path(recorded["path"]))
-        provenance = space.attributes if space.sha256 == recorded["sha256"] else recorded
+        path = Path(recorded["path"])
+        space = load_features(path)
+        provenance = space.attributes if recorded["sha256"] in stored_states(path) else recorded
     except HeadclustError:
         space, provenance = None, recorded
     return open_images(provenance, ids, space)

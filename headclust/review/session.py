@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headclust import runs
 from headclust.errors import DataError
 from headclust.progress import printable
+from headclust.runs.added import with_added
 from headclust.runs.assignments import Assignments
 from headclust.runs.fixes import FIXES, Fix, Resolved, append_fixes, read_fixes, resolve_fixes, undo_fixes
 from headclust.runs.groups import Groups, groups_of
@@ -76,7 +77,8 @@ class Session:
         with self.lock:
             record = runs.read_record(self.path)
             names = read_names(record.path)
-            self.fitted = Fitted(record, runs.read_assigned(record), read_levels(record), names)
+            assigned = with_added(record, runs.read_assigned(record))
+            self.fitted = Fitted(record, assigned, read_levels(record), names)
             self._actions: list[int] = []  # fixes per action of this session, for undo
             self._read()
 

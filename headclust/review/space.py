@@ -16,7 +16,7 @@ from headclust.features.rows import unit_length
 from headclust.features.source import row_blocks
 from headclust.filenames import storable_name
 from headclust.review.session import Fitted
-from headclust.runs.inputs import locate_features, reload_spaces
+from headclust.runs.added import spaces_of
 
 if TYPE_CHECKING:
     import torch
@@ -49,9 +49,7 @@ class Space:
         """
         with self._lock:
             if self._spaces is None:
-                record = self._fitted.record
-                spaces = reload_spaces(locate_features(record.path, record.config["features"]))
-                self._spaces = tuple(self._ordered(space) for space in spaces)
+                self._spaces = tuple(self._ordered(space) for space in spaces_of(self._fitted.record))
             return self._spaces
 
     def _ordered(self, space: Features) -> Features:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headclust.errors import SettingError
 from headclust.progress import note, printable
+from headclust.runs.added import with_added
 from headclust.runs.assignments import Assignments
 from headclust.runs.fixes import FIXES, Fix, Resolved, read_fixes, resolve_fixes
 from headclust.runs.folder import read_assigned
@@ -36,7 +37,7 @@ class Groups:
     """The samples of a run in groups.
 
     Attributes:
-        sample_ids: As in assignments.csv.
+        sample_ids: As in assignments.csv, then those that were added after the fit.
         clusters: The group of each sample, its id, int64 (n_samples,).
         confidence: The probability of the sample's cluster of the fit, float64 (n_samples,); a group that joins several
             clusters has at least this probability.
@@ -44,7 +45,7 @@ class Groups:
         names: Names by id, of groups that have one.
         n_clusters: Number of clusters of the run's model; a group that a person made has an id of at least this.
         unions: The joins of these groups, from fine to coarse: the first joins two of them.
-        is_changed: True if fixes or a level make other groups than the run's clusters.
+        is_changed: True if fixes, a level or added images make other groups than the run's clusters.
         of_cluster: The group that images of each cluster belong to, int64 (n_clusters,): for images not in the run.
     """
 
@@ -84,7 +85,7 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
         FileFormatError: A file of the run is damaged, or has changed since the fit.
         HeadclustError: The fixes or the names cannot be used.
     """
-    assigned, fixes = read_assigned(run), _read_fixes(run)
+    assigned, fixes = with_added(run, read_assigned(run)), _read_fixes(run)
     fixed = resolve_fixes(assigned, fixes, run.n_clusters)
     return groups_of(run, assigned, fixed, read_levels(run), read_names(run.path), level=level)
 
@@ -136,7 +137,7 @@ def groups_of(
         names={group: names[group] for group in ids if group in names},
         n_clusters=run.n_clusters,
         unions=tuple(unions),
-        is_changed=not np.array_equal(clusters, assigned.clusters),
+        is_changed=len(clusters) > run.n_samples or not np.array_equal(clusters, assigned.clusters),
         of_cluster=of_cluster,
     )
 

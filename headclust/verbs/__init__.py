@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headclust.lazy import load_on_first_use
 
 if TYPE_CHECKING:
+    from headclust.verbs.add import Addition, add
     from headclust.verbs.compare import compare
     from headclust.verbs.demo import demo
     from headclust.verbs.embed import embed
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from headclust.verbs.verify import verify
 
 __all__ = [
+    "Addition",
     "Groups",
     "Named",
     "Suggested",
+    "add",
     "compare",
     "demo",
     "embed",
@@ -53,6 +56,5 @@ __all__ = [
     "verify",
 ]
 
-load_on_first_use(
-    __name__, {**{name: name for name in __all__}, "Groups": "run", "Named": "name", "Suggested": "suggest"}
-)
+_FILES = {"Addition": "add", "Groups": "run", "Named": "name", "Suggested": "suggest"}
+load_on_first_use(__name__, {**{name: name for name in __all__}, **_FILES})
