@@ -1,11 +1,11 @@
 """The share of copies of photos that are found, and the images that are no copies and are taken for some.
 
 Command:  python benchmarks/duplicates.py PHOTOS --json
-          python benchmarks/duplicates.py --images IMAGES --features FILE --json
+          python benchmarks/duplicates.py --features FILE
 Setting:  Of PHOTOS, a folder of different photos, copies of each of the --photos first ones are made, of the kinds in
           `KINDS`, and all are embedded with --model without views. The groups are those of the report and of
-          `headclust export --duplicates`. With --images and --features, a folder without made copies and its features,
-          as for CIFAR, where the groups have to be looked at: its pairs are printed.
+          `headclust export --duplicates`. With --features, images without made copies, as of
+          CIFAR: their groups are printed, to be looked at.
 Figure:   `found`: share of the copies of a kind that are in the group of their photo. `false`: groups that hold images
           of more than one photo, and `strangers`: images in such groups. `cosine`: the 1 %, 5 % and 50 % quantiles
           of the cosine similarity of copy and photo, `likeness` those of their pixels. `different`: the largest
@@ -36,6 +36,7 @@ from headclust.duplicates.sketch import likeness, sketch
 from headclust.embedding import EmbedSettings
 from headclust.features import Features, load_features
 from headclust.images.datasets import ImageSet, open_source
+from headclust.images.datasets.reopen import reopen
 
 QUANTILES = (0.01, 0.05, 0.5)
 
@@ -46,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parser.add_argument("folder", metavar="PHOTOS", type=Path, nargs="?")
     parser.add_argument("--photos", type=int, default=100, help="photos that copies are made of")
     parser.add_argument("--model", default="efficientnet_lite0")
-    parser.add_argument("--images", help="images without made copies")
-    parser.add_argument("--features", type=Path, help="the features of --images")
+    parser.add_argument("--features", type=Path, help="features of images without made copies")
     parser.add_argument("--keep", type=Path, help="folder for the copies and their features, which are kept")
     parser.add_argument("--json", action="store_true", help="print lines of JSON")
     return answer("duplicates", parser, run, arguments, made={folder: tiny_photos}, photos=1)
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print."""
-    if options.images and options.features:
-        show_groups(open_source(options.images), load_features(options.features))
+    if options.features:
+        show_groups(load_features(options.features))
         return
     place = options.keep or Path(tempfile.mkdtemp(prefix="headclust-copies-"))
     try:
@@ -171,9 +171,12 @@ def groups_of(images: ImageSet, features: Features) -> Duplicates:
     return find_duplicates(features, find_nearest(features, {}, every=True), images, rows)
 
 
-def show_groups(images: ImageSet, features: Features) -> None:
+def show_groups(features: Features) -> None:
     """Print the groups among images without made copies."""
-    duplicates = groups_of(images, features)
+    recorded = features.attributes
+    reopened = reopen(recorded["source"], recorded["split"], features.sample_ids, recorded)
+    nearest = find_nearest(features, {}, every=True)
+    duplicates = find_duplicates(features, nearest, reopened.images, reopened.rows)
     print(
         f"{features.n_samples:,} images: {len(duplicates.groups):,} groups, {len(duplicates.copies):,} copies; "
         f"{duplicates.n_not_compared:,} pairs not compared"
