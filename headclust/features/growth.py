@@ -192,5 +192,7 @@ def differences(
         old_stamps = recorded.tolist()
         changed = [now for row, now in times_now if (*old_stamps[row],) not in (UNKNOWN, stamps[now])]
         is_certain = True
-    rows = (np.array(part, np.int64) for part in (new, again, sorted(changed), removed))
-    return Differences(*rows, gone, is_certain)
+    new_rows, again_rows, changed_rows, removed_rows = (
+        np.array(part, np.int64) for part in (new, again, sorted(changed), removed)
+    )
+    return Differences(new_rows, again_rows, changed_rows, removed_rows, gone, is_certain)

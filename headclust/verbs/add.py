@@ -180,13 +180,13 @@ def _listing(base: Features, data: str | None, split: str | None, exclude: Seque
             f"{printable(data)} is one image: name the folder of the new images, or use headclust predict --data."
         )
     entry = [new.source, new.split, [*exclude]]
-    name = next((row[0] for row in sources if row[1:3] == entry[:2]), None)
-    if name is None:
-        name = free_name(storable_name(new.dataset), base.sample_ids, [row[0] for row in sources])
-        sources.append([name, *entry])
+    prefix: str | None = next((row[0] for row in sources if row[1:3] == entry[:2]), None)
+    if prefix is None:
+        prefix = free_name(storable_name(new.dataset), base.sample_ids, [row[0] for row in sources])
+        sources.append([prefix, *entry])
     own = np.array([not _is_own(sample_id, new.source, source) for sample_id in new.sample_ids], bool)
-    part = named(name, new.take(np.flatnonzero(own)))
-    return _Listing(_recorded(part, base, sources, partly=True), within=f"{name}/")
+    part = named(prefix, new.take(np.flatnonzero(own)))
+    return _Listing(_recorded(part, base, sources, partly=True), within=f"{prefix}/")
 
 
 def _inside(new: str, source: str) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from headclust.images.datasets.imageset import ImageSet
@@ -66,12 +67,13 @@ def _outside(images: ImageSet, source: str) -> ImageSet:
     )
 
 
-def _labels(images: ImageSet, first: ImageSet) -> np.ndarray:
+def _labels(images: ImageSet, first: ImageSet) -> NDArray[np.int64]:
     """Labels of images, int64 (n,), in the classes of the first source."""
     if images.labels is None:
         return np.full(len(images), -1)
     number = {name: label for label, name in enumerate(first.class_names)}
-    return np.array([*(number.get(name, -1) for name in images.class_names), -1], np.int64)[images.labels]
+    labels: NDArray[np.int64] = np.array([*(number.get(name, -1) for name in images.class_names), -1])[images.labels]
+    return labels
 
 
 def added_source(sample_id: str, names: Sequence[str]) -> str:
