@@ -20,6 +20,8 @@ class Constraints:
         n_groups: Number of groups after all splits.
         groups: Group of each sample so far, int64 (n_samples,); -1 for a new sample.
         pinned: Group that each sample is fixed to, int64 (n_samples,); -1 for all others.
+        held: Samples that stay in their group while samples are partitioned, bool (n_samples,), as the surest ones do;
+            None for no other than those pinned.
         together: Pairs of rows in one group, int64 (n_pairs, 2).
         apart: Pairs of rows in two groups, int64 (n_pairs, 2).
         joined: Groups that were made of several, which the fit may not take apart again.
@@ -29,6 +31,7 @@ class Constraints:
     n_groups: int
     groups: Ints
     pinned: Ints
+    held: NDArray[np.bool_] | None = None
     together: Ints = field(default_factory=lambda: _NO_PAIRS)
     apart: Ints = field(default_factory=lambda: _NO_PAIRS)
     joined: tuple[int, ...] = ()
@@ -52,6 +55,7 @@ class Constraints:
             self,
             groups=self.groups[rows],
             pinned=self.pinned[rows],
+            held=None if self.held is None else self.held[rows],
             together=together[(together >= 0).all(1)],
             apart=apart[(apart >= 0).all(1)],
         )
@@ -71,6 +75,7 @@ class Constraints:
             self,
             groups=self.groups[first],
             pinned=pinned,
+            held=None if self.held is None else self.held[first],
             together=together[together[:, 0] != together[:, 1]],
             apart=apart[apart[:, 0] != apart[:, 1]],
         )

@@ -1,4 +1,4 @@
-"""The queue of questions: the images and pairs of images whose answer would teach the next fit most."""
+"""The queue of questions: the images and pairs of images of which the run is least sure."""
 
 from __future__ import annotations
 

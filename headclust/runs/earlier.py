@@ -21,6 +21,7 @@ from headclust.runs.record import Record, find_run, is_run, read_record
 from headclust.scoring.metrics import match_clusters
 
 Ints = NDArray[np.int64]
+_HELD = 0.5  # surest share of each group that stays in it while samples are partitioned
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,7 @@ def constraints_of(earlier: Earlier, sample_ids: Sequence[str]) -> tuple[Constra
             n_groups=len(ids),
             groups=compact[groups],
             pinned=compact[pinned],
+            held=_surest(groups, np.where(shared, earlier.assigned.confidence[rows], 0)),
             together=together[(together >= 0).all(1)],
             apart=apart[(apart >= 0).all(1)],
             joined=tuple(number[group] for group in sorted(set(resolved.ended.values())) if group in number),
@@ -176,6 +178,18 @@ def fixes_to_keep(earlier: Earlier, constraints: Constraints, ids: Ids, sample_i
         fixes += [Fix(kind, image=names[first], other=names[second]) for first, second in free.tolist()]
     fixes += [Fix("rename", group=group, name=name) for group, name in sorted(earlier.resolved.names.items())]
     return tuple(fixes)
+
+
+def _surest(groups: Ints, confidence: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """True for the surest part of each group, bool (n_samples,); new samples, without a group, are not among them."""
+    order = np.lexsort((-confidence, groups))
+    ordered = groups[order]
+    # Place of each sample in its group, from 0, as a share of the group.
+    starts = np.searchsorted(ordered, ordered)
+    sizes = np.searchsorted(ordered, ordered, side="right") - starts
+    held = np.empty(len(groups), np.bool_)
+    held[order] = (np.arange(len(groups)) - starts < _HELD * sizes) & (ordered >= 0)
+    return held
 
 
 def _rows(earlier: Earlier, sample_ids: Sequence[str]) -> Ints:

@@ -24,7 +24,7 @@ def of(groups, *, pinned=None, together=(), apart=(), n_groups=None, **more):
     pins = numbers[1] if pinned else np.full(len(groups), -1)
     pairs = [np.array(pairs, np.int64).reshape(-1, 2) for pairs in (together, apart)]
     n_groups = n_groups or int(max(numbers[0].max(), pins.max())) + 1
-    return Constraints(n_groups, numbers[0], pins, *pairs, **more)
+    return Constraints(n_groups, numbers[0], pins, together=pairs[0], apart=pairs[1], **more)
 
 
 def recipe(n_clusters, **changes):
@@ -87,10 +87,15 @@ def test_partners_are_of_the_same_set():
 
 
 def test_the_graph_gains_and_loses_edges():
-    weights = sparse.csr_array(np.full((6, 6), 0.5) - np.eye(6) / 2)
+    # Each sample has one neighbor with a weight of 0.5, others of 0.1, and none that it is linked to.
+    full = np.full((6, 6), 0.1) - np.eye(6) / 10
+    for first, second in ((0, 2), (1, 4), (3, 5)):
+        full[first, second] = full[second, first] = 0.5
+    full[[0, 3, 4, 5], [3, 0, 5, 4]] = 0
+    weights = sparse.csr_array(full)
     graph = linked(weights, of("012033", pinned="01.0..", together=[(4, 5)], apart=[(2, 4)])).toarray()
     assert (graph == graph.T).all()
-    assert graph[0, 3] == graph[4, 5] == 1
+    assert graph[0, 3] == graph[4, 5] == 0.5  # as the nearest neighbor
     assert graph[0, 1] == graph[1, 3] == 0
     # Pairs apart include what belongs together with them.
     assert graph[2, 4] == graph[2, 5] == 0

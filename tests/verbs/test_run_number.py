@@ -24,7 +24,8 @@ def suggested(monkeypatch):
 
     def suggest(spaces, seed, *, device):
         if None in asked:
-            return Suggestion(20, 20, 20, seed, ["x"], reason="shuffled columns group as well")
+            curves = Curves(*[[1, 2]] * 5)
+            return Suggestion(20, 20, 20, seed, ["x"], reason="shuffled columns group as well", curves=curves)
         asked.append(seed)
         levels = [
             Level(count, [GroupOfLevel(20 // count, list(spaces[0].sample_ids[:2])) for _ in range(count)])
@@ -97,16 +98,25 @@ def test_a_number_that_the_user_sets_stays(photos, calls, suggested, capsys):  #
     assert n_clusters(run(photos)) == 2
 
 
-def test_no_structure_is_an_error_with_the_next_step(photos, calls, suggested):  # noqa: F811
+def test_without_structure_a_usual_number_is_taken_and_said(photos, calls, suggested, capsys):  # noqa: F811
     suggested.append(None)
-    with pytest.raises(
-        SettingError, match=r"no structure found in .*: set the number of groups with --clusters K"
-    ) as e:
+    made = run(photos)
+    assert n_clusters(made) == 3  # sqrt(20 / 2)
+    assert "no clear structure in" in (err := capsys.readouterr().err)
+    assert "taking 3 groups, a usual number for as many images. --clusters K sets another." in err
+    assert n_clusters(run(photos)) == 3
+    assert "3 groups, as before in photos-groups: --clusters K sets another number." in capsys.readouterr().err
+
+
+def test_too_few_different_images_are_an_error_with_the_next_step(photos, calls, suggested, monkeypatch):  # noqa: F811
+    few = Suggestion(20, 3, 3, 0, ["x"], reason="3 different rows are too few: expected at least 10")
+    monkeypatch.setattr(module, "suggest", lambda *_, **__: few)
+    with pytest.raises(SettingError, match=r"no number of groups found for .*: set it with --clusters K") as e:
         run(photos)
     assert "\n" not in str(e.value)
     assert [call[0] for call in calls] == ["embed"]
     calls.clear()
-    assert n_clusters(run(photos, clusters=4)) == 4
+    assert n_clusters(run(photos, clusters=3)) == 3
     assert [call[0] for call in calls] == ["fit", "report"]
 
 

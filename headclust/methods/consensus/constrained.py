@@ -34,7 +34,7 @@ _LEAST = 1e-6  # of -log of the probability that two samples share a cluster
 
 
 def linked(weights: sparse.csr_array, constraints: Constraints) -> sparse.csr_array:
-    """A graph with an edge of weight 1 between samples that have to share a group, and none between those that may not.
+    """A graph with edges between samples that have to share a group, and none between those that may not.
 
     Args:
         weights: Symmetric weights in [0, 1], (n_samples, n_samples).
@@ -44,8 +44,12 @@ def linked(weights: sparse.csr_array, constraints: Constraints) -> sparse.csr_ar
 
     rows, others = constraints.partners(_LINKS)
     first, second = np.repeat(rows, others.shape[1]), others.ravel()
-    links = sparse.csr_array((np.ones(len(first)), (first, second)), shape=weights.shape)
-    links.data[:] = 1  # entries that occur twice were added
+    # A link weighs as much as the nearest neighbor of either sample: in a sparse graph a weight of 1 is far more.
+    strongest = weights.max(axis=1).toarray().ravel()
+    weight = np.minimum(strongest[first], strongest[second])
+    # Each pair once, as a sparse matrix adds up entries that occur twice.
+    pairs, places = np.unique(np.stack((first, second)), axis=1, return_index=True)
+    links = sparse.csr_array((weight[places], tuple(pairs)), shape=weights.shape)
     edges = weights.maximum(links).maximum(links.T).tocoo()
     allowed = ~constraints.forbid(edges.row.astype(np.int64), edges.col.astype(np.int64))
     return sparse.csr_array((edges.data[allowed], (edges.row[allowed], edges.col[allowed])), shape=weights.shape)
@@ -86,6 +90,9 @@ def seeded_partition(points: Tensor, constraints: Constraints) -> NDArray[np.int
     numbers, pins = (torch.from_numpy(values).to(device) for values in (rows, constraints.pinned))
     weight = torch.where(pins >= 0, _WEIGHT, 1.0)
     clusters = torch.where(pins >= 0, pins, torch.from_numpy(constraints.groups).to(device))
+    fixed = pins
+    if constraints.held is not None:
+        fixed = torch.where(torch.from_numpy(constraints.held).to(device), clusters, pins)
     squares = points.square().sum(1)[:, None]
     centroids = torch.zeros(constraints.n_groups, points.shape[1], device=device)
     for _ in range(_MAX_ITER):
@@ -96,7 +103,7 @@ def seeded_partition(points: Tensor, constraints: Constraints) -> NDArray[np.int
         centroids = torch.where(totals[:, None] > 0, sums / totals.clamp_min(1e-12)[:, None], centroids)
         # Squared distances (n_points, n_groups); the nearest, then what the constraints ask for.
         distances = torch.addmm(centroids.square().sum(1)[None], points, centroids.T, alpha=-2) + squares
-        nearest = torch.where(pins >= 0, pins, distances.argmin(1))
+        nearest = torch.where(fixed >= 0, fixed, distances.argmin(1))
         if len(rows):
             settled, _ = constraints.settle(-distances[numbers].cpu().numpy(), rows)
             nearest[numbers] = torch.from_numpy(settled).to(device)

@@ -12,9 +12,9 @@ async function loadQuestions() {
   const facts = select("#question-facts");
   if (answer.problem) facts.textContent = `Asked by confidence alone: ${answer.problem}`;
   else if (answer.progress < 1) {
-    facts.textContent = `Looking for the questions that teach most: ${Math.round(100 * answer.progress)} %. Until then, the least sure images.`;
+    facts.textContent = `Looking for the least sure images and pairs: ${Math.round(100 * answer.progress)} %. Until then, the least sure images.`;
     queue.timer = setTimeout(async () => { if (route.name === "questions" && !document.activeElement?.closest("#question")) { await loadQuestions(); showQuestion(); } else if (route.name === "questions") queue.timer = setTimeout(loadAndShow, 3000); }, 1000);
-  } else facts.textContent = "The images and pairs whose answers teach the next fit most. Every answer is a change, which you can undo.";
+  } else facts.textContent = "The images and pairs that the run is least sure of. Every answer is a change, which you can undo.";
 }
 async function loadAndShow() { await loadQuestions(); showQuestion(); }
 

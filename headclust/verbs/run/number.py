@@ -8,6 +8,7 @@ FOLDER-groups/
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from headclust.report.commands import shell_word
 from headclust.verbs.suggest import check_suggestion_place, write_suggestion
 
 _RECORD, _PAGE = "suggestion.json", "suggestion.html"
+_MOST = 100  # groups that are taken where no structure tells the number
 
 
 def suggestion_page(folder: Path) -> Path | None:
@@ -55,7 +57,7 @@ def number_of_groups(
         overwrite: Suggest again, whatever is there.
 
     Raises:
-        SettingError: No structure was found.
+        SettingError: There are too few different images to suggest a number.
         HeadclustError: The suggestion cannot be written.
     """
     record = None if overwrite else _read(folder)
@@ -71,17 +73,17 @@ def number_of_groups(
 
     note("looking for the number of groups, as there is no --clusters.")
     suggestion = suggest([features], seed, device=resolve_device(device))
-    if suggestion.range is None:
+    if suggestion.curves is None:
         raise SettingError(
-            f"no structure found in {printable(data)} ({suggestion.reason}): set the number of groups with "
-            "--clusters K; the images are embedded already."
+            f"no number of groups found for {printable(data)} ({suggestion.reason}): set it with --clusters K; the "
+            "images are embedded already."
         )
     return _take(suggestion, features, folder, data)
 
 
 def _take(suggestion: Suggestion, features: Features, folder: Path, data: str) -> int:
-    """Record a suggestion in the folder; return the number at its finer end."""
-    *others, finest = (level.n_clusters for level in suggestion.levels)
+    """Record a suggestion in the folder; return the number at its finer end, or without a range a usual number."""
+    *others, finest = (level.n_clusters for level in suggestion.levels) if suggestion.range else (_usual(suggestion),)
     place = shell_word(str(folder))
     start = f"headclust run {shell_word(data)} -o {place} --overwrite"
     commands = [[f"{start} --clusters {level.n_clusters}"] for level in suggestion.levels]
@@ -90,10 +92,19 @@ def _take(suggestion: Suggestion, features: Features, folder: Path, data: str) -
     with write_errors(folder / _RECORD):
         text = json.dumps({"n_clusters": finest, **suggestion.as_json()}, indent=2)
         write_atomically(folder / _RECORD, (text + "\n").encode(errors="surrogateescape"))
+    if suggestion.range is None:
+        reason = f"no clear structure in {printable(data)} ({suggestion.reason})"
+        note(f"{reason}: taking {finest} groups, a usual number for as many images. --clusters K sets another.")
+        return finest
     note(f"{_range(suggestion)} groups fit these images: taking the finer end, {finest}. {folder / _PAGE} shows them.")
     for count, (command,) in zip(others, commands, strict=False):
         note(f"for {count} groups instead: {command}")
     return finest
+
+
+def _usual(suggestion: Suggestion) -> int:
+    """The square root of half the different images: a rule of thumb (Mardia, Kent and Bibby, 1979, page 365)."""
+    return max(2, min(round(math.sqrt(suggestion.n_distinct / 2)), _MOST))
 
 
 def _range(suggestion: Suggestion) -> str:
