@@ -34,6 +34,7 @@ Launcher = Literal["local", "ray"]  # starts processes that embed shards
 Preprocessing = Literal["temi-paper"]  # of a paper, instead of the model's own
 ExportFormat = Literal["csv", "parquet", "folders", "fiftyone", "coco"]
 Transfer = Literal["link", "copy", "move"]  # of images into exported folders
+Duplicates = Literal["keep", "leave-out", "apart"]  # what becomes of copies in exported folders
 NameSource = Literal["classifier", "text", "words"]  # of the names of groups
 Transform = Literal["none", "l2", "standardize", "pca"]  # of features, before the heads
 NeighborSearch = Literal["auto", "exact", "ivf", "cuvs"]  # way to find nearest neighbors

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+
+PROGRESS_LINES = "HEADCLUST_PROGRESS_LINES"  # set in the environment of a child process: bars are lines for the parent
+_LINE_MARK = "\x1e"  # starts such a line; `printable` lets no other line start so
+_LINE_SECONDS = 0.2  # between two lines
 
 _busy: ContextVar[bool] = ContextVar("a bar is shown", default=False)
 _quiet: ContextVar[bool] = ContextVar("neither bars nor lines are shown", default=False)
@@ -88,6 +94,13 @@ def bar(description: str, total: int, *, start: int = 0) -> Iterator[Callable[[i
         A function that takes the number of items just finished. It does nothing if stderr is not a terminal, or inside
         another bar, which shows the overall progress.
     """
+    if os.environ.get(PROGRESS_LINES) and _is_open() and not _busy.get():
+        outer = _busy.set(True)
+        try:
+            yield _lines(description, total, start)
+        finally:
+            _busy.reset(outer)
+        return
     if _busy.get() or _quiet.get() or not (_is_open() and sys.stderr.isatty()):
         yield lambda _: None
         return
@@ -109,6 +122,34 @@ def bar(description: str, total: int, *, start: int = 0) -> Iterator[Callable[[i
             yield lambda done: progress.advance(task, done)
     finally:
         _busy.reset(outer)
+
+
+def _lines(description: str, total: int, start: int) -> Callable[[int], None]:
+    """A function as that of `bar`, which writes a line for `parse_progress` from time to time."""
+    finished, last = start, 0.0
+
+    def advance(done: int) -> None:
+        nonlocal finished, last
+        finished += done
+        if (now := time.monotonic()) - last >= _LINE_SECONDS or finished >= total:
+            last = now
+            with suppress(OSError):
+                sys.stderr.write(f"{_LINE_MARK}{json.dumps([printable(description), finished, total])}\n")
+                sys.stderr.flush()
+
+    advance(0)
+    return advance
+
+
+def parse_progress(line: str) -> tuple[str, int, int] | None:
+    """The (step, items done, items in all) of a line that `bar` wrote in a child process; None for any other line."""
+    if not line.startswith(_LINE_MARK):
+        return None
+    try:
+        step, done, total = json.loads(line.removeprefix(_LINE_MARK))
+        return str(step), int(done), int(total)
+    except (ValueError, TypeError):
+        return None
 
 
 def times(elapsed: float | None, remaining: float | None) -> str:

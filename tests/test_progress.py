@@ -119,3 +119,18 @@ def test_at_80_columns_the_times_are_in_one_line(monkeypatch):
     with progress.bar("generalization scores of many heads", 50_000, start=2) as advance:
         advance(30_000)
     assert "1:01 elapsed, about 0:50 left" in terminal.getvalue()
+
+
+def test_a_bar_of_a_child_process_is_lines_for_its_parent(monkeypatch, capsys):
+    monkeypatch.setenv(progress.PROGRESS_LINES, "1")
+    with progress.bar("two\nsteps", 3) as advance:
+        with progress.bar("inner", 9) as inner:
+            inner(9)
+        advance(2)
+        advance(1)
+    lines = capsys.readouterr().err.removesuffix("\n").split("\n")
+    assert progress.parse_progress(lines[0]) == ("two\\nsteps", 0, 3)
+    assert progress.parse_progress(lines[-1]) == ("two\\nsteps", 3, 3)
+    assert all(progress.parse_progress(line)[0] == "two\\nsteps" for line in lines)
+    assert progress.parse_progress("a note") is None
+    assert progress.parse_progress("\x1enothing") is None

@@ -11,6 +11,7 @@ import click
 
 from headclust import __version__
 from headclust.cli import (
+    add,
     compare,
     demo,
     embed,
@@ -24,8 +25,10 @@ from headclust.cli import (
     neighbors,
     predict,
     report,
+    review,
     run,
     settings,
+    suggest,
     verify,
 )
 from headclust.cli.options import quiet_option
@@ -44,13 +47,16 @@ _COMMANDS = (
     models.models,
     embed.embed,
     neighbors.neighbors,
+    suggest.suggest,
     fit.fit,
     settings.settings,
     compare.compare,
+    add.add,
     predict.predict,
     evaluate.evaluate,
     name.name,
     report.report,
+    review.review,
     export.export,
     import_array.import_array,
     info.info,

@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from headclust.choices import ExportFormat, Transfer
+from headclust.choices import Duplicates, ExportFormat, Transfer
 from headclust.cli.options import LEVEL, PATH, json_option
 from headclust.cli.printing import print_path
 from headclust.errors import SettingError
@@ -24,6 +24,13 @@ from headclust.errors import SettingError
 @LEVEL
 @click.option("--copy", is_flag=True, help="In folders, copy the images instead of linking to them.")
 @click.option("--move", is_flag=True, help="Into folders, move the images themselves.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(get_args(Duplicates)),
+    default="keep",
+    show_default=True,
+    help="In folders, copies of other images: in their group, not exported, or in a folder of their own.",
+)
 @click.option("--vectors", is_flag=True, help="In Parquet, add the features of the images.")
 @click.option("--positions", is_flag=True, help="In CSV and Parquet, add the positions on the report's map.")
 @click.option("-o", "--output", type=PATH, metavar="PATH", help="What to make. [default: under exports/]")
@@ -38,6 +45,7 @@ def export(
     level: int | None,
     copy: bool,
     move: bool,
+    duplicates: Duplicates,
     vectors: bool,
     positions: bool,
     output: Path | None,
@@ -59,6 +67,7 @@ def export(
         names=names,
         level=level,
         how=how,
+        duplicates=duplicates,
         vectors=vectors,
         positions=positions,
         overwrite=overwrite,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from headclust.cli.browser import has_screen
 from headclust.cli.options import DEVICE, LEVEL, PATH, json_option
 from headclust.cli.printing import print_path
 
@@ -65,14 +64,7 @@ def report(
         output=output,
     )
     print_path(path, as_json=as_json)
-    if open_it == "yes" or (open_it is None and _has_screen()):
+    if open_it == "yes" or (open_it is None and has_screen()):
         import webbrowser
 
         webbrowser.open(path.resolve().as_uri())
-
-
-def _has_screen() -> bool:
-    """True if a person at a terminal would see a browser."""
-    if not sys.stdout.isatty() or os.environ.get("CI") or os.environ.get("SSH_CONNECTION"):
-        return False
-    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

@@ -19,7 +19,11 @@ from headclust.cli.printing import print_json, print_metrics
 @click.command()
 @click.argument("data", metavar="FOLDER", shell_complete=complete_path)
 @click.option(
-    "-k", "--clusters", type=click.IntRange(1), metavar="K", help="Number of groups. [default: the labeled classes]"
+    "-k",
+    "--clusters",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Number of groups. [default: the labeled classes, else the finer end of what `headclust suggest` finds]",
 )
 @click.option("--split", help="The split, where FOLDER has several.")
 @EXCLUDE
@@ -113,6 +117,8 @@ def run(
                 f" and {groups.n_folders_left_out} whole {'folder' if groups.n_folders_left_out == 1 else 'folders'}"
             )
         click.echo(f"Left out, as unreadable: {count}, listed in {groups.left_out}")
+    if groups.suggestion:
+        click.echo(f"Other numbers of groups: {groups.suggestion}")
     click.echo(f"Report: {groups.report}")
     click.echo(f"Which image is in which group: {groups.assignments}")
     click.echo(f"Run folder: {groups.run}")

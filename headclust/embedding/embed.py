@@ -135,7 +135,8 @@ def embed_blocks(
     # --max-bad counts over all shards.
     elsewhere = {} if settings.max_bad is None else bad_elsewhere(staging.path, layout.shard)
     bad = dict(still_bad(images, elsewhere | staging.bad if finished is None else finished.lasting, settings))
-    done, total = staging.done.n_rows, len(layout.rows_of_shard)
+    n_earlier = max(0, layout.first_row - layout.rows_of_shard.start)  # slots of the first block
+    done, total = max(0, staging.done.n_rows - n_earlier), len(layout.rows_of_shard) - n_earlier
     if done:
         part = "" if layout.shard == WHOLE else f" shard {layout.shard}:"
         progress.note(f"{staging.path}:{part} resuming after {done} of {total} images.")
@@ -165,9 +166,9 @@ def embed_blocks(
                     # plain features have the same bits with and without views.
                     planes = [model(plane) for plane in pixels]
                     write(partial(_write, staging, images, planes, rows, unread, finished))
-                advance(len(rows))
+                advance(rows.stop - max(rows.start, layout.first_row))
     except KeyboardInterrupt:
-        if done := staging.done.n_rows:
+        if (done := staging.done.n_rows - n_earlier) > 0:
             progress.note(f"stopped after {done} of {total} images: the same command resumes there.")
         raise
 

@@ -12,9 +12,10 @@ import json
 import os
 import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from headclust.disk import atomic_file, is_temporary, sync_folder, write_atomically, write_errors
@@ -28,7 +29,9 @@ MODES = ("link", "copy", "move")
 MARKER = "headclust-export.json"
 
 
-def write_folders(target: Path, table: Table, images: FoundImages, mode: str) -> Path:
+def write_folders(
+    target: Path, table: Table, images: FoundImages, mode: str, more: Mapping[str, Any] = MappingProxyType({})
+) -> Path:
     """Write one folder per group below `target`, each image into the folder of its group, and return `target`.
 
     Images that are not separate files (in archives and the like) can only be copied: their pixels, as PNG. Files
@@ -39,6 +42,7 @@ def write_folders(target: Path, table: Table, images: FoundImages, mode: str) ->
         table: The table to export.
         images: The images.
         mode: One of `MODES`.
+        more: What the mark of the export records besides.
 
     Raises:
         ConflictError: `target` holds something else, or a file with the name of an image.
@@ -54,7 +58,7 @@ def write_folders(target: Path, table: Table, images: FoundImages, mode: str) ->
         ]
         if len(missing) == len(plan):
             raise DataError(_nothing_available(table, images, mode))
-        _mark(target, table, images, mode)
+        _mark(target, table, images, mode, more)
         if missing:
             first = printable(table.sample_ids[missing[0]])
             note(f"left out, as they were not found: {len(missing)} of {len(plan)} images ({first}).")
@@ -167,7 +171,9 @@ def _check_target(target: Path, images: FoundImages) -> None:
         raise ConflictError(f"{shown} contains the image folder: choose another place with -o.")
 
 
-def _mark(target: Path, table: Table, images: FoundImages, mode: str) -> None:
+def _mark(
+    target: Path, table: Table, images: FoundImages, mode: str, more: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Write a file that identifies the export into the folder; raise ConflictError if the folder holds another."""
     content = json.dumps([list(table.sample_ids), table.group_of, mode, table.source, images.split]).encode()
     expected = {
@@ -175,6 +181,7 @@ def _mark(target: Path, table: Table, images: FoundImages, mode: str) -> None:
         "format_version": 1,
         "how": mode,
         "sha256": hashlib.sha256(content).hexdigest(),
+        **more,
     }
     marker, shown = target / MARKER, printable(str(target))
     target.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headclust.errors import DataError, Reason
 from headclust.features.checks import check_labels
-from headclust.features.format import FEATURE_DTYPES
+from headclust.features.format import FEATURE_DTYPES, STAMP_DTYPE
 from headclust.features.left_out import Stamp, stored_kinds
 from headclust.features.staged import StagedBlocks
 from headclust.features.writing import Table, side_tables, write_file
@@ -25,7 +25,7 @@ class Samples(NamedTuple):
     Attributes:
         sample_ids: Their names.
         labels: int64 (n_listed,), or None.
-        stamps: Size and time of the file of each; without them the kinds of reasons are not stored.
+        stamps: Size and time of the file of each; without them the kinds of reasons are not stored either.
     """
 
     sample_ids: Sequence[str]
@@ -57,7 +57,8 @@ def write_parts(path: Path, plan: Mapping[str, Any], parts: Sequence[StagedBlock
         raise DataError(f"none of {len(rows)} images can be read (the first: {first}): check the source.")
     check_labels(labels, plan["class_names"])
     skipped = [(ids[row], reasons[row]) for row in bad]
-    others = side_tables([ids[row] for row in good], None if labels is None else labels[good], skipped)
+    times = None if stamps is None else np.array([stamps[row] for row in good], STAMP_DTYPE).reshape(-1, 2)
+    others = side_tables([ids[row] for row in good], None if labels is None else labels[good], skipped, times)
     kinds = {"skipped_kinds": stored_kinds((reasons[row], stamps[row]) for row in bad)} if bad and stamps else {}
     return write_file(path, [*_feature_tables(parts, len(good)), *others], {**plan, **kinds})
 

@@ -175,11 +175,13 @@ def _check_alike(path: Path, file: Features, first: Features) -> None:
 def joined_files(files: Sequence[Features]) -> Features:
     """Several feature files as one, without its checksum."""
     labels = [file.labels for file in files if file.labels is not None]
+    stamps = [file.stamps for file in files if file.stamps is not None]
     return replace(
         files[0],
         sample_ids=tuple(chain.from_iterable(file.sample_ids for file in files)),
         labels=np.concatenate(labels) if labels else None,
         left_out=tuple(chain.from_iterable(file.left_out for file in files)),
+        stamps=np.concatenate(stamps) if len(stamps) == len(files) else None,
         attributes=_attributes(files, ""),
         sha256="",
         _open=cache(lambda view: ChainedRows([file.source(view) for file in files])),
@@ -208,8 +210,8 @@ def content_sha256(features: Features) -> str:
         for rows in chain.from_iterable(_slabs(features, plane - 1 if plane else None) for plane in numbers):
             digest.update(rows)
     skipped = encode_texts(text for pair in features.skipped for text in pair).reshape(-1, 2)
-    texts = (("sample_ids", encode_texts(features.sample_ids)), ("labels", features.labels), ("skipped", skipped))
-    for name, array in texts:
+    tables = (("sample_ids", encode_texts(features.sample_ids)), ("labels", features.labels), ("skipped", skipped))
+    for name, array in (*tables, ("stamps", features.stamps)):
         if array is not None and len(array):
             digest.begin(name, array.dtype, array.shape)
             digest.update(array)

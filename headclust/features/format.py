@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 FORMAT = "headclust-features"
 FORMAT_VERSION = 1
 FEATURE_DTYPES: dict[str, np.dtype[np.floating[Any]]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
-LABEL_DTYPE = np.dtype("<i8")
-DATASETS = ("features", "views", "sample_ids", "labels", "skipped")
+LABEL_DTYPE = STAMP_DTYPE = np.dtype("<i8")
+DATASETS = ("features", "views", "sample_ids", "labels", "skipped", "stamps")
 REQUIRED_ATTRIBUTES: dict[str, type] = {
     "format": str,
     "format_version": int,
@@ -28,11 +28,12 @@ REQUIRED_ATTRIBUTES: dict[str, type] = {
 }
 # The only attributes that are not plain text or a whole number; they are stored as JSON text.
 JSON_ATTRIBUTES = frozenset(
-    {"augmentation_settings", "class_names", "exclude", "machines", "preprocessing", "skipped_kinds", "unlisted"}
-    | {"versions"}
+    {"added", "augmentation_settings", "class_names", "exclude", "grown_from", "machines", "preprocessing"}
+    | {"skipped_kinds", "unlisted", "versions"}
 )
-# Attributes that describe the file, not how its rows were made. `left_out.py` explains `skipped_kinds`.
-OWN_ATTRIBUTES = frozenset({"format", "format_version", "machines", "sha256", "skipped_kinds"})
+# Attributes that describe the file, not how its rows were made. `left_out.py` explains `skipped_kinds`, `growth.py`
+# `grown_from`.
+OWN_ATTRIBUTES = frozenset({"format", "format_version", "grown_from", "machines", "sha256", "skipped_kinds"})
 # Attributes that depend on the machine. Where they differ between shards, `machines` lists them by row.
 MACHINE_ATTRIBUTES = ("device", "threads", "versions")
 

@@ -25,7 +25,7 @@ from headclust.features.checks import (
 )
 from headclust.features.format import ContentDigest, decode_attributes, decode_texts, encode_texts
 from headclust.features.left_out import LeftOut, read_left_out
-from headclust.features.source import SelectedRows, Source, map_rows, row_blocks
+from headclust.features.source import FirstRows, SelectedRows, Source, map_rows, row_blocks
 from headclust.features.structure import check_structure, stored_attributes
 from headclust.progress import printable
 
@@ -52,6 +52,7 @@ class Features:
         feature_dim: Number of columns.
         n_views: Augmented views per row; 0 if there are none.
         left_out: The images that were left out, with the kinds of the reasons and the stamps of the files.
+        stamps: Size and time of the file of each sample when it was listed, int64 (n_samples, 2); None if unknown.
     """
 
     path: Path | None
@@ -64,6 +65,7 @@ class Features:
     _open: Callable[[int | None], Source] = field(repr=False)
     n_views: int = 0
     left_out: tuple[LeftOut, ...] = ()
+    stamps: NDArray[np.int64] | None = None
 
     @staticmethod
     def from_array(array: Any, sample_ids: Sequence[str] | None = None, labels: Any = None) -> Features:
@@ -161,8 +163,30 @@ class Features:
             self,
             sample_ids=tuple(self.sample_ids[row] for row in rows.tolist()),
             labels=None if self.labels is None else self.labels[rows],
+            stamps=None if self.stamps is None else self.stamps[rows],
             sha256=digest.hexdigest(),
             _open=lambda view: SelectedRows(self.source(view), rows),
+        )
+
+    def first(self, n_samples: int) -> Features:
+        """The first samples, with their views; no row is copied.
+
+        The checksum is that of the file which had these samples alone, if this one has grown from it.
+
+        Args:
+            n_samples: Their number, at most that of all.
+        """
+        if n_samples == self.n_samples:
+            return self
+        earlier = {rows: sha256 for sha256, rows in self.attributes.get("grown_from", ())}
+        sha256 = earlier.get(n_samples) or hashlib.sha256(f"{self.sha256} {n_samples}".encode()).hexdigest()
+        return replace(
+            self,
+            sample_ids=self.sample_ids[:n_samples],
+            labels=None if self.labels is None else self.labels[:n_samples],
+            stamps=None if self.stamps is None else self.stamps[:n_samples],
+            sha256=sha256,
+            _open=lambda view: FirstRows(self.source(view), n_samples),
         )
 
 
@@ -179,6 +203,16 @@ def stored_sha256(path: Path) -> str:
         return read_manifest(path)[0]
     with opened_file(path) as file:
         return str(decode_attributes(stored_attributes(file))["sha256"])
+
+
+def stored_states(path: Path) -> list[str]:
+    """The checksum that a feature file records, and those of the files that it has grown from; as `stored_sha256`."""
+    sha256 = stored_sha256(path)
+    if not path.is_file():
+        return [sha256]
+    with opened_file(path) as file:
+        grown_from = decode_attributes(stored_attributes(file)).get("grown_from", ())
+    return [sha256, *(earlier for earlier, _ in grown_from)]
 
 
 def load_features(path: Path | str) -> Features:
@@ -214,6 +248,7 @@ def load_file(path: Path) -> Features:
             feature_dim=file["features"].shape[1],
             n_views=len(file["views"]) if "views" in file else 0,
             left_out=read_left_out(skipped, kinds),
+            stamps=file["stamps"][:] if "stamps" in file else None,
             _open=cache(partial(_mapped, path, attributes["sha256"])),
         )
 

@@ -94,6 +94,24 @@ class SelectedRows:
         return self.source[self.numbers[index]]
 
 
+@dataclass(frozen=True, eq=False)
+class FirstRows:
+    """The first rows of a source."""
+
+    source: Source
+    n_rows: int
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __getitem__(self, index: Any, /) -> NDArray[np.floating[Any]]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self.n_rows)
+            return self.source[start : stop if stop >= 0 else None : step]
+        numbers = np.arange(self.n_rows)[index]  # negative numbers and masks count these rows
+        return self.source[numbers]
+
+
 def row_blocks(n_rows: int, n_columns: int = 1, *, at_most: int | None = None) -> Iterator[slice]:
     """Slices of row numbers in order, of at most `at_most` and 8,192 rows and 256 MB in float32, one row at least."""
     step = max(1, min(at_most or _MOST_ROWS, _MOST_ROWS, _MOST_BYTES // (4 * n_columns)))

@@ -34,6 +34,8 @@ class Layout:
         block_rows: Rows per block; the last block may be shorter.
         n_views: Augmented views per row. A block holds its plain rows, then the rows of view 0, of view 1, ...
         shard: The part of the blocks that is in `data.bin`. Blocks and rows are numbered over all shards.
+        first_row: Rows before it are those of an earlier file, and are not made. The block that holds it has slots for
+            some of them, which stay empty, so that the others lie where they would lie if all were made at once.
     """
 
     n_listed: int
@@ -42,6 +44,7 @@ class Layout:
     block_rows: int
     n_views: int = 0
     shard: Shard = WHOLE
+    first_row: int = 0
 
     @property
     def n_blocks(self) -> int:
@@ -51,7 +54,8 @@ class Layout:
     @property
     def blocks(self) -> range:
         """The blocks of the shard."""
-        return self.shard.range(self.n_blocks)
+        blocks = self.shard.range(self.n_blocks)
+        return range(max(blocks.start, self.first_row // self.block_rows), blocks.stop)
 
     @property
     def rows_of_shard(self) -> range:
@@ -68,6 +72,11 @@ class Layout:
     def data_bytes(self) -> int:
         """Bytes of the rows of the shard."""
         return len(self.rows_of_shard) * self.row_bytes
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of all rows, those of an earlier file included."""
+        return self.n_listed * self.row_bytes
 
     @property
     def staging_bytes(self) -> int:
@@ -130,14 +139,14 @@ class StagedBlocks:
         return valid, text[valid:]
 
     def good_rows(self, plane: int) -> Iterator[NDArray[np.floating[Any]]]:
-        """The blocks of the plain rows (plane 0) or of a view (plane 1 + view), without bad rows."""
+        """The blocks of the plain rows (plane 0) or of a view (plane 1 + view), without bad and earlier rows."""
         with (self.folder / DATA).open("rb", buffering=0) as data:
             for block in self.layout.blocks:
                 rows = self.layout.rows(block)
                 size = len(rows) * self.layout.row_bytes // (1 + self.layout.n_views)
                 content = os.pread(data.fileno(), size, self.layout.offset(block) + plane * size)
                 values = np.frombuffer(content, FEATURE_DTYPES[self.layout.dtype]).reshape(len(rows), -1)
-                yield values[[row not in self.bad for row in rows]]
+                yield values[[row not in self.bad and row >= self.layout.first_row for row in rows]]
 
     def _bad_rows(self, line: bytes, data: BinaryIO) -> dict[int, Reason] | None:
         """The bad rows of the next block; None if its line is incomplete or its data differs from the checksum."""

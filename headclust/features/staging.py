@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from headclust.disk import allocate, check_space, sync_folder, write_at, write_errors
 from headclust.errors import ConflictError, Reason
 from headclust.features.assembly import Samples, write_parts
-from headclust.features.format import FEATURE_DTYPES
-from headclust.features.left_out import Stamp, kind_of
+from headclust.features.format import FEATURE_DTYPES, MACHINE_ATTRIBUTES
+from headclust.features.growth import write_grown
+from headclust.features.left_out import LeftOut, Stamp, kind_of
 from headclust.features.lock import Lease, writer_lock
 from headclust.features.plan import check_replaceable, discard, is_finished, store_plan
-from headclust.features.reading import load_features
+from headclust.features.reading import Features, load_features
 from headclust.features.sharded import check_begun, discard_shards
 from headclust.features.staged import DATA, JOURNAL, Layout, StagedBlocks, block_sha256, n_journaled
 from headclust.features.writing import staging_folder
@@ -127,7 +128,7 @@ class Staging:
         with write_errors(self.path):
             if not (folder / DATA).exists():
                 # A file needs space for its rows twice: here and in the new file. Shards are merged by one process.
-                file_bytes = self.layout.data_bytes if self.layout.shard == WHOLE else 0
+                file_bytes = self.layout.file_bytes if self.layout.shard == WHOLE else 0
                 check_space(folder, file_bytes + self.layout.staging_bytes)
             self._data = os.open(folder / DATA, os.O_RDWR | os.O_CREAT, 0o666)
             allocate(self._data, self.layout.data_bytes)
@@ -190,6 +191,32 @@ class Staging:
         if len(self.bad) == self.layout.n_listed:  # `write_parts` raises
             discard(self.done.folder)
         write_parts(self.path, self.plan, [self.done], Samples(sample_ids, labels, stamps))
+        discard(self.done.folder)
+        return self.path
+
+    def finish_grown(
+        self,
+        base: Features,
+        old_rows: NDArray[np.int64],
+        left_out: Sequence[LeftOut],
+        later: Samples,
+        attributes: Mapping[str, Any],
+    ) -> Path:
+        """Write the file of the rows of an earlier one and of the staged ones, remove the staging, return the path.
+
+        Args:
+            base: The earlier file.
+            old_rows: Its rows to keep, int64, ascending.
+            left_out: The images that it leaves out and that stay so.
+            later: The staged images.
+            attributes: What the file records otherwise than the earlier one, besides the machine of these rows.
+
+        Raises:
+            HeadclustError: The file cannot be written; the staging stays.
+        """
+        self.lease.check()
+        machine = {name: self.plan[name] for name in MACHINE_ATTRIBUTES if name in self.plan}
+        write_grown(self.path, base, old_rows, left_out, later, self.done, {**attributes, **machine})
         discard(self.done.folder)
         return self.path
 

@@ -16,6 +16,7 @@ from headclust.features.format import (
     FORMAT_VERSION,
     LABEL_DTYPE,
     REQUIRED_ATTRIBUTES,
+    STAMP_DTYPE,
     Stored,
     decode_attributes,
 )
@@ -71,7 +72,16 @@ def _check_attributes(file: Any, size: int) -> dict[str, Any]:
             raise DataError(f"attribute {name!r} is {attributes[name]!r}: expected a list.")
     if not all(isinstance(item, list) and len(item) == 2 for item in attributes.get("unlisted", [])):
         raise DataError("attribute 'unlisted' holds something other than pairs of path and reason.")
+    _check_rows_of(attributes, "grown_from", [str, int], "pairs of checksum and number of rows")
+    _check_rows_of(attributes, "added", [str, str, str, list], "lists of name, source, split and patterns")
     return attributes
+
+
+def _check_rows_of(attributes: dict[str, Any], name: str, types: list[type], expected: str) -> None:
+    """Raise if an attribute exists and is no list of rows of these types."""
+    rows = attributes.get(name, [])
+    if not (isinstance(rows, list) and all(isinstance(row, list) and [*map(type, row)] == types for row in rows)):
+        raise DataError(f"attribute {name!r} is {str(rows)[:60]}: expected {expected}.")
 
 
 def _check_dataset(file: Any, name: str, size: int) -> None:
@@ -97,8 +107,8 @@ def _check_dtype(name: str, dtype: Any) -> None:
     text = h5py.check_string_dtype(dtype)
     if name in ("features", "views"):
         valid, expected = dtype in FEATURE_DTYPES.values(), "float16 or float32, little-endian"
-    elif name == "labels":
-        valid, expected = dtype == LABEL_DTYPE, "int64, little-endian"
+    elif name in ("labels", "stamps"):
+        valid, expected = dtype == (LABEL_DTYPE if name == "labels" else STAMP_DTYPE), "int64, little-endian"
     else:
         valid, expected = text is not None and text.length is not None, "fixed-length text"
     if not valid:
@@ -119,6 +129,7 @@ def _check_shapes(file: Any, attributes: dict[str, Any]) -> None:
         "sample_ids": (n_samples,),
         "labels": (n_samples,),
         "skipped": (n_skipped, 2),
+        "stamps": (n_samples, 2),
     }
     for name, shape in shapes.items():
         if shape != expected[name]:

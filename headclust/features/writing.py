@@ -112,14 +112,19 @@ def write_features(
 
 
 def side_tables(
-    sample_ids: Sequence[str], labels: NDArray[np.int64] | None, skipped: Sequence[tuple[str, str]]
+    sample_ids: Sequence[str],
+    labels: NDArray[np.int64] | None,
+    skipped: Sequence[tuple[str, str]],
+    stamps: NDArray[np.int64] | None = None,
 ) -> list[Table]:
-    """The datasets beside the features: sample ids, labels, skipped images."""
+    """The datasets beside the features: sample ids, labels, skipped images, size and time of each file."""
     arrays: dict[str, NDArray[Any]] = {"sample_ids": encode_texts(sample_ids)}
     if labels is not None:
         arrays["labels"] = labels
     if skipped:
         arrays["skipped"] = encode_texts(text for pair in skipped for text in pair).reshape(-1, 2)
+    if stamps is not None:
+        arrays["stamps"] = stamps
     return [Table(name, array.dtype, array.shape, [array]) for name, array in arrays.items()]
 
 

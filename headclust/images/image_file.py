@@ -13,11 +13,11 @@ from contextvars import ContextVar
 from io import BytesIO
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from headclust.errors import DataError, PassingError, one_line, unreadable
 from headclust.images.color import profile_of, to_srgb
-from headclust.images.heif import N_BYTES, NEEDS_EXTRA, heif_is_installed, is_heif
+from headclust.images.heif import N_BYTES, NEEDS_AVIF, NEEDS_EXTRA, heif_is_installed, is_avif, is_heif
 from headclust.images.jpeg import load_jpeg
 from headclust.images.pixels import stored_pixels, tiff_kind, to_rgb
 
@@ -160,10 +160,12 @@ def _formats(file: BinaryIO) -> tuple[str, ...]:
     """The decoders to try for an open file.
 
     Raises:
-        DataError: It is an HEIF image, and their decoder is not installed.
+        DataError: It is an HEIF or AVIF image, and their decoder is not installed.
     """
     start = file.read(N_BYTES)
     file.seek(0)
+    if is_avif(start) and not features.check("avif"):
+        raise DataError(f"an AVIF image, which {NEEDS_AVIF}")
     if not is_heif(start):
         return FORMATS
     if not heif_is_installed():

@@ -97,7 +97,8 @@ class Recipe:
         labels = np.empty(0) if features.labels is None else features.labels[features.labels >= 0]
         if n_clusters == 0 and len(labels) == 0:
             raise SettingError(
-                "the features have no labels to count classes by: set the number of clusters with --clusters K."
+                "the features have no labels to count classes by: set the number of clusters with --clusters K, "
+                "which headclust suggest helps to choose."
             )
         n_clusters = n_clusters or len(np.unique(labels))
         if n_clusters > n_samples:
@@ -162,13 +163,18 @@ class Recipe:
             head_assignments=result.head_assignments[:, group],
         )
 
+    @property
+    def keeps_constraints(self) -> bool:
+        """True if the method can keep what a person has fixed."""
+        return bool(getattr(self.stages[0], "keeps_constraints", False))
+
     def check_constraints(self, constraints: Constraints) -> None:
         """Raise unless the method can keep these constraints.
 
         Raises:
             SettingError: It keeps none, or the number of clusters is another one than that of the groups.
         """
-        if not getattr(self.stages[0], "keeps_constraints", False):
+        if not self.keeps_constraints:
             raise SettingError(f"{self.method} keeps no fixes: use the default method, {DEFAULT_METHOD}, with --fixes.")
         if self.n_clusters != constraints.n_groups:
             raise SettingError(

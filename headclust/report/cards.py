@@ -1,4 +1,4 @@
-"""The cards of the page: one per cluster, and one per pair of near-duplicates."""
+"""The cards of the page: one per cluster, and one per group of copies."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from headclust.duplicates import Duplicates
 from headclust.progress import percent, printable
 from headclust.report.data import ReportData
 from headclust.report.geometry import ClusterImages, Geometry, nearest_clusters, select_images
 from headclust.report.images import Thumbnail, Thumbnails
-from headclust.report.near_duplicates import NearDuplicates
 from headclust.report.palette import css_classes
 from headclust.report.scores import Scores
 
-_MAX_PAIRS = 12  # of near-duplicates that are shown
+_MAX_COPIES, _MAX_OF_GROUP = 12, 6  # groups of copies that are shown, and images of each
 _ENDING = 44  # characters of a name that is shown in place of its image
 _MAX_EACH = 6  # images per kind and cluster
 _FOR_CLUSTERS = 1_500  # thumbnails of all clusters together, about
@@ -85,11 +85,10 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two images that are near-duplicates; `apart` if they are in different clusters."""
+class Copies:
+    """Images that are copies of one another, the best first; `apart` if they are in different clusters."""
 
-    first: Picture
-    second: Picture
+    pictures: list[Picture]
     text: str
     similarity: str
     apart: bool
@@ -104,10 +103,10 @@ def choose_images(data: ReportData, geometry: Geometry | None) -> dict[int, Clus
     return {cluster: select_images(by_cluster[cluster], data.confidence, geometry, n_each) for cluster in used}
 
 
-def first_rows(chosen: dict[int, ClusterImages], duplicates: NearDuplicates | None) -> list[int]:
-    """The first rows to make thumbnails of: near-duplicates, then the first of every cluster, the second, ..."""
-    pairs = duplicates.pairs[:_MAX_PAIRS] if duplicates else ()
-    rows = [row for first, second, _ in pairs for row in (first, second)]
+def first_rows(chosen: dict[int, ClusterImages], duplicates: Duplicates | None) -> list[int]:
+    """The first rows to make thumbnails of: copies, then the first of every cluster, the second, ..."""
+    groups = duplicates.groups[:_MAX_COPIES] if duplicates else ()
+    rows = [row for group in groups for row in group.rows[:_MAX_OF_GROUP]]
     for place in range(max((len(images.rows) for images in chosen.values()), default=0)):
         rows += [images.rows[place] for images in chosen.values() if place < len(images.rows)]
     return list(dict.fromkeys(rows))
@@ -188,22 +187,27 @@ def _strips(
     ]
 
 
-def make_pairs(
-    data: ReportData, duplicates: NearDuplicates, chosen: dict[int, ClusterImages], thumbnails: Thumbnails
-) -> list[Pair]:
-    """The first pairs of near-duplicates; they embed the images that no cluster and no earlier pair shows."""
+def make_copies(
+    data: ReportData, duplicates: Duplicates, chosen: dict[int, ClusterImages], thumbnails: Thumbnails
+) -> list[Copies]:
+    """The first groups of copies; they embed the images that no cluster and no earlier group shows."""
     shown = {row for images in chosen.values() for row in images.rows}
-    pairs = []
-    for first, second, similarity in duplicates.pairs[:_MAX_PAIRS]:
-        clusters = int(data.clusters[first]), int(data.clusters[second])
-        apart = clusters[0] != clusters[1]
-        place = f"groups {clusters[0]} and {clusters[1]}" if apart else f"group {clusters[0]}"
+    made = []
+    for group in duplicates.groups[:_MAX_COPIES]:
+        clusters = sorted({int(data.clusters[row]) for row in group.rows})
+        place = f"group {clusters[0]}"
+        if len(clusters) > 1:
+            place = f"groups {', '.join(map(str, clusters[:-1]))} and {clusters[-1]}"
         pictures = []
-        for row in (first, second):
+        for row in group.rows[:_MAX_OF_GROUP]:
             name = data.sample_ids[row]
-            pictures.append(Picture(row, name, "", name, thumbnails.made.get(row), embedded=row not in shown))
+            note = "best" if row == group.best else ""
+            pictures.append(Picture(row, name, note, name, thumbnails.made.get(row), embedded=row not in shown))
             shown.add(row)
-        names = f"{data.sample_ids[first]} and {data.sample_ids[second]}"
-        alike = f"Cosine similarity of the features: {similarity:.3f}"
-        pairs.append(Pair(pictures[0], pictures[1], f"{place}: {names}", alike, apart))
-    return pairs
+        names = ", ".join(data.sample_ids[row] for row in group.copies[: _MAX_OF_GROUP - 1])
+        if (hidden := len(group.rows) - len(pictures)) > 0:
+            names += f" and {hidden:,} more"
+        text = f"{place}: best is {data.sample_ids[group.best]}, {group.reason}; copies: {names}"
+        alike = f"Cosine similarity of the features: {group.similarity:.3f}"
+        made.append(Copies(pictures, text, alike, len(clusters) > 1))
+    return made

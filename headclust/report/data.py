@@ -17,8 +17,9 @@ from headclust.errors import FileFormatError, HeadclustError, one_line
 from headclust.features import Features
 from headclust.filenames import storable_name
 from headclust.progress import printable
+from headclust.runs.added import spaces_of
 from headclust.runs.groups import Groups, describe_groups, read_groups
-from headclust.runs.inputs import check_alike, load_spaces, locate_features, reload_spaces
+from headclust.runs.inputs import check_alike, load_spaces
 from headclust.runs.scored_fit import assign
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def read_data(
         check_alike(recorded, spaces)
     else:
         try:
-            spaces = reload_spaces(locate_features(run.path, recorded))
+            spaces = spaces_of(run)
         except HeadclustError as error:
             problem = one_line(error)
     name, model = path.resolve().name, run.model.to(resolve_device(device))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -20,19 +20,32 @@ _STYLES = ("page.css", "images.css")
 _SCRIPTS = ("samples.js", "levels.js", "large.js", "group.js", "find.js", "map.js", "page.js")
 
 
-def fill(context: Mapping[str, Any]) -> str:
-    """The page with these values: all text is escaped, and nothing is loaded but image files of this computer."""
+def fill(
+    context: Mapping[str, Any],
+    *,
+    templates: Sequence[str] = _TEMPLATES,
+    styles: Sequence[str] = _STYLES,
+    scripts: Sequence[str] = _SCRIPTS,
+) -> str:
+    """The page with these values: all text is escaped, and nothing is loaded but image files of this computer.
+
+    Args:
+        context: The values.
+        templates: Files in `template/`: the page, and those that it includes.
+        styles: Its style sheets, joined.
+        scripts: Its scripts, joined.
+    """
     folder = files("headclust.report") / "template"
-    css, script, *templates = (
+    css, script, *texts = (
         "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
-        for names in (_STYLES, _SCRIPTS, *((name,) for name in _TEMPLATES))
+        for names in (styles, scripts, *((name,) for name in templates))
     )
     css, script = f"\n{theme_css()}\n{css}", f'\n"use strict";\n(() => {{\n{script}}})();\n'
     policy = {
         "default-src": "'none'",
         "img-src": "data: file:",
-        "style-src": _hash(css),
-        "script-src": _hash(script),
+        "style-src": content_hash(css),
+        "script-src": content_hash(script),
         "base-uri": "'none'",
         "form-action": "'none'",
     }
@@ -41,10 +54,10 @@ def fill(context: Mapping[str, Any]) -> str:
         undefined=StrictUndefined,
         finalize=_plain,
         keep_trailing_newline=True,
-        loader=DictLoader(dict(zip(_TEMPLATES, templates, strict=True))),
+        loader=DictLoader(dict(zip(templates, texts, strict=True))),
     )
     return (
-        environment.get_template("page.html")
+        environment.get_template(templates[0])
         .render(
             **context,
             policy="; ".join(f"{name} {value}" for name, value in policy.items()),
@@ -55,7 +68,8 @@ def fill(context: Mapping[str, Any]) -> str:
     )
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
+    """The source expression by which a policy allows one style sheet or script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from headclust.errors import HeadclustError, one_line
-from headclust.features import samples_as_recorded
+from headclust.features import Features, differences, samples_as_recorded
 from headclust.images.datasets import ImageSet
 from headclust.images.datasets.reopen import reopen
 from headclust.images.decoding import decoded_batches
+from headclust.images.heif import needing_extra
 from headclust.progress import bar
 from headclust.report.data import ReportData
 
@@ -75,25 +77,36 @@ class Thumbnails:
 
 def find_source(data: ReportData) -> Source:
     """The source of the samples' images; samples and images are matched by sample id."""
-    provenance, ids = data.provenance, data.sample_ids
+    return open_images(data.provenance, data.sample_ids, data.spaces[0] if data.spaces else None)
+
+
+def open_images(provenance: Mapping[str, Any], ids: Sequence[str], space: Features | None) -> Source:
+    """The source of images, listed as it is now.
+
+    Args:
+        provenance: The attributes of the samples' feature file, or what a run's config records of it.
+        ids: The samples.
+        space: Their feature file, with whose checksum of the samples the images are compared; None without one.
+    """
     reopened = reopen(provenance.get("source"), provenance.get("split"), ids, provenance)
     images, rows = reopened.images, reopened.rows
     if images is None:
         return Source(None, rows, reopened.problem)
     n_missing = int((rows < 0).sum())
+    hint = needing_extra(ids[row] for row in np.flatnonzero(rows < 0).tolist())
+    hint = f" {hint}." if hint else ""
     if n_missing == len(ids):
-        return Source(None, rows, f"{provenance['source']} holds none of the images that were embedded.")
+        return Source(None, rows, f"{provenance['source']} holds none of the images that were embedded.{hint}")
     if n_missing:
-        problem = f"{n_missing:,} of {len(ids):,} images are no longer in {provenance['source']}."
+        problem = f"{n_missing:,} of {len(ids):,} images are no longer in {provenance['source']}.{hint}"
         return Source(images, rows, problem)
-    return _compared(data, images, rows)
-
-
-def _compared(data: ReportData, images: ImageSet, rows: NDArray[np.int64]) -> Source:
-    """The source, compared with the checksum of the samples in the feature file."""
-    if not data.spaces or "samples_sha256" not in data.provenance:
+    if space is None or "samples_sha256" not in provenance:
         return Source(images, rows)
-    provenance, space = data.provenance, data.spaces[0]
+    return _compared(provenance, space, images, rows)
+
+
+def _compared(provenance: Mapping[str, Any], space: Features, images: ImageSet, rows: NDArray[np.int64]) -> Source:
+    """The source, compared with the checksum of the samples in the feature file."""
     chosen = images
     classes = bool(space.class_names) and space.class_names != images.class_names
     try:
@@ -108,6 +121,10 @@ def _compared(data: ReportData, images: ImageSet, rows: NDArray[np.int64]) -> So
             return Source(images, rows, subset=subset, classes=classes)
     except HeadclustError:
         pass
+    if space.stamps is not None and not len(
+        differences(space, images.sample_ids, images.stamps, images.labels).changed
+    ):
+        return Source(images, rows)  # there are more images by now
     problem = f"images in {provenance['source']} have changed since they were embedded: shown as they are now."
     return Source(images, rows, problem, classes=classes)
 
@@ -147,7 +164,7 @@ def _add(
         if isinstance(pixels, str):
             thumbnails.failed[row] = pixels
             continue
-        content = _encode(pixels, quality)
+        content = encode_webp(pixels, quality)
         total += len(content)
         if total > max_bytes:
             return
@@ -187,7 +204,7 @@ def _decoder(images: ImageSet, image_rows: Sequence[int], side: int) -> Callable
     return decode
 
 
-def _encode(pixels: NDArray[np.uint8], quality: int | None) -> bytes:
+def encode_webp(pixels: NDArray[np.uint8], quality: int | None = None) -> bytes:
     """The pixels as WebP, of the given quality, or of one that depends on their number."""
     largest, stream = max(pixels.shape[:2]), BytesIO()
     quality = quality or (90 if largest <= _SMALL else 74)

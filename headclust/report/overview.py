@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from headclust.duplicates import Duplicates
 from headclust.progress import percent
 from headclust.report.data import ReportData
 from headclust.report.images import Source, Thumbnails
-from headclust.report.near_duplicates import NearDuplicates
 from headclust.scoring.metrics import LARGE
 
 _BINS = 20
@@ -125,15 +125,16 @@ def remarks(
     data: ReportData,
     source: Source,
     thumbnails: Thumbnails,
-    duplicates: NearDuplicates | None,
+    duplicates: Duplicates | None,
     *,
     labels: bool = False,
 ) -> list[Remark]:
     """The remarks under "Worth a look", the most important first; `labels` if a comparison with labels was asked."""
     made = [*_of_sizes(data), *_of_confidence(data)]
-    if duplicates and duplicates.pairs:
-        title = "1 pair looks" if len(duplicates.pairs) == 1 else f"{len(duplicates.pairs):,} pairs look"
-        made.append(Remark("warn", f"{title} the same", "or nearly so.", href="#near-duplicates"))
+    if duplicates and duplicates.groups:
+        n_copies = len(duplicates.copies)
+        title = "1 image is a copy" if n_copies == 1 else f"{n_copies:,} images are copies"
+        made.append(Remark("warn", title, "of others.", href="#near-duplicates"))
     skipped = len(data.spaces[0].skipped) if data.spaces else 0
     if skipped:
         title = f"{skipped:,} {'image' if skipped == 1 else 'images'} could not be read"

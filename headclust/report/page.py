@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.duplicates import find_duplicates, find_nearest
 from headclust.errors import DataError, one_line
 from headclust.progress import note
 from headclust.report import cards, overview, sections
@@ -16,8 +17,6 @@ from headclust.report.geometry import measure
 from headclust.report.html import as_json, fill
 from headclust.report.images import MAX_THUMBNAILS, find_source, make_thumbnails
 from headclust.report.layouts import Layout, make_layouts, sample_rows
-from headclust.report.near_duplicates import find_near_duplicates
-from headclust.report.nearest import find_nearest
 from headclust.report.samples import files_of, listed_rows, page_samples
 from headclust.report.scores import compare
 
@@ -45,7 +44,6 @@ def render(
     spaces = data.spaces
     geometry = measure(data.model, spaces, data.clusters) if spaces else None
     nearest = find_nearest(spaces[0], data.config["settings"], device=data.model.device) if spaces else None
-    duplicates = find_near_duplicates(nearest) if nearest else None
     scores = None
     if labels and data.labels is not None:
         scores = compare(data.clusters, data.labels, spaces[0].class_names)
@@ -55,12 +53,13 @@ def render(
     layouts, no_map = _layouts(data, points, kinds)
 
     source = find_source(data)
+    duplicates = find_duplicates(spaces[0], nearest, source.images, source.rows) if nearest else None
     order = _in_order(cards.first_rows(chosen, duplicates), points, len(data.sample_ids))
     made = make_thumbnails(source, order, thumbnails)
     clusters = cards.make_cards(data, chosen, geometry, made, scores)
-    pairs = cards.make_pairs(data, duplicates, chosen, made) if duplicates else []
+    copies = cards.make_copies(data, duplicates, chosen, made) if duplicates else []
     embedded = {picture.row for card in clusters for strip in card.strips for picture in strip.pictures}
-    embedded |= {picture.row for pair in pairs for picture in (pair.first, pair.second)}
+    embedded |= {picture.row for group in copies for picture in group.pictures}
     rows = listed_rows(data, order)
     remarks = overview.remarks(data, source, made, duplicates, labels=labels)
     for remark in remarks:
@@ -70,7 +69,7 @@ def render(
     return fill(
         {
             **sections.head(data, scores),
-            **sections.top(data, clusters, duplicates, pairs),
+            **sections.top(data, clusters, duplicates, copies),
             **sections.levels(data),
             "remarks": remarks,
             **sections.plane(data, points, layouts, umap),

@@ -11,12 +11,13 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from headclust.duplicates import NearestImages
 from headclust.images.datasets.ignored import is_image_name
-from headclust.images.datasets.reopen import separate_files
+from headclust.images.datasets.joined import added_source
+from headclust.images.datasets.reopen import SeparateFiles, separate_files
 from headclust.progress import printable
 from headclust.report.data import ReportData
 from headclust.report.images import Source, Thumbnails
-from headclust.report.nearest import NearestImages
 
 MAX_NAMES = 8_000_000  # bytes of all names, each without what it shares with the one before
 _MAX_NEAREST = 100_000  # images with a list of the nearest ones
@@ -121,7 +122,7 @@ def files_of(data: ReportData, source: Source, rows: NDArray[np.int64], place: P
         rows: The samples that the page lists.
         place: The file of the page; None if unknown.
     """
-    files = separate_files(str(data.provenance.get("source"))) if source.images is not None else None
+    files = separate_files(str(data.provenance.get("source")), data.provenance) if source.images is not None else None
     if source.images is None or files is None:
         return None
     ids = source.images.sample_ids
@@ -138,8 +139,17 @@ def files_of(data: ReportData, source: Source, rows: NDArray[np.int64], place: P
     return {
         "folders": folders,
         "shown": printable(str(folder)),
-        "addresses": {row: _address(name) for row, name, text in triples if name is not None and name != text},
+        "addresses": {
+            row: _address(_below(files, folder, name))
+            for row, name, text in triples
+            if name is not None and (name != text or added_source(name, [*files.added]))
+        },
     }
+
+
+def _below(files: SeparateFiles, folder: str, name: str) -> str:
+    """The path of an image file from the folder of the source; those of added sources lie outside of it."""
+    return os.path.relpath(os.path.realpath(files.path(name)), folder) if added_source(name, [*files.added]) else name
 
 
 def _address(path: str) -> str | None:

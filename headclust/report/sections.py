@@ -10,18 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust import __version__
+from headclust.duplicates import Duplicates
+from headclust.duplicates.find import MIN_LIKENESS, MIN_SIMILARITY, SURE_SIMILARITY
 from headclust.progress import percent
 from headclust.report import overview
-from headclust.report.cards import Card, Pair
+from headclust.report.cards import Card, Copies
 from headclust.report.commands import repeat
 from headclust.report.data import ReportData
 from headclust.report.images import Source
 from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, has_umap
-from headclust.report.near_duplicates import MIN_SIMILARITY, NearDuplicates
 from headclust.report.palette import css_classes
 from headclust.report.samples import joins_of
 from headclust.report.scores import Scores
 
+DETAILS = (
+    f"Images whose features have a cosine similarity of {MIN_SIMILARITY} or more are compared pixel by pixel, in gray "
+    f"and small; copies have a correlation of {MIN_LIKENESS} or more. In a group, most pairs are alike."
+)
+DETAILS_BY_FEATURES = (
+    "The images cannot be compared, so these are images whose features have a cosine similarity of "
+    f"{SURE_SIMILARITY} or more."
+)
 _MAX_CELLS = 900  # of a confusion matrix that is shown as a table; a larger one is drawn
 _MAX_SKIPPED = 50  # skipped images that are listed
 
@@ -56,8 +65,8 @@ def head(data: ReportData, scores: Scores | None) -> dict[str, Any]:
     }
 
 
-def top(data: ReportData, clusters: list[Card], duplicates: NearDuplicates | None, pairs: list[Pair]) -> dict[str, Any]:
-    """Numbers, sizes, confidences and near-duplicates."""
+def top(data: ReportData, clusters: list[Card], duplicates: Duplicates | None, copies: list[Copies]) -> dict[str, Any]:
+    """Numbers, sizes, confidences and copies."""
     limit = overview.threshold(data.model.n_clusters)
     unsure = int((data.confidence < limit).sum())
     empty = data.empty
@@ -71,7 +80,7 @@ def top(data: ReportData, clusters: list[Card], duplicates: NearDuplicates | Non
         "bins": overview.histogram(data),
         "histogram_title": "Images by confidence: mean "
         f"{percent(data.confidence.mean(dtype=float))}, {unsure:,} unsure",
-        **_near_duplicates(data, duplicates, pairs),
+        **_copies(data, duplicates, copies),
         "selection_text": _selection_text(data),
     }
 
@@ -83,25 +92,30 @@ def levels(data: ReportData) -> dict[str, Any]:
     return {"levels": {"least": least, "most": used} if least < used else None}
 
 
-def _near_duplicates(data: ReportData, duplicates: NearDuplicates | None, pairs: list[Pair]) -> dict[str, Any]:
+def _copies(data: ReportData, duplicates: Duplicates | None, copies: list[Copies]) -> dict[str, Any]:
     if duplicates is None:
         return {"among": "", "near_duplicates": None}
     searched = among = ""
     if duplicates.n_searched < len(data.sample_ids):
         searched = f" The search took a random {duplicates.n_searched:,} of the {len(data.sample_ids):,} images."
         among = f" among the {duplicates.n_searched:,} images that were searched"
-    n_pairs = len(duplicates.pairs)
-    n_apart = sum(int(data.clusters[first] != data.clusters[second]) for first, second, _ in duplicates.pairs)
-    apart = f", {n_apart:,} of them in different groups" if n_apart else ""
-    looks = "pair looks" if n_pairs == 1 else "pairs look"
-    first = f" The {len(pairs)} most alike are shown." if n_pairs > len(pairs) else ""
+    if duplicates.n_not_compared:
+        searched += f" Of the similar pairs, the {duplicates.n_not_compared:,} least similar were not compared."
+    n_groups, n_copies = len(duplicates.groups), len(duplicates.copies)
+    n_apart = sum(len(set(data.clusters[list(group.rows)].tolist())) > 1 for group in duplicates.groups)
+    apart = f" {n_apart:,} of these have images in different groups." if n_apart else ""
+    first = f" The {len(copies)} most alike are shown." if n_groups > len(copies) else ""
+    many = n_groups > 1
+    rule = "most pixels, then the sharpest, then the largest and the oldest file"
     shown = {
-        "text": f"{n_pairs:,} {looks} the same or nearly so{apart}.{first}",
-        "details": f"Pairs whose features have a cosine similarity of {MIN_SIMILARITY} or more; each image with the "
-        f"one most similar to it.{searched}",
-        "pairs": pairs,
+        "text": f"{n_copies:,} {'images are copies' if n_copies > 1 else 'image is a copy'} of {n_groups:,} "
+        f"other{'s' if many else ''}: re-encoded, resized, slightly cropped or the same.{apart}{first} The first of "
+        "each is the best.",
+        "details": f"{DETAILS if duplicates.by_pixels else DETAILS_BY_FEATURES} The best is the one of the {rule}."
+        f"{searched}",
+        "groups": copies,
     }
-    return {"among": among, "near_duplicates": shown if pairs else None}
+    return {"among": among, "near_duplicates": shown if copies else None}
 
 
 def _selection_text(data: ReportData) -> str:

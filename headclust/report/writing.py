@@ -8,15 +8,24 @@ from headclust.disk import real_place, write_atomically, write_errors
 from headclust.errors import ConflictError
 from headclust.progress import printable
 
-_MARK = b'<meta name="generator" content="headclust report">'
+# By kind of file, text near its start.
+_MARKS = {
+    "report": b'<meta name="generator" content="headclust report">',
+    "suggestion": b'<meta name="generator" content="headclust suggest">',
+    "picture of a suggestion": b'<svg xmlns="http://www.w3.org/2000/svg" class="curves"',
+}
 _MARK_WITHIN = 400  # bytes from the start of the file
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, kind: str = "report") -> None:
     """Raise if a report cannot be written to `path`; called before the report is made.
 
+    Args:
+        path: The file.
+        kind: A key of `_MARKS`: "report", or another file that may only replace its like.
+
     Raises:
-        ConflictError: `path` is a folder, a file that is not a report, or a link to nothing.
+        ConflictError: `path` is a folder, a file of another kind, or a link to nothing.
         HeadclustError: The file cannot be read.
     """
     real_place(path)
@@ -31,18 +40,18 @@ def check_place(path: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 start = file.read(_MARK_WITHIN)
-            if start and _MARK not in start:
-                raise ConflictError(f"{printable(str(path))} exists and is not a headclust report: choose another -o.")
+            if start and _MARKS[kind] not in start:
+                raise ConflictError(f"{printable(str(path))} exists and is not a headclust {kind}: choose another -o.")
 
 
-def write_page(path: Path, text: str) -> Path:
-    """Write a page and return its path.
+def write_page(path: Path, text: str, kind: str = "report") -> Path:
+    """Write a page of a kind, as of `check_place`, and return its path.
 
     Raises:
-        ConflictError: `path` is something other than a report.
+        ConflictError: `path` is a file of another kind.
         HeadclustError: The file cannot be written.
     """
-    check_place(path)
+    check_place(path, kind)
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())

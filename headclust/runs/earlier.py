@@ -13,6 +13,7 @@ from headclust.errors import ConflictError, DataError
 from headclust.filenames import storable_name
 from headclust.methods.constraints import Constraints
 from headclust.progress import note, printable
+from headclust.runs.added import with_added
 from headclust.runs.assignments import Assignments
 from headclust.runs.fixes import FIXES, Fix, Resolved, read_fixes, resolve_fixes
 from headclust.runs.folder import read_assigned
@@ -79,7 +80,7 @@ def read_earlier(fixes: Path | None, like: Path | None) -> Earlier | None:
             f"{printable(str(file))} lies in no run folder: name the run whose groups it fixes with --like."
         )
     record = read_record(like or (file or Path()).parent)
-    assigned = read_assigned(record)
+    assigned = with_added(record, read_assigned(record))
     if file is None and (record.path / FIXES).exists():
         file = record.path / FIXES
     rows = read_fixes(file) if file else ()

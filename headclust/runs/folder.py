@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # PyTorch is loaded where a model is read or written, so that
     from headclust.model import ClusterModel
     from headclust.runs.novelty import Seen
 
-_ADDED = ("predicted", "report.html", NAMES)  # by other commands, which can make them again
+_ADDED = ("added.csv", "predicted", "report.html", NAMES)  # by other commands, which can make them again
 _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
 
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from headclust.errors import SettingError
 from headclust.progress import note, printable
-from headclust.runs.fixes import FIXES, Fix, read_fixes, resolve_fixes
+from headclust.runs.added import with_added
+from headclust.runs.assignments import Assignments
+from headclust.runs.fixes import FIXES, Fix, Resolved, read_fixes, resolve_fixes
 from headclust.runs.folder import read_assigned
 from headclust.runs.levels import LEVELS, Levels, read_levels
 from headclust.runs.names import Names, read_names
@@ -35,7 +37,7 @@ class Groups:
     """The samples of a run in groups.
 
     Attributes:
-        sample_ids: As in assignments.csv.
+        sample_ids: As in assignments.csv, then those that were added after the fit.
         clusters: The group of each sample, its id, int64 (n_samples,).
         confidence: The probability of the sample's cluster of the fit, float64 (n_samples,); a group that joins several
             clusters has at least this probability.
@@ -43,7 +45,7 @@ class Groups:
         names: Names by id, of groups that have one.
         n_clusters: Number of clusters of the run's model; a group that a person made has an id of at least this.
         unions: The joins of these groups, from fine to coarse: the first joins two of them.
-        is_changed: True if fixes or a level make other groups than the run's clusters.
+        is_changed: True if fixes, a level or added images make other groups than the run's clusters.
         of_cluster: The group that images of each cluster belong to, int64 (n_clusters,): for images not in the run.
     """
 
@@ -83,10 +85,35 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
         FileFormatError: A file of the run is damaged, or has changed since the fit.
         HeadclustError: The fixes or the names cannot be used.
     """
-    assigned, fixes = read_assigned(run), _read_fixes(run)
+    assigned, fixes = with_added(run, read_assigned(run)), _read_fixes(run)
     fixed = resolve_fixes(assigned, fixes, run.n_clusters)
+    return groups_of(run, assigned, fixed, read_levels(run), read_names(run.path), level=level)
+
+
+def groups_of(
+    run: Record,
+    assigned: Assignments,
+    fixed: Resolved,
+    levels: Levels,
+    proposed: Names | None,
+    *,
+    level: int | None = None,
+) -> Groups:
+    """The groups of a run whose files have been read, as `read_groups`.
+
+    Args:
+        run: The run.
+        assigned: Its samples.
+        fixed: Its groups after the fixes.
+        levels: How its clusters join.
+        proposed: The proposed names; None without any.
+        level: Number of groups; None for the finest level.
+
+    Raises:
+        SettingError: No level has this number of groups.
+    """
     clusters, of_cluster = fixed.clusters, _renamed(np.arange(run.n_clusters), fixed.ended)
-    ids, levels, proposed = np.unique(clusters).tolist(), read_levels(run), read_names(run.path)
+    ids = np.unique(clusters).tolist()
     # A word that a person has given to a group is no other group's, as exports would join the two.
     proposed = proposed.without(fixed.names.values()) if proposed else None
     unions = _unions(levels, ids, proposed, fixed.names)
@@ -110,7 +137,7 @@ def read_groups(run: Record, *, level: int | None = None) -> Groups:
         names={group: names[group] for group in ids if group in names},
         n_clusters=run.n_clusters,
         unions=tuple(unions),
-        is_changed=not np.array_equal(clusters, assigned.clusters),
+        is_changed=len(clusters) > run.n_samples or not np.array_equal(clusters, assigned.clusters),
         of_cluster=of_cluster,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import DataError, FileFormatError, HeadclustError
-from headclust.features import Features, check_finite, is_folder, load_features, stored_sha256
+from headclust.features import Features, check_finite, is_folder, load_features, stored_states
 from headclust.features.rows import unit_length
 from headclust.features.source import row_blocks
 from headclust.progress import note, printable
@@ -33,7 +33,12 @@ def load_spaces(paths: Sequence[Path]) -> tuple[Features, ...]:
     Raises:
         DataError: They hold different samples, values that are not finite, or only equal rows.
     """
-    spaces = _load_together(paths)
+    return _checked([load_features(path) for path in paths])
+
+
+def _checked(loaded: Sequence[Features]) -> tuple[Features, ...]:
+    """Features of the same samples, whose ids are held once, checked for a fit."""
+    spaces = _together(loaded)
     for space in spaces:
         _check_finite(space)
         if space.n_samples > 1 and _is_constant(space):
@@ -103,20 +108,32 @@ def fingerprint(space: Features) -> dict[str, Any]:
     return {"path": path, "sha256": space.sha256, **size, **own}
 
 
-def reload_spaces(fingerprints: Sequence[Mapping[str, Any]]) -> tuple[Features, ...]:
-    """Load the feature files that a run was fitted on.
+def reload_spaces(fingerprints: Sequence[Mapping[str, Any]], n_added: int = 0) -> tuple[Features, ...]:
+    """Load the features that a run was fitted on: of a file that has grown since, its first rows.
+
+    Args:
+        fingerprints: The records of the files in the run.
+        n_added: Number of samples to load after the fitted ones.
 
     Raises:
-        FileFormatError: A file has changed since.
+        FileFormatError: A file has changed otherwise, or has too few rows.
         DataError: A file does not exist any more.
     """
-    spaces = load_spaces([Path(recorded["path"]) for recorded in fingerprints])
-    for space, recorded in zip(spaces, fingerprints, strict=True):
-        if space.sha256 != recorded["sha256"]:
+    spaces = []
+    for recorded in fingerprints:
+        space = load_features(Path(recorded["path"]))
+        n_rows = recorded["n_samples"] + n_added
+        if recorded["sha256"] not in (space.sha256, *(sha256 for sha256, _ in space.attributes.get("grown_from", ()))):
             raise FileFormatError(
                 f"{_name(space)} has changed since the run was made: name the features to use instead."
             )
-    return spaces
+        if n_rows > space.n_samples:
+            raise FileFormatError(
+                f"{_name(space)} has {space.n_samples} rows, expected {n_rows}, with those of the images that were "
+                "added: repeat headclust add."
+            )
+        spaces.append(space.first(n_rows))
+    return _checked(spaces)
 
 
 def locate_features(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -140,8 +157,9 @@ def locate_features(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> list
 
 
 def _holds(path: Path, sha256: Any) -> bool:
+    """True for the feature file of this checksum, and for one that has grown from it."""
     try:
-        return bool(stored_sha256(path) == sha256)
+        return sha256 in stored_states(path)
     except HeadclustError:
         return False
 
@@ -153,16 +171,15 @@ def load_alike(fingerprints: Sequence[Mapping[str, Any]], paths: Sequence[Path])
         HeadclustError: A file cannot be read.
         DataError: They do not lie in these spaces; see `check_alike`.
     """
-    spaces = list(_load_together(paths))
+    spaces = list(_together([load_features(path) for path in paths]))
     check_alike(fingerprints, spaces)
     return spaces
 
 
-def _load_together(paths: Sequence[Path]) -> tuple[Features, ...]:
-    """The features in files of the same samples, whose ids are held once."""
+def _together(loaded: Iterable[Features]) -> tuple[Features, ...]:
+    """Features of the same samples, whose ids are held once."""
     spaces: tuple[Features, ...] = ()
-    for path in paths:
-        space = load_features(path)
+    for space in loaded:
         _check_same_samples(space, spaces[0] if spaces else space)
         spaces += (replace(space, sample_ids=spaces[0].sample_ids) if spaces else space,)
     return spaces

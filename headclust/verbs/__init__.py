@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headclust.lazy import load_on_first_use
 
 if TYPE_CHECKING:
+    from headclust.verbs.add import Addition, add
     from headclust.verbs.compare import compare
     from headclust.verbs.demo import demo
     from headclust.verbs.embed import embed
@@ -23,13 +24,18 @@ if TYPE_CHECKING:
     from headclust.verbs.neighbors import neighbors
     from headclust.verbs.predict import predict
     from headclust.verbs.report import report
+    from headclust.verbs.review import review
     from headclust.verbs.run import Groups, run
     from headclust.verbs.settings import settings
+    from headclust.verbs.suggest import Suggested, suggest
     from headclust.verbs.verify import verify
 
 __all__ = [
+    "Addition",
     "Groups",
     "Named",
+    "Suggested",
+    "add",
     "compare",
     "demo",
     "embed",
@@ -43,9 +49,12 @@ __all__ = [
     "neighbors",
     "predict",
     "report",
+    "review",
     "run",
     "settings",
+    "suggest",
     "verify",
 ]
 
-load_on_first_use(__name__, {**{name: name for name in __all__}, "Groups": "run", "Named": "name"})
+_FILES = {"Addition": "add", "Groups": "run", "Named": "name", "Suggested": "suggest"}
+load_on_first_use(__name__, {**{name: name for name in __all__}, **_FILES})

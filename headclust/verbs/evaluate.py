@@ -14,6 +14,7 @@ from headclust.device import resolve_device
 from headclust.errors import HeadclustError, SettingError
 from headclust.filenames import storable_name
 from headclust.progress import note
+from headclust.runs.added import spaces_of
 from headclust.runs.groups import Groups, describe_groups, read_groups
 from headclust.runs.inputs import joined, load_alike, locate_features, reload_spaces
 from headclust.runs.scored_fit import assign
@@ -70,7 +71,7 @@ def _labels(run: runs.Record, groups: Groups) -> NDArray[np.int64] | None:
     A line on stderr tells why, if the features of the run cannot be read.
     """
     try:
-        space = reload_spaces(locate_features(run.path, run.config["features"]))[0]
+        space = spaces_of(run)[0]
     except HeadclustError as error:
         note(f"without scores: {error}")
         return None

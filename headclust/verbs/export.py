@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headclust import runs
-from headclust.choices import ExportFormat, Transfer
+from headclust.choices import Duplicates, ExportFormat, Transfer
 from headclust.disk import real_place
 from headclust.errors import ConflictError, DataError, HeadclustError, SettingError, unknown
 from headclust.export import (
@@ -19,8 +19,11 @@ from headclust.export import (
     MODES,
     FoundImages,
     Table,
+    find_copies,
     find_images,
+    mark_of,
     read_names,
+    without_copies,
     write_files,
     write_folders,
 )
@@ -45,6 +48,7 @@ def export(
     names: Path | None = None,
     level: int | None = None,
     how: Transfer = "link",
+    duplicates: Duplicates = "keep",
     vectors: bool = False,
     positions: bool = False,
     overwrite: bool = False,
@@ -62,6 +66,8 @@ def export(
         names: A CSV file cluster,name with names for some or all groups, which come before those in the run folder.
         level: Number of groups to join the clusters to, by levels.json; the finest level when None.
         how: For "folders": "link", "copy" or "move" the images.
+        duplicates: For "folders": "keep" copies of other images like all, "leave-out" all but the best of each, or put
+            them "apart", in one folder.
         vectors: For "parquet": add the features, as lists of float32 in the column `vector`; with several spaces
             `vector_1` and so on.
         positions: For "csv" and "parquet": add `projection_x` and `projection_y`, from 0 to 1, as on the report's map.
@@ -76,6 +82,10 @@ def export(
         raise unknown("way to export folders", how, MODES)
     if to != "folders" and how != "link":
         raise SettingError(f"--{how} is for --to folders: {to} leaves the images where they are.")
+    if duplicates not in get_args(Duplicates):
+        raise unknown("way to treat duplicates", duplicates, get_args(Duplicates))
+    if to != "folders" and duplicates != "keep":
+        raise SettingError(f"--duplicates is for --to folders: leave it out for {to}.")
     if to == "folders" and overwrite:
         raise SettingError("folders are never replaced: choose another place with -o, without --overwrite.")
     for option, given, formats in (("vectors", vectors, ("parquet",)), ("positions", positions, ("csv", "parquet"))):
@@ -105,14 +115,19 @@ def export(
     recorded = fitted.config["features"][0] if space is None and predicted is None else {}
     recorded = recorded if space is None else space.attributes
     source, split = (value if isinstance(value := recorded.get(key), str) else None for key in ("source", "split"))
-    images = find_images(source, split, assigned.sample_ids)
+    images = find_images(source, split, assigned.sample_ids, recorded)
     table = _table(assigned, _names_of(groups, assigned.clusters), images, space, source)
     if vectors or positions:
         paths = _space_paths(fitted, file, features, is_fitted=predicted is None)
         spaces = load_alike(fitted.config["features"], paths)
         table = replace(table, more=_columns(run, spaces, assigned, vectors=vectors, positions=positions))
     if to == "folders":
-        write_folders(path, table, images, how)
+        mark = {}
+        if duplicates != "keep":
+            copies = find_copies(path, space, images, fitted.config["settings"])
+            table, images = without_copies(table, images, copies, duplicates)
+            mark = mark_of(copies, duplicates)
+        write_folders(path, table, images, how, mark)
         return path
     return write_files(path, FILES[to](table), overwrite=overwrite)
 
@@ -154,6 +169,8 @@ def _features(given: Path | None, beside: Path, sample_ids: Sequence[str]) -> Fe
     """The feature file of the samples; None if no file is given and the default one is missing or has other samples."""
     try:
         features = load_features(given or beside)
+        if features.n_samples > len(sample_ids):  # it has grown by images that another run was given
+            features = features.first(len(sample_ids))
         if tuple(map(storable_name, features.sample_ids)) != tuple(sample_ids):
             raise DataError(f"{printable(str(features.path))} holds other samples than the assignments.")
         return features

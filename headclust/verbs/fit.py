@@ -15,6 +15,7 @@ from headclust.methods import Recipe, check_fit
 from headclust.methods.constraints import Constraints
 from headclust.progress import note, printable
 from headclust.runs import novelty
+from headclust.runs.added import spaces_of
 from headclust.runs.earlier import Earlier, Ids, aligned_ids, constraints_of, fixes_to_keep, read_earlier
 from headclust.runs.fixes import Fix
 from headclust.runs.inputs import (
@@ -97,9 +98,12 @@ def fit(
     earlier = read_earlier(fixes, like)
     if config and not features:
         home = runs.find_run(config) if config.is_dir() else config.parent
-        spaces = reload_spaces(locate_features(home, recorded["features"]))
+        if earlier and earlier.is_kept and home.resolve() == earlier.record.path.resolve():
+            spaces = spaces_of(earlier.record)  # with the images that were added since
+        else:
+            spaces = reload_spaces(locate_features(home, recorded["features"]))
     elif earlier and earlier.is_kept and not features:
-        spaces = reload_spaces(locate_features(earlier.record.path, earlier.record.config["features"]))
+        spaces = spaces_of(earlier.record)
     else:
         spaces = load_spaces(features or [newest_features()])
     tests = load_alike([fingerprint(space) for space in spaces], evaluate_on) if evaluate_on else []

@@ -16,6 +16,7 @@ from headclust.device import resolve_device
 from headclust.disk import write_atomically, write_errors
 from headclust.errors import ConflictError, DataError
 from headclust.progress import note, printable
+from headclust.runs.added import with_added
 from headclust.runs.fixes import FIXES, read_fixes, resolve_fixes
 from headclust.runs.groups import read_groups
 from headclust.runs.inputs import locate_features
@@ -108,7 +109,7 @@ def name(
     recorded = locate_features(fitted.path, fitted.config["features"])
     if features is not None:
         recorded = [{**record, "path": str(features)} for record in recorded]
-    assigned, fixes = runs.read_assigned(fitted), fitted.path / FIXES
+    assigned, fixes = with_added(fitted, runs.read_assigned(fitted)), fitted.path / FIXES
     fixed = resolve_fixes(assigned, read_fixes(fixes) if fixes.exists() else (), fitted.n_clusters)
     ids = np.unique(fixed.clusters).tolist()
     levels = read_levels(fitted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust import runs
-from headclust.backbones import Backbone, check_weights, load_backbone
+from headclust.backbones import check_weights
 from headclust.choices import OnError
 from headclust.device import resolve_device
 from headclust.embedding import EmbedSettings
+from headclust.embedding.alike import backbone_like, settings_like
 from headclust.embedding.embed import embed_images
-from headclust.embedding.settings import chosen_precision
-from headclust.errors import ConflictError, DataError, SettingError, SourceError
+from headclust.errors import ConflictError, SettingError, SourceError
 from headclust.features import load_features
 from headclust.filenames import file_name, numbered
 from headclust.images.datasets import ImageSet, open_source
@@ -28,8 +27,6 @@ from headclust.runs.assignments import write_assignments
 from headclust.runs.inputs import load_alike
 from headclust.runs.scored_fit import Assigned, assign
 from headclust.verbs.left_out import listed_in, warn_if_many
-
-_MADE_BY = ("feature_dim", "weights_sha256", "feature_point", "preprocessing")
 
 
 def predict(
@@ -166,27 +163,7 @@ def _embed_space(
     offline: bool,
 ) -> Path:
     """Embed images like space `number` of a run, as recorded there; return the feature file."""
-    preprocessing = recorded.get("preprocessing")
-    if preprocessing is None:
-        raise SettingError(
-            "the run was fitted on imported features: embed the images in the same way, then use --features."
-        )
-    size, own, preset = preprocessing["input_size"], preprocessing["own_size"], preprocessing.get("preset")
-    backbone = load_backbone(
-        recorded["backbone"],
-        weights=weights,
-        image_size=None if preset or size == own else size[0],
-        offline=offline,
-        preset=preset,
-        dataset=recorded["dataset"],  # a preset depends on the fitted data set
-    )
-    _check_backbone(backbone, recorded)
-    settings = replace(
-        settings,
-        batch_size=recorded["batch_size"],
-        dtype=recorded["dtype"],
-        precision=chosen_precision(recorded.get("precision")),
-    )
+    backbone, settings = backbone_like(recorded, weights=weights, offline=offline), settings_like(recorded, settings)
     path = _predicted_path(folder, images, "" if number == 1 else f"-space{number}")
     try:
         return embed_images(images, backbone, path, settings)
@@ -195,22 +172,6 @@ def _embed_space(
     except ConflictError:
         # The images or the versions have changed. This verb made the file, so it may replace it.
         return embed_images(images, backbone, path, replace(settings, overwrite=True))
-
-
-def _check_backbone(backbone: Backbone, recorded: Mapping[str, Any]) -> None:
-    """Raise if a model is not that of the fit; called before anything is embedded.
-
-    Raises:
-        DataError: Its weights, dimension, feature point or preprocessing differ.
-    """
-    record = json.loads(json.dumps(backbone.preprocessing.record))  # with the types that reading a file gives
-    values = {name: getattr(backbone, name) for name in _MADE_BY} | {"preprocessing": record}
-    for name in _MADE_BY:
-        if values[name] != recorded.get(name):
-            raise DataError(
-                f"{backbone.name} here has the {name} {values[name]}, the fit's was {recorded.get(name)}: "
-                "embed with the weights and library versions it was fitted with (--weights FILE)."
-            )
 
 
 def _predicted_path(folder: Path, images: ImageSet, suffix: str) -> Path:

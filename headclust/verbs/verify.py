@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headclust import runs
-from headclust.features import is_folder, stored_sha256, verify_features
+from headclust.features import is_folder, stored_states, verify_features
 from headclust.progress import note, printable
 
 
@@ -34,6 +34,6 @@ def verify(path: Path) -> list[str]:
 def _match(features: Path, groups: Path) -> list[str]:
     """A line if the run of a folder of groups was not fitted on its features."""
     recorded = [space["sha256"] for space in runs.read_record(groups).config["features"]]
-    if stored_sha256(features) in recorded:
+    if set(stored_states(features)) & set(recorded):
         return []
     return [f"{printable(str(groups))}: its run was fitted on other features: repeat the headclust run that made it."]

@@ -23,6 +23,7 @@ COMMANDS = {
     "neighbors": ("blobs.h5", "--neighbors", "5"),
     "evaluate": ("run",),
     "report": ("run", "--no-umap"),
+    "review": ("run",),
     "export": ("run", "--to", "csv"),
     "import": ("rows.npy",),
     "info": ("run",),
@@ -44,6 +45,7 @@ def output(monkeypatch, capsys, tmp_path, blob_file, blobs):
     metrics = {"accuracy": math.nan, "nmi": 0.5, "ami": math.inf, "ari": 0.5, "seconds": 1.0}
     monkeypatch.setattr(verbs, "demo", lambda folder: [("consensus", "train", metrics)])
     monkeypatch.setattr(verbs, "embed", lambda *_, **__: blob_file)
+    monkeypatch.setattr(verbs, "review", lambda run, port, on_start: on_start("http://127.0.0.1:1/", ""))
     made = (Path(name) for name in ("groups", "groups/features.h5", "run", "groups/report.html"))
     monkeypatch.setattr(verbs, "run", lambda *_, **__: verbs.Groups(*made, 120, 0, None))
 

@@ -4,7 +4,6 @@ import webbrowser
 import pytest
 
 from headclust import cli, verbs
-from headclust.cli import report
 
 DESKTOP = {"DISPLAY": ":0", "CI": "", "SSH_CONNECTION": ""}
 
@@ -34,7 +33,15 @@ def command(monkeypatch, capsys, tmp_path):
 def test_it_prints_where_the_page_is(command):
     code, out, (asked,), shown = command("run")
     assert (code, out, shown) == (0, "run/report.html\n", [])
-    defaults = {"features": (), "labels": False, "thumbnails": 20_000, "umap": True, "device": None, "output": None}
+    defaults = {
+        "features": (),
+        "level": None,
+        "labels": False,
+        "thumbnails": 20_000,
+        "umap": True,
+        "device": None,
+        "output": None,
+    }
     assert asked == {"run": "run", **defaults}
 
 
@@ -66,6 +73,6 @@ def test_where_a_person_has_a_screen_it_is_opened(command, monkeypatch, terminal
     for name, value in {**DESKTOP, "WAYLAND_DISPLAY": "", **environment}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(report.sys.stdout, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     assert bool(command("run")[3]) == expected
     assert command("run", "--open", "no")[3] == []

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from headclust.errors import DataError
+from headclust.export import find_images
 from headclust.images import heif, image_file
 from headclust.images.datasets import open_source
 
@@ -49,3 +50,25 @@ def test_a_damaged_one_is_refused_in_one_line(photo):
             image_file.decode(content)
         assert "\n" not in str(caught.value)
         assert "HEIF" in str(caught.value) or str(caught.value).startswith("cannot be decoded")
+
+
+def test_without_the_extra_every_way_to_name_one_names_it(tmp_path, monkeypatch, capsys):
+    for module in ("headclust.images.heif", "headclust.images.datasets.ignored"):
+        monkeypatch.setattr(f"{module}.heif_is_installed", lambda: False)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    photo = tmp_path / "IMG_0001.HEIC"
+    photo.write_bytes(START)
+    extra = r"needs the extra `heif`: pip install 'headclust\[heif\]'"
+    with pytest.raises(DataError, match=rf"IMG_0001\.HEIC is HEIC, which {extra}\.$"):
+        open_source(str(photo))
+    assert open_source(str(tmp_path)).sample_ids == ("a.jpg",)
+    assert "1 image that needs the extra `heif` (pip install 'headclust[heif]'): 1 .heic" in capsys.readouterr().err
+    # Images that were embedded with the extra.
+    find_images(str(tmp_path), "all", ["a.jpg", "IMG_0001.HEIC", "gone.jpg"])
+    assert "not found: 2; 1 of them is HEIC, which needs the extra `heif`" in capsys.readouterr().err
+
+
+def test_avif_without_its_decoder_is_named(monkeypatch):
+    monkeypatch.setattr(image_file.features, "check", lambda name: name != "avif")
+    with pytest.raises(DataError, match=r"^an AVIF image, which needs a Pillow with AVIF"):
+        image_file.decode(b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf")

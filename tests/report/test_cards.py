@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from headclust.duplicates import DuplicateGroup, Duplicates
 from headclust.report import cards
 from headclust.report.geometry import ClusterImages, measure
 from headclust.report.images import Thumbnail, Thumbnails
-from headclust.report.near_duplicates import NearDuplicates
 from headclust.report.scores import compare
 
 THUMB = Thumbnail("data:image/webp;base64,AAAA", 8, 8)
@@ -36,11 +36,14 @@ def test_many_clusters_show_fewer_images_each(n_clusters, each):
     assert {len(images.unsure) for images in chosen.values()} == {each}
 
 
-def test_near_duplicates_and_every_cluster_come_first():
+def copies(*groups):
+    return Duplicates(tuple(DuplicateGroup(rows, similarity, "it is the sharpest") for rows, similarity in groups), 60)
+
+
+def test_copies_and_every_cluster_come_first():
     chosen = {0: ClusterImages((1, 2), (3,), (4,)), 5: ClusterImages((9,), (), ())}
-    pairs = NearDuplicates(((2, 7, 1.0), (7, 8, 0.98)), 60)
     assert cards.first_rows(chosen, None) == [1, 9, 2, 4, 3]
-    assert cards.first_rows(chosen, pairs) == [2, 7, 8, 1, 9, 4, 3]
+    assert cards.first_rows(chosen, copies(((2, 7), 1.0), ((8, 6), 0.98))) == [2, 7, 8, 6, 1, 9, 4, 3]
 
 
 def test_the_content_of_a_card(data, geometry):
@@ -72,15 +75,16 @@ def test_the_content_of_a_card(data, geometry):
 def test_an_image_is_embedded_once(data):
     chosen = {0: ClusterImages((4,), (), ())}
     object.__setattr__(data, "clusters", np.array([0] * 10 + [1] * 50))
-    pairs = cards.make_pairs(
-        data, NearDuplicates(((4, 7, 1.0), (7, 20, 0.98)), 60), chosen, Thumbnails(made={7: THUMB})
-    )
-    assert [(pair.first.embedded, pair.second.embedded) for pair in pairs] == [(False, True), (False, True)]
-    assert [pair.apart for pair in pairs] == [False, True]
-    assert pairs[1].text.startswith("groups 0 and 1: ")
-    assert "0.980" in pairs[1].similarity
-    assert pairs[0].first.thumb is None
-    assert pairs[0].second.thumb is THUMB
+    duplicates = copies(((4, 7, *range(30, 38)), 1.0), ((8, 20), 0.98))
+    made = cards.make_copies(data, duplicates, chosen, Thumbnails(made={7: THUMB}))
+    assert [picture.embedded for picture in made[0].pictures] == [False, True, True, True, True, True]
+    assert [group.apart for group in made] == [True, True]
+    names = data.sample_ids
+    assert made[1].text == f"groups 0 and 1: best is {names[8]}, it is the sharpest; copies: {names[20]}"
+    assert made[0].text.endswith("and 4 more")
+    assert "0.980" in made[1].similarity
+    assert [picture.thumb for picture in made[0].pictures[:2]] == [None, THUMB]
+    assert [picture.note for picture in made[0].pictures[:2]] == ["best", ""]
 
 
 def test_a_long_name_shows_its_end():

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from headclust.duplicates import DuplicateGroup, Duplicates
 from headclust.features.left_out import read_left_out
 from headclust.report import overview
 from headclust.report.images import Source, Thumbnails
-from headclust.report.near_duplicates import NearDuplicates
 
 SOURCE = Source(object(), np.zeros(0, int))
 
@@ -23,7 +23,7 @@ def remarks_of(data, source=SOURCE, thumbnails=None, duplicates=None):
 def test_nothing_stands_out(data):
     object.__setattr__(data.spaces[0], "left_out", ())
     changed(data, confidence=np.full(60, 0.9, np.float32))
-    assert remarks_of(data, duplicates=NearDuplicates((), 60)) == {}
+    assert remarks_of(data, duplicates=Duplicates((), 60)) == {}
 
 
 def test_clusters_that_are_empty_or_too_large(data):
@@ -50,7 +50,9 @@ def test_remarks_name_what_is_missing(data):
     object.__setattr__(data.spaces[0], "left_out", read_left_out([("a", "b"), ("c", "d")], None))
     changed(data, is_fitted=False, problem="gone.")
     thumbnails = Thumbnails(failed={3: "torn"}, problem="unplugged")
-    remarks = remarks_of(data, Source(None, None, "no folder"), thumbnails, NearDuplicates(((1, 2, 0.99),), 60))
+    remarks = remarks_of(
+        data, Source(None, None, "no folder"), thumbnails, Duplicates((DuplicateGroup((1, 2), 0.99, ""),), 60)
+    )
     texts = {title: remark.text for (_, title), remark in remarks.items()}
     assert texts["2 images could not be read"] == "and belong to no group."
     assert texts["No thumbnails:"] == "no folder"
@@ -58,7 +60,7 @@ def test_remarks_name_what_is_missing(data):
     assert texts["No map, no images between two groups, no nearest images, no images that look the same:"] == "gone."
     assert texts["1 image can no longer be read"].endswith("the first: torn.")
     assert "These are not the images that the run was fitted on:" in texts
-    assert texts["1 pair looks the same"] == "or nearly so."
+    assert texts["1 image is a copy"] == "of others."
     kinds = [kind for kind, _ in remarks]
     assert kinds == sorted(kinds, reverse=True)  # warnings before explanations
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from headclust import __version__, verbs, write_features
+from headclust.duplicates import Duplicates
 from headclust.progress import printable
 from headclust.report import page, read_data, sections
-from headclust.report.near_duplicates import NearDuplicates
 from headclust.report.page import render
 from report.conftest import HOSTILE
 
@@ -223,7 +223,7 @@ def test_missing_files_are_left_out_and_reported(world, capsys, gone):
 
 @pytest.mark.parametrize(("searched", "among"), [(60, ""), (20, " among the 20 images that were searched")])
 def test_the_absence_of_near_duplicates_is_stated_for_the_searched_images_only(data, monkeypatch, searched, among):
-    monkeypatch.setattr(page, "find_near_duplicates", lambda *_: NearDuplicates((), searched))
+    monkeypatch.setattr(page, "find_duplicates", lambda *_: Duplicates((), searched))
     monkeypatch.setattr(page.overview, "remarks", lambda *_, **__: [])
     assert f"and no images look the same{among}.</p>" in render(data, umap=False)
 

@@ -7,9 +7,9 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import pytest
 
+from headclust.duplicates import NearestImages
 from headclust.report import read_data, samples
 from headclust.report.images import Source, Thumbnail, Thumbnails, find_source
-from headclust.report.nearest import NearestImages
 from report.test_page import decoded
 
 NAMES = ["a/IMG_1.jpg", "a/IMG_2.jpg", "a/IMG_20.jpg", "", "7|x", "7", "é\U0001f431", "é\U0001f436", "é", "two\nlines"]

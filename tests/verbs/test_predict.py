@@ -6,7 +6,7 @@ import pytest
 from conftest import as_version_3, make_blobs
 
 from headclust import load_features, runs, verbs
-from headclust.embedding import EmbedSettings
+from headclust.embedding import EmbedSettings, alike
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.methods import METHODS
 from headclust.runs import scored_fit as trials
@@ -149,7 +149,7 @@ def test_images_are_embedded_as_the_runs_were(fit, write, blobs, monkeypatch, ow
 
     run = fit(write("own.h5", blobs.features, blobs.labels, **described))
     photos = SimpleNamespace(dataset="my photos", split="val", source="/my photos")
-    monkeypatch.setattr(MODULE, "load_backbone", load)
+    monkeypatch.setattr(alike, "load_backbone", load)
     monkeypatch.setattr(MODULE, "embed_images", embed)
     monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: photos)
     assert len(rows(verbs.predict(run, data="photos", split="val", offline=True, on_error="skip"))) == 5
@@ -172,7 +172,7 @@ def test_another_source_of_the_same_name_replaces_nothing(fit, write, blobs, mon
     preprocessing = {"input_size": [8, 8], "own_size": [8, 8]}
     described = {"attributes": {"preprocessing": preprocessing, "batch_size": 17, **MADE_BY}}
     run = fit(write("own.h5", blobs.features, blobs.labels, **described))
-    monkeypatch.setattr(MODULE, "load_backbone", lambda *_, **__: some_backbone(preprocessing))
+    monkeypatch.setattr(alike, "load_backbone", lambda *_, **__: some_backbone(preprocessing))
 
     def embed(images, backbone, path, settings):
         if path.exists() and not settings.overwrite:
@@ -213,7 +213,7 @@ def test_another_model_is_seen_before_time_is_spent(fit, write, blobs, monkeypat
     other = SimpleNamespace(**{**vars(some_backbone(preprocessing)), **change})
     photos = SimpleNamespace(dataset="photos", split="all", source="/photos")
     monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: photos)
-    monkeypatch.setattr(MODULE, "load_backbone", lambda *_, **__: other)
+    monkeypatch.setattr(alike, "load_backbone", lambda *_, **__: other)
     monkeypatch.setattr(MODULE, "embed_images", lambda *_, **__: pytest.fail("embedded all the same"))
     with pytest.raises(DataError) as caught:
         verbs.predict(run, data="photos")
@@ -238,7 +238,7 @@ def test_images_are_embedded_once_a_space(fit, write, blobs, monkeypatch):
         return write(path, spaces[backbone.name][:5], backbone=backbone.name, attributes=attributes)
 
     monkeypatch.setattr(MODULE, "open_source", lambda *_, **__: photos)
-    monkeypatch.setattr(MODULE, "load_backbone", load)
+    monkeypatch.setattr(alike, "load_backbone", load)
     monkeypatch.setattr(MODULE, "embed_images", embed)
     csv_file = verbs.predict(run, data="photos")
     assert {file.name for file in (run / "predicted").iterdir()} == {

@@ -202,12 +202,54 @@ def test_the_command_that_keeps_both_does(here, calls):
     assert tree(first.folder) == before
 
 
-def test_more_images_are_told(photos, calls):
-    run(photos)
+def test_a_folder_that_has_grown_keeps_its_rows_and_its_ids(photos, here, calls, monkeypatch, capsys):
+    # One new photo once made it embed all again, and gave the groups other numbers.
+    made = run(photos)
+    before, old = load_features(made.features), {row["sample_id"]: row["cluster"] for row in rows(made.assignments)}
+    stored = before.source()[:].tobytes()
+    draw(photos, ["00-new.png", "new.png"])
+    for name in old:  # the files that were there keep their times
+        assert (photos / name).exists()
+    times = {name: (photos / name).stat().st_mtime_ns for name in old}
+    assert len(times) == 20
+    calls.clear()
+    grown = run(photos)
+    after = load_features(grown.features)
+    assert grown.n_samples == 22
+    assert after.sample_ids == (*before.sample_ids, "00-new.png", "new.png")
+    assert after.source()[:20].tobytes() == stored
+    assert [call[0] for call in calls] == ["fit", "report"]  # embed_images is not called
+    assert "embedding 2 images with efficientnet_lite0; 20 stay as they are" in capsys.readouterr().err
+    now = {row["sample_id"]: row["cluster"] for row in rows(grown.assignments)}
+    assert {name: now[name] for name in old} == old
+    calls.clear()
+    assert run(photos) == grown
+    assert calls == []
+
+
+def test_edited_and_removed_images_are_followed_when_told(photos, here, calls):
+    old = load_features(run(photos).features).sample_ids
+    before = tree(here / "photos-groups")
+    (photos / "03.png").unlink()
+    (photos / "04.png").write_bytes((photos / "06.png").read_bytes())
     draw(photos, ["new.png"])
-    with pytest.raises(ConflictError, match="n_listed: 20 there, 21 here"):
+    expected = r"1 image edited \(04\.png\), 1 image no longer there \(03\.png\), 1 new: --overwrite follows"
+    with pytest.raises(ConflictError, match=expected):
         run(photos)
-    assert run(photos, overwrite=True).n_samples == 21
+    assert tree(here / "photos-groups") == before
+    calls.clear()
+    followed = run(photos, overwrite=True)
+    features = load_features(followed.features)
+    assert features.sample_ids == (
+        *(name for name in old if name not in ("03.png", "04.png")),
+        "04.png",
+        "new.png",
+    )
+    assert [call[0] for call in calls] == ["fit", "report"]
+    assert [row["sample_id"] for row in rows(followed.assignments)] == list(features.sample_ids)
+    calls.clear()
+    assert run(photos) == followed
+    assert calls == []
 
 
 def test_overwrite_does_not_repeat_what_is_the_same(photos, calls):
@@ -446,16 +488,16 @@ def test_a_folder_that_cannot_be_listed_is_left_out_and_recorded(here, calls, mo
     assert load_features(made.features).attributes["unlisted"] == [["private/", "Permission denied"]]
     assert run(folder) == made
     monkeypatch.setattr(walk, "scan", scan)
-    with pytest.raises(ConflictError, match="unlisted"):
-        run(folder)
-    made = run(folder, overwrite=True)
+    made = run(folder)
     assert (made.n_samples, made.left_out) == (4, None)
+    # Images in a folder that cannot be listed for a while are not gone.
+    monkeypatch.setattr(walk, "scan", denied)
+    assert run(folder).n_samples == 4
 
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"clusters": None}, "has no class subfolders to count: set the number of groups with --clusters K"),
         ({"clusters": 21}, "21 clusters of 20 images: expected at most 20"),
         ({"method": "means"}, "unknown method 'means'"),
         ({"clusters": -1}, "n_clusters is -1"),
@@ -469,6 +511,17 @@ def test_what_is_impossible_is_told_before_anything_is_made(photos, here, calls,
         run(photos, **options)
     assert calls == []
     assert [path.name for path in here.iterdir()] == ["photos"]
+
+
+def test_few_images_need_a_number(here, calls):
+    folder = draw(here / "nine", [f"{number}.png" for number in range(9)])
+    line = (
+        "has no class subfolders to count, and 9 images are too few to suggest a number of groups: set it with --clus"
+    )
+    with pytest.raises(SettingError, match=line):
+        run(folder, clusters=None)
+    assert calls == []
+    assert [path.name for path in here.iterdir()] == ["nine"]
 
 
 def test_a_model_that_cannot_be_had_leaves_nothing(photos, here):
@@ -645,7 +698,9 @@ def test_images_that_come_back_are_embedded_and_fitted_without_being_asked(photo
     assert "WARNING" not in capsys.readouterr().err
     whole = run(photos, views=1, output=here / "whole")
     assert mended.features.read_bytes() == whole.features.read_bytes()
-    assert mended.assignments.read_bytes() == whole.assignments.read_bytes()
+    # The groups are those of a fit to all, with the ids of before.
+    both = zip(rows(mended.assignments), rows(whole.assignments), strict=True)
+    assert len({(now["cluster"], at_once["cluster"]) for now, at_once in both}) == 2
 
 
 def test_images_that_come_back_do_not_replace_groups_with_other_settings(photos, here, calls):

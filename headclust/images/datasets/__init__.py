@@ -17,6 +17,7 @@ from headclust.images.datasets.imagenet import open_imagenet
 from headclust.images.datasets.imageset import ImageSet
 from headclust.images.datasets.stl10 import open_stl10
 from headclust.images.datasets.subset import read_class_ids
+from headclust.images.heif import HEIF_EXTENSIONS, NEEDS_EXTRA
 
 __all__ = ["SOURCES", "ImageSet", "describe_folders", "open_source", "read_class_ids"]
 
@@ -123,5 +124,7 @@ def _open_file(source: str, place: Path, split: str | None, exclusion: Exclusion
         if split not in (None, "all"):
             raise SettingError(f"split {split!r} of {place}: one image has no splits; leave --split out.")
         return open_image(place)
+    if name.endswith(HEIF_EXTENSIONS):  # the extra is not installed
+        raise DataError(f"{place} is HEIC, which {NEEDS_EXTRA}.")
     kinds = f"one image, an archive ({' '.join(archives.SUFFIXES)}) or a list of paths ({' '.join(lists.SUFFIXES)})"
     raise DataError(f"{place} is a file of another kind: expected a folder of images, {kinds}.")

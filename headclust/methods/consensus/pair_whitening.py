@@ -92,15 +92,35 @@ def space_transform(space: Features, stage: Partitions, device: torch.device) ->
     transform = fit_transform(space, "pca", n_components=stage.n_components, device=device, group=current())
     if not stage.whiten:
         return replace(transform, unit=True)
-    # The image and its views in the principal components: 1 + n_views tensors (n_samples, dim).
-    versions = [transform.rows(space, device=device)]
-    if space.n_views and stage.views:
-        versions += [transform.rows(space, view=number, device=device) for number in range(space.n_views)]
+    versions = pair_versions(transform, space, device, views=stage.views)
     k = neighbors_within_cluster(stage.n_neighbors, space.n_samples, stage.n_clusters)
-    within = scatter(_differences(versions, k))
-    n_views = len(versions) - 1
-    n_independent = space.n_samples * n_views if n_views else min(space.n_samples, _ANCHORS) * k
-    return whiten_within(transform, within, shrinkage=max(stage.shrinkage, _chance(len(within), n_independent)))
+    within, shrinkage = within_pairs(versions, k, at_least=stage.shrinkage)
+    return whiten_within(transform, within, shrinkage=shrinkage)
+
+
+def pair_versions(
+    transform: FeatureTransform, space: Features, device: torch.device, *, views: bool = True
+) -> list[Tensor]:
+    """The transformed images, and with `views` their cached views: up to 1 + n_views tensors (n_samples, dim)."""
+    versions = [transform.rows(space, device=device)]
+    if space.n_views and views:
+        versions += [transform.rows(space, view=number, device=device) for number in range(space.n_views)]
+    return versions
+
+
+def within_pairs(versions: list[Tensor], n_neighbors: int, *, at_least: float) -> tuple[Tensor, float]:
+    """Covariance within pairs, float64 (dim, dim), and its shrinkage, `at_least` or more with few pairs.
+
+    Args:
+        versions: As of `pair_versions`. Pairs are any two versions of an image; of one version, a sample and each of
+            its neighbors.
+        n_neighbors: Neighbors per sample where there is one version.
+        at_least: Smallest shrinkage, in (0, 1].
+    """
+    within = scatter(_differences(versions, n_neighbors))
+    n_samples, n_views = len(versions[0]), len(versions) - 1
+    n_independent = n_samples * n_views if n_views else min(n_samples, _ANCHORS) * n_neighbors
+    return within, max(at_least, _chance(len(within), n_independent))
 
 
 def _chance(dim: int, n_independent: int) -> float:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from headclust.choices import Labels, OnError
 from headclust.errors import DataError, SettingError
+from headclust.granularity import FEWEST
 from headclust.images.datasets import ImageSet, describe_folders, open_source
 from headclust.progress import note, printable
 
@@ -38,6 +39,7 @@ class Groups:
         n_left_out: Images that cannot be read.
         left_out: The list of these images, and of folders that cannot be listed; None if there are none.
         n_folders_left_out: Folders that cannot be listed.
+        suggestion: The page with other numbers of groups; None if none were suggested.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Groups:
     n_left_out: int
     left_out: Path | None
     n_folders_left_out: int = 0
+    suggestion: Path | None = None
 
     def __repr__(self) -> str:
         return f"Groups({str(self.folder)!r}, n_samples={self.n_samples}, n_left_out={self.n_left_out})"
@@ -81,7 +84,8 @@ def run(
 
     Args:
         data: Source of the images, usually a folder, as for `headclust.images.datasets.open_source`.
-        clusters: Number of clusters; the number of labeled classes when None.
+        clusters: Number of clusters. When None, the number of labeled classes; without labels the one used before in
+            that folder, in a new folder the finer end of the range that `suggest` finds.
         split: The split, if the source has several.
         exclude: Patterns of files and folders to leave out, as for `open_source`.
         labels: What becomes labels: "dataset" for those of a named data set, a list or shards, "folders" for class
@@ -112,10 +116,12 @@ def run(
     from headclust.report import check_place
     from headclust.verbs.left_out import warn_if_many
     from headclust.verbs.run.groups_folder import groups_folder
+    from headclust.verbs.run.number import check_suggestion, number_of_groups, suggestion_page
     from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, name_step, report_step
 
     folder = groups_folder(images, output)
     check_place(folder / "report.html")
+    check_suggestion(folder)
     if images.class_folders and labels == "dataset":
         use = "are not used as classes; --labels folders uses them, for scores and names in the report only"
         note(f"{images.source}: its {describe_folders(images)} {use}.")
@@ -133,6 +139,9 @@ def run(
     )
     left_out, path = list_left_out(folder / "left-out.csv", features), folder / "run"
     with _resumable():
+        if recipe.n_clusters == 0 and images.labels is None:
+            number = number_of_groups(features, folder, data, seed, device=device, overwrite=overwrite)
+            recipe = recipe.changed({"n_clusters": number})
         fit_step(images, data, features, path, recipe, seed, labels=labels, device=device, overwrite=overwrite)
         name_step(path, features)
         report = report_step(path, folder / "report.html", labels=labels == "folders")
@@ -147,6 +156,7 @@ def run(
         len(features.skipped),
         left_out,
         len(features.attributes.get("unlisted", ())),
+        suggestion_page(folder),
     )
 
 
@@ -171,11 +181,12 @@ def _check(images: ImageSet, labels: Labels, recipe: Recipe, seed: int, device: 
             f"{printable(images.source)} has no class subfolders (every image in FOLDER/CLASS/, two classes or more): "
             "leave --labels out."
         )
-    if recipe.n_clusters == 0 and images.labels is None:
+    if recipe.n_clusters == 0 and images.labels is None and len(images) < FEWEST:
         counted = "has no class subfolders to count"
         if images.class_folders:
             counted = f"has {describe_folders(images)}, which --labels folders counts as classes"
-        raise SettingError(printable(f"{images.source} {counted}: set the number of groups with --clusters K."))
+        few = f"and {len(images)} images are too few to suggest a number of groups"
+        raise SettingError(printable(f"{images.source} {counted}, {few}: set it with --clusters K."))
     if recipe.n_clusters > len(images):
         raise SettingError(f"{recipe.n_clusters} clusters of {len(images)} images: expected at most {len(images)}.")
     if device is not None:

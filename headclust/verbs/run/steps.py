@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from headclust.disk import write_atomically, write_errors
 from headclust.embedding import EmbedSettings
 from headclust.embedding.again import Earlier, earlier, try_reading
 from headclust.embedding.embed import embed_images
+from headclust.embedding.grow import grow
 from headclust.errors import BusyError, ConflictError, FileFormatError, HeadclustError, SourceError
 from headclust.features import Features, kind_of, load_features, samples_as_recorded, staging_folder
 from headclust.filenames import storable_name
@@ -26,12 +27,17 @@ from headclust.images.datasets import ImageSet
 from headclust.methods import Recipe
 from headclust.progress import note, printable, quiet
 from headclust.report import check_place
+from headclust.runs.earlier import Earlier as EarlierRun
+from headclust.runs.earlier import read_earlier
+from headclust.runs.fixes import FIXES
 from headclust.runs.inputs import fingerprint, load_spaces
 from headclust.runs.names import NAMES
 from headclust.verbs.fit import fit_recipe
 from headclust.verbs.name import name as name_groups
 from headclust.verbs.report import report
+from headclust.verbs.run import grown
 from headclust.verbs.run.groups_folder import free_folder, marked_folder
+from headclust.verbs.run.grown import with_added
 
 # Packaged backbones, the better first: docs/default.md, mean over its data sets.
 PREFERRED = ("efficientnet_lite1", "efficientnet_lite0")
@@ -58,6 +64,7 @@ def embed_step(
         HeadclustError: Images, weights or the folder cannot be used, or features with other settings are in the way.
     """
     before = _begun(path)
+    images = with_added(images, before)
     if not overwrite:
         _check_labels(images, path, before)
     model = model or before.get("backbone") or _packaged()
@@ -69,9 +76,15 @@ def embed_step(
     if finished and not _is_worth_trying(images, finished, settings):
         note(f"step 1 of 3: {work}: embedded already.")
         return finished.features
-    note(f"step 1 of 3: embedding {work}.")
+    growth = None if finished else grown.growth_of(images, path, before, model, settings)
+    if growth and not grown.is_needed(growth, overwrite=overwrite):
+        note(f"step 1 of 3: {work}: embedded already.")
+        return growth.base
+    note(f"step 1 of 3: embedding {grown.work(growth, model) if growth else work}.")
     backbone = load_backbone(model, weights=weights, offline=offline)
     with marked_folder(images, path.parent):
+        if growth:
+            return grow(growth, backbone, path, settings)
         try:
             embed_images(images, backbone, path, settings)
         except (BusyError, SourceError):
@@ -214,8 +227,24 @@ def fit_step(
                 f"or keep both with {printable(apart)}, or without embedding again with {printable(quick)}."
             )
         overwrite = True
-    note(f"step 2 of 3: fitting {clusters}.")
-    fit_recipe(recipe, load_spaces([features.path]), seed, device=device, output=path, overwrite=overwrite)
+    earlier = _earlier(path, damage, features)
+    if earlier and earlier.is_kept and recipe.n_clusters == earlier.record.n_clusters:
+        recipe = Recipe.of(recipe.method, recipe.preset)  # the fixes may have made or ended groups
+    note(f"step 2 of 3: fitting {clusters}{', with the ids and fixes of before' if earlier else ''}.")
+    spaces = load_spaces([features.path])
+    fit_recipe(recipe, spaces, seed, device=device, output=path, overwrite=overwrite, earlier=earlier)
+
+
+def _earlier(path: Path, damage: Sequence[str], features: Features) -> EarlierRun | None:
+    """The run at `path`, whose ids and fixes a new fit keeps, if the images have changed or it has fixes; else None."""
+    if damage or not path.exists():
+        return None
+    fixes = path / FIXES if (path / FIXES).exists() else None
+    if fixes is None and runs.read_record(path).config["features"][0]["sha256"] == features.sha256:
+        return None
+    earlier = read_earlier(fixes, path)
+    names = {storable_name(name) for name in features.sample_ids}
+    return earlier if earlier and not names.isdisjoint(earlier.assigned.sample_ids) else None
 
 
 def _as_before(data: str, features: Features, labels: Labels) -> list[str]:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from headclust.duplicates.nearest import N_NEAREST, find_nearest
 from headclust.features import Features
 from headclust.graph.cached import cached_neighbors
-from headclust.report.nearest import N_NEAREST, find_nearest
 
 
 @pytest.fixture

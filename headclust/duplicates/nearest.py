@@ -38,6 +38,7 @@ def find_nearest(
     settings: Mapping[str, Any],
     *,
     max_searched: int = _MAX_SEARCHED,
+    every: bool = False,
     device: torch.device | None = None,
 ) -> NearestImages:
     """The nearest images, by exact search in bounded time; none for a single image.
@@ -46,6 +47,7 @@ def find_nearest(
         space: Features of the samples.
         settings: Settings of the run: if its neighbor graph is cached, that is used, for any number of rows.
         max_searched: Rows to search if it is not.
+        every: Search all rows even if there are more, by inverted lists.
         device: Where to search; the CPU by default.
     """
     from headclust.graph.cached import cached_neighbors, is_cached
@@ -57,8 +59,10 @@ def find_nearest(
         return NearestImages(rows, np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32))
     if isinstance(n_neighbors, int) and is_cached(space, n_neighbors, search=search, device=device):
         graph = cached_neighbors(space, n_neighbors, search=search, device=device)
+    elif every and len(rows) > max_searched:
+        graph = cached_neighbors(space, N_NEAREST, search="ivf", device=device)
     else:
-        if space.n_samples > max_searched:
+        if len(rows) > max_searched:
             rows = np.sort(np.random.default_rng(0).choice(space.n_samples, max_searched, replace=False))
         graph = nearest_neighbors(space.rows(rows).to(device or "cpu"), min(N_NEAREST, len(rows) - 1))
     return NearestImages(rows, rows[graph.indices[:, :N_NEAREST].numpy()], graph.similarities[:, :N_NEAREST].numpy())
