@@ -13,7 +13,7 @@ from headclust.runs.novelty import UNUSUAL
 
 # A refit pays with this share of images unlike anything fitted, and at least this many of them; or when the added
 # images are this share of all. benchmarks/add.py measures both.
-MANY_UNLIKE, FEWEST_UNLIKE, MANY_ADDED = 0.1, 5, 0.5
+MANY_UNLIKE, FEWEST_UNLIKE, MANY_ADDED = 0.025, 5, 0.5
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Drift:
     def refit_reason(self) -> str:
         """Reason why a refit pays, as part of a sentence; empty if it does not."""
         if self.n_unlike >= FEWEST_UNLIKE and self.unlike_share >= MANY_UNLIKE:
-            return f"{percent(self.unlike_share)} of them are unlike anything fitted, and may be groups of their own"
+            return f"{percent(self.unlike_share)} of them are unlike anything fitted, and some may be groups of their own"
         if self.n_added >= MANY_ADDED * (self.n_added + self.n_fitted):
             return "they are as many as the images that the groups were made of"
         return ""
