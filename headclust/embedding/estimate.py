@@ -16,7 +16,7 @@ from headclust.embedding.again import comparable_plan, earlier, finished_message
 from headclust.embedding.settings import EmbedSettings
 from headclust.errors import HeadclustError, Reason
 from headclust.features import load_features
-from headclust.features.format import encode_attributes, escape
+from headclust.features.format import STAMP_DTYPE, encode_attributes, escape
 from headclust.features.preflight import check_output_folder, check_unfinished, free_bytes, is_up_to_date, staged_bytes
 from headclust.images.decoding import AHEAD, decoded_batches, n_workers, timeout_reason
 
@@ -144,9 +144,9 @@ def weight_bytes(backbone: Backbone) -> int:
 
 
 def _texts(images: ImageSet) -> int:
-    """Bytes of ids and labels: ids are padded to the longest."""
+    """Bytes of ids, labels, and sizes and times of files: ids are padded to the longest."""
     width = max(1, max(len(escape(name).encode()) for name in images.sample_ids))
-    return len(images) * (width + (8 if images.labels is not None else 0))
+    return len(images) * (width + (8 if images.labels is not None else 0) + STAMP_DTYPE.itemsize * 2)
 
 
 def _attributes(task: Task) -> int:

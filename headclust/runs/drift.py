@@ -45,7 +45,9 @@ class Drift:
     def refit_reason(self) -> str:
         """Reason why a refit pays, as part of a sentence; empty if it does not."""
         if self.n_unlike >= FEWEST_UNLIKE and self.unlike_share >= MANY_UNLIKE:
-            return f"{percent(self.unlike_share)} of them are unlike anything fitted, and some may be groups of their own"
+            return (
+                f"{percent(self.unlike_share)} of them are unlike anything fitted, and some may be groups of their own"
+            )
         if self.n_added >= MANY_ADDED * (self.n_added + self.n_fitted):
             return "they are as many as the images that the groups were made of"
         return ""

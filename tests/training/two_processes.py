@@ -145,8 +145,8 @@ def ends(samples: Samples, group: Group) -> dict[str, Tensor]:
 def components(samples: Samples, group: Group) -> dict[str, Tensor]:
     """Principal components of blocks of rows."""
     rows = samples.spaces[0]
-    values, vectors = _components(iter(rows.split(7)), rows.mean(0), group)
-    return {"variances": values, "covariance": vectors @ values.diag() @ vectors.T}
+    mean, values, vectors = _components(iter(rows.split(7)), group)
+    return {"mean": mean, "variances": values, "covariance": vectors @ values.diag() @ vectors.T}
 
 
 def kmeans(samples: Samples, group: Group) -> dict[str, Tensor]:

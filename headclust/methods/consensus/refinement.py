@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from headclust.features import Features
 from headclust.group import current
-from headclust.methods.consensus.constrained import constraint_loss, keep, linked_partners, split_groups
+from headclust.methods.consensus.constrained import constraint_loss, keep, linked_partners
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
     GRAPH_SIZES,
@@ -28,6 +28,7 @@ from headclust.methods.consensus.partitions import (
     find_partitions,
     neighbors_within_cluster,
 )
+from headclust.methods.consensus.splitting import split_groups
 from headclust.methods.constraints import Constraints
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.progress import note
