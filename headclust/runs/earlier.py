@@ -21,7 +21,7 @@ from headclust.runs.record import Record, find_run, is_run, read_record
 from headclust.scoring.metrics import match_clusters
 
 Ints = NDArray[np.int64]
-_HELD = 0.75  # surest share of each group that stays in it while samples are partitioned
+_HELD = 0.9  # surest share of each group that stays in it while samples are partitioned
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from scipy import sparse
     from torch import Tensor
 
-_LINKS = 30  # partners per sample that the graph and the neighbor lists get from must-links
+_LINKS = 9  # partners per sample that the graph and the neighbor lists get from must-links
 _WEIGHT = 2.0  # points that a pinned one counts as in its centroid
-_LOSS_WEIGHT = 20.0  # samples of the objective that a constraint counts as in the loss ...
+_LOSS_WEIGHT = 5.0  # samples of the objective that a constraint counts as in the loss ...
 _MOST = 1.0  # ... and largest weight of all constraints together
 _PINNED = 1_024  # pinned samples per step, at most
 _MAX_ITER = 50
