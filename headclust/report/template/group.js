@@ -87,9 +87,13 @@ function groupDialog() {
     add();
     tiles.children[next]?.focus();
   });
-  new IntersectionObserver((entries) => {
-    if (dialog.open && !more.hidden && entries.some((entry) => entry.isIntersecting)) add();
-  }, { root: dialog, rootMargin: "800px" }).observe(more);
+  const near = new IntersectionObserver((entries) => {
+    if (!(dialog.open && !more.hidden && entries.some((entry) => entry.isIntersecting))) return;
+    add();
+    near.unobserve(more);
+    near.observe(more);  // tells again where it is: it tells changes only, and after fast scrolling there is none
+  }, { root: dialog, rootMargin: "800px" });
+  near.observe(more);
   tiles.addEventListener("click", (event) => openTile(event, () => rows));
   dialog.addEventListener("close", () => tiles.replaceChildren());
 }
