@@ -4,7 +4,7 @@ The blocks of a page run in order in a temporary folder, each as a separate prog
 without network. A `text` block after such a block is its expected output, stdout and stderr together; three dots in it
 match anything. Comments in the source of a page change this:
 
-    <!-- continues: ../tutorials/own-folder.md -->   run in the folder of that page, after its blocks
+    <!-- continues: ../tutorials/own-folder.md -->   run in the folder of that page, as its blocks left it
     <!-- before: SHELL -->                           run this shell first; $ROOT is the checkout
     <!-- not run: REASON -->                         do not run the next block
     <!-- output: numbers within 10 % -->             tolerance of the numbers in the next `text` block
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -208,17 +209,22 @@ def run_pages(root: Path, paths: Sequence[Path], *, jobs: int = 2) -> list[str]:
 
 
 def _run_chain(chain: Sequence[Path], pages: dict[Path, Page], root: Path, environment: dict[str, str]) -> list[str]:
-    """Run pages in one folder; if the first one fails, the others are not run."""
+    """Run a page, then others in the folder as it left it; if the first one fails, the others are not run."""
     problems: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="headclust-docs-") as folder:
+    with tempfile.TemporaryDirectory(prefix="headclust-docs-") as place:
+        folder, start = Path(place, "folder"), Path(place, "start")
+        folder.mkdir()
         for path in chain:
+            if start.exists():  # what another page has changed there does not matter
+                shutil.rmtree(folder)
+                shutil.copytree(start, folder, symlinks=True)
             if problems and path is not chain[0] and problems[0].startswith(f"{_name(chain[0], root)}:"):
                 problems.append(f"{_name(path, root)}: not run, because the page it continues has failed.")
                 continue
             began = time.monotonic()
-            problems += [
-                f"{_name(path, root)}: {line}" for line in _run_page(pages[path], Path(folder), root, environment)
-            ]
+            problems += [f"{_name(path, root)}: {line}" for line in _run_page(pages[path], folder, root, environment)]
+            if path is chain[0] and len(chain) > 1:
+                shutil.copytree(folder, start, symlinks=True)
             print(f"{_name(path, root)}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
     return problems
 

@@ -1,6 +1,6 @@
 """Nouns of WordNet 3.0, with their hypernyms: the vocabulary that names are chosen from.
 
-The table nouns.tsv.xz is made by benchmarks/nouns.py; WordNet's license is in the file WORDNET-LICENSE beside it.
+The table nouns.tsv.xz is made by benchmarks/nouns.py. WordNet's license is in WORDNET-LICENSE, a license file of the package.
 """
 
 from __future__ import annotations
