@@ -26,12 +26,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from script import answer
-from tiny import feature_file
+from tiny import overlapping_file
 
 from headclust.features import Features, load_features
 from headclust.features.rows import unit_length
@@ -58,12 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=5_000, help="images per seed, drawn at random")
     parser.add_argument("--classes", type=int, default=0, help="classes, drawn at random; 0: all")
     parser.add_argument("--corrections", default="1,5,20,60")
-    parser.add_argument("--person", choices=KINDS, nargs="+", default=list(KINDS))
+    parser.add_argument("--person", choices=KINDS, action="append", help="several times for several; all by default")
     parser.add_argument("--queue", choices=("unsure", "random"), default="unsure", help="order of the wrong images")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print one line of JSON per figure")
     return answer(
-        "fixes", parser, run, arguments, made={features: feature_file}, samples=100, corrections="1,3", seeds=1
+        "fixes", parser, run, arguments, made={features: overlapping_file}, samples=100, corrections="1,3", seeds=1
     )
 
 
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     scores: dict[tuple[str, int], list[dict[str, float]]] = {}
     for seed in range(options.seeds):
         space = draw(whole, options.samples, options.classes, seed)
-        for person, rows in measure(space, options.person, options.queue, counts, seed):
+        for person, rows in measure(space, options.person or list(KINDS), options.queue, counts, seed):
             for count, row in rows.items():
                 scores.setdefault((person, count), []).append(row)
                 if options.json:
@@ -148,7 +147,6 @@ def touched(assigned: Assignments, fixes: Sequence[Fix], n_clusters: int) -> NDA
 def classifiers(space: Features, given: NDArray[np.int64], others: NDArray[np.int64]) -> dict[str, float]:
     """Accuracy of logistic regression and of the nearest class mean, which know the labels of the given images."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import NearestCentroid
 
     assert space.labels is not None
     rows, labels = unit_length(space.all()).numpy(), space.labels
@@ -156,10 +154,14 @@ def classifiers(space: Features, given: NDArray[np.int64], others: NDArray[np.in
         return {}
     if len(np.unique(labels[given])) < 2:  # everything is that class
         return dict.fromkeys(("logistic", "means"), float(np.mean(labels[others] == labels[given][0])))
-    models: dict[str, Any] = {"logistic": LogisticRegression(C=100, max_iter=1_000), "means": NearestCentroid()}
+    logistic = LogisticRegression(C=100, max_iter=1_000).fit(rows[given], labels[given])
+    classes = np.unique(labels[given])
+    means = np.stack([rows[given][labels[given] == label].mean(0) for label in classes])
+    # The nearest mean x -> argmin |x - m|^2 = argmin |m|^2 / 2 - <x, m>.
+    nearest = ((means**2).sum(1) / 2 - rows[others] @ means.T).argmin(1)
     return {
-        name: float((model.fit(rows[given], labels[given]).predict(rows[others]) == labels[others]).mean())
-        for name, model in models.items()
+        "logistic": float((logistic.predict(rows[others]) == labels[others]).mean()),
+        "means": float((classes[nearest] == labels[others]).mean()),
     }
 
 

@@ -52,6 +52,18 @@ def feature_file(folder: Path) -> Path:
     return feature_folder(folder) / f"{DATASETS[0]}-train" / f"{PACKAGED[0].name}.h5"
 
 
+def overlapping_file(folder: Path) -> Path:
+    """Features of four classes that overlap, so that a clustering makes mistakes."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(_SIZES["train"]) % 4
+    rows = generator.normal(size=(4, _DIM))[labels] * 0.8 + generator.normal(size=(len(labels), _DIM))
+    path = folder / "overlapping.h5"
+    names = [f"image-{row}" for row in range(len(rows))]
+    return write_features(
+        path, rows.astype(np.float32), labels=labels, sample_ids=names, dataset="overlapping", backbone="array"
+    )
+
+
 def photos(folder: Path) -> Path:
     """A folder of one JPEG photo of scikit-learn's, at half its size."""
     Image.fromarray(load_sample_images().images[0]).reduce(2).save(folder / "photo.jpg", quality=92)
