@@ -1,6 +1,6 @@
 """Nouns of WordNet 3.0, with their hypernyms: the vocabulary that names are chosen from.
 
-The table nouns.tsv.xz is made by benchmarks/nouns.py. WordNet's license is in WORDNET-LICENSE, a license file of the package.
+The table nouns.tsv.xz is made by benchmarks/nouns.py. WordNet's license is WORDNET-LICENSE, which the package includes.
 """
 
 from __future__ import annotations
