@@ -199,6 +199,7 @@ class Person:
             np.add.at(table, (clusters, self.labels), 1)
             kind = next(kinds)
             fix = {"merge": self._merge, "split": self._split, "right": self._right}.get(kind, lambda _: None)(table)
+            fix = None if fix and fix.fix == "right" and fix.group in self._divided(clusters) else fix
             fix = fix or self._of_image(kind if kind in ("together", "apart") else "move", clusters, table)
             if fix is None:
                 break
@@ -232,6 +233,12 @@ class Person:
                 self.seen.add(-1 - group)
                 return Fix("right", group=group)
         return None
+
+    def _divided(self, clusters: NDArray[np.int64]) -> set[int]:
+        """Groups that hold both images of a pair apart, which the person does not confirm."""
+        group_of = dict(zip(self.assigned.sample_ids, clusters.tolist(), strict=True))
+        pairs = [(group_of[str(fix.image)], group_of[str(fix.other)]) for fix in self.fixes if fix.fix == "apart"]
+        return {first for first, second in pairs if first == second}
 
     def _group_of(self, label: int, table: NDArray[np.int64]) -> int | None:
         """The group of a class: the largest in which it is the most frequent one; or one that was made for it."""
