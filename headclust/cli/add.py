@@ -72,15 +72,12 @@ def add(
         many = "image has" if added.n_added == 1 else "images have"
         click.echo(f"Nothing new: {added.n_added:,} {many} been added to {printable(str(run))} since the fit.")
     else:
-        _print(run, added)
+        _print(added)
 
 
-def _print(run: Path, added: Addition) -> None:
-    from headclust import runs
-
-    groups = runs.read_groups(runs.read_record(run))
+def _print(added: Addition) -> None:
     rows = sorted(added.groups.items(), key=lambda item: (-item[1], item[0]))
-    table(("group", "new images"), [[printable(groups.label(group)), f"{count:,}"] for group, count in rows])
+    table(("group", "new images"), [[printable(added.labels[group]), f"{count:,}"] for group, count in rows])
     click.echo(f"Added: {added.n_new:,} images; {added.n_added:,} since the fit.")
     if added.n_left_out:
         click.echo(f"Left out, as unreadable: {added.n_left_out:,} of the new images.")

@@ -34,7 +34,7 @@ def demo(output: Path, as_json: bool) -> None:
     click.echo(f"Features are in {output / 'features'}, runs in {output / 'runs'}.")
     click.echo(f"To see the groups, open this page in a browser:\n  {output / 'report.html'}")
     click.echo("Next, group a folder of your own:")
-    click.echo(f"  {own_command(sys.argv[0])} run photos --clusters 20")
+    click.echo(f"  {own_command(sys.argv[0])} run photos")
 
 
 def own_command(program: str) -> str:

@@ -23,7 +23,7 @@ from headclust.progress import bar
 # Cosine similarity of the features from which the pixels of two images are compared, and from which two images are
 # copies if their pixels cannot be. benchmarks/duplicates.py measures both, and `MIN_LIKENESS`.
 MIN_SIMILARITY, SURE_SIMILARITY = 0.8, 0.97
-MIN_LIKENESS = 0.95  # of two sketches
+MIN_LIKENESS = 0.96  # of two sketches
 _MOST_IMAGES = 5_000  # to be decoded, those of the most similar pairs
 _BATCH, _TIMEOUT = 32, 20.0  # images; seconds per image
 _FACTS = struct.Struct("<QdQ")  # pixels, sharpness, and a mark that the slot was written

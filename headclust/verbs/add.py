@@ -43,6 +43,7 @@ class Addition:
         n_new: Images that were added now.
         n_added: Images that were added since the fit, these included.
         groups: Number of the new images by the group that they are in.
+        labels: The name of each of these groups, as exports call it.
         unlike: Names of the new images that fit nowhere, the least like the fitted ones first.
         changed: Names of images that were edited since they were embedded; their groups are those of before.
         removed: Names of images that are no longer there; they stay in their groups.
@@ -55,6 +56,7 @@ class Addition:
     n_new: int
     n_added: int
     groups: dict[int, int]
+    labels: dict[int, str]
     unlike: tuple[str, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
@@ -275,6 +277,7 @@ def _assigned(
         n_new=len(new),
         n_added=n_added,
         groups={int(group): int(count) for group, count in zip(*counts, strict=True)},
+        labels={int(group): groups.label(int(group)) for group in counts[0]},
         unlike=tuple(names[row] for row in order if scores is not None and scores[row] >= novelty.UNUSUAL),
         changed=tuple(growth.images.sample_ids[row] for row in differences.changed.tolist()),
         removed=tuple(growth.base.sample_ids[row] for row in differences.removed.tolist()),

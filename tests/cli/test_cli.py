@@ -316,7 +316,7 @@ def test_demo_prints_one_table(run, monkeypatch):
     assert ["consensus", "train", "50.0 %", "25.0 %", "12.5 %", "6.2 %", "1.3 s"] in cells
     assert "here/features" in out
     assert "open this page in a browser:\n  here/report.html\n" in out
-    assert out.endswith(" run photos --clusters 20\n")
+    assert out.endswith(" run photos\n")
 
 
 def test_the_next_command_is_found_by_the_shell(tmp_path, monkeypatch):

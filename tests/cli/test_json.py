@@ -51,7 +51,7 @@ def output(monkeypatch, capsys, tmp_path, blob_file, blobs):
     monkeypatch.setattr(verbs, "embed", lambda *_, **__: blob_file)
     monkeypatch.setattr(verbs, "review", lambda run, port, on_start: on_start("http://127.0.0.1:1/", ""))
     drift = Drift(n_added=1, n_fitted=120, n_unlike=0, shift=0.9, shift_by_chance=0.9)
-    added = verbs.Addition(Path("run"), Path("run/added.csv"), 1, 1, {0: 1}, (), (), (), 0, drift)
+    added = verbs.Addition(Path("run"), Path("run/added.csv"), 1, 1, {0: 1}, {0: "cluster-0"}, (), (), (), 0, drift)
     monkeypatch.setattr(verbs, "add", lambda *_, **__: added)
     made = (Path(name) for name in ("groups", "groups/features.h5", "run", "groups/report.html"))
     monkeypatch.setattr(verbs, "run", lambda *_, **__: verbs.Groups(*made, 120, 0, None))
