@@ -33,7 +33,10 @@ def page(run, tmp_path_factory):
 
 @pytest.fixture
 def browser(window, page):  # noqa: F811
-    return opened(window, page)
+    driver = opened(window, page)
+    # Cards off the screen are not rendered, so their text would be there or not by when it is read.
+    script(driver, "for (const card of document.querySelectorAll('.cluster')) card.style.contentVisibility = 'visible'")
+    return driver
 
 
 @pytest.fixture(scope="module")
