@@ -67,7 +67,7 @@ def leading_eigenvectors(
         return torch.from_numpy(ascending[::-1].copy()), torch.from_numpy(columns[:, ::-1].astype(np.float32)).to(
             device
         )
-    operator = _operator(matrix, device)
+    operator = sparse_rows(matrix, device)
     with reuse_memory(operator.device):
         values, vectors = _iterate(operator, _start_block((n, width), seed, start, operator.device), count)
     return values, vectors.to(device)
@@ -90,7 +90,7 @@ def _is_dense(n: int, width: int) -> bool:
     return n <= _DENSE or 2 * width >= n
 
 
-def _operator(matrix: sparse.csr_array, device: torch.device) -> Tensor:
+def sparse_rows(matrix: sparse.csr_array, device: torch.device) -> Tensor:
     """The matrix as sparse float32 rows on the device; MPS has no sparse products, so there it stays on the CPU."""
     columns, starts = matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)
     with warnings.catch_warnings():

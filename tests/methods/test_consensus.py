@@ -85,7 +85,7 @@ def test_what_samples_that_belong_together_differ_in_is_left_out(lit, views):
     features = with_views(plain, *others) if views else Features.from_array(plain)
     fits = {whiten: fit_features(features, **AS_SHIPPED | {"whiten": whiten}) for whiten in (True, False)}
     scores = {whiten: accuracy(result.assignments, labels) for whiten, result in fits.items()}
-    assert scores[True] > 0.9
+    assert scores[True] > 0.85
     assert scores[True] > scores[False] + 0.05
     (lloyd,) = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
     baseline = METHODS["kmeans"]((features,), (lloyd,), 0)
@@ -254,6 +254,8 @@ def test_those_who_speak_are_named_alike(hard):
     ("changes", "speaking"),
     [
         ({"whiten": False}, 3),
+        ({"partitions": "graph"}, 3),
+        ({"partitions": "walk"}, 3),
         ({"partitions": "kmeans"}, 3),
         ({"temi.length": 0}, 3),
         ({"choose_by": "neighbors"}, 1),
@@ -316,7 +318,7 @@ def partitions_of(rows, **settings):
     return find_partitions(unit, nearest_neighbors(unit, 23), stage, 10, 3)
 
 
-@pytest.mark.parametrize("kind", ["graph", "kmeans"])
+@pytest.mark.parametrize("kind", ["graph", "walk", "mixed", "kmeans"])
 def test_more_heads_leave_the_first_as_they_are(hard, kind):
     few, kept = partitions_of(hard.features, n_heads=4, partitions=kind)
     many, _ = partitions_of(hard.features, n_heads=8, partitions=kind)

@@ -1,8 +1,9 @@
-"""Partitions of the samples by cuts of several neighbor graphs, from which the default's heads start."""
+"""Partitions of the samples on several neighbor graphs, from which the default's heads start."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,14 +23,18 @@ if TYPE_CHECKING:
 
     from headclust.graph.neighbors import NeighborGraph
 
-GRAPH_SIZES = (1.0, 1.5, 2.25)  # neighbors in the graphs that are cut, as multiples of n_neighbors
+GRAPH_SIZES = (1.0, 1.5, 2.25)  # neighbors in the graphs, as multiples of n_neighbors
 # Temperature of the edge weights, and steps of the random walk, as in spectral: docs/methods/spectral.md.
 _TEMPERATURE = 0.1
 _DIFFUSION = 6
 _SMALLEST_PART = 0.1
+# Modes per cluster at which walks end, from the longest to the shortest walk; and most steps, as modes do not become
+# fewer than the connected components of the graph.
+_MODES = (0.5, 2.5)
+_MOST_STEPS = 200
 _RESTARTED = 600  # clusters in all restarts of a partition, at most
 _MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: its clusters only start the heads, which TEMI refines
-_CHOICES = {"partitions": ("graph", "kmeans"), "choose_by": ("consensus", "neighbors")}
+_CHOICES = {"partitions": ("mixed", "graph", "walk", "kmeans"), "choose_by": ("consensus", "neighbors")}
 _RANGES = {
     "n_clusters": (0, math.inf),
     "n_heads": (1, math.inf),
@@ -58,10 +63,12 @@ class Partitions:
             the largest graph has 2.25 times as many.
         whiten: Whiten within pairs, so that directions in which samples that belong together differ count less. Pairs
             are an image and its cached views; without views, a sample and its neighbors.
-        views: Use cached views for the whitening, if there are any.
+        views: Use cached views, if there are any: for the whitening, and in the refinement, where samples and partners
+            are a random version each, the image or a view.
         shrinkage: Weight of the identity, in (0, 1], in the covariance within pairs and in that within clusters. With
             few pairs the weight in the first is larger: number of dimensions over number of pairs.
-        partitions: The partitions that heads start from: graph (cuts of neighbor graphs), or kmeans.
+        partitions: The partitions that heads start from: graph (cuts of neighbor graphs), walk (k-means of rows
+            averaged over walks on the graphs), mixed (half of the heads each), or kmeans (of the rows as they are).
         fewest_vectors: Smallest number of eigenvectors per cluster that a cut uses; each head draws its own number ...
         most_vectors: ... up to this one.
         vectors_at_most: Largest number of eigenvectors, for any number of clusters; but one per connected component.
@@ -84,7 +91,7 @@ class Partitions:
     whiten: bool = True
     views: bool = True
     shrinkage: float = 0.1
-    partitions: str = "graph"
+    partitions: str = "mixed"
     fewest_vectors: float = 1.2
     most_vectors: float = 2.2
     vectors_at_most: int = 600
@@ -129,31 +136,20 @@ def find_partitions(
     """
     import torch
 
-    from headclust.features.rows import unit_length
     from headclust.graph.matrix import large_parts
     from headclust.methods.lloyd import restarts
 
     advice = "Lower --clusters, or try --set partitions=kmeans."
     samples = large_parts(_affinity(graph, k, constraints), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
     points = rows[torch.from_numpy(samples).to(rows.device)]
-    maps = _DiffusionMaps(graph, samples, stage, k, seed, rows.device, constraints)
     group, _ = current().split(stage.n_heads)
     own = group.share(stage.n_heads)
-    is_cut = stage.partitions == "graph" and len(points) > stage.n_clusters  # else each sample can be its own cluster
+    kept = None if constraints is None else constraints.select(samples)
 
-    def partition(head: int) -> NDArray[np.int64]:
+    def partition(head: int, coordinates: Tensor) -> NDArray[np.int64]:
         """The partition that a head starts from."""
-        coordinates = points
-        if is_cut:
-            # Heads differ in the size of the graph and in the number of eigenvectors, so that their errors differ.
-            generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
-            vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
-            diffusion = maps.at(head % len(GRAPH_SIZES))
-            n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), maps.n_parts)
-            # Rows of the leading eigenvectors at unit length (n_kept, n_vectors), as Ng, Jordan and Weiss cluster them.
-            coordinates = unit_length(diffusion[:, :n_vectors])
-        if constraints is not None:
-            return seeded_partition(coordinates, constraints.select(samples))
+        if kept is not None:
+            return seeded_partition(coordinates, kept)
         runs = restarts(
             coordinates,
             stage.n_clusters,
@@ -164,67 +160,86 @@ def find_partitions(
         )
         return min(runs, key=lambda restart: restart.inertia).assignments
 
-    partitions = {head: partition(head) for head in sorted(own, key=lambda head: head % len(GRAPH_SIZES))}
+    if stage.partitions == "kmeans" or len(points) <= stage.n_clusters:  # then each sample can be its own cluster
+        coordinates: Iterable[tuple[int, Tensor]] = ((head, points) for head in own)
+    else:
+        sizes = [min(math.ceil(k * size), graph.indices.shape[1]) for size in GRAPH_SIZES]
+        graphs = (_affinity(graph, size, constraints)[samples][:, samples] for size in sizes)
+        coordinates = _coordinates(points, graphs, stage, own, seed)
+    partitions = {head: partition(head, rows_of_head) for head, rows_of_head in coordinates}
     return group.gather(torch.from_numpy(np.stack([partitions[head] for head in own]))), torch.from_numpy(samples)
 
 
-class _DiffusionMaps:
-    """Diffusion maps of the graphs that are cut, by size. Only the last is held: it can be most of the memory.
+def _coordinates(
+    points: Tensor, graphs: Iterable[sparse.csr_array], stage: Partitions, heads: range, seed: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Heads, and the coordinates (n_points, any) that each clusters, graph by graph, so that few are held at a time.
 
-    Args:
-        graph: Neighbors of all samples.
-        samples: The rows that are partitioned, (n_kept,).
-        stage: Its settings.
-        k: Neighbors in the smallest graph.
-        seed: The fit's seed.
-        device: Where to compute.
-        constraints: What a person has fixed, if anything.
+    Heads differ in the graph, and in the number of eigenvectors or the length of the walk, so that their errors differ.
     """
+    from headclust.features.rows import unit_length
+    from headclust.graph.matrix import parts
 
-    def __init__(
-        self,
-        graph: NeighborGraph,
-        samples: NDArray[np.int64],
-        stage: Partitions,
-        k: int,
-        seed: int,
-        device: torch.device,
-        constraints: Constraints | None = None,
-    ) -> None:
-        self.graph, self.samples, self.stage, self.device = graph, samples, stage, device
-        self.constraints = constraints
-        self.sizes = [min(math.ceil(k * size), graph.indices.shape[1]) for size in GRAPH_SIZES]
-        self.start = stream_seed(seed, RESTART_STREAM)
-        self.n_parts = 0  # connected components of the smallest graph, at most `most_vectors` per cluster
-        self._position = -1
-        self._map: Tensor | None = None
-        self._vectors: Tensor | None = None
+    n_graphs, start = len(GRAPH_SIZES), stream_seed(seed, RESTART_STREAM)
+    cut = [head for head in heads if not _walks(stage, head)]
+    last = max((head % n_graphs for head in cut), default=-1)
+    n_parts, vectors = 0, None
+    for position, weights in enumerate(graphs):
+        here = [head for head in heads if head % n_graphs == position]
+        # Vectors of a graph start from those of the one before, so every process computes all up to the last it needs.
+        if position <= last:
+            # A component without an eigenvector would be a single point of the map, together with others like it.
+            most = math.ceil(stage.most_vectors * stage.n_clusters)
+            n_parts = n_parts or min(int(parts(weights).max()) + 1, most)
+            count = min(max(min(most, stage.vectors_at_most), n_parts), len(points))
+            map_, vectors = _diffusion_map(weights, count, start, points.device, vectors)
+            for head in sorted(set(here) & set(cut)):
+                generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
+                vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
+                n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), n_parts)
+                # Rows of the leading eigenvectors at unit length (n_points, n_vectors), as Ng, Jordan and Weiss do.
+                yield head, unit_length(map_[:, :n_vectors])
+            del map_  # before the next is computed: it can be most of the memory
+        yield from _walked(points, weights, [head for head in here if head not in cut], stage.n_clusters, seed)
 
-    def at(self, position: int) -> Tensor:
-        """The map of the graph of the size at a position, that of the last call or later, (n_kept, n_vectors)."""
-        # Each map starts from the one before, so every process computes all up to the last it needs.
-        while self._position < position:
-            self._position += 1
-            if not self._position or self.sizes[self._position] != self.sizes[self._position - 1]:
-                self._map = None  # freed before the next is computed
-                self._map = self._of_size(self.sizes[self._position])
-        assert self._map is not None
-        return self._map
 
-    def _of_size(self, k: int) -> Tensor:
-        from headclust.graph.eigenvectors import leading_eigenvectors
-        from headclust.graph.matrix import diffusion_map, normalized, parts
+def _walks(stage: Partitions, head: int) -> bool:
+    """True if a head clusters what a walk averages, and not eigenvectors."""
+    return stage.partitions == "walk" or (stage.partitions == "mixed" and head // len(GRAPH_SIZES) % 2 == 1)
 
-        weights = _affinity(self.graph, k, self.constraints)[self.samples][:, self.samples]
-        # A component without an eigenvector would be a single point of the map, together with others like it.
-        most = math.ceil(self.stage.most_vectors * self.stage.n_clusters)
-        self.n_parts = self.n_parts or min(int(parts(weights).max()) + 1, most)
-        count = min(max(min(most, self.stage.vectors_at_most), self.n_parts), len(self.samples))
-        # Graphs of several sizes have nearly the same leading vectors.
-        values, self._vectors = leading_eigenvectors(
-            normalized(weights), count, seed=self.start, device=self.device, start=self._vectors
-        )
-        return diffusion_map(values, self._vectors, steps=_DIFFUSION)
+
+def _diffusion_map(
+    weights: sparse.csr_array, count: int, seed: int, device: torch.device, start: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The diffusion map of a graph and its eigenvectors, (n_points, count) each; `start` is of a similar graph."""
+    from headclust.graph.eigenvectors import leading_eigenvectors
+    from headclust.graph.matrix import diffusion_map, normalized
+
+    values, vectors = leading_eigenvectors(normalized(weights), count, seed=seed, device=device, start=start)
+    return diffusion_map(values, vectors, steps=_DIFFUSION), vectors
+
+
+def _walked(
+    points: Tensor, weights: sparse.csr_array, heads: list[int], n_clusters: int, seed: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Heads, and the points (n_points, dim) that the walk of each has averaged; the shortest walk first.
+
+    The best length depends on the data and cannot be determined without labels. A walk that leaves one mode more than
+    there are other clusters tells n_clusters groups apart: lengths around this one are drawn.
+    """
+    from headclust.graph.walk import Walk
+
+    if not heads:
+        return
+    low, high = (math.log(modes) for modes in _MODES)
+    draws = {head: np.random.default_rng(stream_seed(seed, HEAD_STREAM, head)).uniform(low, high) for head in heads}
+    walk, steps = Walk(weights, points, seed=stream_seed(seed, RESTART_STREAM)), 0
+    for head in sorted(heads, key=lambda head: -draws[head]):
+        # One mode is that of all points together; the number of the others is compared with that of other clusters.
+        while walk.n_modes - 1 > math.exp(draws[head]) * (n_clusters - 1) and steps < _MOST_STEPS:
+            walk.step()
+            steps += 1
+        yield head, walk.rows()
 
 
 def _affinity(graph: NeighborGraph, k: int, constraints: Constraints | None) -> sparse.csr_array:

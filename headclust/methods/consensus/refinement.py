@@ -3,7 +3,8 @@
 Five steps; docs/default.md has the gain of each:
 
 1. Each feature space is whitened within pairs (`pair_whitening`); several spaces are concatenated.
-2. Cuts of several neighbor graphs, with different numbers of eigenvectors, give partitions (`partitions`).
+2. Several neighbor graphs are cut, with different numbers of eigenvectors, or walked on before k-means: this gives
+   partitions (`partitions`).
 3. A linear head is fitted to each partition, in closed form.
 4. TEMI refines the heads together. Heads whose neighbor information it lowers are restored.
 5. Clusters of all heads get common ids, and the mean of the probabilities is the prediction.
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import torch
 
     from headclust.graph.neighbors import NeighborGraph
+    from headclust.model import FeatureTransform
     from headclust.model.heads.linear import LinearHeads
 
 
@@ -76,6 +78,7 @@ PRESETS: dict[str, tuple[Any, ...]] = {
             optimizer_settings={"weight_decay": 0.0},
             teacher_momentum=0.99,
             reduction="sum",
+            augment=True,
         ),
     ),
 }
@@ -140,7 +143,7 @@ def fit(
         if own is not None:
             partners = linked_partners(partners, own)
             term = constraint_loss(rows, own, temperature=temperature, seed=seed)
-        batch_source = Samples((rows,), neighbors=partners)
+        batch_source = Samples((rows,), partners, _versions(rows, transforms, fitted) if first.views else ())
         trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current(), term=term)
         _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
         if first.guard:
@@ -179,6 +182,28 @@ def _draw(
         fixed = np.union1d(np.flatnonzero(constraints.pinned >= 0), constraints.paired)
         rows = np.union1d(rows, fixed if len(fixed) <= at_most else generator.choice(fixed, at_most, replace=False))
     return np.asarray(rows, dtype=np.int64)
+
+
+def _versions(
+    rows: torch.Tensor, transforms: tuple[FeatureTransform, ...], spaces: tuple[Features, ...]
+) -> tuple[torch.Tensor, ...]:
+    """The versions of the samples from which training draws, (1 + n_views, n_samples, dim): images and cached views.
+
+    Empty if there are no views.
+    """
+    import torch
+
+    from headclust.model import side_by_side
+
+    n_views = min(space.n_views for space in spaces)
+    if not n_views:
+        return ()
+    versions = torch.empty(1 + n_views, *rows.shape, device=rows.device)
+    versions[0] = rows
+    for view in range(n_views):
+        pairs = zip(transforms, spaces, strict=True)
+        versions[1 + view] = side_by_side([each.rows(space, view=view, device=rows.device) for each, space in pairs])
+    return (versions,)
 
 
 def _neighbor_information(
