@@ -53,6 +53,8 @@ class ClusterModel:
         temperature: Temperature of the softmax that turns their logits into probabilities.
         outputs: For each cluster id the output of the heads that it is, or -1 for an id that no sample gets; None if
             ids are the numbers of the outputs.
+        power: Exponent of the mean probabilities, which are divided by their sum afterwards: below 1 the confidence is
+            lower. The clusters stay the same.
     """
 
     transforms: tuple[FeatureTransform, ...]
@@ -60,6 +62,7 @@ class ClusterModel:
     used_heads: tuple[int, ...]
     temperature: float
     outputs: tuple[int, ...] | None = None
+    power: float = 1.0
 
     def __repr__(self) -> str:
         used = self.used_heads if len(self.used_heads) <= 4 else f"{len(self.used_heads)} heads"
@@ -103,8 +106,8 @@ class ClusterModel:
         by_head = np.empty((self.n_heads, len(first)), np.int32)
         for block, probs in self._blocks(spaces, first):
             by_head[:, block] = probs.argmax(-1).cpu().numpy()
-            # Mean over the used heads, then the largest probability and its cluster, (n_rows,) each.
-            best = probs[list(self.used_heads)].mean(0).max(-1)
+            # The largest probability and its cluster, (n_rows,) each.
+            best = self._mean(probs).max(-1)
             clusters[block], confidence[block] = best.indices.cpu().numpy(), best.values.cpu().numpy()
         clusters, confidence, by_head = group.gather_arrays(clusters, confidence, by_head.T)
         if len(distinct) == len(copy_of):
@@ -112,12 +115,20 @@ class ClusterModel:
         return Assignment(clusters[copy_of], confidence[copy_of], by_head.T[:, copy_of])
 
     def mean_probs(self, *spaces: Tensor | Features) -> Tensor:
-        """Cluster probabilities, (n_samples, clusters), on the CPU: the mean over the used heads, as in `assign`."""
+        """Cluster probabilities, (n_samples, clusters), on the CPU, whose largest is the confidence of `assign`."""
         first, group = distinct_rows(*spaces)
         means = torch.empty(len(first), self.n_clusters)
         for block, probs in self._blocks(spaces, first):
-            means[block] = probs[list(self.used_heads)].mean(0).cpu()
+            means[block] = self._mean(probs).cpu()
         return means if len(first) == len(group) else means[group]
+
+    def _mean(self, probs: Tensor) -> Tensor:
+        """Probabilities (n_rows, clusters) from those of every head: their mean over the used heads, to the power."""
+        mean = probs[list(self.used_heads)].mean(0)
+        if self.power == 1:
+            return mean
+        raised = mean**self.power
+        return raised / raised.sum(-1, keepdim=True)
 
     def _blocks(self, spaces: Sequence[Tensor | Features], rows: NDArray[np.int64]) -> Iterator[tuple[slice, Tensor]]:
         """Slices of `rows`, and the probabilities of every head for them, (heads, n_rows, clusters)."""
@@ -181,6 +192,8 @@ class ClusterModel:
                 named[f"transforms.{space}.{name}"] = torch.tensor([getattr(transform, name)], dtype=torch.uint8)
         named["speaking"] = torch.tensor(self.used_heads)
         named["temperature"] = torch.tensor([self.temperature], dtype=torch.float64)
+        if self.power != 1:
+            named["power"] = torch.tensor([self.power], dtype=torch.float64)
         if self.outputs is not None:
             named["clusters"] = torch.tensor(self.outputs)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
@@ -210,7 +223,8 @@ class ClusterModel:
             ]:
                 raise ValueError(f"clusters do not name {heads.n_clusters} outputs once each")
             used_heads, temperature = tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item())
-            model = cls(transforms, heads, used_heads, temperature, outputs)
+            power = float(tensors["power"].item()) if "power" in tensors else 1.0
+            model = cls(transforms, heads, used_heads, temperature, outputs, power)
             used = set(model.used_heads)
             if not (used and used <= set(range(model.n_heads)) and len(used) == len(model.used_heads)):
                 raise ValueError(f"used heads are {list(model.used_heads)[:9]} of {model.n_heads}")

@@ -185,7 +185,7 @@ def _coordinates(
     last = max((head % n_graphs for head in cut), default=-1)
     n_parts, vectors = 0, None
     for position, weights in enumerate(graphs):
-        here = [head for head in heads if head % n_graphs == position]
+        of_graph = [head for head in heads if head % n_graphs == position]
         # Vectors of a graph start from those of the one before, so every process computes all up to the last it needs.
         if position <= last:
             # A component without an eigenvector would be a single point of the map, together with others like it.
@@ -193,14 +193,14 @@ def _coordinates(
             n_parts = n_parts or min(int(parts(weights).max()) + 1, most)
             count = min(max(min(most, stage.vectors_at_most), n_parts), len(points))
             map_, vectors = _diffusion_map(weights, count, start, points.device, vectors)
-            for head in sorted(set(here) & set(cut)):
+            for head in sorted(set(of_graph) & set(cut)):
                 generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
                 vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
                 n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), n_parts)
                 # Rows of the leading eigenvectors at unit length (n_points, n_vectors), as Ng, Jordan and Weiss do.
                 yield head, unit_length(map_[:, :n_vectors])
             del map_  # before the next is computed: it can be most of the memory
-        yield from _walked(points, weights, [head for head in here if head not in cut], stage.n_clusters, seed)
+        yield from _walked(points, weights, [head for head in of_graph if head not in cut], stage.n_clusters, seed)
 
 
 def _walks(stage: Partitions, head: int) -> bool:

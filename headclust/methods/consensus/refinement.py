@@ -1,6 +1,6 @@
 """The fit of the default: heads from graph cuts, refined with TEMI, combined by the mean of their probabilities.
 
-Five steps; docs/default.md has the gain of each:
+Six steps; docs/default.md has the gain of each:
 
 1. Each feature space is whitened within pairs (`pair_whitening`); several spaces are concatenated.
 2. Several neighbor graphs are cut, with different numbers of eigenvectors, or walked on before k-means: this gives
@@ -8,6 +8,7 @@ Five steps; docs/default.md has the gain of each:
 3. A linear head is fitted to each partition, in closed form.
 4. TEMI refines the heads together. Heads whose neighbor information it lowers are restored.
 5. Clusters of all heads get common ids, and the mean of the probabilities is the prediction.
+6. A power of this mean gives a confidence as large as heads and neighbors agree (`calibration`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from headclust.features import Features
 from headclust.group import current
+from headclust.methods.consensus.calibration import calibrated
 from headclust.methods.consensus.constrained import constraint_loss, keep, linked_partners
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
@@ -159,6 +161,8 @@ def fit(
     if len(used) > 1 and constraints is None:  # else all heads have started from the same groups
         _rename_(trained.heads, ensemble.common_names(clusters[used], first.n_clusters, start=0), used)
     model = ClusterModel(transforms, trained.heads, tuple(used), temperature)
+    # 6. The power of the mean that gives the confidence.
+    model = calibrated(model, rows, graph.indices[:, 0])
     result = conclude(model, *spaces, losses=[-score for score in scores], history=history)
     return result if constraints is None else keep(result, spaces, constraints)
 

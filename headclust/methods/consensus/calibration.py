@@ -1,0 +1,57 @@
+"""Confidence that is as large as clusters are reliable, judged by agreement: without labels."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from headclust.model import ClusterModel
+
+_SAMPLES, _PROBABILITIES = 10_000, 2_000_000  # on which the exponent is fitted, at most
+_POWERS = (0.05, 20.0)
+_HALVINGS = 30
+
+
+def calibrated(model: ClusterModel, rows: Tensor, nearest: Tensor) -> ClusterModel:
+    """The model with the power that gives the fitted samples, on average, the confidence that agreement supports.
+
+    A cluster is right at best as often as two heads agree on it, as at most one of two that differ is right; and if
+    images that are nearest neighbors are of one kind, as often as both are in one cluster. The mean confidence becomes
+    the product of both shares. A temperature fitted to agreement, as here, instead of to labels as in Guo et al., "On
+    calibration of modern neural networks", ICML 2017 (https://arxiv.org/abs/1706.04599), sees no error that all heads
+    make together.
+
+    Args:
+        model: Several heads in use, with common cluster ids; else it stays as it is.
+        rows: Transformed rows of the fitted samples, (n_samples, dim).
+        nearest: Row number of the nearest neighbor of each, (n_samples,).
+    """
+    import torch
+
+    from headclust.model import FeatureTransform
+
+    if len(model.used_heads) < 2:
+        return model
+    on_rows = replace(model, transforms=(FeatureTransform(),))
+    # Samples at equal distances, and the nearest neighbor of each.
+    n_chosen = min(len(rows), _SAMPLES, max(100, _PROBABILITIES // model.n_clusters))
+    chosen = torch.linspace(0, len(rows) - 1, n_chosen).round().long()
+    samples, neighbors = (on_rows.assign(rows[each.to(rows.device)]) for each in (chosen, nearest[chosen].long()))
+    # Share of the pairs of heads that give a sample the same cluster, and of the samples whose neighbor is in theirs.
+    votes = samples.by_head[list(model.used_heads)]
+    pairs = [np.mean(first == second) for first, second in itertools.combinations(votes, 2)]
+    target = float(np.mean(pairs) * np.mean(samples.clusters == neighbors.clusters))
+    # The mean confidence max p^a / sum p^a rises with the power a: bisection of its logarithm.
+    log_probs = on_rows.mean_probs(rows[chosen.to(rows.device)]).double().log()
+    low, high = np.log(_POWERS)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        confidence = float(torch.softmax(np.exp(middle) * log_probs, 1).amax(1).mean())
+        low, high = (middle, high) if confidence < target else (low, middle)
+    return replace(model, power=float(np.exp((low + high) / 2)))
