@@ -144,12 +144,12 @@ def find_partitions(
     points = rows[torch.from_numpy(samples).to(rows.device)]
     group, _ = current().split(stage.n_heads)
     own = group.share(stage.n_heads)
-    kept = None if constraints is None else constraints.select(samples)
+    selected = None if constraints is None else constraints.select(samples)
 
     def partition(head: int, coordinates: Tensor) -> NDArray[np.int64]:
         """The partition that a head starts from."""
-        if kept is not None:
-            return seeded_partition(coordinates, kept)
+        if selected is not None:
+            return seeded_partition(coordinates, selected)
         runs = restarts(
             coordinates,
             stage.n_clusters,
