@@ -18,7 +18,7 @@ import torch
 
 from headclust.graph.search import resolve
 from headclust.methods import Recipe
-from headclust.methods.consensus.partitions import GRAPH_SIZES, neighbors_within_cluster
+from headclust.methods.consensus.partitions import GRAPH_SIZES, neighbors_within_cluster, walks
 from headclust.training.stages import Schedule, Stage
 
 FILE = Path(__file__).with_name("costs.json")
@@ -192,12 +192,14 @@ def _consensus(recipe: Recipe, sizes: Sizes) -> Iterator[Part]:
         if not views:
             yield _search(n, d)
     yield _search(n, d)
-    vectors = d
-    if first.partitions == "graph":
+    cuts = 0 if first.partitions == "kmeans" else sum(not walks(first, head) for head in range(heads))
+    if cuts:
         most = min(math.ceil(first.most_vectors * k), first.vectors_at_most, n)
-        yield Part("eigenvectors", eigen_terms(n, most), min(heads, len(GRAPH_SIZES)))
+        yield Part("eigenvectors", eigen_terms(n, most), min(cuts, len(GRAPH_SIZES)))
         vectors = min(math.ceil((first.fewest_vectors + first.most_vectors) / 2 * k), most)
-    yield Part("restart", restart_terms(n, k, vectors), heads * first.tries)
+        yield Part("restart", restart_terms(n, k, vectors), cuts * first.tries)
+    if cuts < heads:  # the walks themselves take a second
+        yield Part("restart", restart_terms(n, k, d), (heads - cuts) * first.tries)
     if refinement.length:
         yield from _steps(refinement, n, d, k, heads)
     looks = 3 if refinement.length else 1  # at the clusters of all heads, for the neighbor information

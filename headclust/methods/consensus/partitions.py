@@ -181,7 +181,7 @@ def _coordinates(
     from headclust.graph.matrix import parts
 
     n_graphs, start = len(GRAPH_SIZES), stream_seed(seed, RESTART_STREAM)
-    cut = [head for head in heads if not _walks(stage, head)]
+    cut = [head for head in heads if not walks(stage, head)]
     last = max((head % n_graphs for head in cut), default=-1)
     n_parts, vectors = 0, None
     for position, weights in enumerate(graphs):
@@ -203,7 +203,7 @@ def _coordinates(
         yield from _walked(points, weights, [head for head in of_graph if head not in cut], stage.n_clusters, seed)
 
 
-def _walks(stage: Partitions, head: int) -> bool:
+def walks(stage: Partitions, head: int) -> bool:
     """True if a head clusters what a walk averages, and not eigenvectors."""
     return stage.partitions == "walk" or (stage.partitions == "mixed" and head // len(GRAPH_SIZES) % 2 == 1)
 
