@@ -15,8 +15,7 @@ _MOST, _PER_CLUSTER, _STEP = 300, 8, 1.2  # largest number; fewest samples per c
 # of clusters, modularity to about 20 whatever the data; prediction strength falls, and counts as much as both.
 _WEIGHTS = np.array([1.0, 2.0, 1.0])
 _BANDWIDTH = 0.2  # of the smoothing, in units of log(n_clusters): about one step of the grid
-_SHARE = 0.9  # of the best score, from which on a number is in the range
-_WIDEST = 3.0  # largest ratio of the ends of the range
+_WIDTH = 3.0  # ratio of the ends of the range, rounded down to numbers of the grid
 _FACTOR = 1.15  # by which the best score has to exceed that of the null
 
 
@@ -63,18 +62,17 @@ def exceeds(real: Curves, nulls: Sequence[Curves]) -> bool:
 
 
 def best_range(scored: Curves) -> tuple[int, int, int]:
-    """The smallest, the best and the largest number whose smoothed score is near its peak.
+    """The smallest, the best and the largest number around the peak of the smoothed score.
 
-    The numbers are those around the peak without a gap; the ends are at most a factor of `_WIDEST` apart, of which the
-    numbers with the higher scores are taken. The best of them is that with the highest score before smoothing.
+    The range grows from the peak by the better of its two neighbors, until its ends are a factor of `_WIDTH` apart: the
+    number of kinds is not known better than this, however steeply the score falls. The best number is that with the
+    highest score before smoothing.
     """
     counts, score = np.array(scored.n_clusters), np.array(scored.score)
-    peak = low = high = int(score.argmax())
+    low = high = int(score.argmax())
     while True:
-        # The better of the two neighbors is added next.
         near = [place for place in (low - 1, high + 1) if 0 <= place < len(counts)]
-        near = [place for place in near if score[place] >= _SHARE * score[peak]]
-        near = [place for place in near if counts[max(place, high)] <= _WIDEST * counts[min(place, low)]]
+        near = [place for place in near if counts[max(place, high)] <= _WIDTH * counts[min(place, low)]]
         if not near:
             break
         place = max(near, key=lambda place: score[place])
