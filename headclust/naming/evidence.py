@@ -147,14 +147,14 @@ def noun_evidence(
     ids, shares = noun_shares(nouns, classes, given)
     named, own = [nouns.by_id[noun] for noun in ids], set(classes)
     column = {noun: place for place, noun in enumerate(ids)}
-    # A noun stands for a broader one unless that has no other class: of horses only "sorrel" is a class, so it is no
-    # evidence of a sorrel, and the group is "horse". An everyday noun stands for all.
+    # An everyday noun stands for broader ones, and a class for those that have other classes too: of horses only
+    # "sorrel" is a class, so a group of horses is no evidence of sorrels.
     n_classes = Counter(above for noun in classes if noun is not None for above in nouns.ancestors(noun))
     kinds = [
         [
             column[above]
             for above in nouns.ancestors(noun.id)[1:]
-            if noun.is_everyday or n_classes[above] > n_classes[noun.id]
+            if noun.is_everyday or (noun.id in own and n_classes[above] > n_classes[noun.id])
         ]
         for noun in named
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import DataError
+from headclust.errors import DataError, HeadclustError
 from headclust.features import load_features, stored_states
 from headclust.filenames import storable_name
 from headclust.progress import note, printable
@@ -96,8 +97,9 @@ def embed_typical(
     from headclust.images.datasets.reopen import reopen
 
     path = Path(recorded["path"])
-    if recorded["sha256"] in stored_states(path):  # the file of the run, which may have grown
-        recorded = load_features(path).attributes
+    with suppress(HeadclustError):  # without the feature file, the images that were added since are left out
+        if recorded["sha256"] in stored_states(path):
+            recorded = load_features(path).attributes
     reopened = reopen(recorded.get("source"), recorded.get("split"), members.sample_ids, recorded)
     if reopened.images is None:
         raise DataError(f"the images cannot be found: {reopened.problem}")
