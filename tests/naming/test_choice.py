@@ -112,7 +112,7 @@ def test_unions_are_named_after_all_their_parts():
     made = chooser(DOG, CAT, HORSE, CAR, TRUCK)
     groups = made.name_groups()
     joins = made.name_joins(groups, [0, 1, 2, 3, 4], [(3, 4), (0, 1), (0, 2), (0, 3)])
-    # Both are vehicles; dogs and cats are animals, but so are the horses, until they are joined; all together are nothing.
+    # Both are vehicles; dogs and cats are animals, but so are the horses until they join; all together are nothing.
     assert texts(joins) == ["vehicle", None, "animal", None]
 
 
