@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from headclust.naming.evidence import Evidence
 from headclust.runs.names import Name
 
-_LEAST_SCORE = 0.3  # nats: below, a group has no name
 _LEAST_ELSEWHERE = 0.02  # shares of the other groups below this count as this: rare names gain nothing
+_LEAST_OF_PART = 0.2  # share of every part of a union that its name has to cover
 _NEARLY = 0.8  # share of what a name covers that a narrower one has to cover to take its place
 _N_ALTERNATIVES = 3
 
@@ -90,7 +90,7 @@ class Chooser:
     def _name_union(self, members: Sequence[int], used: Collection[str]) -> Name:
         """The name of some groups together, none of `used`.
 
-        Its share is the mean over all images, and it has to cover at least half of `least_share` of every part: a union
+        Its share is the mean over all images, and it has to cover a fifth of every part: a union
         of "cat" and "car" has no name, and one of "cat" and "dog" may be "animal".
         """
         inside = np.zeros(len(self.sizes), bool)
@@ -99,7 +99,7 @@ class Chooser:
         union = np.average(parts, axis=0, weights=self.sizes[inside])
         # The union of all groups has none to be told from.
         others = np.zeros_like(union) if inside.all() else self.evidence.shares[~inside].mean(axis=0)
-        scores = self._scores(union, others, used, possible=parts.min(axis=0) >= self.evidence.least_share / 2)
+        scores = self._scores(union, others, used, possible=parts.min(axis=0) >= _LEAST_OF_PART)
         return self._name(scores, union, int(scores.argmax()) if len(scores) else None)
 
     def _scores(
@@ -111,11 +111,11 @@ class Chooser:
     ) -> NDArray[np.float64]:
         """Scores of names, of the shape of `shares`; 0 for names that are not `possible` or not eligible.
 
-        Those are the used ones, those that cover too little or tell too little, and those of which a narrower one
-        covers nearly as much: the lowest kind that covers the group names it.
+        Those are the used ones, those that tell too little, and those of which a narrower one covers nearly as much:
+        the lowest kind that covers the group names it.
         """
         scores = contrast(shares, others) * self.evidence.factors
-        eligible = (shares >= self.evidence.least_share) & (scores >= _LEAST_SCORE)
+        eligible = scores >= self.evidence.least_score
         eligible[..., [self._column[text.casefold()] for text in used if text.casefold() in self._column]] = False
         if possible is not None:
             eligible &= possible

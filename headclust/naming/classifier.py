@@ -13,7 +13,7 @@ from headclust.naming.evidence import Evidence, gathered, noun_evidence, noun_sh
 from headclust.naming.nouns import N_CLASSES, Nouns
 from headclust.progress import note, printable
 
-_LEAST_SHARE = 0.4
+LEAST_SCORE = 1.75  # nats: of a name that no other group has, a share of 62 %
 
 
 def classifier_evidence(
@@ -37,10 +37,10 @@ def classifier_evidence(
     classes = [nouns.classes.get(number) for number in range(N_CLASSES)]
     given, source = probabilities(rows, weight, bias), f"classifier of {entry.name}"
     if vocabulary is None:
-        return noun_evidence(source, nouns, classes, given, _LEAST_SHARE)
+        return noun_evidence(source, nouns, classes, given, LEAST_SCORE)
     ids, shares = noun_shares(nouns, classes, given)
     texts, columns = _words_as_nouns(nouns, ids, vocabulary)
-    return gathered(f"{source}, own words", texts, [1.0] * len(texts), shares[:, columns], _LEAST_SHARE)
+    return gathered(f"{source}, own words", texts, [1.0] * len(texts), shares[:, columns], LEAST_SCORE)
 
 
 def _words_as_nouns(nouns: Nouns, ids: Sequence[str], vocabulary: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,7 @@ class Evidence:
         factors: Factors of their scores, 0 to 1, float64 (n_names,).
         shares: For each group and name, 0 to 1: the mean probability that a typical image of the group shows this, or
             the share of its images whose path has these words; float64 (n_groups, n_names).
-        least_share: Share of a group that its name has to cover.
+        least_score: Score that the name of a group has to reach, in nats; see `contrast`.
         narrower: For some names, by place, the places of names of kinds of the same thing, such as "dog" for "animal".
     """
 
@@ -34,7 +35,7 @@ class Evidence:
     texts: Sequence[str]
     factors: NDArray[np.float64]
     shares: NDArray[np.float64]
-    least_share: float
+    least_score: float
     narrower: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
@@ -43,7 +44,7 @@ def gathered(
     texts: Sequence[str],
     factors: Sequence[float],
     shares: NDArray[np.float64],
-    least_share: float,
+    least_score: float,
     kinds: Sequence[Sequence[int]] | None = None,
 ) -> Evidence:
     """Evidence in which each text is once: of several things with the same name, a group has the most frequent one.
@@ -55,7 +56,7 @@ def gathered(
         texts: See there; a text may occur several times.
         factors: See there.
         shares: See there.
-        least_share: See there.
+        least_score: See there.
         kinds: For each name the places of those of which it is a kind; none when None.
     """
     columns: dict[str, list[int]] = {}
@@ -78,7 +79,7 @@ def gathered(
         texts=[texts[column] for column in firsts],
         factors=np.array([max(factors[column] for column in members) for members in columns.values()]),
         shares=merged,
-        least_share=least_share,
+        least_score=least_score,
         narrower={place: np.array(sorted(places)) for place, places in narrower.items()},
     )
 
@@ -91,7 +92,8 @@ def probabilities(
     The mean of two estimates. The first is the mean probability of the group's images: it is diffuse where the images
     are unlike those of the classifier, but its sums over kinds of things are right. The second is the probability of
     the group's mean image: errors of single images cancel, but it takes a single kind where there are several. In both,
-    logits are relative to the mean over groups, so that a class which the classifier sees everywhere names none.
+    logits are relative to the mean over the other groups, so that a class which the classifier sees everywhere names
+    none.
 
     Args:
         rows: Features of the typical images of each group, float32 (n_images, dim); without images, all are 0.
@@ -104,10 +106,15 @@ def probabilities(
     present = [place for place, group in enumerate(rows) if len(group)]
     # Logits of the mean image of each group, (n_present, n_classes): the classifier is linear.
     means = np.stack([rows[place].mean(axis=0) for place in present]) @ weight.T + bias
-    # A single group has no other that its logits could be relative to.
-    center = means.mean(axis=0) if len(present) > 1 else np.zeros_like(bias)
-    of_images = np.stack([_softmax(rows[place] @ weight.T + (bias - center)).mean(axis=0) for place in present])
-    of_means = _softmax(_SHARPER * (means - center))
+    # Mean over the other groups, (n_present, n_classes); 0 for a single group, which has no other.
+    others = (means.sum(axis=0) - means) / max(1, len(present) - 1)
+    of_images = np.stack(
+        [
+            _softmax(rows[place] @ weight.T + (bias - other)).mean(axis=0)
+            for place, other in zip(present, others, strict=True)
+        ]
+    )
+    of_means = _softmax(_SHARPER * (means - others))
     mixed = np.zeros((len(rows), len(weight)))
     mixed[present] = (of_images + of_means) / 2
     return mixed
@@ -124,7 +131,7 @@ def noun_evidence(
     nouns: Nouns,
     classes: Sequence[str | None],
     given: NDArray[np.float64],
-    least_share: float,
+    least_score: float,
 ) -> Evidence:
     """Evidence for the nouns of some classes and those above them.
 
@@ -135,15 +142,24 @@ def noun_evidence(
         nouns: The table.
         classes: The noun of each class; None if it has none, such as persons, whose share then counts for no noun.
         given: Probabilities of the classes, float64 (n_groups, n_classes).
-        least_share: As in `Evidence`.
+        least_score: As in `Evidence`.
     """
     ids, shares = noun_shares(nouns, classes, given)
     named, own = [nouns.by_id[noun] for noun in ids], set(classes)
     column = {noun: place for place, noun in enumerate(ids)}
-    # Only an everyday noun stands for a broader one: a group of horses is "horse", not "sorrel".
-    kinds = [[column[above] for above in nouns.ancestors(noun.id)[1:]] if noun.is_everyday else [] for noun in named]
+    # An everyday noun stands for broader ones, and a class for those that have other classes too: of horses only
+    # "sorrel" is a class, so a group of horses is no evidence of sorrels.
+    n_classes = Counter(above for noun in classes if noun is not None for above in nouns.ancestors(noun))
+    kinds = [
+        [
+            column[above]
+            for above in nouns.ancestors(noun.id)[1:]
+            if noun.is_everyday or (noun.id in own and n_classes[above] > n_classes[noun.id])
+        ]
+        for noun in named
+    ]
     factors = [_factor(noun, is_class=noun.id in own) for noun in named]
-    return gathered(source, [noun.name for noun in named], factors, shares, least_share, kinds)
+    return gathered(source, [noun.name for noun in named], factors, shares, least_score, kinds)
 
 
 def _factor(noun: Noun, *, is_class: bool) -> float:

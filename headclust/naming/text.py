@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headclust.disk import write_atomically
+from headclust.naming.classifier import LEAST_SCORE
 from headclust.naming.evidence import Evidence, gathered, noun_evidence, probabilities
 from headclust.naming.nouns import Noun, Nouns
 from headclust.progress import bar, note
@@ -21,7 +22,6 @@ from headclust.progress import bar, note
 if TYPE_CHECKING:
     from headclust.backbones.open_clip_models import Pair
 
-_LEAST_SHARE = 0.4
 _BATCH = 64  # words
 
 
@@ -39,9 +39,9 @@ def text_evidence(
     source = f"text tower of {pair.backbone.name}"
     if vocabulary is not None:
         given = _probabilities(pair, rows, vocabulary)
-        return gathered(f"{source}, own words", vocabulary, [1.0] * len(vocabulary), given, _LEAST_SHARE)
+        return gathered(f"{source}, own words", vocabulary, [1.0] * len(vocabulary), given, LEAST_SCORE)
     words = default_words(nouns)
-    return noun_evidence(source, nouns, words, _probabilities(pair, rows, _phrases(nouns, words)), _LEAST_SHARE)
+    return noun_evidence(source, nouns, words, _probabilities(pair, rows, _phrases(nouns, words)), LEAST_SCORE)
 
 
 def default_words(nouns: Nouns) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import DataError
-from headclust.features import load_features
+from headclust.errors import DataError, HeadclustError
+from headclust.features import load_features, stored_states
 from headclust.filenames import storable_name
 from headclust.progress import note, printable
 
@@ -79,12 +80,12 @@ def embed_typical(
 ) -> list[NDArray[np.float32]]:
     """Features of the typical images of each group by another backbone, float32 (n_images, dim) each.
 
-    The images are read from the source that the run records. Those that are missing or cannot be read are left out, so
-    a group may have none.
+    The images are read from the source that the run records, and from those added since that its feature file records.
+    Those that are missing or cannot be read are left out, so a group may have none.
 
     Args:
         members: The images of the groups.
-        recorded: The record of the run's features, with `source` and `split`.
+        recorded: The record of the run's features, with `path`, `sha256`, `source` and `split`.
         backbone: The backbone.
         device: Where to compute; the best available when None.
 
@@ -95,7 +96,11 @@ def embed_typical(
     from headclust.embedding.embed import embed_images
     from headclust.images.datasets.reopen import reopen
 
-    reopened = reopen(recorded.get("source"), recorded.get("split"), members.sample_ids)
+    path = Path(recorded["path"])
+    with suppress(HeadclustError):  # without the feature file, the images that were added since are left out
+        if recorded["sha256"] in stored_states(path):
+            recorded = load_features(path).attributes
+    reopened = reopen(recorded.get("source"), recorded.get("split"), members.sample_ids, recorded)
     if reopened.images is None:
         raise DataError(f"the images cannot be found: {reopened.problem}")
     typical = [rows[reopened.rows[rows] >= 0] for rows in members.typical(MOST_IMAGES)]

@@ -13,7 +13,7 @@ from headclust.naming.evidence import Evidence, gathered
 from headclust.naming.typical import Members
 from headclust.runs.names import is_name
 
-_LEAST_SHARE = 0.5
+_LEAST_SCORE = 1.25  # nats: of a word that no other group has, half of the images
 _LEAST_IMAGES = 2  # of all, with the word
 _MOST_WORDS = 4  # of a phrase
 _SHORTEST = 3  # letters of a word alone, in ASCII
@@ -71,4 +71,4 @@ def words_evidence(members: Members) -> Evidence:
         images[row[group], [column[key] for key in names if key in column]] += 1
     texts = [written[key] for key in keys]
     shares = images / members.sizes[:, None]
-    return gathered("words in the paths of the images", texts, [1.0] * len(texts), shares, _LEAST_SHARE)
+    return gathered("words in the paths of the images", texts, [1.0] * len(texts), shares, _LEAST_SCORE)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from headclust.naming.choice import Chooser, contrast
+from headclust.naming.classifier import LEAST_SCORE
 from headclust.naming.evidence import gathered, noun_evidence, probabilities
 from headclust.naming.nouns import parse_nouns
 
-# entity > animal > (dog > five breeds, cat > two breeds, horse), entity > vehicle > (car, truck); "device" is vague.
+# entity > animal > (dog > five breeds, cat > two breeds, horse > sorrel), entity > vehicle > (car, truck)
 TABLE = """\
 n1\t\tentity\t\t-
 n2\t\tanimal:5\tn1
@@ -20,7 +21,8 @@ n14\t4\tcorgi\tn3
 n4\t\tcat:9\tn2
 n15\t5\ttabby\tn4
 n16\t6\tmanx\tn4
-n17\t7\thorse:3\tn2
+n6\t\thorse:3\tn2
+n17\t7\tsorrel\tn6
 n5\t\tvehicle:4\tn1
 n18\t8\tcar:4\tn5
 n19\t9\ttruck:4\tn5
@@ -30,12 +32,12 @@ CLASSES = [NOUNS.classes[number] for number in range(10)]
 DOG, CAT, HORSE, CAR, TRUCK = [0, 1, 2, 3, 4], [5, 6], [7], [8], [9]
 
 
-def evidence(*groups, noise=0.0):
-    """Shares of nouns for groups of which each shows some classes equally often."""
-    given = np.full((len(groups), 10), noise / 10)
+def evidence(*groups, shares=None):
+    """Shares of nouns for groups of which each, or a share of it, shows some classes equally often."""
+    given = np.zeros((len(groups), 10))
     for row, members in enumerate(groups):
-        given[row, members] += (1 - noise) / len(members)
-    return noun_evidence("test", NOUNS, CLASSES, given, 0.3)
+        given[row, members] = (1 if shares is None else shares[row]) / len(members)
+    return noun_evidence("test", NOUNS, CLASSES, given, LEAST_SCORE)
 
 
 def chooser(*groups, sizes=None, taken=(), **more):
@@ -52,6 +54,24 @@ def test_a_group_of_five_breeds_is_dog():
 
 def test_a_group_of_one_breed_among_dogs_is_the_breed():
     assert texts(chooser([0], [1], [2], CAR).name_groups()) == ["beagle", "pug", "collie", "car"]
+
+
+def test_a_broad_noun_of_which_the_classifier_has_one_kind_is_that_noun():
+    assert texts(chooser(HORSE, DOG, CAR).name_groups()) == ["horse", "dog", "car"]
+
+
+def test_a_kind_that_is_no_everyday_word_is_preferred_to_broader_nouns_with_further_kinds():
+    assert texts(chooser([0], CAR, TRUCK).name_groups()) == ["beagle", "car", "truck"]
+
+
+def test_a_name_that_covers_little_more_than_half_of_a_group_is_not_sure():
+    # 0.55 log(0.55 / 0.02) + 0.45 log(0.45 / 0.98) = 1.47 nats, less than 1.75; of 0.65 it is 1.90
+    assert texts(chooser(CAR, HORSE, shares=(0.55, 0.65)).name_groups()) == [None, "horse"]
+
+
+def test_a_name_that_many_other_groups_have_too_is_not_sure():
+    # "animal" covers all of the last group, and two of the other four: log(1 / 0.5) = 0.69 nats
+    assert texts(chooser(DOG, CAT, CAR, TRUCK, [0, 5, 7]).name_groups())[-1] is None
 
 
 def test_no_name_is_given_twice():
@@ -92,8 +112,8 @@ def test_unions_are_named_after_all_their_parts():
     made = chooser(DOG, CAT, HORSE, CAR, TRUCK)
     groups = made.name_groups()
     joins = made.name_joins(groups, [0, 1, 2, 3, 4], [(3, 4), (0, 1), (0, 2), (0, 3)])
-    # Both are vehicles; dogs and cats are animals, and so are horses with them; all together are nothing.
-    assert texts(joins) == ["vehicle", "animal", "animal", None]
+    # Both are vehicles; dogs and cats are animals, but so are the horses until they join; all together are nothing.
+    assert texts(joins) == ["vehicle", None, "animal", None]
 
 
 def test_a_union_of_unlike_things_has_no_name():
@@ -133,6 +153,14 @@ def test_probabilities_are_relative_to_the_other_groups():
     given = probabilities(rows, np.eye(3, dtype=np.float32), bias)
     assert given.argmax(axis=1).tolist() == [0, 1, 2]
     assert given.sum(axis=1) == pytest.approx([1, 1, 1])
+
+
+def test_probabilities_are_relative_to_the_other_groups_and_not_to_all():
+    rows = [np.full((2, 2), [1, 0], np.float32), np.full((2, 2), [0, 1], np.float32)]
+    given = probabilities(rows, np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
+    # The first group's logits less those of the second are 1 and -1.
+    expected = (1 / (1 + np.exp(-2)) + 1 / (1 + np.exp(-4))) / 2
+    assert given[0] == pytest.approx([expected, 1 - expected])
 
 
 def test_a_single_group_has_the_plain_probabilities():

@@ -192,13 +192,15 @@ def test_sources_that_cannot_be_used_are_one_line(run, options, message):
 
 def test_images_of_another_backbone_are_embedded_with_a_packaged_one(fit, write, tmp_path, capsys):
     for row in range(12):
-        path = tmp_path / "photos" / f"{row}.png"
+        path = tmp_path / ("photos" if row < 10 else "later") / f"{row}.png"
         path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8), (20 * row, 0, 0)).save(path)
     (tmp_path / "photos" / "3.png").write_bytes(b"broken")
     rows = np.repeat([[0.0, 1], [1, 0]], 6, axis=0) + np.random.default_rng(0).normal(size=(12, 2)) / 9
-    attributes = {"source": str(tmp_path / "photos"), "split": "all"}
-    file = write("p.h5", rows, sample_ids=[f"{row}.png" for row in range(12)], attributes=attributes)
+    added = [["later", str(tmp_path / "later"), "all", []]]  # as headclust add records it
+    attributes = {"source": str(tmp_path / "photos"), "split": "all", "added": added}
+    ids = [f"{row}.png" if row < 10 else f"later/{row}.png" for row in range(12)]
+    file = write("p.h5", rows, sample_ids=ids, attributes=attributes)
     named = verbs.name(fit(file, method="kmeans", clusters=2))
     assert named.source == "classifier of efficientnet_lite0"
     assert "embedding 12 typical images with efficientnet_lite0" in capsys.readouterr().err
