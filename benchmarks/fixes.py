@@ -22,10 +22,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,17 +38,20 @@ from tiny import overlapping_file
 from headclust.features import Features, load_features
 from headclust.features.rows import unit_length
 from headclust.methods import Recipe
+from headclust.model import ClusterModel
 from headclust.progress import quiet
+from headclust.review.questions import Doubts, Questions, find_doubts
 from headclust.runs import Record
 from headclust.runs.assignments import Assignments
 from headclust.runs.earlier import Earlier, constraints_of
-from headclust.runs.fixes import Fix, apply_fixes, resolve_fixes
+from headclust.runs.fixes import Fix, Resolved, apply_fixes, resolve_fixes
 from headclust.scoring.metrics import accuracy
 
 KINDS = {
     "moves": ("move",),
     "mixed": ("move", "merge", "together", "move", "split", "apart", "move", "right", "move"),
 }
+REVIEW = "review"
 PURE = 0.95  # share of one class in a group that the person confirms
 TWO = 0.3  # share of each of two classes in a group that the person splits
 
@@ -57,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=5_000, help="images per seed, drawn at random")
     parser.add_argument("--classes", type=int, default=0, help="classes, drawn at random; 0: all")
     parser.add_argument("--corrections", default="1,5,20,60")
-    parser.add_argument("--person", choices=KINDS, action="append", help="several times for several; all by default")
+    parser.add_argument(
+        "--person", choices=(*KINDS, REVIEW), action="append", help="several times for several; all by default"
+    )
     parser.add_argument("--queue", choices=("unsure", "random"), default="unsure", help="order of the wrong images")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print one line of JSON per figure")
@@ -73,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
     scores: dict[tuple[str, int], list[dict[str, float]]] = {}
     for seed in range(options.seeds):
         space = draw(whole, options.samples, options.classes, seed)
-        for person, rows in measure(space, options.person or list(KINDS), options.queue, counts, seed):
+        for person, rows in measure(space, options.person or [*KINDS, REVIEW], options.queue, counts, seed):
             for count, row in rows.items():
                 scores.setdefault((person, count), []).append(row)
                 if options.json:
@@ -112,11 +120,14 @@ def measure(
         base = recipe.changed({"n_clusters": n_clusters}).fit([unlabeled], seed)
     assigned = Assignments(space.sample_ids, base.assignments, base.confidence.astype(np.float64), None)
     for person in people:
-        fixes = Person(assigned, labels, KINDS[person], queue, seed).corrections(max(counts))
+        if person == REVIEW:
+            fixes = Reviewer(assigned, labels, find_doubts(base.model, [unlabeled])).corrections(max(counts))
+        else:
+            fixes = Person(assigned, labels, KINDS[person], queue, seed).corrections(max(counts))
         untouched = np.flatnonzero(~touched(assigned, fixes, n_clusters))
         rows = {0: {"fit": accuracy(base.assignments[untouched], labels[untouched])}}
         for count in counts:
-            clusters = refit(unlabeled, assigned, fixes[:count], n_clusters, seed)
+            clusters = refit(unlabeled, base.model, assigned, fixes[:count], seed)
             given = np.flatnonzero(touched(assigned, fixes[:count], n_clusters))
             rows[count] = {
                 "fit": accuracy(clusters[untouched], labels[untouched]),
@@ -126,12 +137,13 @@ def measure(
 
 
 def refit(
-    space: Features, assigned: Assignments, fixes: Sequence[Fix], n_clusters: int, seed: int
+    space: Features, model: ClusterModel, assigned: Assignments, fixes: Sequence[Fix], seed: int
 ) -> NDArray[np.int64]:
     """Clusters by the default with fixes, as `headclust fit --fixes` makes them."""
-    record = Record(Path("base"), {}, {"n_samples": space.n_samples, "n_clusters": n_clusters})
-    resolved = resolve_fixes(assigned, fixes, n_clusters)
-    constraints, _ = constraints_of(Earlier(record, assigned, resolved, tuple(fixes), None, True), space.sample_ids)
+    record = Record(Path("base"), {}, {"n_samples": space.n_samples, "n_clusters": model.n_clusters})
+    resolved = resolve_fixes(assigned, fixes, model.n_clusters)
+    earlier = Earlier(record, assigned, resolved, tuple(fixes), None, True)
+    constraints, _ = constraints_of(earlier, space.sample_ids, model)
     with quiet():
         recipe = Recipe.of().changed({"n_clusters": constraints.n_groups})
         return recipe.fit([space], seed, constraints=constraints).assignments
@@ -267,6 +279,64 @@ class Person:
                 self.n_ids += 1
             return Fix("move", image=image, group=home)
         return None
+
+
+class Reviewer:
+    """Answers the questions of `headclust review` one after the other, knowing the classes.
+
+    An image goes into the group of its class, which is often its own; a pair is together or apart.
+
+    Args:
+        assigned: The run.
+        labels: Class of each image.
+        doubts: Of the run's model.
+    """
+
+    def __init__(self, assigned: Assignments, labels: NDArray[np.int64], doubts: Doubts) -> None:
+        self.assigned, self.fixes, self.n_clusters = assigned, list[Fix](), int(assigned.clusters.max()) + 1
+        self.labels = np.unique(labels, return_inverse=True)[1]
+        self.homes: dict[int, int] = {}  # group of each class that an answer was about
+        self.right: set[int] = set()
+        self.lock, self.asking = threading.RLock(), Questions(cast(Any, self), cast(Any, None))
+        self.asking._doubts = doubts
+
+    @property
+    def resolved(self) -> Resolved:
+        """The fixes so far, as `Session.resolved`."""
+        return resolve_fixes(self.assigned, self.fixes, self.n_clusters)
+
+    def groups(self) -> SimpleNamespace:
+        """The groups now, as far as questions need them."""
+        clusters = self.resolved.clusters
+        return SimpleNamespace(clusters=clusters, ids=np.unique(clusters), confidence=self.assigned.confidence)
+
+    def corrections(self, count: int) -> list[Fix]:
+        """The answers to the first `count` questions."""
+        ids = self.assigned.sample_ids
+        while len(self.fixes) < count:
+            n_images = sum(fix.fix == "move" for fix in self.fixes)
+            # Two questions about images, then one about a pair, as on the page.
+            questions = self.asking.pairs(1) if n_images >= 2 * (len(self.fixes) - n_images + 1) else []
+            question = (questions or self.asking.images(1))[0]
+            if "rows" in question:
+                first, second = question["rows"]
+                kind = "together" if self.labels[first] == self.labels[second] else "apart"
+                self.fixes.append(Fix(kind, image=ids[first], other=ids[second]))
+            else:
+                row = question["row"]
+                self.fixes.append(Fix("move", image=ids[row], group=self._home(int(self.labels[row]))))
+        return self.fixes
+
+    def _home(self, label: int) -> int:
+        """The group of a class: the largest in which it is the most frequent one, else a new one."""
+        if label not in self.homes:
+            clusters, taken = self.resolved.clusters, set(self.homes.values())
+            table = np.zeros((clusters.max() + 1, self.labels.max() + 1), np.int64)
+            np.add.at(table, (clusters, self.labels), 1)
+            groups = [g for g in range(len(table)) if g not in taken and table[g].max() == table[g, label] > 0]
+            new = max(self.n_clusters, *(group + 1 for group in taken)) if taken else self.n_clusters
+            self.homes[label] = max(groups, key=lambda group: table[group, label]) if groups else new
+        return self.homes[label]
 
 
 if __name__ == "__main__":

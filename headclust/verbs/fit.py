@@ -16,7 +16,7 @@ from headclust.methods.constraints import Constraints
 from headclust.progress import note, printable
 from headclust.runs import novelty
 from headclust.runs.added import spaces_of
-from headclust.runs.earlier import Earlier, Ids, aligned_ids, constraints_of, fixes_to_keep, read_earlier
+from headclust.runs.earlier import Earlier, Ids, aligned_ids, constraints_of, fixes_to_keep, model_of, read_earlier
 from headclust.runs.fixes import Fix
 from headclust.runs.inputs import (
     fingerprint,
@@ -136,7 +136,9 @@ def fit_recipe(
     """
     if seed < 0:
         raise SettingError(f"seed {seed}: expected 0 or more.")
-    keeps = None if earlier is None or not earlier.is_kept else constraints_of(earlier, spaces[0].sample_ids)
+    keeps = None
+    if earlier and earlier.is_kept:
+        keeps = constraints_of(earlier, spaces[0].sample_ids, model_of(earlier, spaces))
     constraints, ids = keeps or (None, None)
     if constraints and "n_clusters" not in recipe.asked_for:
         recipe = recipe.changed({"n_clusters": constraints.n_groups})

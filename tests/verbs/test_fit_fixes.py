@@ -8,7 +8,7 @@ from conftest import make_blobs
 
 from headclust import runs, verbs
 from headclust.errors import ConflictError, DataError, SettingError
-from headclust.runs.fixes import FIXES, Fix, append_fixes, read_fixes
+from headclust.runs.fixes import FIXES, Fix, append_fixes, read_fixes, write_fixes
 from headclust.runs.groups import read_groups
 from verbs.conftest import read_config, read_metrics
 
@@ -58,6 +58,28 @@ def test_fixes_are_kept_by_every_later_fit(fit, base):
     assert read_fixes(base / FIXES) == tuple(fixes)
 
 
+def test_without_new_fixes_nothing_changes(base):
+    write_fixes(base / FIXES, [])
+    second = verbs.fit(config=base, fixes=base, output=base.with_name("second"))
+    assert (second / "assignments.csv").read_bytes() == (base / "assignments.csv").read_bytes()
+    append_fixes(second / FIXES, [Fix("move", image=IDS[0], group=int(assigned(base).clusters[0] + 1) % 4)])
+    third, fourth = (
+        verbs.fit(config=base, fixes=base.with_name(before), output=base.with_name(output))
+        for before, output in (("second", "third"), ("third", "fourth"))
+    )
+    assert (third / "assignments.csv").read_bytes() == (fourth / "assignments.csv").read_bytes()
+    assert (third / "assignments.csv").read_bytes() != (second / "assignments.csv").read_bytes()
+
+
+def test_groups_of_another_method_are_learned(fit, hard_file):
+    run = fit(hard_file, method="kmeans", clusters=4, output="kmeans")
+    groups = assigned(run).clusters
+    append_fixes(run / FIXES, [Fix("move", image=IDS[0], group=int(groups[0] + 1) % 4)])
+    after = assigned(verbs.fit(fixes=run, output=run.with_name("fixed"))).clusters
+    assert after[0] == (groups[0] + 1) % 4
+    assert (after == groups).mean() > 0.8
+
+
 def test_a_merged_group_has_no_images_and_its_id_is_not_used_again(base):
     append_fixes(base / FIXES, [Fix("merge", group=3, other=1)])
     merged = verbs.fit(config=base, fixes=base, output=base.with_name("merged"))
@@ -69,7 +91,7 @@ def test_a_merged_group_has_no_images_and_its_id_is_not_used_again(base):
     # The model gives new images the same ids.
     model = runs.read_run(split).model
     assert model.n_clusters == 5
-    assert model.outputs[3] == -1
+    assert model.outputs[3] == ()
 
 
 def test_like_keeps_the_ids_of_another_run(fit, base, hard_file):

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from headclust.errors import SettingError, check_choices, check_ranges
 from headclust.group import current
-from headclust.methods.consensus.constrained import linked, seeded_partition
-from headclust.methods.constraints import Constraints
 from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
 
 if TYPE_CHECKING:
@@ -109,9 +107,7 @@ def neighbors_within_cluster(n_neighbors: int, n_samples: int, n_clusters: int) 
     return max(1, min(n_neighbors, n_samples // (2 * n_clusters), n_samples - 1))
 
 
-def find_partitions(
-    rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int, constraints: Constraints | None = None
-) -> tuple[Tensor, Tensor]:
+def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int) -> tuple[Tensor, Tensor]:
     """Partitions of the samples by cuts of the neighbor graph, whose small connected components are left out.
 
     Of several processes, each partitions the samples for a part of the heads.
@@ -122,7 +118,6 @@ def find_partitions(
         stage: Its settings.
         k: Neighbors in the smallest graph that is cut.
         seed: The fit's seed; head h draws from its own streams of it.
-        constraints: What a person has fixed, if anything: the partitions then start from the groups so far.
 
     Returns:
         Clusters, int64 (heads, n_kept), and the rows that are partitioned, int64 (n_kept,).
@@ -134,9 +129,9 @@ def find_partitions(
     from headclust.methods.lloyd import restarts
 
     advice = "Lower --clusters, or try --set partitions=kmeans."
-    samples = large_parts(_affinity(graph, k, constraints), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
+    samples = large_parts(_affinity(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
     points = rows[torch.from_numpy(samples).to(rows.device)]
-    maps = _DiffusionMaps(graph, samples, stage, k, seed, rows.device, constraints)
+    maps = _DiffusionMaps(graph, samples, stage, k, seed, rows.device)
     group, _ = current().split(stage.n_heads)
     own = group.share(stage.n_heads)
     is_cut = stage.partitions == "graph" and len(points) > stage.n_clusters  # else each sample can be its own cluster
@@ -152,8 +147,6 @@ def find_partitions(
             n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), maps.n_parts)
             # Rows of the leading eigenvectors at unit length (n_kept, n_vectors), as Ng, Jordan and Weiss cluster them.
             coordinates = unit_length(diffusion[:, :n_vectors])
-        if constraints is not None:
-            return seeded_partition(coordinates, constraints.select(samples))
         runs = restarts(
             coordinates,
             stage.n_clusters,
@@ -178,7 +171,6 @@ class _DiffusionMaps:
         k: Neighbors in the smallest graph.
         seed: The fit's seed.
         device: Where to compute.
-        constraints: What a person has fixed, if anything.
     """
 
     def __init__(
@@ -189,10 +181,8 @@ class _DiffusionMaps:
         k: int,
         seed: int,
         device: torch.device,
-        constraints: Constraints | None = None,
     ) -> None:
         self.graph, self.samples, self.stage, self.device = graph, samples, stage, device
-        self.constraints = constraints
         self.sizes = [min(math.ceil(k * size), graph.indices.shape[1]) for size in GRAPH_SIZES]
         self.start = stream_seed(seed, RESTART_STREAM)
         self.n_parts = 0  # connected components of the smallest graph, at most `most_vectors` per cluster
@@ -215,7 +205,7 @@ class _DiffusionMaps:
         from headclust.graph.eigenvectors import leading_eigenvectors
         from headclust.graph.matrix import diffusion_map, normalized, parts
 
-        weights = _affinity(self.graph, k, self.constraints)[self.samples][:, self.samples]
+        weights = _affinity(self.graph, k)[self.samples][:, self.samples]
         # A component without an eigenvector would be a single point of the map, together with others like it.
         most = math.ceil(self.stage.most_vectors * self.stage.n_clusters)
         self.n_parts = self.n_parts or min(int(parts(weights).max()) + 1, most)
@@ -227,11 +217,10 @@ class _DiffusionMaps:
         return diffusion_map(values, self._vectors, steps=_DIFFUSION)
 
 
-def _affinity(graph: NeighborGraph, k: int, constraints: Constraints | None) -> sparse.csr_array:
-    """Symmetric edge weights of the k nearest neighbors, (n_samples, n_samples), and edges by constraints."""
+def _affinity(graph: NeighborGraph, k: int) -> sparse.csr_array:
+    """Symmetric edge weights of the k nearest neighbors, (n_samples, n_samples)."""
     from headclust.graph.matrix import affinity
     from headclust.graph.neighbors import NeighborGraph
 
     nearest = NeighborGraph(graph.indices[:, :k].contiguous(), graph.similarities[:, :k].contiguous())
-    weights = affinity(nearest, temperature=_TEMPERATURE)
-    return weights if constraints is None else linked(weights, constraints)
+    return affinity(nearest, temperature=_TEMPERATURE)
