@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 N_LIKELY = 4  # clusters per image that are candidates
 _LIKELY_SHARE = 0.02  # least probability of a candidate
 _AGAIN = 0.9  # factor of an image's value per image between the same two groups before it
+_DOUBTFUL = 20_000  # images, the most doubtful ones, that are compared with each other ...
+_NEIGHBORS = 10  # ... and nearest ones of each
 _GROUP_PAIRS = 200  # pairs of clusters, the most confused first
 _BORDER = 192  # images on either side of a border that are compared
 _PAIRS = 4  # pairs of images per border
@@ -40,7 +42,8 @@ class Doubts:
     Attributes:
         likely: Most probable clusters of each image, the most probable first, int64 (n_samples, n_likely).
         probs: Their probabilities, float32, of the same shape.
-        typical: Share in which each image is like others, float32 (n_samples,), 0 to 1.
+        typical: Number of doubtful images that have each image among their nearest, plus 1, as a share of the largest,
+            float32 (n_samples,); 0 for images without much doubt. An answer about an outlier teaches about no other.
         pairs: (row, row) of similar images on two sides of a border, the most confused borders first.
     """
 
@@ -71,7 +74,8 @@ def find_doubts(
         likely[block], probs[block] = best.indices.numpy(), best.values.numpy()
         shared += (means.T @ means).double().numpy()
         advance(0.9 * block.stop / n_samples)
-    return Doubts(likely, probs, np.ones(n_samples, np.float32), tuple(_border_pairs(spaces[0], likely, probs, shared)))
+    typical = _typical(model, spaces, _doubt(probs))
+    return Doubts(likely, probs, typical, tuple(_border_pairs(spaces[0], likely, probs, shared)))
 
 
 class Questions:
@@ -129,10 +133,8 @@ class Questions:
         if doubts is None:
             order = rows[np.argsort(groups.confidence[rows], kind="stable")]
             return [{"row": int(row), "groups": [int(groups.clusters[row])]} for row in order[:n_questions]]
-        # Doubt: 1 minus the difference of the two most probable clusters, (n_open,).
-        second = doubts.probs[rows, 1] if doubts.probs.shape[1] > 1 else np.zeros(len(rows), np.float32)
-        doubt = 1 - (doubts.probs[rows, 0] - second)
-        doubt *= doubts.typical[rows]
+        # The doubt about an image and, in part, about those that it is like, (n_open,).
+        doubt = _doubt(doubts.probs[rows]) * doubts.typical[rows]
         order = rows[np.argsort(-doubt, kind="stable")][: 20 * n_questions]
         doubt_of = dict(zip(rows.tolist(), doubt.tolist(), strict=True))
         asked_about: Counter[tuple[int, ...]] = Counter()
@@ -192,6 +194,28 @@ def interleaved(images: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> li
         questions += [*images[:2], *pairs[:1]]
         images, pairs = images[2:], pairs[1:]
     return questions
+
+
+def _doubt(probs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 minus the difference of the two largest probabilities, float32 (n_samples,); `probs` are in descending order."""
+    return 1 - probs[:, 0] + (probs[:, 1] if probs.shape[1] > 1 else 0)
+
+
+def _typical(model: ClusterModel, spaces: Sequence[Features], doubt: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`Doubts.typical` by the neighbors among the more doubtful half of the images, in the model's space."""
+    from headclust.graph.neighbors import nearest_neighbors
+    from headclust.model import side_by_side
+
+    count = min(max(2, len(doubt) // 2), _DOUBTFUL, len(doubt))
+    rows = np.sort(np.argsort(-doubt, kind="stable")[:count])
+    typical = np.zeros(len(doubt), np.float32)
+    typical[rows] = 1
+    if count > 1:
+        pairs = zip(model.transforms, spaces, strict=True)
+        points = side_by_side([transform.rows(space.select(rows), device=model.device) for transform, space in pairs])
+        neighbors = nearest_neighbors(points.cpu(), min(_NEIGHBORS, count - 1)).indices.numpy()
+        typical[rows] += np.bincount(neighbors.ravel(), minlength=count)
+    return typical / typical.max()
 
 
 def _border_pairs(
