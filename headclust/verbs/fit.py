@@ -138,7 +138,10 @@ def fit_recipe(
         raise SettingError(f"seed {seed}: expected 0 or more.")
     keeps = None
     if earlier and earlier.is_kept:
-        keeps = constraints_of(earlier, spaces[0].sample_ids, model_of(earlier, spaces))
+        start = model_of(earlier, spaces)
+        keeps = constraints_of(earlier, spaces[0].sample_ids, start)
+        if start and recipe.keeps_constraints:
+            recipe = _of_run(recipe, earlier.record)
     constraints, ids = keeps or (None, None)
     if constraints and "n_clusters" not in recipe.asked_for:
         recipe = recipe.changed({"n_clusters": constraints.n_groups})
@@ -191,6 +194,23 @@ def fit_recipe(
     )
     group.wait()
     return path
+
+
+def _of_run(recipe: Recipe, run: runs.Record) -> Recipe:
+    """The recipe with the settings of a run whose heads go on.
+
+    Raises:
+        SettingError: Other settings were asked for.
+    """
+    own = {name: value for name, value in run.config["settings"].items() if name in recipe.values}
+    asked_for = sorted(recipe.asked_for - {"n_clusters"})
+    if other := [name for name in asked_for if recipe.values[name] != own.get(name)]:
+        raise SettingError(
+            f"{', '.join(other)}: with --fixes the heads of {printable(str(run.path))} go on as they are; leave it "
+            "out, or fit anew with --like."
+        )
+    clusters = {"n_clusters": recipe.n_clusters} if "n_clusters" in recipe.asked_for else {}
+    return Recipe.of(recipe.method, recipe.preset, own).changed(clusters)
 
 
 def _fixes(

@@ -63,6 +63,7 @@ def test_without_new_fixes_nothing_changes(base):
     second = verbs.fit(config=base, fixes=base, output=base.with_name("second"))
     assert (second / "assignments.csv").read_bytes() == (base / "assignments.csv").read_bytes()
     append_fixes(second / FIXES, [Fix("move", image=IDS[0], group=int(assigned(base).clusters[0] + 1) % 4)])
+    assert read_config(second)["settings"] == read_config(base)["settings"]
     third, fourth = (
         verbs.fit(config=base, fixes=base.with_name(before), output=base.with_name(output))
         for before, output in (("second", "third"), ("third", "fourth"))
@@ -150,11 +151,12 @@ def test_a_grown_folder_keeps_groups_and_fixes(fit, base, write):
         ([Fix("move", image="x", group=0)], {}, DataError, r"fixes\.csv, line 2 \(move x to group 0\): no image 'x'"),
         ([Fix("right", group=7)], {}, DataError, "no group 7 in the run: it has 0 to 3"),
         ([Fix("split", group=1)], {"clusters": 4}, SettingError, "4 clusters, and 5 groups after the fixes"),
+        ([], {"heads": 4, "seed": 1}, SettingError, "n_heads: with --fixes the heads of .*base go on as they are"),
         ([Fix("split", group=1)], {"method": "kmeans"}, SettingError, "kmeans keeps no fixes: use the default method"),
     ],
 )
 def test_fixes_that_cannot_be_used_write_nothing(base, here, fixes, options, error, message):
-    append_fixes(base / FIXES, fixes)
+    write_fixes(base / FIXES, fixes)
     with pytest.raises(error, match=message):
         verbs.fit(fixes=base, output=here / "next", **options)
     assert not (here / "next").exists()
