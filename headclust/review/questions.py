@@ -197,8 +197,10 @@ def interleaved(images: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> li
 
 
 def _doubt(probs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 minus the difference of the two largest probabilities, float32 (n_samples,); `probs` are in descending order."""
-    return 1 - probs[:, 0] + (probs[:, 1] if probs.shape[1] > 1 else 0)
+    """1 minus the difference of the two largest probabilities, float32 (n_samples,); `probs` are in that order."""
+    second = probs[:, 1] if probs.shape[1] > 1 else np.zeros(len(probs), np.float32)
+    doubt: NDArray[np.float32] = 1 - (probs[:, 0] - second)
+    return doubt
 
 
 def _typical(model: ClusterModel, spaces: Sequence[Features], doubt: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -215,7 +217,8 @@ def _typical(model: ClusterModel, spaces: Sequence[Features], doubt: NDArray[np.
         points = side_by_side([transform.rows(space.select(rows), device=model.device) for transform, space in pairs])
         neighbors = nearest_neighbors(points.cpu(), min(_NEIGHBORS, count - 1)).indices.numpy()
         typical[rows] += np.bincount(neighbors.ravel(), minlength=count)
-    return typical / typical.max()
+    shares: NDArray[np.float32] = typical / typical.max()
+    return shares
 
 
 def _border_pairs(

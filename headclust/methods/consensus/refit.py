@@ -244,7 +244,7 @@ def _prior(rows: Tensor, neighbors: Tensor) -> Tensor:
     # Covariance between samples and the means of their neighbors, symmetric, (dim, dim); negative directions are noise.
     between = (centered.T @ means / len(rows)).double().cpu()
     values, vectors = torch.linalg.eigh((between + between.T) / 2)
-    root = vectors * values.clamp_min(0) ** 0.25
+    root: Tensor = vectors * values.clamp_min(0) ** 0.25
     variance = (centered.double().cpu() @ root).square().sum(1).mean()
     return root * math.sqrt(_VARIANCE / max(float(variance), 1e-12))
 
@@ -254,8 +254,8 @@ def _add_(heads: LinearHeads, change: Tensor, mean: Tensor) -> None:
     import torch
 
     with torch.no_grad():
-        heads.weight += change
-        heads.cluster_bias -= change @ mean
+        heads.weight.add_(change)
+        heads.cluster_bias.sub_(change @ mean)
 
 
 def _keep(result: FitResult, spaces: tuple[Features, ...], constraints: Constraints) -> FitResult:
