@@ -10,8 +10,8 @@ Figure:   `coverage`, share of the draws whose number of classes is in the range
           is not covered); `ratio`, the median of the upper end over the lower one; both also per size law.
 Parts:    The weights and the smoothing in headclust/granularity/choice.py were tuned on draws of the digits and of the
           first half of CIFAR-100's classes (Lite0), as in `tune`, and then not changed. `confirm` was run once on
-          CIFAR-100 (Lite0, Lite1, Lite2), CIFAR-10 (Lite1, Lite2) and Fashion-MNIST (Lite0). Ranges are always a factor of
-          3 wide since 39 of these 54 draws were seen.
+          CIFAR-100 (Lite0, Lite1, Lite2), CIFAR-10 (Lite1, Lite2) and Fashion-MNIST (Lite0). Ranges are always a factor
+          of 3 wide since 39 of these 54 draws were seen.
 Expected: coverage of 75 %, a ratio of 3 at most; worst for few classes, which have classes of their own inside, and for
           100 classes of 50 images, whose neighbors are mixed.
 Result:   see docs/how-to/number-of-groups.md.

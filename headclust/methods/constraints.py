@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from headclust.model import ClusterModel
 
 Ints = NDArray[np.int64]
 _NO_PAIRS = np.empty((0, 2), np.int64)
@@ -20,22 +24,23 @@ class Constraints:
         n_groups: Number of groups after all splits.
         groups: Group of each sample so far, int64 (n_samples,); -1 for a new sample.
         pinned: Group that each sample is fixed to, int64 (n_samples,); -1 for all others.
-        held: Samples that stay in their group while samples are partitioned, bool (n_samples,), as the surest ones do;
-            None for no other than those pinned.
+        learned: Pinned samples that the run's heads have learned from already, bool (n_samples,); None for none.
         together: Pairs of rows in one group, int64 (n_pairs, 2).
         apart: Pairs of rows in two groups, int64 (n_pairs, 2).
-        joined: Groups that were made of several, which the fit may not take apart again.
         splits: The groups that each group is to be split into: itself, and new ones.
+        start: The model of the run, whose heads the fit goes on from; None without one.
+        group_of: The group of each cluster of that model; -1 for one without samples.
     """
 
     n_groups: int
     groups: Ints
     pinned: Ints
-    held: NDArray[np.bool_] | None = None
+    learned: NDArray[np.bool_] | None = None
     together: Ints = field(default_factory=lambda: _NO_PAIRS)
     apart: Ints = field(default_factory=lambda: _NO_PAIRS)
-    joined: tuple[int, ...] = ()
     splits: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    start: ClusterModel | None = None
+    group_of: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         pairs = f"{len(self.together)} pairs together, {len(self.apart)} apart"
@@ -55,7 +60,7 @@ class Constraints:
             self,
             groups=self.groups[rows],
             pinned=self.pinned[rows],
-            held=None if self.held is None else self.held[rows],
+            learned=None if self.learned is None else self.learned[rows],
             together=together[(together >= 0).all(1)],
             apart=apart[(apart >= 0).all(1)],
         )
@@ -67,15 +72,16 @@ class Constraints:
             first: A row of each different sample, int64 (n_distinct,).
             group: The number in `first` of each sample, int64 (n_samples,).
         """
-        pinned = np.full(len(first), -1, np.int64)
+        pinned, learned = np.full(len(first), -1, np.int64), np.zeros(len(first), np.bool_)
         rows = np.flatnonzero(self.pinned >= 0)[::-1]
         pinned[group[rows]] = self.pinned[rows]  # of several, the first
+        learned[group[rows]] = self.learned is not None and self.learned[rows]
         together, apart = (group[pairs] for pairs in (self.together, self.apart))
         return replace(
             self,
             groups=self.groups[first],
             pinned=pinned,
-            held=None if self.held is None else self.held[first],
+            learned=learned,
             together=together[together[:, 0] != together[:, 1]],
             apart=apart[apart[:, 0] != apart[:, 1]],
         )
@@ -129,45 +135,3 @@ class Constraints:
         for number, group in taken.items():
             chosen[number] = group
         return chosen[part_of], n_broken
-
-    def partners(self, count: int) -> tuple[Ints, Ints]:
-        """Rows that have to share their group with others, int64 (n,), and some of these others, int64 (n, count).
-
-        A pinned sample has partners in its whole group so far, which describes the group better than other pinned ones,
-        as these are often its least typical samples; so has each sample of a joined group. The partners of others are
-        in their part of the pairs together.
-        """
-        home = np.where(self.pinned >= 0, self.pinned, self.groups)
-        groups = [np.flatnonzero(home == group) for group in range(self.n_groups)]
-        pairs = [part for part in self.parts() if self.pinned[part[0]] < 0]
-        rows, others = [np.empty(0, np.int64)], [np.empty((0, count), np.int64)]
-        generator = np.random.default_rng(len(self.groups))
-        for number, members in enumerate((*groups, *pairs)):
-            if len(members) > 1:
-                # In a random circle, the partners of a sample are those that follow it.
-                circle = generator.permutation(members)
-                steps = np.arange(count) % (len(circle) - 1) + 1
-                every = number >= self.n_groups or number in self.joined
-                places = np.flatnonzero((self.pinned[circle] >= 0) | every)
-                rows.append(circle[places])
-                others.append(circle[(places[:, None] + steps) % len(circle)])
-        return np.concatenate(rows), np.concatenate(others)
-
-    def forbid(self, first: Ints, second: Ints) -> NDArray[np.bool_]:
-        """True for pairs of rows, int64 (n_pairs,) each, that may not share a group."""
-        pins = self.pinned[first], self.pinned[second]
-        forbidden: NDArray[np.bool_] = (pins[0] != pins[1]) & (pins[0] >= 0) & (pins[1] >= 0)
-        return forbidden | np.isin(first * len(self.groups) + second, self._apart_codes())
-
-    def _apart_codes(self) -> Ints:
-        """Pairs of rows apart, each as the number first * n_samples + second, in both orders."""
-        part_of = {row: part for part in self.parts() for row in part.tolist()}
-        pairs = [
-            pair
-            for first, second in self.apart.tolist()
-            for row in part_of[first].tolist()
-            for other in part_of[second].tolist()
-            for pair in ((row, other), (other, row))
-        ]
-        codes: Ints = np.array(pairs, np.int64).reshape(-1, 2) @ np.array([len(self.groups), 1])
-        return codes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -51,8 +52,8 @@ class ClusterModel:
         used_heads: Indices of the heads that are used: one, or several with common cluster ids, whose probabilities
             are averaged.
         temperature: Temperature of the softmax that turns their logits into probabilities.
-        outputs: For each cluster id the output of the heads that it is, or -1 for an id that no sample gets; None if
-            ids are the numbers of the outputs.
+        outputs: For each cluster id the outputs of the heads whose probabilities it adds up: one, several of clusters
+            that were joined, or none for an id that no sample gets; None if ids are the numbers of the outputs.
         power: Exponent of the mean probabilities, which are divided by their sum afterwards: below 1 the confidence is
             lower. The clusters stay the same.
     """
@@ -61,7 +62,7 @@ class ClusterModel:
     heads: Heads
     used_heads: tuple[int, ...]
     temperature: float
-    outputs: tuple[int, ...] | None = None
+    outputs: tuple[tuple[int, ...], ...] | None = None
     power: float = 1.0
 
     def __repr__(self) -> str:
@@ -85,9 +86,15 @@ class ClusterModel:
         probs = torch.softmax(self.heads(*inputs).logits[0] / self.temperature, dim=-1)
         if self.outputs is None:
             return probs
-        # The output of each cluster id; an id that is not used has the probability 0.
-        outputs = torch.tensor(self.outputs, device=probs.device)
-        return torch.where(outputs >= 0, probs[..., outputs.clamp_min(0)], 0)
+        # The outputs of each cluster id, (clusters, width); an id that is not used has the probability 0.
+        outputs = self._padded(self.outputs).to(probs.device)
+        return torch.where(outputs >= 0, probs[..., outputs.clamp_min(0)], 0).sum(-1)
+
+    @staticmethod
+    def _padded(outputs: Sequence[Sequence[int]]) -> Tensor:
+        """The outputs of each cluster id, int64 (clusters, width), filled up with -1."""
+        width = max(1, *map(len, outputs))
+        return torch.tensor([[*several, *[-1] * (width - len(several))] for several in outputs])
 
     def assign(self, *spaces: Tensor | Features, group: Group = ALONE) -> Assignment:
         """Assign clusters in blocks, so that neither all rows nor all probabilities are in memory at once.
@@ -147,13 +154,14 @@ class ClusterModel:
         """The same model with other cluster ids.
 
         Args:
-            ids: New id of each cluster, all different, from 0 to `n_clusters` - 1.
+            ids: New id of each cluster, from 0 to `n_clusters` - 1; clusters with the same id are joined.
             n_clusters: Number of ids; those not in `ids` are clusters that no sample gets.
         """
-        outputs = [-1] * n_clusters
+        outputs: list[tuple[int, ...]] = [()] * n_clusters
         for cluster, new in enumerate(ids):
-            outputs[new] = cluster if self.outputs is None else self.outputs[cluster]
-        return replace(self, outputs=None if outputs == list(range(self.heads.n_clusters)) else tuple(outputs))
+            outputs[new] += (cluster,) if self.outputs is None else self.outputs[cluster]
+        is_plain = outputs == [(output,) for output in range(self.heads.n_clusters)]
+        return replace(self, outputs=None if is_plain else tuple(outputs))
 
     @property
     def n_heads(self) -> int:
@@ -195,7 +203,8 @@ class ClusterModel:
         if self.power != 1:
             named["power"] = torch.tensor([self.power], dtype=torch.float64)
         if self.outputs is not None:
-            named["clusters"] = torch.tensor(self.outputs)
+            padded = self._padded(self.outputs)
+            named["clusters"] = padded[:, 0] if padded.shape[1] == 1 else padded
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
     @classmethod
@@ -217,10 +226,11 @@ class ClusterModel:
             n_spaces = sum(name.startswith("transforms.") and name.endswith(".l2") for name in tensors)
             transforms = tuple(transform_of(tensors, space) for space in range(n_spaces))
             check_widths(transforms, heads.input_dims)
-            outputs = tuple(tensors["clusters"].tolist()) if "clusters" in tensors else None
-            if outputs is not None and sorted(filter(lambda output: output >= 0, outputs)) != [
-                *range(heads.n_clusters)
-            ]:
+            outputs = None
+            if "clusters" in tensors:
+                stored = tensors["clusters"].reshape(len(tensors["clusters"]), -1).tolist()
+                outputs = tuple(tuple(output for output in several if output >= 0) for several in stored)
+            if outputs is not None and sorted(chain.from_iterable(outputs)) != [*range(heads.n_clusters)]:
                 raise ValueError(f"clusters do not name {heads.n_clusters} outputs once each")
             used_heads, temperature = tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item())
             power = float(tensors["power"].item()) if "power" in tensors else 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,13 @@ from headclust.review.space import Space
 if TYPE_CHECKING:
     import torch
 
+    from headclust.model import ClusterModel
+
 N_LIKELY = 4  # clusters per image that are candidates
 _LIKELY_SHARE = 0.02  # least probability of a candidate
 _AGAIN = 0.9  # factor of an image's value per image between the same two groups before it
+_DOUBTFUL = 20_000  # images, the most doubtful ones, that are compared with each other ...
+_NEIGHBORS = 10  # ... and nearest ones of each
 _GROUP_PAIRS = 200  # pairs of clusters, the most confused first
 _BORDER = 192  # images on either side of a border that are compared
 _PAIRS = 4  # pairs of images per border
@@ -37,12 +42,40 @@ class Doubts:
     Attributes:
         likely: Most probable clusters of each image, the most probable first, int64 (n_samples, n_likely).
         probs: Their probabilities, float32, of the same shape.
+        typical: Number of doubtful images that have each image among their nearest, plus 1, as a share of the largest,
+            float32 (n_samples,); 0 for images without much doubt. An answer about an outlier teaches about no other.
         pairs: (row, row) of similar images on two sides of a border, the most confused borders first.
     """
 
     likely: NDArray[np.int64]
     probs: NDArray[np.float32]
+    typical: NDArray[np.float32]
     pairs: tuple[tuple[int, int], ...]
+
+
+def find_doubts(
+    model: ClusterModel, spaces: Sequence[Features], advance: Callable[[float], None] = lambda share: None
+) -> Doubts:
+    """The doubts of a model about images.
+
+    Args:
+        model: The model of the run.
+        spaces: Features of the images, one per space.
+        advance: Called with the share of the work that is done.
+    """
+    n_likely, n_samples = min(N_LIKELY, model.n_clusters), spaces[0].n_samples
+    likely = np.empty((n_samples, n_likely), np.int64)
+    probs = np.empty((n_samples, n_likely), np.float32)
+    # Expected number of images that two clusters share, (clusters, clusters): the sum of p p' over the images.
+    shared = np.zeros((model.n_clusters, model.n_clusters))
+    for block in row_blocks(n_samples, max(space.feature_dim for space in spaces)):
+        means = model.mean_probs(*(space.rows(block).to(model.device) for space in spaces))
+        best = means.topk(n_likely)
+        likely[block], probs[block] = best.indices.numpy(), best.values.numpy()
+        shared += (means.T @ means).double().numpy()
+        advance(0.9 * block.stop / n_samples)
+    typical = _typical(model, spaces, _doubt(probs))
+    return Doubts(likely, probs, typical, tuple(_border_pairs(spaces[0], likely, probs, shared)))
 
 
 class Questions:
@@ -74,25 +107,15 @@ class Questions:
 
     def _find(self) -> None:
         try:
-            spaces = self._space.open()
             model = runs.read_run(self._session.path).model.to(resolve_device(None))
-            n_likely, n_samples = min(N_LIKELY, model.n_clusters), spaces[0].n_samples
-            likely = np.empty((n_samples, n_likely), np.int64)
-            probs = np.empty((n_samples, n_likely), np.float32)
-            # Expected number of images that two clusters share, (clusters, clusters): the sum of p p' over the images.
-            shared = np.zeros((model.n_clusters, model.n_clusters))
-            for block in row_blocks(n_samples, max(space.feature_dim for space in spaces)):
-                means = model.mean_probs(*(space.rows(block).to(model.device) for space in spaces))
-                best = means.topk(n_likely)
-                likely[block], probs[block] = best.indices.numpy(), best.values.numpy()
-                shared += (means.T @ means).double().numpy()
-                self._progress = 0.9 * block.stop / n_samples
-            pairs = _border_pairs(spaces[0], likely, probs, shared)
-            self._doubts = Doubts(likely, probs, tuple(pairs))
+            self._doubts = find_doubts(model, self._space.open(), self._advance)
         except Exception as error:
             self.problem = one_line(error)
             if not isinstance(error, HeadclustError):
                 raise
+
+    def _advance(self, share: float) -> None:
+        self._progress = share
 
     def images(self, n_questions: int) -> list[dict[str, Any]]:
         """Images whose group is least sure, the most valuable answer first, each with the groups it may belong to.
@@ -110,9 +133,8 @@ class Questions:
         if doubts is None:
             order = rows[np.argsort(groups.confidence[rows], kind="stable")]
             return [{"row": int(row), "groups": [int(groups.clusters[row])]} for row in order[:n_questions]]
-        # Doubt: 1 minus the difference of the two most probable clusters, (n_open,).
-        second = doubts.probs[rows, 1] if doubts.probs.shape[1] > 1 else np.zeros(len(rows), np.float32)
-        doubt = 1 - (doubts.probs[rows, 0] - second)
+        # The doubt about an image and, in part, about those that it is like, (n_open,).
+        doubt = _doubt(doubts.probs[rows]) * doubts.typical[rows]
         order = rows[np.argsort(-doubt, kind="stable")][: 20 * n_questions]
         doubt_of = dict(zip(rows.tolist(), doubt.tolist(), strict=True))
         asked_about: Counter[tuple[int, ...]] = Counter()
@@ -172,6 +194,31 @@ def interleaved(images: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> li
         questions += [*images[:2], *pairs[:1]]
         images, pairs = images[2:], pairs[1:]
     return questions
+
+
+def _doubt(probs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 minus the difference of the two largest probabilities, float32 (n_samples,); `probs` are in that order."""
+    second = probs[:, 1] if probs.shape[1] > 1 else np.zeros(len(probs), np.float32)
+    doubt: NDArray[np.float32] = 1 - (probs[:, 0] - second)
+    return doubt
+
+
+def _typical(model: ClusterModel, spaces: Sequence[Features], doubt: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`Doubts.typical` by the neighbors among the more doubtful half of the images, in the model's space."""
+    from headclust.graph.neighbors import nearest_neighbors
+    from headclust.model import side_by_side
+
+    count = min(max(2, len(doubt) // 2), _DOUBTFUL, len(doubt))
+    rows = np.sort(np.argsort(-doubt, kind="stable")[:count])
+    typical = np.zeros(len(doubt), np.float32)
+    typical[rows] = 1
+    if count > 1:
+        pairs = zip(model.transforms, spaces, strict=True)
+        points = side_by_side([transform.rows(space.select(rows), device=model.device) for transform, space in pairs])
+        neighbors = nearest_neighbors(points.cpu(), min(_NEIGHBORS, count - 1)).indices.numpy()
+        typical[rows] += np.bincount(neighbors.ravel(), minlength=count)
+    shares: NDArray[np.float32] = typical / typical.max()
+    return shares
 
 
 def _border_pairs(

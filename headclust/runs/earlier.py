@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headclust.errors import ConflictError, DataError
+from headclust.features import Features
 from headclust.filenames import storable_name
+from headclust.methods import DEFAULT_METHOD
 from headclust.methods.constraints import Constraints
 from headclust.progress import note, printable
 from headclust.runs.added import with_added
 from headclust.runs.assignments import Assignments
 from headclust.runs.fixes import FIXES, Fix, Resolved, read_fixes, resolve_fixes
-from headclust.runs.folder import read_assigned
+from headclust.runs.folder import read_assigned, read_run
+from headclust.runs.inputs import check_alike
 from headclust.runs.record import Record, find_run, is_run, read_record
 from headclust.scoring.metrics import match_clusters
 
+if TYPE_CHECKING:
+    from headclust.model import ClusterModel
+
 Ints = NDArray[np.int64]
-_HELD = 0.9  # surest share of each group that stays in it while samples are partitioned
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +105,33 @@ class Ids:
     count: int
 
 
-def constraints_of(earlier: Earlier, sample_ids: Sequence[str]) -> tuple[Constraints, Ids]:
+def model_of(earlier: Earlier, spaces: Sequence[Features]) -> ClusterModel | None:
+    """The model of the run, whose heads a fit of these features can go on from; None if it cannot."""
+    config = earlier.record.config
+    if config["method"] != DEFAULT_METHOD:
+        return None
+    try:
+        check_alike(config["features"], spaces)
+    except DataError:
+        note("the features differ from those of the run: its groups are learned again.")
+        return None
+    return read_run(earlier.record.path).model
+
+
+def constraints_of(
+    earlier: Earlier, sample_ids: Sequence[str], start: ClusterModel | None = None
+) -> tuple[Constraints, Ids]:
     """Constraints on a fit of these samples, and the ids of its clusters.
+
+    Args:
+        earlier: The run, with its fixes.
+        sample_ids: The samples.
+        start: The model of the run, whose heads the fit goes on from.
 
     Raises:
         DataError: None of the samples is in the run.
     """
-    resolved = earlier.resolved
+    resolved, n_clusters = earlier.resolved, 0 if start is None else start.n_clusters
     rows = _rows(earlier, sample_ids)
     shared = rows >= 0
     groups, pinned = (np.where(shared, values[rows], -1) for values in (resolved.clusters, resolved.pinned))
@@ -133,11 +159,12 @@ def constraints_of(earlier: Earlier, sample_ids: Sequence[str]) -> tuple[Constra
             n_groups=len(ids),
             groups=compact[groups],
             pinned=compact[pinned],
-            held=_surest(groups, np.where(shared, earlier.assigned.confidence[rows], 0)),
+            learned=shared & (pinned == earlier.assigned.clusters[rows]) & (earlier.assigned.confidence[rows] == 1),
             together=together[(together >= 0).all(1)],
             apart=apart[(apart >= 0).all(1)],
-            joined=tuple(number[group] for group in sorted(set(resolved.ended.values())) if group in number),
             splits=splits,
+            start=start,
+            group_of=tuple(number.get(resolved.ended.get(cluster, cluster), -1) for cluster in range(n_clusters)),
         ),
         Ids(tuple(ids), n_ids),
     )
@@ -178,18 +205,6 @@ def fixes_to_keep(earlier: Earlier, constraints: Constraints, ids: Ids, sample_i
         fixes += [Fix(kind, image=names[first], other=names[second]) for first, second in free.tolist()]
     fixes += [Fix("rename", group=group, name=name) for group, name in sorted(earlier.resolved.names.items())]
     return tuple(fixes)
-
-
-def _surest(groups: Ints, confidence: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """True for the surest part of each group, bool (n_samples,); new samples, without a group, are not among them."""
-    order = np.lexsort((-confidence, groups))
-    ordered = groups[order]
-    # Place of each sample in its group, from 0, as a share of the group.
-    starts = np.searchsorted(ordered, ordered)
-    sizes = np.searchsorted(ordered, ordered, side="right") - starts
-    held = np.empty(len(groups), np.bool_)
-    held[order] = (np.arange(len(groups)) - starts < _HELD * sizes) & (ordered >= 0)
-    return held
 
 
 def _rows(earlier: Earlier, sample_ids: Sequence[str]) -> Ints:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +54,6 @@ def train_stage(
     position: int = 0,
     chosen: int | None = None,
     group: Group = ALONE,
-    term: Callable[[Any], Tensor] | None = None,
 ) -> Trained:
     """Train an ensemble of heads, with a mean teacher if the objective uses one.
 
@@ -69,7 +67,6 @@ def train_stage(
             loss.
         group: The processes that share the training, each with the same samples: each trains a part of the heads, or
             all heads on a part of every batch if there are fewer heads than processes. All get the whole result.
-        term: A further loss, (heads,), of the heads alone; it is added to that of each step.
 
     Raises:
         HeadclustError: The loss is not finite.
@@ -120,7 +117,6 @@ def train_stage(
                 batch = next(batches)
                 target = None if teacher is None else teacher(*batch.features)
                 loss = objective(batch, student(*batch.features), target, step / schedule.n_steps)
-                loss = loss if term is None else loss + term(student)
                 freeze = step < schedule.frozen_steps
                 recent.append(_update_(student, optimizer, loss, stage, n_heads, over_batch, freeze=freeze))
                 total += recent[-1]

@@ -16,7 +16,7 @@ from headclust.methods.constraints import Constraints
 from headclust.progress import note, printable
 from headclust.runs import novelty
 from headclust.runs.added import spaces_of
-from headclust.runs.earlier import Earlier, Ids, aligned_ids, constraints_of, fixes_to_keep, read_earlier
+from headclust.runs.earlier import Earlier, Ids, aligned_ids, constraints_of, fixes_to_keep, model_of, read_earlier
 from headclust.runs.fixes import Fix
 from headclust.runs.inputs import (
     fingerprint,
@@ -136,7 +136,12 @@ def fit_recipe(
     """
     if seed < 0:
         raise SettingError(f"seed {seed}: expected 0 or more.")
-    keeps = None if earlier is None or not earlier.is_kept else constraints_of(earlier, spaces[0].sample_ids)
+    keeps = None
+    if earlier and earlier.is_kept:
+        start = model_of(earlier, spaces)
+        keeps = constraints_of(earlier, spaces[0].sample_ids, start)
+        if start and recipe.keeps_constraints:
+            recipe = _of_run(recipe, earlier.record)
     constraints, ids = keeps or (None, None)
     if constraints and "n_clusters" not in recipe.asked_for:
         recipe = recipe.changed({"n_clusters": constraints.n_groups})
@@ -189,6 +194,23 @@ def fit_recipe(
     )
     group.wait()
     return path
+
+
+def _of_run(recipe: Recipe, run: runs.Record) -> Recipe:
+    """The recipe with the settings of a run whose heads go on.
+
+    Raises:
+        SettingError: Other settings were asked for.
+    """
+    own = {name: value for name, value in run.config["settings"].items() if name in recipe.values}
+    asked_for = sorted(recipe.asked_for - {"n_clusters"})
+    if other := [name for name in asked_for if recipe.values[name] != own.get(name)]:
+        raise SettingError(
+            f"{', '.join(other)}: with --fixes the heads of {printable(str(run.path))} go on as they are; leave it "
+            "out, or fit anew with --like."
+        )
+    clusters = {"n_clusters": recipe.n_clusters} if "n_clusters" in recipe.asked_for else {}
+    return Recipe.of(recipe.method, recipe.preset, own).changed(clusters)
 
 
 def _fixes(

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_blobs, short
-from scipy import sparse
 
 from headclust.errors import SettingError
 from headclust.features import Features
+from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import METHODS, Recipe
-from headclust.methods.consensus.constrained import constraint_loss, linked, linked_partners, seeded_partition
+from headclust.methods.consensus.refit import _VARIANCE, _evidence, _prior
 from headclust.methods.constraints import Constraints
+from headclust.model import ClusterModel, FeatureTransform
 from headclust.model.heads import LinearHeads
 from headclust.scoring.metrics import accuracy
 
@@ -32,11 +33,26 @@ def recipe(n_clusters, **changes):
 
 
 @pytest.fixture(scope="module")
-def hard():
+def run():
+    """A fit of four blobs that overlap."""
+    blobs = make_blobs(160, distance=0.9)
+    return recipe(4).fit([Features.from_array(blobs.features)], 0)
+
+
+@pytest.fixture(scope="module")
+def hard(run):
     """Four blobs that overlap, the groups that a fit finds, and their features."""
     blobs = make_blobs(160, distance=0.9)
-    space = Features.from_array(blobs.features)
-    return blobs, space, recipe(4).fit([space], 0).assignments
+    return blobs, Features.from_array(blobs.features), run.assignments
+
+
+def after(run, groups=None, n_groups=4, pinned=None, group_of=(0, 1, 2, 3), **more):
+    """Constraints on a fit that goes on from a run; `pinned` has the group of some rows."""
+    pins = np.full(160, -1)
+    for row, group in (pinned or {}).items():
+        pins[row] = group
+    groups = run.assignments if groups is None else groups
+    return Constraints(n_groups, groups, pins, start=run.model, group_of=group_of, **more)
 
 
 def test_a_selection_renumbers_rows_and_leaves_out_other_pairs():
@@ -46,9 +62,11 @@ def test_a_selection_renumbers_rows_and_leaves_out_other_pairs():
 
 
 def test_copies_share_the_constraints_of_all():
-    own = of("0101", pinned="..1.", together=[(0, 3)], apart=[(0, 2), (1, 3)])
+    learned = np.array([False, False, True, False])
+    own = of("0101", pinned="..1.", together=[(0, 3)], apart=[(0, 2), (1, 3)], learned=learned)
     distinct = own.of_copies(np.array([0, 1]), np.array([0, 1, 0, 1]))
     assert (distinct.groups.tolist(), distinct.pinned.tolist()) == ([0, 1], [1, -1])
+    assert distinct.learned.tolist() == [True, False]
     assert distinct.together.tolist() == [[0, 1]]
     assert distinct.apart.tolist() == []
 
@@ -79,65 +97,8 @@ def test_too_many_images_apart_are_counted():
     assert own.settle(np.ones((3, 2)), own.paired)[1] == 1
 
 
-def test_partners_are_of_the_same_set():
-    own = of("00222111", pinned="0.......", together=[(2, 3)], joined=(1,))
-    rows, others = own.partners(2)
-    partners = dict(zip(rows.tolist(), map(set, others.tolist()), strict=True))
-    assert partners == {0: {1}, 2: {3}, 3: {2}, 5: {6, 7}, 6: {5, 7}, 7: {5, 6}}
-
-
-def test_the_graph_gains_and_loses_edges():
-    # Each sample has one neighbor with a weight of 0.5, others of 0.1, and none that it is linked to.
-    full = np.full((6, 6), 0.1) - np.eye(6) / 10
-    for first, second in ((0, 2), (1, 4), (3, 5)):
-        full[first, second] = full[second, first] = 0.5
-    full[[0, 3, 4, 5], [3, 0, 5, 4]] = 0
-    weights = sparse.csr_array(full)
-    graph = linked(weights, of("012033", pinned="01.0..", together=[(4, 5)], apart=[(2, 4)])).toarray()
-    assert (graph == graph.T).all()
-    assert graph[0, 3] == graph[4, 5] == 0.5  # as the nearest neighbor
-    assert graph[0, 1] == graph[1, 3] == 0
-    # Pairs apart include what belongs together with them.
-    assert graph[2, 4] == graph[2, 5] == 0
-    assert graph[0, 2] == graph[1, 4] == 0.5
-
-
-def test_neighbor_lists_hold_must_links_and_no_cannot_links():
-    lists = torch.tensor([[1, 2, 3, 4], [0, 2, 3, 4], [0, 1, 3, 4], [0, 1, 2, 4], [0, 1, 2, 3]], dtype=torch.int32)
-    linked_lists = linked_partners(lists, of("01220", pinned="01..0"))
-    assert linked_lists.dtype == torch.int32
-    assert 1 not in linked_lists[0].tolist()
-    assert 0 not in linked_lists[1].tolist()
-    assert linked_lists[0].tolist().count(4) >= 1
-    assert linked_lists[2].tolist() == [0, 1, 3, 4]
-
-
-def test_seeded_partitions_start_from_the_groups_and_keep_the_pins(blobs):
-    points = torch.from_numpy(blobs.features.copy())
-    groups = (blobs.labels + 1) % 4
-    pinned = np.full(120, -1)
-    pinned[:2] = blobs.labels[:2]
-    own = Constraints(4, np.where(np.arange(120) % 2, groups, -1), pinned, apart=np.array([[4, 5]]))
-    clusters = seeded_partition(points, own)
-    assert clusters[:2].tolist() == blobs.labels[:2].tolist()
-    assert clusters[4] != clusters[5]
-    assert (clusters[6:] == groups[6:]).mean() > 0.95
-
-
-def test_the_loss_is_that_of_each_constraint():
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(4, 3, generator=generator)
-    heads = LinearHeads(feature_dims=(3,), n_clusters=2, n_heads=2)
-    own = of("0000", pinned="1...", together=[(1, 2)], apart=[(2, 3)])
-    loss = constraint_loss(rows, own, temperature=2.0, seed=0)
-    p = torch.softmax(heads(rows[None]).logits[0] / 2, -1).detach()
-    same = (p[:, 1] * p[:, 2]).sum(-1).log(), (1 - (p[:, 2] * p[:, 3]).sum(-1)).log()
-    torch.testing.assert_close(loss(heads).detach(), -(p[:, 0, 1].log() + same[0] + same[1]) / 3)
-    assert constraint_loss(rows, of("0000"), temperature=2.0, seed=0) is None
-
-
 def test_a_fit_keeps_groups_and_everything_fixed(hard):
-    blobs, space, groups = hard
+    _, space, groups = hard
     other = np.roll(np.arange(4), 1)[groups]  # the ids of a person, not those that a fit would give
     pinned = np.full(160, -1)
     pinned[:3] = (other[:3] + 1) % 4
@@ -148,8 +109,7 @@ def test_a_fit_keeps_groups_and_everything_fixed(hard):
     assert len(set(result.assignments[10:13].tolist())) == 1
     assert result.assignments[20] != result.assignments[21]
     assert result.assignments[0] != result.assignments[22]
-    assert (result.assignments[23:] == other[23:]).mean() > 0.9
-    assert accuracy(result.assignments, blobs.labels) > 0.85
+    assert (result.assignments[23:] == other[23:]).mean() > 0.75  # the three images are typical of other groups
     again = recipe(4).fit([space], 0, constraints=own)
     assert np.array_equal(result.assignments, again.assignments)
     for name, tensor in result.model.tensors().items():
@@ -166,12 +126,92 @@ def test_copies_of_a_pinned_image_go_with_it(hard):
     assert result.assignments[[0, 160, 161]].tolist() == [pinned[0], pinned[0], pinned[161]]
 
 
-def test_two_groups_that_were_merged_stay_one(hard):
+def test_without_a_fix_nothing_changes(hard, run):
+    _, space, groups = hard
+    result = recipe(4).fit([space], 0, constraints=after(run))
+    assert np.array_equal(result.assignments, groups)
+    for name, tensor in run.model.tensors().items():
+        assert torch.equal(tensor, result.model.tensors()[name])
+
+
+def test_what_a_run_has_learned_is_not_learned_again(hard, run):
+    _, space, groups = hard
+    pinned = {row: (groups[row] + 1) % 4 for row in range(3)}
+    first = recipe(4).fit([space], 0, constraints=after(run, pinned=pinned))
+    is_pinned = np.arange(160) < 3
+    again = recipe(4).fit([space], 0, constraints=after(first, pinned=pinned, learned=is_pinned))
+    assert np.array_equal(first.assignments, again.assignments)
+    torch.testing.assert_close(first.model.mean_probs(space), again.model.mean_probs(space))
+    # Learned ones stay as they are while others are learned.
+    more = recipe(4).fit([space], 0, constraints=after(first, pinned={**pinned, 9: 0}, learned=is_pinned))
+    assert more.assignments[:3].tolist() == first.assignments[:3].tolist()
+
+
+def test_merged_groups_add_their_probabilities(hard, run):
     _, space, groups = hard
     merged = np.where(groups == 3, 0, groups)
-    result = recipe(3).fit([space], 0, constraints=Constraints(3, merged, np.full(160, -1), joined=(0,)))
+    result = recipe(3).fit([space], 0, constraints=after(run, merged, 3, group_of=(0, 1, 2, 0)))
+    before = run.model.mean_probs(space)
+    expected = torch.stack((before[:, 0] + before[:, 3], before[:, 1], before[:, 2]), 1)
+    torch.testing.assert_close(result.model.mean_probs(space), expected)
+    assert np.array_equal(result.assignments, expected.argmax(1).numpy())
+
+
+def test_without_a_run_to_go_on_from_the_groups_are_learned(hard):
+    _, space, groups = hard
+    merged = np.where(groups == 3, 0, groups)
+    result = recipe(3).fit([space], 0, constraints=Constraints(3, merged, np.full(160, -1)))
     assert (result.assignments == merged).mean() > 0.9
     assert result.model.n_clusters == 3
+
+
+def test_images_follow_those_that_they_are_like(hard, run):
+    blobs, space, groups = hard
+    # Two groups as one, which a person divides again by moving some images into a new group.
+    merged = recipe(3).fit(
+        [space], 0, constraints=after(run, np.where(groups == 3, 0, groups), 3, group_of=(0, 1, 2, 0))
+    )
+    rows = np.flatnonzero(groups == 3)
+    scores = []
+    for count in (0, 3, 10):
+        pinned = dict.fromkeys(rows[:count].tolist(), 3)
+        own = after(merged, n_groups=3 + (count > 0), pinned=pinned, group_of=(0, 1, 2))
+        result = recipe(own.n_groups).fit([space], 0, constraints=own)
+        scores.append(accuracy(result.assignments[rows[10] :], blobs.labels[rows[10] :]))
+    assert min(scores[1:]) > scores[0] + 0.1
+
+
+def test_the_change_is_that_of_a_logistic_regression(hard):
+    from sklearn.linear_model import LogisticRegression
+
+    _, space, groups = hard
+    rows = space.all()
+    transform = FeatureTransform()
+    state = {"weight": torch.zeros(1, 4, rows.shape[1]), "cluster_bias": torch.zeros(1, 4)}
+    model = ClusterModel((transform,), LinearHeads.from_state(state).requires_grad_(False), (0,), 1.0)
+    neighbors = nearest_neighbors(rows, 5).indices
+    own = Constraints(4, groups, np.where(np.arange(160) < 30, groups, -1))
+    change, record = _evidence(model, (space,), rows, neighbors, own, 0)
+    root = _prior(rows, neighbors)
+    points = ((rows - rows.mean(0)).double() @ root).numpy()
+    oracle = LogisticRegression(C=1, fit_intercept=False, tol=1e-8, max_iter=1_000).fit(points[:30], groups[:30])
+    np.testing.assert_allclose(change.numpy(), oracle.coef_ @ root.numpy().T, atol=1e-3 * np.abs(change.numpy()).max())
+    assert (record["pinned"], record["pairs"]) == (30, 0)
+    # The variance that a logit is expected to change by.
+    assert np.square(points).sum(1).mean() == pytest.approx(_VARIANCE)
+
+
+def test_pairs_change_what_does_not_satisfy_them(hard, run):
+    _, space, groups = hard
+    probs = run.model.mean_probs(space)
+    first, second = np.argsort(-np.sort(probs.numpy(), 1)[:, -2])[:2]  # both unsure
+    same = groups[first] == groups[second]
+    pair = np.array([[first, second]])
+    violated, satisfied = ("apart", "together") if same else ("together", "apart")
+    for kind, changes in ((violated, True), (satisfied, False)):
+        result = recipe(4).fit([space], 0, constraints=after(run, **{kind: pair}))
+        assert (result.assignments[first] == result.assignments[second]) == (kind == "together")
+        assert torch.equal(result.model.mean_probs(space), probs) != changes
 
 
 def test_a_group_is_split_where_it_is_two_things(hard):

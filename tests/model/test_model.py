@@ -312,10 +312,21 @@ def test_other_cluster_ids_are_the_same_model(several, features):
     assert np.array_equal(renumbered.alone(1).assign(features).by_head[0], renumbered.assign(features).by_head[1])
     # Read back, and renumbered once more.
     read = ClusterModel.from_tensors(renumbered.tensors())
-    assert (read.n_clusters, read.outputs) == (7, (1, 3, 4, 0, -1, -1, 2))
+    assert (read.n_clusters, read.outputs) == (7, ((1,), (3,), (4,), (0,), (), (), (2,)))
     assert torch.equal(read.probs(features), probs)
     back = read.renumbered([1, 3, 4, 0, 5, 6, 2], 7)
     assert torch.equal(back.probs(features)[..., :5], before)
+
+
+def test_joined_clusters_add_their_probabilities(several, features):
+    joined = several.renumbered([0, 2, 0, 3, 0], 4)
+    assert joined.outputs == ((0, 2, 4), (), (1,), (3,))
+    before = several.probs(features)
+    torch.testing.assert_close(joined.probs(features)[..., 0], before[..., [0, 2, 4]].sum(-1))
+    assert torch.equal(joined.probs(features)[..., 2:], before[..., [1, 3]])
+    read = ClusterModel.from_tensors(joined.tensors())
+    assert read.outputs == joined.outputs
+    assert read.renumbered([1, 3, 1, 0], 4).outputs == ((3,), (0, 2, 4, 1), (), ())
 
 
 def test_ids_that_stay_change_no_tensor(several):

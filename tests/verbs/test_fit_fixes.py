@@ -8,7 +8,7 @@ from conftest import make_blobs
 
 from headclust import runs, verbs
 from headclust.errors import ConflictError, DataError, SettingError
-from headclust.runs.fixes import FIXES, Fix, append_fixes, read_fixes
+from headclust.runs.fixes import FIXES, Fix, append_fixes, read_fixes, write_fixes
 from headclust.runs.groups import read_groups
 from verbs.conftest import read_config, read_metrics
 
@@ -58,6 +58,29 @@ def test_fixes_are_kept_by_every_later_fit(fit, base):
     assert read_fixes(base / FIXES) == tuple(fixes)
 
 
+def test_without_new_fixes_nothing_changes(base):
+    write_fixes(base / FIXES, [])
+    second = verbs.fit(config=base, fixes=base, output=base.with_name("second"))
+    assert (second / "assignments.csv").read_bytes() == (base / "assignments.csv").read_bytes()
+    append_fixes(second / FIXES, [Fix("move", image=IDS[0], group=int(assigned(base).clusters[0] + 1) % 4)])
+    assert read_config(second)["settings"] == read_config(base)["settings"]
+    third, fourth = (
+        verbs.fit(config=base, fixes=base.with_name(before), output=base.with_name(output))
+        for before, output in (("second", "third"), ("third", "fourth"))
+    )
+    assert (third / "assignments.csv").read_bytes() == (fourth / "assignments.csv").read_bytes()
+    assert (third / "assignments.csv").read_bytes() != (second / "assignments.csv").read_bytes()
+
+
+def test_groups_of_another_method_are_learned(fit, hard_file):
+    run = fit(hard_file, method="kmeans", clusters=4, output="kmeans")
+    groups = assigned(run).clusters
+    append_fixes(run / FIXES, [Fix("move", image=IDS[0], group=int(groups[0] + 1) % 4)])
+    after = assigned(verbs.fit(fixes=run, output=run.with_name("fixed"))).clusters
+    assert after[0] == (groups[0] + 1) % 4
+    assert (after == groups).mean() > 0.8
+
+
 def test_a_merged_group_has_no_images_and_its_id_is_not_used_again(base):
     append_fixes(base / FIXES, [Fix("merge", group=3, other=1)])
     merged = verbs.fit(config=base, fixes=base, output=base.with_name("merged"))
@@ -69,7 +92,7 @@ def test_a_merged_group_has_no_images_and_its_id_is_not_used_again(base):
     # The model gives new images the same ids.
     model = runs.read_run(split).model
     assert model.n_clusters == 5
-    assert model.outputs[3] == -1
+    assert model.outputs[3] == ()
 
 
 def test_like_keeps_the_ids_of_another_run(fit, base, hard_file):
@@ -128,11 +151,12 @@ def test_a_grown_folder_keeps_groups_and_fixes(fit, base, write):
         ([Fix("move", image="x", group=0)], {}, DataError, r"fixes\.csv, line 2 \(move x to group 0\): no image 'x'"),
         ([Fix("right", group=7)], {}, DataError, "no group 7 in the run: it has 0 to 3"),
         ([Fix("split", group=1)], {"clusters": 4}, SettingError, "4 clusters, and 5 groups after the fixes"),
+        ([], {"heads": 4, "seed": 1}, SettingError, "n_heads: with --fixes the heads of .*base go on as they are"),
         ([Fix("split", group=1)], {"method": "kmeans"}, SettingError, "kmeans keeps no fixes: use the default method"),
     ],
 )
 def test_fixes_that_cannot_be_used_write_nothing(base, here, fixes, options, error, message):
-    append_fixes(base / FIXES, fixes)
+    write_fixes(base / FIXES, fixes)
     with pytest.raises(error, match=message):
         verbs.fit(fixes=base, output=here / "next", **options)
     assert not (here / "next").exists()

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from headclust.errors import SettingError, check_choices, check_ranges
 from headclust.group import current
-from headclust.methods.consensus.constrained import linked, seeded_partition
-from headclust.methods.constraints import Constraints
 from headclust.seeding import HEAD_STREAM, RESTART_STREAM, stream_seed
 
 if TYPE_CHECKING:
@@ -116,9 +114,7 @@ def neighbors_within_cluster(n_neighbors: int, n_samples: int, n_clusters: int) 
     return max(1, min(n_neighbors, n_samples // (2 * n_clusters), n_samples - 1))
 
 
-def find_partitions(
-    rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int, constraints: Constraints | None = None
-) -> tuple[Tensor, Tensor]:
+def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: int, seed: int) -> tuple[Tensor, Tensor]:
     """Partitions of the samples by cuts of the neighbor graph, whose small connected components are left out.
 
     Of several processes, each partitions the samples for a part of the heads.
@@ -129,7 +125,6 @@ def find_partitions(
         stage: Its settings.
         k: Neighbors in the smallest graph that is cut.
         seed: The fit's seed; head h draws from its own streams of it.
-        constraints: What a person has fixed, if anything: the partitions then start from the groups so far.
 
     Returns:
         Clusters, int64 (heads, n_kept), and the rows that are partitioned, int64 (n_kept,).
@@ -140,16 +135,13 @@ def find_partitions(
     from headclust.methods.lloyd import restarts
 
     advice = "Lower --clusters, or try --set partitions=kmeans."
-    samples = large_parts(_affinity(graph, k, constraints), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
+    samples = large_parts(_affinity(graph, k), stage.n_clusters, smallest=_SMALLEST_PART, advice=advice)
     points = rows[torch.from_numpy(samples).to(rows.device)]
     group, _ = current().split(stage.n_heads)
     own = group.share(stage.n_heads)
-    selected = None if constraints is None else constraints.select(samples)
 
     def partition(head: int, coordinates: Tensor) -> NDArray[np.int64]:
         """The partition that a head starts from."""
-        if selected is not None:
-            return seeded_partition(coordinates, selected)
         runs = restarts(
             coordinates,
             stage.n_clusters,
@@ -164,7 +156,7 @@ def find_partitions(
         coordinates: Iterable[tuple[int, Tensor]] = ((head, points) for head in own)
     else:
         sizes = [min(math.ceil(k * size), graph.indices.shape[1]) for size in GRAPH_SIZES]
-        graphs = (_affinity(graph, size, constraints)[samples][:, samples] for size in sizes)
+        graphs = (_affinity(graph, size)[samples][:, samples] for size in sizes)
         coordinates = _coordinates(points, graphs, stage, own, seed)
     partitions = {head: partition(head, rows_of_head) for head, rows_of_head in coordinates}
     return group.gather(torch.from_numpy(np.stack([partitions[head] for head in own]))), torch.from_numpy(samples)
@@ -242,11 +234,10 @@ def _walked(
         yield head, walk.rows()
 
 
-def _affinity(graph: NeighborGraph, k: int, constraints: Constraints | None) -> sparse.csr_array:
-    """Symmetric edge weights of the k nearest neighbors, (n_samples, n_samples), and edges by constraints."""
+def _affinity(graph: NeighborGraph, k: int) -> sparse.csr_array:
+    """Symmetric edge weights of the k nearest neighbors, (n_samples, n_samples)."""
     from headclust.graph.matrix import affinity
     from headclust.graph.neighbors import NeighborGraph
 
     nearest = NeighborGraph(graph.indices[:, :k].contiguous(), graph.similarities[:, :k].contiguous())
-    weights = affinity(nearest, temperature=_TEMPERATURE)
-    return weights if constraints is None else linked(weights, constraints)
+    return affinity(nearest, temperature=_TEMPERATURE)

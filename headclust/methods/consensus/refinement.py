@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from headclust.features import Features
 from headclust.group import current
 from headclust.methods.consensus.calibration import calibrated
-from headclust.methods.consensus.constrained import constraint_loss, keep, linked_partners
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
     GRAPH_SIZES,
@@ -31,7 +30,7 @@ from headclust.methods.consensus.partitions import (
     find_partitions,
     neighbors_within_cluster,
 )
-from headclust.methods.consensus.splitting import split_groups
+from headclust.methods.consensus.refit import refit
 from headclust.methods.constraints import Constraints
 from headclust.methods.result import FitResult, check_fit, conclude
 from headclust.progress import note
@@ -58,9 +57,6 @@ class Refinement(Stage):
 
 # Samples that are fitted where there are more: enough for stable partitions, and ten times the neighbors per cluster.
 _SAMPLES, _SAMPLES_PER_CLUSTER = 100_000, 100
-# Share of its neighbor information that a head with constraints may lose: what it learns from them costs one percent,
-# large clusters that are split cost eleven and more.
-_LOSS_ALLOWED = 0.05
 
 PRESETS: dict[str, tuple[Any, ...]] = {
     "ours": (
@@ -120,6 +116,9 @@ def fit(
     device = device or torch.device("cpu")
     numbers = _draw(spaces, first, seed, constraints)
     fitted = spaces if numbers is None else tuple(space.select(numbers) for space in spaces)
+    if constraints is not None:
+        own = constraints if numbers is None else constraints.select(numbers)
+        return refit(spaces, fitted, stages, seed, device, constraints, own)
     # 1. One transform per space; the rows of all spaces are concatenated, (n_fitted, dim).
     transforms = tuple(space_transform(space, first, device) for space in fitted)
     pairs = zip(transforms, fitted, strict=True)
@@ -127,9 +126,7 @@ def fit(
     # 2. Partitions, (heads, n_kept), of the samples in large components of the graph.
     k = neighbors_within_cluster(first.n_neighbors, len(rows), first.n_clusters)
     graph = shared_neighbors(rows, min(math.ceil(k * GRAPH_SIZES[-1]), len(rows) - 1), current())
-    own = None if constraints is None else constraints if numbers is None else constraints.select(numbers)
-    own = None if own is None else split_groups(rows, own, first, seed)
-    partitions, samples = find_partitions(rows, graph, first, k, seed, own)
+    partitions, samples = find_partitions(rows, graph, first, k, seed)
     # 3. One linear discriminant per partition.
     start = LinearHeads.discriminant(
         rows[samples.to(device)], partitions.to(device), first.n_clusters, shrinkage=first.shrinkage
@@ -140,17 +137,12 @@ def fit(
     history: list[dict[str, Any]] = [{"neighbor_information": scores}]
     # 4. Refinement with TEMI on the smallest graph.
     if refinement.length:
-        partners = graph.indices[:, : min(refinement.n_neighbors, k)]
-        term = None
-        if own is not None:
-            partners = linked_partners(partners, own)
-            term = constraint_loss(rows, own, temperature=temperature, seed=seed)
-        batch_source = Samples((rows,), partners, _versions(rows, transforms, fitted) if first.views else ())
-        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current(), term=term)
+        views = _versions(rows, transforms, fitted) if first.views else ()
+        batch_source = Samples((rows,), graph.indices[:, : min(refinement.n_neighbors, k)], views)
+        trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current())
         _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
         if first.guard:
-            least = 1.0 if own is None else 1 - _LOSS_ALLOWED
-            _restore_(trained.heads, start, [new < least * old for new, old in zip(refined, scores, strict=True)])
+            _restore_(trained.heads, start, [new < old for new, old in zip(refined, scores, strict=True)])
         history += [{"stage": "temi", **record} for record in trained.history]
         clusters, scores = _neighbor_information(trained.heads, rows, graph, temperature)
         history.append({"refined_neighbor_information": refined, "kept_neighbor_information": scores})
@@ -158,13 +150,12 @@ def fit(
     used = sorted(range(len(scores)), key=lambda head: -scores[head])
     if first.choose_by == "neighbors":
         used = used[:1]
-    if len(used) > 1 and constraints is None:  # else all heads have started from the same groups
+    if len(used) > 1:
         _rename_(trained.heads, ensemble.common_names(clusters[used], first.n_clusters, start=0), used)
     model = ClusterModel(transforms, trained.heads, tuple(used), temperature)
     # 6. The power of the mean that gives the confidence.
     model = calibrated(model, rows, graph.indices[:, 0])
-    result = conclude(model, *spaces, losses=[-score for score in scores], history=history)
-    return result if constraints is None else keep(result, spaces, constraints)
+    return conclude(model, *spaces, losses=[-score for score in scores], history=history)
 
 
 def _draw(

@@ -50,7 +50,7 @@ def split_groups(rows: Tensor, constraints: Constraints, stage: Partitions, seed
         number = np.full(len(parts) + 1, -1, np.int64)
         number[order] = parts
         groups[members] = number[clusters]
-    return replace(constraints, groups=groups, splits={})
+    return replace(constraints, groups=groups)
 
 
 def _cut(rows: Tensor, n_parts: int, stage: Partitions, seed: int) -> NDArray[np.int64]:
