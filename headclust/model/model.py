@@ -54,7 +54,7 @@ class ClusterModel:
         temperature: Temperature of the softmax that turns their logits into probabilities.
         outputs: For each cluster id the outputs of the heads whose probabilities it adds up: one, several of clusters
             that were joined, or none for an id that no sample gets; None if ids are the numbers of the outputs.
-        power: Exponent of the mean probabilities, which are divided by their sum afterwards: below 1 the confidence is
+        exponent: Power of the mean probabilities, which are divided by their sum afterwards: below 1 the confidence is
             lower. The clusters stay the same.
     """
 
@@ -63,7 +63,7 @@ class ClusterModel:
     used_heads: tuple[int, ...]
     temperature: float
     outputs: tuple[tuple[int, ...], ...] | None = None
-    power: float = 1.0
+    exponent: float = 1.0
 
     def __repr__(self) -> str:
         used = self.used_heads if len(self.used_heads) <= 4 else f"{len(self.used_heads)} heads"
@@ -132,9 +132,9 @@ class ClusterModel:
     def _mean(self, probs: Tensor) -> Tensor:
         """Probabilities (n_rows, clusters) from those of every head: their mean over the used heads, to the power."""
         mean = probs[list(self.used_heads)].mean(0)
-        if self.power == 1:
+        if self.exponent == 1:
             return mean
-        raised = mean**self.power
+        raised = mean**self.exponent
         return raised / raised.sum(-1, keepdim=True)
 
     def _blocks(self, spaces: Sequence[Tensor | Features], rows: NDArray[np.int64]) -> Iterator[tuple[slice, Tensor]]:
@@ -200,8 +200,8 @@ class ClusterModel:
                 named[f"transforms.{space}.{name}"] = torch.tensor([getattr(transform, name)], dtype=torch.uint8)
         named["speaking"] = torch.tensor(self.used_heads)
         named["temperature"] = torch.tensor([self.temperature], dtype=torch.float64)
-        if self.power != 1:
-            named["power"] = torch.tensor([self.power], dtype=torch.float64)
+        if self.exponent != 1:
+            named["exponent"] = torch.tensor([self.exponent], dtype=torch.float64)
         if self.outputs is not None:
             padded = self._padded(self.outputs)
             named["clusters"] = padded[:, 0] if padded.shape[1] == 1 else padded
@@ -233,8 +233,8 @@ class ClusterModel:
             if outputs is not None and sorted(chain.from_iterable(outputs)) != [*range(heads.n_clusters)]:
                 raise ValueError(f"clusters do not name {heads.n_clusters} outputs once each")
             used_heads, temperature = tuple(tensors["speaking"].tolist()), float(tensors["temperature"].item())
-            power = float(tensors["power"].item()) if "power" in tensors else 1.0
-            model = cls(transforms, heads, used_heads, temperature, outputs, power)
+            exponent = float(tensors["exponent"].item()) if "exponent" in tensors else 1.0
+            model = cls(transforms, heads, used_heads, temperature, outputs, exponent)
             used = set(model.used_heads)
             if not (used and used <= set(range(model.n_heads)) and len(used) == len(model.used_heads)):
                 raise ValueError(f"used heads are {list(model.used_heads)[:9]} of {model.n_heads}")

@@ -15,14 +15,14 @@ _TYPES: dict[str, tuple[torch.dtype, ...]] = {
     "clusters": (torch.int64,),
     "heads.neighbors.temperature": (torch.float32,),
     "temperature": (torch.float64,),
-    "power": (torch.float64,),
+    "exponent": (torch.float64,),
     ".l2": (torch.uint8,),
     ".unit": (torch.uint8,),
     "heads.neighbors.features": (torch.float16, torch.float32),
     "heads.neighbors.assignments": (torch.int32,),
     "heads.neighbors.counts": (torch.int64,),
 }
-_ABOVE_ZERO = ("temperature", "power", "radius", "heads.centroids.scale")  # ends of names of tensors
+_ABOVE_ZERO = ("temperature", "exponent", "radius", "heads.centroids.scale")  # ends of names of tensors
 
 
 def check_tensors(tensors: Mapping[str, Tensor]) -> None:

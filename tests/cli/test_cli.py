@@ -378,7 +378,7 @@ def test_fit_without_features_anywhere(refused):
         (["--set", "tries=1.5"], "tries is '1.5': expected a whole number"),
         (["--set", "shrinkage=nan"], "shrinkage is nan: expected 1e-06 to 1"),
         (["--set", "whiten=perhaps"], "whiten is 'perhaps': expected true or false"),
-        (["--set", "partitions=none"], "partitions is 'none': expected one of graph, kmeans"),
+        (["--set", "partitions=none"], "partitions is 'none': expected one of mixed, graph, walk, kmeans"),
         ([*TEMI, "--set", "beta=high"], "beta is 'high': expected a number, for example 0.6"),
         ([*TEMI, "--set", "length=0"], "length is 0: expected more than 0"),
         ([*TEMI, "--set", "transform=whiten"], "transform is 'whiten': expected one of none, l2, standardize, pca"),

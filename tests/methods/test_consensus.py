@@ -246,7 +246,7 @@ def test_those_who_speak_are_named_alike(hard):
     assert all(np.array_equal(ensemble.align(one, majority, 4), one) for one in speaking)
     assert (majority == result.assignments).mean() > 0.9
     probs = result.model.probs(torch.tensor(hard.features))[list(result.model.used_heads)].double().mean(0)
-    raised = probs**result.model.power
+    raised = probs**result.model.exponent
     np.testing.assert_allclose(result.confidence, (raised.amax(1) / raised.sum(1)).numpy(), rtol=1e-5)
     assert (result.assignments == probs.argmax(1).numpy()).mean() > 0.99
 
@@ -257,12 +257,12 @@ def test_confidence_is_as_large_as_heads_and_neighbors_agree(hard):
     nearest = nearest_neighbors(result.model.transforms[0](torch.tensor(hard.features)), 1).indices[:, 0]
     neighbors = (result.assignments == result.assignments[nearest]).mean()
     assert result.confidence.mean() == pytest.approx(np.mean(pairs) * neighbors, abs=1e-4)
-    assert result.model.power != 1
-    plain = dataclasses.replace(result.model, power=1.0)
+    assert result.model.exponent != 1
+    plain = dataclasses.replace(result.model, exponent=1.0)
     assert np.array_equal(plain.assign(torch.tensor(hard.features)).clusters, result.assignments)
-    assert "power" not in plain.tensors()
-    assert ClusterModel.from_tensors(result.model.tensors()).power == result.model.power
-    assert fit(hard.features, n_heads=1).model.power == 1
+    assert "exponent" not in plain.tensors()
+    assert ClusterModel.from_tensors(result.model.tensors()).exponent == result.model.exponent
+    assert fit(hard.features, n_heads=1).model.exponent == 1
 
 
 @pytest.mark.parametrize(

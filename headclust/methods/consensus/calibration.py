@@ -54,4 +54,4 @@ def calibrated(model: ClusterModel, rows: Tensor, nearest: Tensor) -> ClusterMod
         middle = (low + high) / 2
         confidence = float(torch.softmax(np.exp(middle) * log_probs, 1).amax(1).mean())
         low, high = (middle, high) if confidence < target else (low, middle)
-    return replace(model, power=float(np.exp((low + high) / 2)))
+    return replace(model, exponent=float(np.exp((low + high) / 2)))

@@ -77,12 +77,13 @@ def refit(
     heads, group_of = _continued(start, rows, own, stage, temperature)
     used = start.used_heads if start else (0,)
     outputs = tuple(tuple(np.flatnonzero(group_of == group).tolist()) for group in range(own.n_groups))
-    model = ClusterModel(transforms, heads, used, temperature, outputs, start.power if start else 1.0)
+    model = ClusterModel(transforms, heads, used, temperature, outputs)
     k = neighbors_within_cluster(stage.n_neighbors, len(rows), own.n_groups)
     change, record = _evidence(model, fitted, rows, shared_neighbors(rows, k, current()).indices, own, seed)
     _add_(heads, change[group_of] * temperature, rows.mean(0))
     losses = [0.0] * len(heads.weight)
-    result = conclude(model.renumbered(range(own.n_groups), own.n_groups), *spaces, losses=losses, history=[record])
+    model = replace(model.renumbered(range(own.n_groups), own.n_groups), exponent=start.exponent if start else 1.0)
+    result = conclude(model, *spaces, losses=losses, history=[record])
     return _keep(result, spaces, constraints)
 
 
