@@ -1,12 +1,12 @@
-"""The default against k-means, other methods and its own ablations, over nine pairs of data set and backbone.
+"""The default against k-means, other methods and its own ablations, over fifteen pairs of data set and backbone.
 
 Command:  python benchmarks/default.py [--root FOLDER] [--data-root FOLDER] [-o FOLDER] ...
           --dry-run prints the expected cost; --only, --datasets, --backbones and --shard 1/3 make a part;
           --curve measures ACC against seconds, --calibration accuracy against confidence, instead of the table.
-Setting:  the features of the study offline (benchmarks/table.py): digits, Fashion-MNIST and CIFAR-10, of the train
-          split up to 20,000 images, the test split to score; three packaged backbones at 128 px. Methods and numbers
-          of seeds: benchmarks/study/contest.py. Labels are only for scores. A killed run resumes, and fits that
-          benchmarks/table.py made below the same root are reused.
+Setting:  the features of the study offline (benchmarks/table.py): digits, Fashion-MNIST, CIFAR-10 and CIFAR-100 (100
+          and 20 classes), of the train split up to 20,000 images, the test split to score; three packaged backbones at
+          128 px. Methods and numbers of seeds: benchmarks/study/contest.py. Labels are only for scores. A killed run
+          resumes, and fits that benchmarks/table.py made below the same root are reused.
 Figure:   mean and standard deviation of ACC over seeds; the default's gain over the stronger k-means and its distance
           to the best peer, paired by seed, with 95 % intervals; its ablations; clusters used; seconds. The oracle, the
           best head by test labels, is a separate column. With --curve ACC against seconds on one pair, to be run on
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = made.add_argument(
         "--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results"
     )
-    made.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/ and fashion-mnist/")
+    made.add_argument("--data-root", type=Path, default=Path("data"), help="holds cifar10/, cifar100/, fashion-mnist/")
     made.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="a data set that is elsewhere")
     made.add_argument("--device", help="cpu, cuda, cuda:N or mps [the best available]")
     made.add_argument("--shard", metavar="I/N", help="make only part I of N; several may run at once")

@@ -96,7 +96,7 @@ _STUDIES = (
     Study(
         "offline",
         backbones=tuple(entry.name for entry in PACKAGED),
-        datasets=("digits", "fashion-mnist", "cifar10"),
+        datasets=("digits", "fashion-mnist", "cifar10", "cifar20", "cifar100"),
         rows=(
             *(Row(method, "ours", seeds=3) for method in _METHODS),
             *(

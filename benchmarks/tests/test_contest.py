@@ -68,9 +68,9 @@ def test_the_plan_is_of_the_offline_features_and_takes_over_its_cells():
             if (one.row.method, dict(one.row.settings)) == (cell.method, dict(cell.settings))
         ]
         counts[key] += 1
-    expected = {"default": 45, "kmeans": 45, "own-kmeans": 45}
-    expected |= dict.fromkeys(("spectral", "temi", "turtle", "scan", "imc-swav", "clc"), 15)
-    assert counts == {**dict.fromkeys(ENTRANTS, 9), **expected}
+    expected = {"default": 75, "kmeans": 75, "own-kmeans": 75}
+    expected |= dict.fromkeys(("spectral", "temi", "turtle", "scan", "imc-swav", "clc"), 25)
+    assert counts == {**dict.fromkeys(ENTRANTS, 15), **expected}
     assert len({cell.id for cell in cells}) == len(cells)
     theirs = {cell.id: cell for cell in plan(find_study("offline"))}
     shared = [cell for cell in cells if cell.id in theirs]

@@ -23,10 +23,10 @@ def test_ids_say_who_a_cell_is(cells):
 def test_the_offline_plan_has_the_cells_it_says():
     cells = plan(OFFLINE)
     # Ten methods, of which one has no authors' code.
-    assert len(cells) == 3 * (1 + 3 * 11 + 9) + 2 * 3 * (1 + 11)
+    assert len(cells) == 5 * (1 + 3 * 11 + 9) + 2 * 5 * (1 + 11)
     assert len({cell.id for cell in cells}) == len(cells)
     trained = [cell for cell in cells if cell.method == "temi" and cell.preset == "authors"]
-    assert [cell.settings for cell in trained] == [{"max_seconds": 45.0}] * 3
+    assert [cell.settings for cell in trained] == [{"max_seconds": 45.0}] * 5
     assert {(cell.fit.limit, cell.fit.views, cell.evaluation.limit, cell.evaluation.views) for cell in cells} == {
         (20_000, 2, 0, 0),
         (0, 2, 0, 0),
@@ -71,7 +71,7 @@ def test_choosing():
     ]
     assert [cell.preset for cell in plan(OFFLINE, methods=["kmeans"], presets=["authors"]) if cell.preset] == [
         "authors"
-    ] * 3
+    ] * 5
 
 
 def test_a_method_that_a_study_does_not_have_takes_its_presets():
@@ -122,7 +122,7 @@ def test_shards_are_disjoint_and_all_of_it(of):
     assert sorted(cell.id for part in parts for cell in part) == sorted(cell.id for cell in cells)
     if of <= 9:  # places there are: each is one job's
         owners = [{cell.place for cell in part} for part in parts]
-        assert sum(map(len, owners)) == 9
+        assert sum(map(len, owners)) == 15
 
 
 @pytest.mark.parametrize(("number", "of"), [(0, 3), (4, 3), (1, 0)])
