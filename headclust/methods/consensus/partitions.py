@@ -30,6 +30,7 @@ _SMALLEST_PART = 0.1
 # fewer than the connected components of the graph.
 _MODES = (0.5, 2.5)
 _MOST_STEPS = 200
+_WALK_TRIES = 3  # restarts of k-means after a walk, whose rows have many columns
 _RESTARTED = 600  # clusters in all restarts of a partition, at most
 _MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: its clusters only start the heads, which TEMI refines
 _CHOICES = {"partitions": ("mixed", "graph", "walk", "kmeans"), "choose_by": ("consensus", "neighbors")}
@@ -145,7 +146,7 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
         runs = restarts(
             coordinates,
             stage.n_clusters,
-            n_heads=max(1, min(stage.tries, _RESTARTED // stage.n_clusters)),
+            n_heads=max(1, min(_WALK_TRIES if walks(stage, head) else stage.tries, _RESTARTED // stage.n_clusters)),
             max_iter=_MAX_ITER,
             tolerance=_TOLERANCE,
             seed=stream_seed(seed, RESTART_STREAM, head),
@@ -167,7 +168,7 @@ def _coordinates(
 ) -> Iterator[tuple[int, Tensor]]:
     """Heads, and the coordinates (n_points, any) that each clusters, graph by graph, so that few are held at a time.
 
-    Heads differ in the graph, and in the number of eigenvectors or the length of the walk, so that their errors differ.
+    Heads differ in the graph and the number of eigenvectors, or in the length of the walk, so that their errors differ.
     """
     from headclust.features.rows import unit_length
     from headclust.graph.matrix import parts
@@ -192,7 +193,8 @@ def _coordinates(
                 # Rows of the leading eigenvectors at unit length (n_points, n_vectors), as Ng, Jordan and Weiss do.
                 yield head, unit_length(map_[:, :n_vectors])
             del map_  # before the next is computed: it can be most of the memory
-        yield from _walked(points, weights, [head for head in of_graph if head not in cut], stage.n_clusters, seed)
+        if position == n_graphs - 1:  # walks on the widest graph take the fewest steps, and are as good
+            yield from _walked(points, weights, [head for head in heads if head not in cut], stage.n_clusters, seed)
 
 
 def walks(stage: Partitions, head: int) -> bool:

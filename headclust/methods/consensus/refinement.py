@@ -1,4 +1,4 @@
-"""The fit of the default: heads from partitions on graphs, refined with TEMI, combined by the mean of their probabilities.
+"""The fit of the default: heads from partitions, refined with TEMI, combined by the mean of their probabilities.
 
 Six steps; docs/default.md has the gain of each:
 
