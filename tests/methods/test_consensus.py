@@ -83,10 +83,13 @@ def test_blobs_are_found(blobs):
 def test_what_samples_that_belong_together_differ_in_is_left_out(lit, views):
     (plain, *others), labels = lit
     features = with_views(plain, *others) if views else Features.from_array(plain)
-    fits = {whiten: fit_features(features, **AS_SHIPPED | {"whiten": whiten}) for whiten in (True, False)}
+    cuts = AS_SHIPPED | {"partitions": "graph"}
+    fits = {whiten: fit_features(features, **cuts | {"whiten": whiten}) for whiten in (True, False)}
     scores = {whiten: accuracy(result.assignments, labels) for whiten, result in fits.items()}
-    assert scores[True] > 0.85
+    assert scores[True] > 0.9
     assert scores[True] > scores[False] + 0.05
+    # Walks cost ten points here without views: they follow the light, along which groups are long.
+    assert accuracy(fit_features(features, **AS_SHIPPED).assignments, labels) > 0.85
     (lloyd,) = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
     baseline = METHODS["kmeans"]((features,), (lloyd,), 0)
     assert accuracy(baseline.assignments, labels) < 0.7

@@ -67,12 +67,13 @@ class Partitions:
         shrinkage: Weight of the identity, in (0, 1], in the covariance within pairs and in that within clusters. With
             few pairs the weight in the first is larger: number of dimensions over number of pairs.
         partitions: The partitions that heads start from: graph (cuts of neighbor graphs), walk (k-means of rows
-            averaged over walks on the graphs), mixed (half of the heads each), or kmeans (of the rows as they are).
+            averaged over walks on the widest graph), mixed (three heads of each kind in turn), or kmeans (of the
+            rows as they are).
         fewest_vectors: Smallest number of eigenvectors per cluster that a cut uses; each head draws its own number ...
         most_vectors: ... up to this one.
         vectors_at_most: Largest number of eigenvectors, for any number of clusters; but one per connected component.
-        tries: Restarts of k-means per partition; the one with the lowest inertia is used. With more than 100 clusters
-            there are fewer, at most 600 / n_clusters, as restarts then differ less.
+        tries: Restarts of k-means per partition, at most three after a walk; the lowest inertia is used. With more than
+            100 clusters there are fewer, at most 600 / n_clusters, as restarts then differ less.
         guard: Undo the refinement of a head that lowers its neighbor information: TEMI favors clusters of equal size,
             which can split large ones.
         choose_by: The heads that are used: consensus (all, with the mean of their probabilities), or neighbors (the one
@@ -143,10 +144,11 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
 
     def partition(head: int, coordinates: Tensor) -> NDArray[np.int64]:
         """The partition that a head starts from."""
+        at_most = min(stage.tries, _WALK_TRIES) if walks(stage, head) else stage.tries
         runs = restarts(
             coordinates,
             stage.n_clusters,
-            n_heads=max(1, min(_WALK_TRIES if walks(stage, head) else stage.tries, _RESTARTED // stage.n_clusters)),
+            n_heads=max(1, min(at_most, _RESTARTED // stage.n_clusters)),
             max_iter=_MAX_ITER,
             tolerance=_TOLERANCE,
             seed=stream_seed(seed, RESTART_STREAM, head),
