@@ -19,7 +19,8 @@ _SCALES = (1.0, 0.95, 0.9, 0.85, 0.8)  # part of the width, or of the height, th
 _OFFSETS = 5  # positions of a window
 _STEPS = (0.01, 0.003)  # of a finer search around the best window, of the side: detail needs a close fit
 _AROUND = (-2, -1, 0, 1, 2)  # steps
-_HOPELESS = 0.3  # correlation of the whole images below which no window is tried
+# Correlation of the whole images below which no window is tried, and of the detail below which no finer one is.
+_HOPELESS = 0.3
 _SHARPNESS_SIDE = 256  # pixels of the longer side at which sharpness is measured
 _FLAT = 1e-3  # length of a centered vector of cells, per cell, below which an image is of one color
 
@@ -78,6 +79,9 @@ def _best_window(image: Cells, whole: Cells) -> Cells:
     target, windows = _centered(whole.reshape(-1)), (_windows(_SCALES), _windows(_SCALES))
     score, row, column = _search(image, target, *windows)
     best = windows[0][row], windows[1][column]
+    part: Cells = _averages(best[0][None])[0] @ image @ _averages(best[1][None])[0].T
+    if _correlation(_detail(part), _detail(whole)) < _HOPELESS:
+        return part
     for step in _STEPS:
         windows = _around(best[0], step), _around(best[1], step)
         finer, row, column = _search(image, target, *windows)
