@@ -86,12 +86,7 @@ def distinct_rows(*spaces: Tensor | Features) -> tuple[NDArray[np.int64], NDArra
     Returns:
         The first row of each group, ascending, int64 (n_groups,), and the group of each row, int64 (n_samples,).
     """
-    # Filled in place: small arrays that outlive a block would split the memory that the next block takes again.
-    digests = np.zeros(size(spaces[0])[0], np.int64)
-    for number, space in enumerate(spaces):
-        for block, rows in zip(row_blocks(*size(space)), blocks(space), strict=True):
-            digests[block] += _digests(rows, number)
-    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
+    _, first, group = np.unique(digests(*spaces), return_index=True, return_inverse=True)
     copies = np.flatnonzero(first[group] != np.arange(len(group)))
     if not all(_equal(space, copies, first[group[copies]]) for space in spaces):
         # Two different rows have one digest: compare all columns of the rows that share theirs with others.
@@ -106,13 +101,20 @@ def distinct_rows(*spaces: Tensor | Features) -> tuple[NDArray[np.int64], NDArra
     return first[order].astype(np.int64, copy=False), rank[group].astype(np.int64, copy=False)
 
 
-def _digests(rows: Tensor, space: int) -> NDArray[np.int64]:
-    """A number per row, int64 (n_rows,), the same for equal rows: sum of weight_d * bits_d modulo 2^64."""
-    weights = np.random.default_rng(space).integers(-(2**63), 2**63 - 1, rows.shape[1], dtype=np.int64) | 1
-    # Adding 0 turns -0 into 0. einsum makes no int64 copy of the bits: eight times as fast as a product and a sum.
-    bits = (rows + 0.0).contiguous().cpu().numpy().view(np.int32)
-    digests: NDArray[np.int64] = np.einsum("nd,d->n", bits, weights)
-    return digests
+def digests(*spaces: Tensor | Features) -> NDArray[np.int64]:
+    """A number per sample, int64 (n_samples,), the same for equal samples: sum of weight_d * bits_d modulo 2^64.
+
+    Args:
+        *spaces: Features, or a tensor (n_samples, dim) in float32, per space. Rows are read in blocks.
+    """
+    # Filled in place: small arrays that outlive a block would split the memory that the next block takes again.
+    numbers = np.zeros(size(spaces[0])[0], np.int64)
+    for seed, space in enumerate(spaces):
+        weights = np.random.default_rng(seed).integers(-(2**63), 2**63 - 1, size(space)[1], dtype=np.int64) | 1
+        for block, rows in zip(row_blocks(*size(space)), blocks(space), strict=True):
+            # Adding 0 turns -0 into 0. einsum makes no int64 copy of the bits: eight times as fast as product and sum.
+            numbers[block] += np.einsum("nd,d->n", (rows + 0.0).contiguous().cpu().numpy().view(np.int32), weights)
+    return numbers
 
 
 def _equal(features: Tensor | Features, numbers: NDArray[np.int64], others: NDArray[np.int64]) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from headclust.errors import FileFormatError, one_line
 from headclust.features import Features
-from headclust.features.rows import distinct_rows, size, take
+from headclust.features.rows import digests, distinct_rows, size, take
 from headclust.features.source import row_blocks
 from headclust.group import ALONE, Group
 from headclust.model.heads import HEADS, Heads, select
@@ -137,13 +137,18 @@ class ClusterModel:
         raised = mean**self.exponent
         return raised / raised.sum(-1, keepdim=True)
 
-    def _blocks(self, spaces: Sequence[Tensor | Features], rows: NDArray[np.int64]) -> Iterator[tuple[slice, Tensor]]:
-        """Slices of `rows`, and the probabilities of every head for them, (heads, n_rows, clusters)."""
+    def _blocks(
+        self, spaces: Sequence[Tensor | Features], rows: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Positions in `rows`, and the probabilities of every head for these rows, (heads, n_rows, clusters).
+
+        The rows of a block are in the order of their digests: the last bits do not depend on the order in `rows`.
+        """
         n_rows = max(1, _PROBABILITIES // (self.n_heads * self.n_clusters))
-        is_whole = len(rows) == size(spaces[0])[0]
         for block in row_blocks(len(rows), max(size(space)[1] for space in spaces), at_most=n_rows):
-            index = block if is_whole else rows[block]
-            yield block, self.probs(*(take(space, index, device=self.device) for space in spaces))
+            samples = [take(space, rows[block], device=self.device) for space in spaces]
+            order = np.argsort(digests(*samples))
+            yield block.start + order, self.probs(*(space[order] for space in samples))
 
     def alone(self, head: int) -> ClusterModel:
         """The model with a single one of its heads, on the CPU."""

@@ -54,7 +54,7 @@ def test_equal_in_one_space_is_not_equal():
 
 
 def test_rows_of_one_digest_are_compared(monkeypatch):
-    monkeypatch.setattr(rows_module, "_digests", lambda rows, space: np.zeros(len(rows), dtype=np.int64))
+    monkeypatch.setattr(rows_module, "digests", lambda *spaces: np.zeros(len(spaces[0]), dtype=np.int64))
     rows = gaussian(5)[[0, 3, 0, 4, 3]]
     first, group = distinct_rows(rows)
     assert (first.tolist(), group.tolist()) == ([0, 1, 3], [0, 1, 0, 2, 1])

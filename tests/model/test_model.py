@@ -233,6 +233,14 @@ def test_the_order_of_used_heads_hardly_matters(several, features):
     np.testing.assert_allclose(assigned.confidence, turned.confidence, rtol=1e-6)
 
 
+@pytest.mark.parametrize("exponent", [1.0, 7.0])
+def test_the_order_of_rows_changes_no_bit(several, features, exponent):
+    model, order = replace(several, exponent=exponent), torch.randperm(len(features))
+    assert torch.equal(model.mean_probs(features[order]), model.mean_probs(features)[order])
+    assigned, turned = model.assign(features), model.assign(features[order])
+    assert np.array_equal(turned.confidence, assigned.confidence[order.numpy()])
+
+
 def test_a_single_used_head_predicts_by_itself(several, features):
     assigned = replace(several, used_heads=(1,)).assign(features)
     assert np.array_equal(assigned.clusters, assigned.by_head[1])
