@@ -32,7 +32,7 @@ from tiny import photos as tiny_photos
 
 from headclust import verbs
 from headclust.duplicates import Duplicates, find_duplicates, find_nearest
-from headclust.duplicates.sketch import likeness, sketch
+from headclust.duplicates.sketch import likenesses, sketch
 from headclust.embedding import EmbedSettings
 from headclust.features import Features, load_features
 from headclust.images.datasets import ImageSet, open_source
@@ -141,7 +141,7 @@ def show(images: ImageSet, features: Features, *, as_json: bool) -> None:
     original = {photo: row for row, (photo, kind) in enumerate(zip(photos, kinds, strict=True)) if kind == "photo"}
     duplicates = groups_of(images, features)
     group_of = {row: number for number, group in enumerate(duplicates.groups) for row in group.rows}
-    sketches = [sketch(images.read(row)) for row in range(len(images))]
+    sketches = {row: sketch(images.read(row)) for row in range(len(images))}
     unit = features.all().numpy()
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     for kind in KINDS:
@@ -149,15 +149,15 @@ def show(images: ImageSet, features: Features, *, as_json: bool) -> None:
         shown = {
             "found": np.mean([group_of.get(a, -1) == group_of.get(b, -2) for a, b in pairs]),
             "cosine": np.quantile([unit[a] @ unit[b] for a, b in pairs], QUANTILES),
-            "likeness": np.quantile([likeness(sketches[a], sketches[b]) for a, b in pairs], QUANTILES),
+            "likeness": np.quantile([likenesses(sketches, [pair])[pair] for pair in pairs], QUANTILES),
         }
         show_row(kind, shown, as_json=as_json)
     mixed = [group for group in duplicates.groups if len({photos[row] for row in group.rows}) > 1]
     # The photo with the most similar features, of each photo.
     own = np.array(list(original.values()))
     similar = unit[own] @ unit[own].T - 2 * np.eye(len(own))
-    nearest = zip(own, own[similar.argmax(1)], strict=True) if len(own) > 1 else ()
-    different = max((likeness(sketches[a], sketches[b]) for a, b in nearest), default=0.0)
+    nearest = [*zip(own, own[similar.argmax(1)], strict=True)] if len(own) > 1 else []
+    different = max(likenesses(sketches, nearest).values(), default=0.0)
     shown = {"groups": len(duplicates.groups), "false": len(mixed), "different": different}
     show_row("all", {**shown, "strangers": sum(len(group.rows) for group in mixed)}, as_json=as_json)
     for group in mixed[:20]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from headclust.duplicates.groups import UNKNOWN, DuplicateGroup, Duplicates, Facts, best_first, link
 from headclust.duplicates.nearest import NearestImages
-from headclust.duplicates.sketch import SIDE, likeness, sharpness, sketch
+from headclust.duplicates.sketch import SIDE, likenesses, sharpness, sketch
 from headclust.features import Features
 from headclust.features.rows import distinct_rows
 from headclust.images.datasets import ImageSet
@@ -37,14 +37,16 @@ class _Pixels:
     facts: dict[int, Facts] = field(default_factory=dict)
     compared: dict[tuple[int, int], float] = field(default_factory=dict)
 
+    def compare(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Compare pairs of rows, the smaller first, if both were read."""
+        self.compared |= likenesses(self.sketches, [pair for pair in pairs if self.sketches.keys() >= {*pair}])
+
     def likeness(self, first: int, second: int) -> float:
         """Likeness of two images; -1 if one of them was not read."""
         pair = (min(first, second), max(first, second))
         if pair not in self.compared:
-            if first not in self.sketches or second not in self.sketches:
-                return -1.0
-            self.compared[pair] = likeness(self.sketches[pair[0]], self.sketches[pair[1]])
-        return self.compared[pair]
+            self.compare([pair])
+        return self.compared.get(pair, -1.0)
 
 
 def find_duplicates(
@@ -53,7 +55,7 @@ def find_duplicates(
     """Groups of copies among samples.
 
     Copies are images with equal features, and images whose features have a cosine similarity of at least
-    `MIN_SIMILARITY` and whose pixels have a likeness of at least `MIN_LIKENESS` (see `sketch.likeness`). Without the
+    `MIN_SIMILARITY` and whose pixels have a likeness of at least `MIN_LIKENESS` (see `sketch.likenesses`). Without the
     images, a cosine similarity of `SURE_SIMILARITY` decides.
 
     Args:
@@ -70,6 +72,7 @@ def find_duplicates(
     pixels = _Pixels()
     if images is not None and image_rows is not None:
         _read(pixels, images, image_rows, listed)
+        pixels.compare(pairs)
 
     def certainty(a: int, b: int) -> float:
         """Likeness or similarity of two images, minus what copies have at least."""
@@ -162,7 +165,7 @@ def _decoded(images: ImageSet, numbers: Sequence[int], rows: Sequence[int]) -> I
     blocks = [range(start, min(start + _BATCH, len(rows))) for start in range(0, len(rows), _BATCH)]
     shape = (1, _BATCH, SIDE + 1, SIDE, 3)
     batches = decoded_batches(_decoder(images, numbers), blocks, shape, timeout=_TIMEOUT, tries=1)
-    with closing(batches), bar("comparing similar images", len(rows)) as advance:
+    with closing(batches), bar("reading similar images", len(rows)) as advance:
         for block, slots, bad in batches:
             yield from ((rows[number], slots[0, slot]) for slot, number in enumerate(block) if number not in bad)
             advance(len(block))

@@ -1,6 +1,7 @@
 """Groups of copies: which images are alike, how pairs become groups, which is the best."""
 
 import io
+import itertools
 import random
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.datasets import load_sample_images
 from headclust.duplicates import find_duplicates, find_nearest
 from headclust.duplicates.find import MIN_LIKENESS, SURE_SIMILARITY
 from headclust.duplicates.groups import Facts, best_first, link
-from headclust.duplicates.sketch import likeness, sharpness, sketch
+from headclust.duplicates.sketch import likenesses, sharpness, sketch
 from headclust.features import Features
 from headclust.images.datasets import open_source
 
@@ -27,6 +28,10 @@ def encoded(image, quality):
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality)
     return Image.open(stream).convert("RGB")
+
+
+def likeness(first, second):
+    return likenesses({0: first, 1: second}, [(0, 1)])[0, 1]
 
 
 COPIES = {
@@ -46,6 +51,13 @@ def test_copies_are_alike(photos, change):
         pair = sketch(photo), sketch(change(photo))
         assert likeness(*pair) >= MIN_LIKENESS
         assert likeness(*pair) == pytest.approx(likeness(*pair[::-1]), abs=1e-5)
+
+
+def test_likeness_of_many_pairs_is_that_of_each(photos):
+    sketches = dict(enumerate([sketch(change(photo)) for photo in photos for change in COPIES.values()]))
+    pairs = [*itertools.combinations(sketches, 2)]
+    each = {(a, b): likeness(sketches[a], sketches[b]) for a, b in pairs}
+    assert likenesses(sketches, pairs) == pytest.approx(each, abs=1e-6)
 
 
 def test_other_images_are_not_alike(photos):
