@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Threads that wait by spinning slow down a busy machine. It has to be set before torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# As the command line has it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from study.dry_run import expectation
 from study.plan import FeatureSpec, own_features

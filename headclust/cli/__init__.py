@@ -67,9 +67,11 @@ _COMMANDS = (
 def main() -> None:
     """Run the `headclust` command: exit code 2 and one line for what a user can fix, 130 for Ctrl-C."""
     prepare_stdout()
-    # Threads that wait by spinning delay every barrier when other processes need the core: training became many times
-    # slower on two busy cores. It has to be set before torch is loaded; a value set by the user is not changed.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads of GNU OpenMP wait by spinning, 300,000 times by default: on two busy cores a fit takes twice as long. With
+    # none at all, on two idle cores, it takes 1.3 times as long (benchmarks/waiting.py). It has to be set before torch
+    # is loaded; what the user has set is not changed.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         _check_folder()
         with last_notes() as lines:

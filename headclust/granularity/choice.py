@@ -16,17 +16,17 @@ _MOST, _PER_CLUSTER, _STEP = 300, 8, 1.2  # largest number; fewest samples per c
 _WEIGHTS = np.array([1.0, 2.0, 1.0])
 _BANDWIDTH = 0.2  # of the smoothing, in units of log(n_clusters): about one step of the grid
 _WIDTH = 3.0  # ratio of the ends of the range, rounded down to numbers of the grid
+_BEYOND = 4.0  # multiple of the number with the highest smoothed score up to which larger ones are tried
 _FACTOR = 1.15  # by which the best score has to exceed that of the null
 
 
-def grid(n_samples: int, most: int = _MOST) -> list[int]:
-    """Numbers of clusters from 2 to min(n_samples / 8, most), of few samples to their square root, in steps of a fifth.
+def grid(n_samples: int) -> list[int]:
+    """Numbers of clusters from 2 to min(n_samples / 8, 300), of few samples to their square root, in steps of a fifth.
 
     Args:
         n_samples: Number of samples, at least 4.
-        most: The largest number.
     """
-    largest, counts = max(math.isqrt(min(n_samples, _PER_CLUSTER**2)), min(n_samples // _PER_CLUSTER, most)), [2]
+    largest, counts = max(math.isqrt(min(n_samples, _PER_CLUSTER**2)), min(n_samples // _PER_CLUSTER, _MOST)), [2]
     while counts[-1] < largest:
         counts.append(min(largest, max(counts[-1] + 1, round(counts[-1] * _STEP))))
     return counts
@@ -38,6 +38,18 @@ def curves(scores: Mapping[int, Sequence[float]]) -> Curves:
     table = np.array([scores[count] for count in counts])
     modularity, strength, silhouette = table.T.tolist()
     return Curves(counts, modularity, strength, silhouette, smoothed(combined(table), counts).tolist())
+
+
+def is_enough(scores: Mapping[int, Sequence[float]], at_least: int) -> bool:
+    """True if the largest number of clusters so far is so far above the best one that larger ones need not be tried.
+
+    Args:
+        scores: Modularity, prediction strength and silhouette per number of clusters.
+        at_least: The number up to which all are tried.
+    """
+    tried = curves(scores)
+    best = tried.n_clusters[int(np.argmax(tried.score))]
+    return tried.n_clusters[-1] >= max(at_least, _BEYOND * best)
 
 
 def combined(table: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,7 +68,7 @@ def smoothed(values: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.f
 
 
 def exceeds(real: Curves, nulls: Sequence[Curves]) -> bool:
-    """True if the best score exceeds the best score of every null, at the same numbers, by a factor."""
+    """True if the best score exceeds the best score of every null by a factor."""
     best = max(real.score)
     return best > 0 and all(best > _FACTOR * max(null.score) for null in nulls)
 

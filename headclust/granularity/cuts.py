@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,12 +49,22 @@ class Cuts:
     eigenvalues: Tensor = field(repr=False)
 
 
-def cut(rows: Tensor, counts: Sequence[int], *, n_neighbors: int, seed: int, tries: int, splits: int) -> Cuts:
+def cut(
+    rows: Tensor,
+    counts: Sequence[int],
+    is_enough: Callable[[Mapping[int, Scores]], bool],
+    *,
+    n_neighbors: int,
+    seed: int,
+    tries: int,
+    splits: int,
+) -> Cuts:
     """Cut the neighbor graph of unit rows into each number of clusters.
 
     Args:
         rows: Unit rows (n_samples, dim).
         counts: Numbers of clusters, ascending, below n_samples / 2.
+        is_enough: True if, with these scores, larger numbers need not be tried.
         n_neighbors: Neighbors in the graph.
         seed: Seed of the starts and of the halves.
         tries: Starts of k-means per number; the one with the lowest inertia counts.
@@ -67,7 +77,7 @@ def cut(rows: Tensor, counts: Sequence[int], *, n_neighbors: int, seed: int, tri
     values, vectors = leading_eigenvectors(normalized(weights), n_vectors, seed=start, device=rows.device)
     map_ = diffusion_map(values, vectors, steps=_DIFFUSION)
     halves = _halves(n_samples, splits, seed)
-    assignments, scores = {}, {}
+    assignments, scores = dict[int, NDArray[np.int64]](), dict[int, Scores]()
     with bar("cutting the graph", len(counts)) as advance:
         for count in counts:
             # Coordinates (n_samples, n_vectors) of the cut, at unit length.
@@ -80,6 +90,8 @@ def cut(rows: Tensor, counts: Sequence[int], *, n_neighbors: int, seed: int, tri
                 silhouette(rows, clusters),
             )
             advance(1)
+            if is_enough(scores):
+                break
     return Cuts(assignments, scores, values)
 
 

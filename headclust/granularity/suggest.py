@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _MOST = 5_000  # samples that are looked at
 _NEIGHBORS = 10
 _TRIES, _SPLITS = 3, 4  # starts of k-means, pairs of halves
-_NULLS, _NULL_MOST = 2, 60  # nulls, and the largest number of clusters that is tried in them
+_NULLS = 2
+_ALWAYS, _ALWAYS_NULL = 60, 8  # clusters up to which all numbers are tried, as images may group well at two levels
 _TYPICAL = 12
 _EIGENGAPS = 3
 
@@ -56,14 +57,14 @@ def suggest(spaces: Sequence[Features], seed: int, *, device: torch.device) -> S
     pairs = [PairSpace.of(space.select(used), n_neighbors, device) for space in spaces]
     rows, counts = whitened(pairs), choice.grid(len(used))
     cut_at = partial(cut, n_neighbors=n_neighbors, seed=seed, tries=_TRIES, splits=_SPLITS)
-    real = cut_at(rows, counts)
+    real = cut_at(rows, counts, partial(choice.is_enough, at_least=_ALWAYS))
     curves = choice.curves(real.scores)
-    few, nulls = choice.grid(len(used), _NULL_MOST), []
-    for number in range(_NULLS):
-        null_rows = shuffled(pairs, torch_generator(seed, OBJECTIVE_STREAM, number))
-        nulls.append(choice.curves(cut_at(null_rows, few).scores))
+    generators = [torch_generator(seed, OBJECTIVE_STREAM, number) for number in range(_NULLS)]
+    is_enough = partial(choice.is_enough, at_least=_ALWAYS_NULL)
+    nulls = [choice.curves(cut_at(shuffled(pairs, generator), counts, is_enough).scores) for generator in generators]
     null = max(nulls, key=lambda null: max(null.score))
-    result = replace(result, curves=curves, null=null, eigengaps=_eigengaps(real.eigenvalues[: counts[-1] + 1]))
+    eigengaps = _eigengaps(real.eigenvalues[: curves.n_clusters[-1] + 1])
+    result = replace(result, curves=curves, null=null, eigengaps=eigengaps)
     if not choice.exceeds(curves, nulls):
         return replace(result, reason="shuffled columns group as well as the images do")
     low, best, high = choice.best_range(curves)

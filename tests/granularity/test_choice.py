@@ -36,6 +36,18 @@ def peak(at, counts=None):
     return choice.curves({count: (0.5, np.exp(-(np.log(count / at) ** 2)), 0.5) for count in counts})
 
 
+@pytest.mark.parametrize("at", [2, 7, 30, 60])
+@pytest.mark.parametrize("at_least", [8, 60])
+def test_numbers_beyond_four_times_the_best_change_no_range(at, at_least):
+    scores = {count: (0.5, np.exp(-(np.log(count / at) ** 2)), 0.5) for count in choice.grid(2_400)}
+    first = next(
+        n for n in scores if choice.is_enough({count: scores[count] for count in scores if count <= n}, at_least)
+    )
+    assert max(at_least, 4 * at / 1.2) <= first <= max(at_least * 1.2, 4 * at * 1.5)
+    some = choice.curves({count: scores[count] for count in scores if count <= first})
+    assert choice.best_range(some) == choice.best_range(choice.curves(scores))
+
+
 @pytest.mark.parametrize("at", [2, 7, 30, 100, 300])
 def test_the_range_holds_the_peak_and_is_at_most_threefold(at):
     low, best, high = choice.best_range(peak(at))

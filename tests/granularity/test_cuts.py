@@ -60,7 +60,7 @@ def test_prediction_strength_is_one_for_the_same_clusters_and_zero_for_chance():
 
 def test_blobs_are_cut_apart(blobs):
     rows = unit_length(torch.tensor(blobs.features))
-    cuts = cut(rows, [2, 4, 8], n_neighbors=8, seed=0, tries=2, splits=1)
+    cuts = cut(rows, [2, 4, 8, 16], lambda scores: len(scores) == 3, n_neighbors=8, seed=0, tries=2, splits=1)
     pairs = set(zip(cuts.assignments[4].tolist(), blobs.labels.tolist(), strict=True))
     assert len(pairs) == 4
     assert all(len(set(cuts.assignments[count])) == count for count in (2, 4, 8))
