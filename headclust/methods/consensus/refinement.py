@@ -140,11 +140,12 @@ def fit(
         views = _versions(rows, transforms, fitted) if first.views else ()
         batch_source = Samples((rows,), graph.indices[:, : min(refinement.n_neighbors, k)], views)
         trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current())
-        _, refined = _neighbor_information(trained.heads, rows, graph, temperature)
-        if first.guard:
-            _restore_(trained.heads, start, [new < old for new, old in zip(refined, scores, strict=True)])
+        changed, refined = _neighbor_information(trained.heads, rows, graph, temperature)
+        worse = [first.guard and new < old for new, old in zip(refined, scores, strict=True)]
+        _restore_(trained.heads, start, worse)
+        clusters = np.where(np.array(worse)[:, None], clusters, changed)
+        scores = [old if is_worse else new for is_worse, old, new in zip(worse, scores, refined, strict=True)]
         history += [{"stage": "temi", **record} for record in trained.history]
-        clusters, scores = _neighbor_information(trained.heads, rows, graph, temperature)
         history.append({"refined_neighbor_information": refined, "kept_neighbor_information": scores})
     # 5. Heads by neighbor information, the highest first: the first gives the ids to which the others are matched.
     used = sorted(range(len(scores)), key=lambda head: -scores[head])
