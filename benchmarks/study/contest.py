@@ -34,7 +34,16 @@ class Entrant(NamedTuple):
 # k-means in the default's space: unit rows, within-pair whitening. The restart with the lowest inertia of 10 is used; a
 # linear head predicts its clusters, like the default's heads, without refinement.
 _OWN_KMEANS = {"n_heads": 1, "tries": 10, "partitions": "kmeans", "temi.length": 0}
-_ABLATIONS = ("whiten=false", "views=false", "partitions=kmeans", "temi.length=0", "guard=false", "choose_by=neighbors")
+_ABLATIONS = (
+    "whiten=false",
+    "views=false",
+    "partitions=graph",
+    "partitions=walk",
+    "partitions=kmeans",
+    "temi.length=0",
+    "guard=false",
+    "choose_by=neighbors",
+)
 _VALUES = {"false": False, "0": 0}
 
 
