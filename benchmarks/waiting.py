@@ -35,7 +35,8 @@ POLICIES = {
     "spin 100,000": {"GOMP_SPINCOUNT": "100000"},
     "default": {"GOMP_SPINCOUNT": "300000"},
 }
-_LOAD = "while True: sum(range(10_000))"
+# Ends with its parent, even if that is killed.
+_LOAD = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10_000))"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
