@@ -24,6 +24,7 @@ Method = Literal[
     "ward",
     "leiden",
     "hdbscan",
+    "umap-kmeans",
 ]
 OnError = Literal["fail", "skip"]  # at an image that cannot be read
 Labels = Literal["folders", "dataset", "none"]  # of a source that become labels

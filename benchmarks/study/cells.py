@@ -34,7 +34,7 @@ from study.results import ASSIGNMENTS
 from study.schema import FORMAT, VERSION
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "faiss-cpu")
-_EXTRAS = {"igraph", "leidenalg"}  # only relevant for cells whose code imports them
+_EXTRAS = {"igraph": "igraph", "leidenalg": "leidenalg", "umap": "umap-learn"}  # only for cells whose code imports them
 _INERTIA = ("kmeans", "spectral")  # methods with restarts of k-means
 
 
@@ -96,7 +96,7 @@ def _modules_of_fit(method: str, preset: str, settings: tuple[tuple[str, Any], .
 
 
 def _versions(cell: Cell) -> dict[str, str]:
-    return versions([*_LIBRARIES, *sorted(_EXTRAS & libraries_of(_modules(cell)))])
+    return versions([*_LIBRARIES, *(_EXTRAS[name] for name in sorted(_EXTRAS.keys() & libraries_of(_modules(cell))))])
 
 
 def identity(cell: Cell) -> dict[str, Any]:

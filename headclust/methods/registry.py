@@ -20,6 +20,7 @@ from headclust.methods import (
     temi,
     temi_scan,
     turtle,
+    umap_kmeans,
     ward,
     wmi,
 )
@@ -42,6 +43,7 @@ _MODULES: dict[str, Any] = {
     "ward": ward,
     "leiden": leiden,
     "hdbscan": hdbscan,
+    "umap-kmeans": umap_kmeans,
 }
 METHODS: dict[str, Callable[..., FitResult]] = {name: module.fit for name, module in _MODULES.items()}
 PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {name: dict(module.PRESETS) for name, module in _MODULES.items()}

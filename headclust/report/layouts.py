@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 MAX_POINTS = 6_000  # on the map
 WIDTH, HEIGHT = 4_000, 2_600  # of the grid of positions
 _MARGIN = 0.035  # share of the grid
-_COMPONENTS, _EPOCHS = 50, 200  # of UMAP: principal components of its input, and training epochs
-_MIN_SAMPLES = 16  # for UMAP
+_NEIGHBORS = 15  # of UMAP
 _ROUNDING = 1e-6  # difference of two unit rows below which it is rounding
 _LABEL = (150, 90)  # width and height of a cluster's number on the grid
 
@@ -82,6 +80,8 @@ def make_layouts(
         DataError: The samples have no positions on a plane: their transformed features are all the same, or not
             finite.
     """
+    from headclust.graph.search import search_neighbors
+    from headclust.graph.umap import has_umap, umap_positions
     from headclust.model import transformed_rows
 
     points = transformed_rows(model, spaces, rows)
@@ -90,27 +90,20 @@ def make_layouts(
     if len(rows) > 2 and bool(((points - points[0]).abs() <= _ROUNDING).all()):
         raise DataError("the features of all images point the same way, so that all dots would be in one place.")
     layouts = []
-    plane = _components(points, 2)
+    plane = _plane(points)
     if "pca" in kinds:
         description = "Principal components: distances are as accurate as two dimensions allow."
         layouts.append(Layout("PCA", description, _on_grid(plane)))
-    if "umap" in kinds and len(rows) >= _MIN_SAMPLES:
-        embedded = _umap(_components(points, _COMPONENTS), plane)
+    if "umap" in kinds and has_umap() and len(rows) > _NEIGHBORS:
+        embedded = umap_positions(search_neighbors(points, _NEIGHBORS), plane)
         if embedded is not None:
             description = "UMAP: neighbors stay together; distances between groups and their sizes mean little."
             layouts.insert(0, Layout("UMAP", description, _on_grid(embedded)))
     return layouts
 
 
-def has_umap() -> bool:
-    """True if UMAP is installed."""
-    from importlib.util import find_spec
-
-    return find_spec("umap") is not None
-
-
-def _components(points: torch.Tensor, count: int) -> NDArray[np.float32]:
-    """The leading principal components, float32 (n_points, count); zeros if there are fewer.
+def _plane(points: torch.Tensor) -> NDArray[np.float32]:
+    """The first two principal components, float32 (n_points, 2); zeros if there are fewer.
 
     Raises:
         DataError: All points are the same up to rounding.
@@ -118,26 +111,10 @@ def _components(points: torch.Tensor, count: int) -> NDArray[np.float32]:
     from headclust.model import fit_transform
 
     if len(points) > 2 and bool((points != points[0]).any()):
-        points = fit_transform(points, "pca", n_components=count)(points)
-    components = np.zeros((len(points), count), np.float32)
-    width = min(count, points.shape[1])
-    components[:, :width] = points[:, :width].cpu().numpy()
-    return components
-
-
-def _umap(points: NDArray[np.float32], start: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The UMAP embedding, started from `start` so that the same samples give the same map; None without one."""
-    if not has_umap():
-        return None
-    with warnings.catch_warnings(action="ignore"):  # from numba, and about settings that only affect speed
-        from umap import UMAP
-
-        spread = float(np.abs(start).max()) or 1.0
-        umap = UMAP(
-            n_neighbors=min(15, len(points) - 1), random_state=0, n_jobs=1, n_epochs=_EPOCHS, init=start * (10 / spread)
-        )
-        embedded = np.asarray(umap.fit_transform(points), np.float32)
-        return embedded if np.isfinite(embedded).all() else None  # NaN where many points are equal
+        points = fit_transform(points, "pca", n_components=2)(points)
+    plane = np.zeros((len(points), 2), np.float32)
+    plane[:, : points.shape[1]] = points[:, :2].cpu().numpy()
+    return plane
 
 
 def _on_grid(points: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from headclust.report.cards import Card, Copies
 from headclust.report.commands import repeat
 from headclust.report.data import ReportData
 from headclust.report.images import Source
-from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, has_umap
+from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels
 from headclust.report.palette import css_classes
 from headclust.report.samples import joins_of
 from headclust.report.scores import Scores
@@ -133,6 +133,8 @@ def _selection_text(data: ReportData) -> str:
 
 def plane(data: ReportData, points: NDArray[np.int64], layouts: list[Layout], umap: bool) -> dict[str, Any]:
     """The map."""
+    from headclust.graph.umap import has_umap
+
     shown = data.clusters[points]
     n_points, n_samples = len(points), len(data.sample_ids)
     sampled = "" if n_points == n_samples else f" {n_points:,} of the {n_samples:,} images are shown, drawn at random."

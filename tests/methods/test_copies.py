@@ -11,7 +11,7 @@ from headclust.methods import METHODS, Recipe
 from headclust.model import ClusterModel
 from headclust.training.stages import Stage
 
-DIVIDING = ("spectral", "gmm", "ward", "leiden", "hdbscan")
+DIVIDING = ("spectral", "gmm", "ward", "leiden", "hdbscan", "umap-kmeans")
 SHORT = {
     "consensus": {"n_heads": 2, "temi.length": 5, "tries": 1},
     "scan": {"self_label.length": 1},

@@ -15,7 +15,7 @@ from headclust.methods.settings import change_settings
 from headclust.model import ClusterModel
 from headclust.scoring.metrics import accuracy
 
-DIVIDING = ["spectral", "gmm", "ward", "leiden", "hdbscan"]
+DIVIDING = ["spectral", "gmm", "ward", "leiden", "hdbscan", "umap-kmeans"]
 
 
 def fit(method, features, n_clusters=4, *, seed=0, labels=None, **changes):

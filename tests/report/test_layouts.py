@@ -6,8 +6,9 @@ from sklearn.decomposition import PCA
 
 from headclust.errors import DataError
 from headclust.features import Features
+from headclust.graph.umap import has_umap
 from headclust.model import transformed_rows
-from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, has_umap, make_layouts, sample_rows
+from headclust.report.layouts import HEIGHT, WIDTH, Layout, cluster_labels, make_layouts, sample_rows
 
 
 def test_all_samples_by_cluster():
@@ -93,7 +94,7 @@ def test_umap_keeps_neighbors_together_and_repeats():
 
 
 def test_without_umap(data, monkeypatch):
-    monkeypatch.setattr("headclust.report.layouts.has_umap", lambda: False)
+    monkeypatch.setattr("headclust.graph.umap.has_umap", lambda: False)
     names = [layout.name for layout in make_layouts(data.model, data.spaces, np.arange(60), ["pca", "umap"])]
     assert names == ["PCA"]
 

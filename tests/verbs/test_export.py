@@ -62,7 +62,7 @@ def test_a_table_says_what_the_run_says(run, photos):
 @pytest.fixture
 def without_umap(monkeypatch):
     """UMAP takes seconds; tests/report has its tests."""
-    monkeypatch.setattr("headclust.report.layouts.has_umap", lambda: False)
+    monkeypatch.setattr("headclust.graph.umap.has_umap", lambda: False)
 
 
 def test_vectors_and_positions_for_embedding_atlas(run, blobs, without_umap):
