@@ -1,7 +1,8 @@
 """k-means of a UMAP embedding: neighbors are drawn together in few dimensions before they are clustered.
 
-UMAP: McInnes, Healy and Melville, 2018 (https://arxiv.org/abs/1802.03426), by the authors' code. k-means of it, on features
-of frozen backbones: "Dimensionally Reduced Open-World Clustering: DROWCULA", 2025 (https://arxiv.org/abs/2509.07184).
+Papers: McInnes, Healy and Melville, "UMAP: Uniform Manifold Approximation and Projection for Dimension Reduction", 2018
+(https://arxiv.org/abs/1802.03426), whose code is used; with k-means on features of frozen backbones, "Dimensionally
+Reduced Open-World Clustering: DROWCULA", 2025 (https://arxiv.org/abs/2509.07184).
 """
 
 from __future__ import annotations
