@@ -31,6 +31,13 @@ settings.register_profile("headclust", deadline=None)
 settings.load_profile("headclust")
 
 
+def pytest_itemcollected(item) -> None:
+    """Mark the tests of all methods as slow where the method uses UMAP, which each process compiles for seconds."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if any(isinstance(value, str) and value == "umap-kmeans" for value in values):
+        item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_modifyitems(config, items) -> None:
     """Skip the tests marked slow, unless CI is set or an expression with -m chooses the tests."""
     if os.environ.get("CI") or config.option.markexpr:

@@ -11,6 +11,8 @@ from headclust.graph import umap
 from headclust.graph.neighbors import NeighborGraph, nearest_neighbors
 from headclust.model import fit_transform
 
+pytestmark = pytest.mark.slow  # each process compiles UMAP for seconds
+
 
 @pytest.fixture(scope="module")
 def world():

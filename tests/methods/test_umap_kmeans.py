@@ -14,6 +14,7 @@ def fit(features, n_clusters=4, *, method="umap-kmeans", **changes):
     return METHODS[method]((Features.from_array(features),), recipe, 0)
 
 
+@pytest.mark.slow
 def test_extents_that_k_means_cannot_see_are_found():
     # As in test_gmm.py: in an embedding, extents depend on the number of samples and no longer on distances.
     generator = np.random.default_rng(0)
@@ -25,6 +26,7 @@ def test_extents_that_k_means_cannot_see_are_found():
     assert reached > accuracy(fit(points, 2, method="kmeans").assignments, labels) + 0.05
 
 
+@pytest.mark.slow
 def test_the_restart_of_least_inertia_is_used(blobs):
     result = fit(blobs.features, 9)
     assert len(set(result.losses)) > 1
@@ -32,6 +34,7 @@ def test_the_restart_of_least_inertia_is_used(blobs):
     assert [record["inertia"] for record in result.history] == result.losses
 
 
+@pytest.mark.slow
 def test_fewer_rows_than_neighbors_and_few_columns_are_fitted_without_a_word_of_the_library(capfd):
     features, _ = make_blobs(12)
     result = fit(features[:, :2], 3, dimensions=5)
