@@ -270,6 +270,7 @@ PARTS: dict[str, Part] = {
     "kmeans": fit("kmeans"),
     "spectral": fit("spectral"),
     "temi": fit("temi"),
+    "umap-kmeans": fit("umap-kmeans"),
     "predict": predict,
     "report": report,
     "fit-predict-report": whole,

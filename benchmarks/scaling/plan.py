@@ -36,6 +36,7 @@ CURVES: dict[str, tuple[Point, ...]] = {
         "spectral", *((n, _D, 10) for n in (5_000, 20_000, 40_000)), (20_000, 768, 10), (20_000, _D, 100)
     ),
     "temi": _curve("temi", *((n, _D, 10) for n in (5_000, 20_000, 40_000)), (20_000, 768, 10), (20_000, _D, 100)),
+    "umap-kmeans": _curve("umap-kmeans", *((n, _D, 10) for n in (5_000, 20_000))),
     "predict": _curve(
         "predict", *((n, _D, 10) for n in (20_000, 80_000, 320_000)), (80_000, 768, 10), (80_000, _D, 100)
     ),
