@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from headclust.graph.neighbors import NeighborGraph
@@ -49,7 +51,7 @@ def umap_positions(
     # umap-learn divides by the range of each coordinate: those without one are left out, and zero in the result.
     varies = np.ptp(start, axis=0) > 0
     # From numba, and about settings that only affect speed, and new samples, which are never transformed.
-    with warnings.catch_warnings(action="ignore"), bar("UMAP", _EPOCHS) as advance:
+    with warnings.catch_warnings(action="ignore"), _same_threads(), bar("UMAP", _EPOCHS) as advance:
         from umap import UMAP
 
         umap = UMAP(
@@ -66,6 +68,16 @@ def umap_positions(
         positions = np.zeros(start.shape, np.float32)
         positions[:, varies] = umap.fit_transform(start)
     return positions if np.isfinite(positions).all() else None
+
+
+@contextmanager
+def _same_threads() -> Iterator[None]:
+    """A context after which PyTorch has its number of threads again: numba sets that of OpenMP, which they share."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Epochs:

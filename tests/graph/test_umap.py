@@ -59,6 +59,18 @@ def test_equal_rows_have_finite_positions():
     assert np.isfinite(umap.umap_positions(graph, start)).all()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_threads_of_pytorch_stay_as_they_were(world, threads):
+    # numba sets those of OpenMP to all cores, so that later fits of the process were not those of a process of its own.
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        umap.umap_positions(*world[1:])
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_progress_is_that_of_the_epochs(world, monkeypatch, capfd):
     counts = []
 
