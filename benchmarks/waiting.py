@@ -1,4 +1,4 @@
-"""How long threads of OpenMP wait by spinning: seconds of `headclust fit`, on idle cores and beside busy processes.
+"""Threads of OpenMP that wait by spinning: seconds of `headclust fit`, on idle cores and beside busy processes.
 
 Command:  python benchmarks/waiting.py FEATURES.h5 --busy 0 --json
           python benchmarks/waiting.py FEATURES.h5 --busy 2 --json
