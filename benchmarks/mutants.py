@@ -80,8 +80,13 @@ def misfits(checkout: Path, mutants: Iterable[Mutant]) -> list[str]:
         count = (checkout / "headclust" / mutant.file).read_text(encoding="utf-8").count(mutant.before)
         if count != 1:
             problems.append(f"{mutant.name}: its text is {count} times in headclust/{mutant.file}: expected once.")
-        problems += [f"{mutant.name}: no {test}" for test in mutant.tests if not (checkout / test).is_file()]
+        problems += [f"{mutant.name}: no {test}" for test in files_of(mutant) if not (checkout / test).is_file()]
     return problems
+
+
+def files_of(mutant: Mutant) -> list[str]:
+    """The files of its tests."""
+    return sorted({test.partition("::")[0] for test in mutant.tests})
 
 
 def verdict(copy: Path, mutant: Mutant, seconds: float) -> str:
@@ -171,7 +176,7 @@ def _read(results: Path | None) -> dict[str, str]:
 def _key(copy: Path, mutant: Mutant) -> str:
     """A digest of the defect, its file and its tests: a result counts as long as none of them changes."""
     digest = hashlib.sha256(repr(mutant).encode())
-    for path in (f"headclust/{mutant.file}", *mutant.tests):
+    for path in (f"headclust/{mutant.file}", *files_of(mutant)):
         digest.update((copy / path).read_bytes())
     return digest.hexdigest()
 
