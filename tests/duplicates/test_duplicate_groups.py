@@ -68,9 +68,10 @@ def test_other_images_are_not_alike(photos):
     assert likeness(flat, first) == likeness(flat, flat) == 0  # one color shows nothing to compare
 
 
-def test_sharpness_falls_when_an_image_is_enlarged(photos):
+def test_sharpness_falls_when_an_image_is_enlarged_but_not_with_its_contrast(photos):
     photo = photos[0]
     assert sharpness(photo.reduce(4).resize(photo.size)) < sharpness(photo) / 2
+    assert sharpness(ImageEnhance.Contrast(photo).enhance(0.6)) == pytest.approx(sharpness(photo), rel=0.1)
     assert sharpness(Image.new("RGB", (2, 500))) == 0
 
 
