@@ -43,7 +43,11 @@ _LIST: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "turtle-bias-without-gradient": ("residual.sum(1, keepdim=True)", "0 * residual.sum(1, keepdim=True)"),
         "turtle-moments-not-reset": ("            square.zero_()\n", ""),
     },
-    ("training/objectives/self_label.py", "training/objectives", "test_self_label.py"): {
+    (
+        "training/objectives/self_label.py",
+        "training/objectives",
+        "test_self_label.py::test_a_probability_of_just_the_threshold_is_not_confident",
+    ): {
         "self-label-at-threshold": ("confidence > self", "confidence >= self"),
     },
     (
@@ -143,7 +147,13 @@ _LIST: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "calibration-with-itself": ("in (chosen, nearest[chosen].long())", "in (chosen, chosen)"),
         "calibration-low-end": ("np.exp((low + high) / 2)))", "np.exp(low / 2)))"),
     },
-    ("methods/consensus/refit.py", "methods", "test_constraints.py"): {
+    (
+        "methods/consensus/refit.py",
+        "methods",
+        "test_constraints.py::test_probabilities_change_by_the_evidence_around_an_average_image",
+        "test_constraints.py::test_parts_of_a_group_have_its_logit_together",
+        "test_constraints.py::test_a_fit_keeps_groups_and_everything_fixed",
+    ): {
         "refit-without-mean": ("cluster_bias.sub_(change @ mean)", "cluster_bias.sub_(0 * (change @ mean))"),
         "refit-without-temperature": ("change[group_of] * temperature", "change[group_of]"),
         "refit-level": ("- level).tolist()", ").tolist()"),
@@ -152,7 +162,13 @@ _LIST: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
             "= constraints.pinned[is_pinned], confidence[is_pinned]\n",
         ),
     },
-    ("duplicates/sketch.py", "duplicates", "test_duplicate_groups.py"): {
+    (
+        "duplicates/sketch.py",
+        "duplicates",
+        "test_duplicate_groups.py::test_copies_are_alike",
+        "test_duplicate_groups.py::test_other_images_are_not_alike",
+        "test_duplicate_groups.py::test_sharpness_falls_when_an_image_is_enlarged_but_not_with_its_contrast",
+    ): {
         "detail-ignored": ("return min(_correlation(part, whole), ", "return max(_correlation(part, whole), "),
         "fit-transposed": ("(image.T, whole.T)", "(image.T, whole)"),
         "window-transposed": (
