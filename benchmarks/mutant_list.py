@@ -181,7 +181,7 @@ _LIST: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
     ("granularity/cuts.py", "granularity", "test_cuts.py"): {
         "strength-of-the-same-half": ("zip(halves, reversed(runs), strict=True)", "zip(halves, runs, strict=True)"),
     },
-    ("granularity/choice.py", "granularity", "test_choice.py"): {
+    ("granularity/choice.py", "granularity", "test_choice.py::test_a_null_that_is_as_good_means_no_structure"): {
         "null-without-factor": ("best > _FACTOR * max(null.score)", "best > max(null.score)"),
     },
     (

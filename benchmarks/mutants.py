@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", type=names, default=(), help="names of defects, separated by commas")
     parser.add_argument("--seconds", type=float, default=300.0, help="time limit of the tests of each defect")
     parser.add_argument("--results", type=Path, help="JSON lines, one per defect; those that it has are not run again")
-    return answer("mutants", parser, run, arguments, only=("gain-one-sided",))
+    return answer("mutants", parser, run, arguments, only=("null-without-factor",))
 
 
 def run(options: argparse.Namespace) -> int:
