@@ -68,9 +68,27 @@ def test_other_images_are_not_alike(photos):
     assert likeness(flat, first) == likeness(flat, flat) == 0  # one color shows nothing to compare
 
 
-def test_sharpness_falls_when_an_image_is_enlarged(photos):
+def test_smooth_images_are_alike_only_if_their_detail_is():
+    # As handwritten digits: one shape of light, and a faint grain that differs.
+    generator, place = np.random.default_rng(0), np.linspace(-2, 2, 96)
+    light = 150 * np.exp(-(place[:, None] ** 2) - place**2) + 50
+    grain = [np.kron(generator.integers(-4, 5, (24, 24)), np.ones((4, 4))) for _ in range(2)]
+    first, second = ((light + each).astype(np.uint8) for each in grain)
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.98
+    assert likeness(first, second) < MIN_LIKENESS < likeness(first, first)
+
+
+def test_rows_and_columns_are_fitted_alike(photos):
+    for photo in photos:
+        pixels = [np.asarray(sketch(image)) for image in (photo, photo.crop((13, 0, 302, 213)))]
+        turned = [each.T.copy() for each in pixels]
+        assert likeness(*turned) == pytest.approx(likeness(*pixels), abs=0.01)
+
+
+def test_sharpness_falls_when_an_image_is_enlarged_but_not_with_its_contrast(photos):
     photo = photos[0]
     assert sharpness(photo.reduce(4).resize(photo.size)) < sharpness(photo) / 2
+    assert sharpness(ImageEnhance.Contrast(photo).enhance(0.6)) == pytest.approx(sharpness(photo), rel=0.1)
     assert sharpness(Image.new("RGB", (2, 500))) == 0
 
 

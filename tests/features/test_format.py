@@ -15,7 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headclust.errors import ConflictError, DataError, FileFormatError, HeadclustError
-from headclust.features import Features, load_features, samples_sha256, staging_folder, verify_features, write_features
+from headclust.features import (
+    Features,
+    load_features,
+    samples_sha256,
+    staging_folder,
+    verify_features,
+    verifying,
+    write_features,
+)
 from headclust.features.checks import check_sample_ids
 from headclust.features.format import (
     decode_attributes,
@@ -316,6 +324,13 @@ def test_from_array() -> None:
         Features.from_array([[1.0], [np.nan]])
 
 
+def test_an_array_that_changes_later_leaves_its_features_as_they_were() -> None:
+    array = FEATURES.copy()
+    features = Features.from_array(array)
+    array[:] = 0
+    assert np.array_equal(features.all(), FEATURES)
+
+
 def test_samples_sha256_sees_every_part() -> None:
     stamps, labels = [(1, 2), (3, 4)], np.array([0, 1])
     hashes = {
@@ -339,13 +354,20 @@ def test_missing_and_not_a_file(tmp_path: Path) -> None:
         load_features(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04 a zip", b"\x89HDF\r\n\x1a\n" + bytes(200)])
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", SIGNATURE, b"PK\x03\x04 a zip", b"\x89PNG\r\n\x1a\n an image", SIGNATURE + bytes(200)]
+)
 def test_foreign_bytes(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.h5"
     path.write_bytes(content)
     with pytest.raises(FileFormatError) as caught:
         load_features(path)
     assert len(str(caught.value).splitlines()) == 1
+    # Only what begins as HDF5 does is opened by its library.
+    assert ("this is not HDF5" in str(caught.value)) == (not content.startswith(SIGNATURE))
     assert verify_features(path) == [str(caught.value)]
 
 
@@ -442,6 +464,22 @@ def test_verify_names_what_does_not_hold(path: Path) -> None:
     assert "'cat/0é.jpg' appears twice" in problems[0]
     assert "/features: cat/4é.jpg: its features hold NaN or infinity" in problems[1]
     assert "sha256" in problems[2]
+
+
+@pytest.mark.parametrize("row", [0, 3, 6])
+def test_every_row_is_verified_whatever_fits_into_a_slab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int
+) -> None:
+    monkeypatch.setattr(verifying, "_SLAB_BYTES", 2 * FEATURES[0].nbytes)  # slabs of 2, 2, 2 and 1 rows
+    path = write_features(tmp_path / "a.h5", FEATURES, **EXAMPLE, views=VIEWS)
+    assert verify_features(path) == []
+    with h5py.File(path, "r+") as file:
+        file["features"][row, 2] = np.inf
+        file["views"][1, row, 0] = np.nan
+    problems = verify_features(path)
+    assert len(problems) == 3
+    assert f"/features: {EXAMPLE['sample_ids'][row]}: its features hold NaN or infinity" in problems[0]
+    assert f"/views: {EXAMPLE['sample_ids'][row]}: the features of its view 1 hold NaN or infinity" in problems[1]
 
 
 def test_a_changed_attribute_is_noticed(path: Path) -> None:

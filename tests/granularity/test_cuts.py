@@ -64,4 +64,6 @@ def test_blobs_are_cut_apart(blobs):
     pairs = set(zip(cuts.assignments[4].tolist(), blobs.labels.tolist(), strict=True))
     assert len(pairs) == 4
     assert all(len(set(cuts.assignments[count])) == count for count in (2, 4, 8))
+    # Halves of the samples have the same four blobs, but cut them into eight in ways of their own.
+    assert cuts.scores[4].prediction_strength > 0.9 > cuts.scores[8].prediction_strength
     assert cuts.scores[4].silhouette == max(score.silhouette for score in cuts.scores.values())

@@ -12,7 +12,8 @@ from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.graph.neighbors import nearest_neighbors
 from headclust.methods import METHODS, Recipe
-from headclust.methods.consensus.refit import _VARIANCE, _evidence, _prior
+from headclust.methods.consensus.partitions import neighbors_within_cluster
+from headclust.methods.consensus.refit import _VARIANCE, _divided, _evidence, _prior
 from headclust.methods.constraints import Constraints
 from headclust.model import ClusterModel, FeatureTransform
 from headclust.model.heads import LinearHeads
@@ -202,6 +203,28 @@ def test_the_change_is_that_of_a_logistic_regression(hard):
     assert (record["pinned"], record["pairs"]) == (30, 0)
     # The variance that a logit is expected to change by.
     assert np.square(points).sum(1).mean() == pytest.approx(_VARIANCE)
+
+
+def test_probabilities_change_by_the_evidence_around_an_average_image(hard):
+    # q(g|x) ~ p(g|x) exp(<v_g, x - mean>), whatever the temperature of the heads.
+    _, space, _ = hard
+    run = recipe(4, n_heads=1).fit([space], 0)
+    own = after(run, pinned={row: (run.assignments[row] + 1) % 4 for row in (0, 7)})
+    result = recipe(4, n_heads=1).fit([space], 0, constraints=own)
+    rows = run.model.transforms[0].rows(space)
+    k = neighbors_within_cluster(recipe(4).stages[0].n_neighbors, len(rows), 4)
+    change, _ = _evidence(run.model, (space,), rows, nearest_neighbors(rows, k).indices, own, 0)
+    log_q = run.model.mean_probs(space).log() + (rows - rows.mean(0)) @ change.T
+    torch.testing.assert_close(result.model.mean_probs(space), log_q.softmax(1), rtol=1e-3, atol=1e-4)
+
+
+def test_parts_of_a_group_have_its_logit_together():
+    generator = torch.Generator().manual_seed(0)
+    rows, groups = torch.randn(40, 5, generator=generator) + 1, np.arange(40) % 3
+    weights, biases = _divided(rows, groups, (0, 2), recipe(3).stages[0], 3.0)
+    logits = rows[groups != 1] @ weights.T + torch.tensor(biases)
+    # Added to the logit of the group: nothing, on average, to the log of the probability of both parts.
+    assert float((logits / 3).logsumexp(1).mean()) == pytest.approx(0, abs=1e-5)
 
 
 def test_pairs_change_what_does_not_satisfy_them(hard, run):

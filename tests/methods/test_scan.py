@@ -1,5 +1,3 @@
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +8,7 @@ from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.graph.cached import cached_neighbors
 from headclust.graph.lists import neighbor_list
+from headclust.methods import Recipe
 from headclust.methods.gradient import fit as fit_gradient
 from headclust.methods.settings import change_settings
 from headclust.model.heads.linear import LinearHeads
@@ -51,35 +50,47 @@ def with_views(write, blobs):
 
 
 def test_the_authors_preset_is_their_configuration_of_imagenets_subsets():
-    # scan_imagenet_50.yml and selflabel_imagenet_50.yml; rows of unit length are ours, see docs/methods/scan.md.
-    first, second = (asdict(stage) for stage in change_settings(PRESETS["scan"]["authors"], {}))
-    expected = {
+    # wvangansbeke/Unsupervised-Classification at 952ec31.
+    configuration = {  # configs/scan/scan_imagenet_50.yml
+        "entropy_weight": 5.0,
         "head": "linear",
         "n_heads": 10,
-        "transform": "l2",
         "n_neighbors": 50,
-        "neighbor_list": "with-self",
-        "neighbor_search": "exact",
-        "augment": True,
-        "objective_settings": {"entropy_weight": 5.0},
-        "lr": 5.0,
-        "length": 100,
-    }
-    both = {
-        "batch_size": 512,
-        "unit": "epochs",
-        "warmup": 0,
-        "freeze_last_layer": 0,
-        "lr_batch": 0,
-        "final_lr": 1.0,
         "optimizer": "sgd",
-        "optimizer_settings": {"sgd_momentum": 0.9, "weight_decay": 0.0},
+        "lr": 5.0,
+        "weight_decay": 0.0,
+        "sgd_momentum": 0.9,
+        "length": 100,
+        "batch_size": 512,
+        "final_lr": 1.0,  # scheduler: constant
+    }
+    code = {
+        "neighbor_list": "with-self",  # data/custom_dataset.py: indices[:, :num_neighbors + 1]
+        "augment": True,  # the same: a transform of each
+        "reduction": "sum",  # utils/train_utils.py
+    }
+    labelling = {  # configs/selflabel/selflabel_imagenet_50.yml
+        "threshold": 0.99,
+        "balance": False,
+        "optimizer": "sgd",
+        "lr": 3e-5,  # 0.03 (1 - ema_alpha): see below
+        "weight_decay": 0.0,
+        "sgd_momentum": 0.9,
+        "length": 25,
+        "batch_size": 512,
+        "final_lr": 1.0,
         "reduction": "sum",
         "patience": 0,
     }
-    labelling = {"objective_settings": {"threshold": 0.99, "balance": False}, "length": 25, "lr": 3e-5}
-    assert {name: first[name] for name in (*expected, *both)} == {**expected, **both}
-    assert {name: second[name] for name in (*labelling, *both)} == {**labelling, **both}
+    both = {"unit": "epochs", "warmup": 0, "freeze_last_layer": 0, "lr_batch": 0}
+    # Rows of unit length are ours, see docs/methods/scan.md; without cached views, neighbors are the strong views.
+    ours = {"transform": "l2", "neighbor_search": "exact"}
+    ours_of_labelling = {"n_neighbors": 50, "neighbor_list": "others", "neighbor_search": "auto"}
+    unused = {"decay": "cosine", "max_seconds": 0.0, "checkpoint_every": 0}
+    expected = {**configuration, **code, **both, **ours, **unused, "n_clusters": 0, "n_components": 256}
+    second = {**labelling, **both, **ours_of_labelling, **unused}
+    expected |= {f"self_label.{name}": value for name, value in second.items()}
+    assert Recipe.of("scan", "authors").values == expected
 
 
 def author_loss(anchors, neighbors):

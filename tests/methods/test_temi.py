@@ -139,7 +139,12 @@ def test_the_authors_preset_is_their_readme_command():
         "neighbor_search": "exact",
     }
     no_counterpart = {"n_clusters": 0, "n_components": 256, "augment": False, "max_seconds": 0.0, "checkpoint_every": 0}
-    assert Recipe.of("temi", "authors").values == {**command, **defaults, **code, **no_counterpart}
+    expected = {**command, **defaults, **code, **no_counterpart}
+    assert Recipe.of("temi", "authors").values == expected
+    # losses/mi.py: WMI and PMI have the same arguments; SCAN has neither beta nor a marginal, and alpha=5.
+    assert Recipe.of("wmi", "authors").values == Recipe.of("pmi", "authors").values == expected
+    del expected["beta"], expected["marginal_momentum"]
+    assert Recipe.of("temi-scan", "authors").values == {**expected, "entropy_weight": 5.0}
 
 
 @pytest.mark.parametrize("preset", ["ours", "authors"])

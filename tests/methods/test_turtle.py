@@ -6,7 +6,7 @@ from sklearn.model_selection import KFold, cross_val_score
 
 from headclust.errors import DataError, SettingError
 from headclust.features import Features
-from headclust.methods import METHODS, PRESETS
+from headclust.methods import METHODS, PRESETS, Recipe
 from headclust.methods.settings import change_settings, list_settings
 from headclust.methods.turtle import generalization
 from headclust.model import ClusterModel, fit_transform
@@ -162,22 +162,31 @@ def test_settings_are_those_it_uses():
     names = {setting.name for setting in list_settings(PRESETS["turtle"]["ours"])}
     assert {"gamma", "inner_steps", "inner_lr", "warm_start", "choose_by", "score_samples", "n_heads"} <= names
     assert not {"n_neighbors", "teacher_momentum", "augment", "patience"} & names
-    authors = {setting.name: setting.value for setting in list_settings(PRESETS["turtle"]["authors"])}
-    expected = {
+
+
+def test_the_authors_preset_is_their_argument_parsers_defaults():
+    # mlbio-epfl/turtle at 4674efa: run_turtle.py.
+    defaults = {
         "gamma": 10.0,
-        "inner_steps": 10,
+        "length": 6000,  # T
         "inner_lr": 1e-3,
+        "lr": 1e-3,  # outer_lr
+        "batch_size": 10_000,
         "warm_start": False,
+        "inner_steps": 10,  # M
+    }
+    code = {
+        "head": "task",
         "n_heads": 1,
         "transform": "none",
-        "batch_size": 10_000,
-        "unit": "steps",
-        "length": 6000,
-        "warmup": 0,
-        "lr": 1e-3,
-        "final_lr": 1.0,
         "optimizer": "adam",
-        "weight_decay": 0.0,
         "beta1": 0.9,
+        "weight_decay": 0.0,  # torch's
+        "unit": "steps",
+        "warmup": 0,
+        "final_lr": 1.0,
+        "score_samples": 10**9,  # the score is computed on all samples
     }
-    assert {name: authors[name] for name in expected} == expected
+    ours = {"freeze_last_layer": 0, "lr_batch": 0, "reduction": "sum", "choose_by": "loss"}
+    unused = {"n_clusters": 0, "n_components": 256, "decay": "cosine", "max_seconds": 0.0, "checkpoint_every": 0}
+    assert Recipe.of("turtle", "authors").values == {**defaults, **code, **ours, **unused}

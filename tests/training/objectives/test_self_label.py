@@ -48,6 +48,14 @@ def naive_loss(logits, threshold, balance):
     return len(confident) / len(plain), total / sum(weights)
 
 
+def test_a_probability_of_just_the_threshold_is_not_confident():
+    # The authors' mask is max_prob > threshold.
+    objective = SelfLabel(n_heads=1, n_clusters=2, threshold=0.5)
+    loss, gradient = run(objective, torch.zeros(2, 1, 3, 2))
+    assert float(loss) == float(objective.summary()["confident"]) == 0
+    assert not gradient.any()
+
+
 @pytest.mark.parametrize("balance", [True, False])
 def test_parity_with_the_authors_code(balance):
     logits = torch.stack([torch.from_numpy(PARITY[f"selflabel_{name}_logits"]) for name in ("weak", "strong")])[:, None]
