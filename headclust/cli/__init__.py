@@ -68,7 +68,7 @@ def main() -> None:
     """Run the `headclust` command: exit code 2 and one line for what a user can fix, 130 for Ctrl-C."""
     prepare_stdout()
     # Threads of GNU OpenMP wait by spinning, 300,000 times by default: fits on two busy cores take twice as long. With
-    # none at all, on two idle cores, they take 1.3 times as long (benchmarks/waiting.py). It has to be set before torch
+    # none at all, on two idle cores, they take 1.2 times as long (benchmarks/waiting.py). It has to be set before torch
     # is loaded; what the user has set is not changed.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
