@@ -81,7 +81,7 @@ def likenesses(sketches: Mapping[int, Gray], pairs: Collection[tuple[int, int]])
     # Of the two images of a pair, only the one of which a part is more like the other is fitted, or the brighter one.
     with bar("comparing similar images", len(best)) as advance:
         for (a, b), (value, _, key, window) in best.items():
-            image, whole = images[key], wholes[a + b - key]
+            image, whole = images[key], wholes[b if key == a else a]
             fitted = value if value < _HOPELESS else _alike(image, _fitted(image, window, whole), whole)
             result[a, b] = max(value, fitted)
             advance(1)

@@ -49,7 +49,7 @@ def is_enough(scores: Mapping[int, Sequence[float]], at_least: int) -> bool:
     """
     tried = curves(scores)
     best = tried.n_clusters[int(np.argmax(tried.score))]
-    return tried.n_clusters[-1] >= max(at_least, _BEYOND * best)
+    return max(tried.score) > 0 and tried.n_clusters[-1] >= max(at_least, _BEYOND * best)
 
 
 def combined(table: NDArray[np.float64]) -> NDArray[np.float64]:

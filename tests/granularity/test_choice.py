@@ -61,6 +61,10 @@ def test_the_best_is_that_of_the_score_before_smoothing():
     assert choice.best_range(choice.curves(scores))[1] == 6
 
 
+def test_scores_of_zero_are_never_enough():
+    assert not choice.is_enough(dict.fromkeys(choice.grid(2_400), (0.5, 0.5, -0.1)), 8)
+
+
 def test_equal_scores_give_the_widest_range():
     low, _, high = choice.best_range(choice.curves(dict.fromkeys(range(2, 40), (0.5, 0.5, 0.5))))
     assert high == 3 * low
