@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
+from headclust.features import Features
 from headclust.methods.consensus import pair_whitening
 from headclust.methods.consensus.pair_whitening import scatter, whiten_within
 from headclust.model import FeatureTransform, fit_transform
@@ -118,8 +119,34 @@ def test_neighbors_of_some_samples_of_every_part_of_the_file_stand_for_those_of_
     spread = np.where(np.eye(6, dtype=bool)[np.arange(20) % 6], 1.0, 0.2)
     rows = torch.tensor(np.repeat(centers, 50, 0) + np.repeat(spread, 50, 0) * generator.normal(size=(1000, 6))).float()
     every = scatter(pair_whitening._differences([rows], 5))
-    monkeypatch.setattr(pair_whitening, "_ANCHORS", 250)
+    monkeypatch.setattr(pair_whitening, "_PAIRED", 250)
     some = scatter(pair_whitening._differences([rows], 5))
     assert sum(len(block) for block in pair_whitening._differences([rows], 5)) == 250 * 5
-    torch.testing.assert_close(some.trace(), every.trace(), rtol=0.1, atol=0)
+    # Neighbors among fewer samples are further apart; the scale of the covariance does not change the whitening.
+    some, every = some / some.trace(), every / every.trace()
     assert float((some - every).norm() / every.norm()) < 0.15
+
+
+def test_neighbors_beyond_a_small_group_count_no_more_than_those_within():
+    # Eight samples have three of ten neighbors in another group, which is 30 deviations away.
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(608, 6))
+    rows[:8, 0] -= 30
+    rows[8:308, 1] -= 30
+    rows[308:, 1] += 30
+    within = scatter(pair_whitening._differences([torch.tensor(rows).float()], 10))
+    assert within[0, 0] < 1.5 * within.diagonal()[2:].mean()
+
+
+def test_the_mean_moves_to_that_of_clear_clusters_and_stays_where_there_are_none():
+    generator = np.random.default_rng(0)
+    plain = fit_transform(features := Features.from_array(generator.normal(size=(300, 6)).astype(np.float32)), "pca")
+    same = pair_whitening.cluster_mean(plain, features, 4, torch.device("cpu"))
+    torch.testing.assert_close(same, plain.mean, rtol=0, atol=0.02)
+    labels = np.repeat([0, 1, 2], (300, 20, 10))
+    rows = (20 * np.eye(6)[labels] + generator.normal(size=(330, 6))).astype(np.float32)
+    transform = fit_transform(features := Features.from_array(rows), "pca")
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    expected = np.mean([unit[labels == label].mean(0) for label in range(3)], axis=0)
+    moved = pair_whitening.cluster_mean(transform, features, 3, torch.device("cpu"))
+    np.testing.assert_allclose(moved.numpy(), expected, atol=0.01)

@@ -12,13 +12,18 @@ from headclust.group import current
 from headclust.methods.consensus.partitions import Partitions, neighbors_within_cluster
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from headclust.model import FeatureTransform
 
-# Samples whose neighbors are searched for pairs; with ten each, 390 pairs per dimension of 256.
-_ANCHORS = 10_000
+# Samples among which neighbors are searched for pairs: twenty per cluster of 1,000; 780 pairs per dimension of 256.
+_PAIRED = 20_000
+_REACH = 2.0  # longest difference from a neighbor, in units of the distance to that neighbor's own last neighbor
+# Samples whose clusters the mean is moved to, at least, and per cluster; restarts of k-means, and clusters in all of them.
+_CENTERED, _CENTERED_PER_CLUSTER, _RESTARTS, _RESTARTED = 10_000, 25, 8, 600
 
 
 def scatter(differences: Iterable[Tensor]) -> Tensor:
@@ -80,7 +85,8 @@ def whiten_within(transform: FeatureTransform, within: Tensor, *, shrinkage: flo
 def space_transform(space: Features, stage: Partitions, device: torch.device) -> FeatureTransform:
     """Principal components of unit rows, whitened within pairs if the stage asks for it, then unit length.
 
-    Pairs are an image and its cached views; if there are no views, a sample and its neighbors.
+    Pairs are an image and its cached views; if there are no views, a sample and its neighbors. After whitening, lengths
+    are measured from the mean of clusters instead of samples.
 
     Args:
         space: The fitted samples, and their views if there are any.
@@ -95,7 +101,47 @@ def space_transform(space: Features, stage: Partitions, device: torch.device) ->
     versions = pair_versions(transform, space, device, views=stage.views)
     k = neighbors_within_cluster(stage.n_neighbors, space.n_samples, stage.n_clusters)
     within, shrinkage = within_pairs(versions, k, at_least=stage.shrinkage)
-    return whiten_within(transform, within, shrinkage=shrinkage)
+    transform = whiten_within(transform, within, shrinkage=shrinkage)
+    return replace(transform, mean=cluster_mean(transform, space, stage.n_clusters, device))
+
+
+def cluster_mean(transform: FeatureTransform, space: Features, n_clusters: int, device: torch.device) -> Tensor:
+    """`transform.mean`, (feature_dim,), moved towards the mean of the means of k-means clusters, if these are certain.
+
+    If sizes differ much, the mean of all samples lies in the largest cluster. Seen from there, its samples are in all
+    directions, and those of the other clusters in few. In the mean of clusters each counts once. Restarts of k-means
+    agree on it where clusters are clear; where they do not, the mean of the samples is left as it is.
+
+    Args:
+        transform: A transform with a mean and a matrix.
+        space: The fitted samples.
+        n_clusters: Number of clusters.
+        device: Where to compute.
+    """
+    import torch
+
+    from headclust.methods.lloyd import restarts
+
+    assert transform.mean is not None and transform.matrix is not None
+    chosen = _spread(space.n_samples, max(_CENTERED, _CENTERED_PER_CLUSTER * n_clusters))
+    # Rows that the mean is subtracted from, (n_chosen, feature_dim); then whitened ones, (n_chosen, dim).
+    rows = replace(transform, mean=None, matrix=None, unit=False).rows(space.select(chosen), device=device)
+    points = (rows - transform.mean) @ transform.matrix
+    count = max(2, min(_RESTARTS, _RESTARTED // n_clusters))
+    means = []
+    for run in restarts(points, n_clusters, n_heads=count, max_iter=50, tolerance=1e-4, seed=0):
+        clusters = torch.from_numpy(run.assignments).to(rows.device)
+        sizes = torch.bincount(clusters)
+        # The mean of the samples of each cluster, (n_clusters, feature_dim), then of these means.
+        sums = rows.new_zeros(len(sizes), rows.shape[1]).index_add_(0, clusters, rows)
+        means.append((sums[sizes > 0] / sizes[sizes > 0, None]).mean(0))
+    shifts = torch.stack(means) - transform.mean
+    shift = shifts.mean(0)
+    # Variance over restarts, and squared length, of the shift after whitening.
+    variance = ((shifts - shift) @ transform.matrix).square().sum() / (count - 1)
+    squared = (shift @ transform.matrix).square().sum().clamp_min(1e-30)
+    # 1 - variance / squared length, 0 if it is below: the shrinkage of James and Stein (1961) towards the mean.
+    return transform.mean + (1 - variance / squared).clamp(0, 1) * shift
 
 
 def pair_versions(
@@ -119,7 +165,7 @@ def within_pairs(versions: list[Tensor], n_neighbors: int, *, at_least: float) -
     """
     within = scatter(_differences(versions, n_neighbors))
     n_samples, n_views = len(versions[0]), len(versions) - 1
-    n_independent = n_samples * n_views if n_views else min(n_samples, _ANCHORS) * n_neighbors
+    n_independent = n_samples * n_views if n_views else min(n_samples, _PAIRED) * n_neighbors
     return within, max(at_least, _chance(len(within), n_independent))
 
 
@@ -136,21 +182,34 @@ def _chance(dim: int, n_independent: int) -> float:
 def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
     """Blocks of differences within pairs, (n_pairs, dim): any two versions of an image, or a sample and a neighbor.
 
-    If there are many samples, neighbors are searched for some of them, spread evenly over the rows.
-    """
-    import numpy as np
-    import torch
+    A sample of a group that is smaller than its neighbor list has neighbors in others. Their differences would be the
+    longest, and whitening would remove the direction between both groups, so a difference is shortened to twice the
+    distance at which the neighbor itself has its last neighbor.
 
-    from headclust.graph.neighbors import COLUMNS, nearest_among
-    from headclust.graph.unit_rows import UnitRows
+    If there are many samples, pairs are searched among some of them, spread evenly over the rows.
+    """
+    from headclust.graph.neighbors import nearest_neighbors
 
     if len(versions) > 1:
         yield from (first - second for first, second in itertools.combinations(versions, 2))
         return
     (plain,) = versions
-    n_anchors = min(len(plain), _ANCHORS)
-    anchors = np.arange(n_anchors) * len(plain) // n_anchors
-    rows = UnitRows(plain, rows_per_block=COLUMNS)
-    indices = nearest_among(rows.take(anchors), rows, n_neighbors, own=anchors)[1].to(plain.device)
-    anchored = plain[torch.from_numpy(anchors).to(plain.device)]
-    yield from (anchored - plain[indices[:, column]] for column in range(n_neighbors))
+    plain = plain[_spread(len(plain), _PAIRED)]
+    graph = nearest_neighbors(plain, min(n_neighbors, len(plain) - 1))
+    indices = graph.indices.to(plain.device)
+    # Distance of each sample to its last neighbor, (n_samples,).
+    reach = (plain - plain[indices[:, -1]]).norm(dim=1)
+    for column in indices.T:
+        difference = plain - plain[column]
+        length = difference.norm(dim=1)
+        # min(1, 2 reach / length), 1 for copies.
+        share = (_REACH * reach[column] / length.clamp_min(1e-30)).clamp_max(1)
+        yield difference * share[:, None]
+
+
+def _spread(n_samples: int, at_most: int) -> NDArray[np.int64]:
+    """Row numbers, at most so many, spread evenly over all rows."""
+    import numpy as np
+
+    count = min(n_samples, at_most)
+    return np.arange(count) * n_samples // count
