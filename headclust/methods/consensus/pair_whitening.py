@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
     from headclust.model import FeatureTransform
 
-# Samples among which neighbors are searched for pairs: twenty per cluster of 1,000; 780 pairs per dimension of 256.
-_PAIRED = 20_000
+_PAIRED = 10_000  # samples among which neighbors are searched for pairs, at most
 _REACH = 2.0  # longest difference from a neighbor, in units of the distance to that neighbor's own last neighbor
-# Samples whose clusters the mean is moved to, at least, and per cluster; restarts of k-means, and clusters in all of them.
+# Samples that are clustered to move the mean, at least, and per cluster; restarts, and clusters in all of these.
 _CENTERED, _CENTERED_PER_CLUSTER, _RESTARTS, _RESTARTED = 10_000, 25, 8, 600
 
 
@@ -122,7 +121,8 @@ def cluster_mean(transform: FeatureTransform, space: Features, n_clusters: int, 
 
     from headclust.methods.lloyd import restarts
 
-    assert transform.mean is not None and transform.matrix is not None
+    assert transform.mean is not None
+    assert transform.matrix is not None
     chosen = _spread(space.n_samples, max(_CENTERED, _CENTERED_PER_CLUSTER * n_clusters))
     # Rows that the mean is subtracted from, (n_chosen, feature_dim); then whitened ones, (n_chosen, dim).
     rows = replace(transform, mean=None, matrix=None, unit=False).rows(space.select(chosen), device=device)
@@ -165,7 +165,8 @@ def within_pairs(versions: list[Tensor], n_neighbors: int, *, at_least: float) -
     """
     within = scatter(_differences(versions, n_neighbors))
     n_samples, n_views = len(versions[0]), len(versions) - 1
-    n_independent = n_samples * n_views if n_views else min(n_samples, _PAIRED) * n_neighbors
+    n_paired = min(n_samples, _PAIRED)
+    n_independent = n_samples * n_views if n_views else n_paired * _neighbors_among(n_paired, n_samples, n_neighbors)
     return within, max(at_least, _chance(len(within), n_independent))
 
 
@@ -186,7 +187,8 @@ def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
     longest, and whitening would remove the direction between both groups, so a difference is shortened to twice the
     distance at which the neighbor itself has its last neighbor.
 
-    If there are many samples, pairs are searched among some of them, spread evenly over the rows.
+    If there are many samples, pairs are searched among some of them, spread evenly over the rows; fewer neighbors of
+    each are then as near as `n_neighbors` among all.
     """
     from headclust.graph.neighbors import nearest_neighbors
 
@@ -194,8 +196,8 @@ def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
         yield from (first - second for first, second in itertools.combinations(versions, 2))
         return
     (plain,) = versions
-    plain = plain[_spread(len(plain), _PAIRED)]
-    graph = nearest_neighbors(plain, min(n_neighbors, len(plain) - 1))
+    n_samples, plain = len(plain), plain[_spread(len(plain), _PAIRED)]
+    graph = nearest_neighbors(plain, _neighbors_among(len(plain), n_samples, n_neighbors))
     indices = graph.indices.to(plain.device)
     # Distance of each sample to its last neighbor, (n_samples,).
     reach = (plain - plain[indices[:, -1]]).norm(dim=1)
@@ -205,6 +207,11 @@ def _differences(versions: list[Tensor], n_neighbors: int) -> Iterator[Tensor]:
         # min(1, 2 reach / length), 1 for copies.
         share = (_REACH * reach[column] / length.clamp_min(1e-30)).clamp_max(1)
         yield difference * share[:, None]
+
+
+def _neighbors_among(n_paired: int, n_samples: int, n_neighbors: int) -> int:
+    """Neighbors among a part of the samples that are about as near as `n_neighbors` among all of them, at least 1."""
+    return max(1, round(n_neighbors * n_paired / n_samples))
 
 
 def _spread(n_samples: int, at_most: int) -> NDArray[np.int64]:
