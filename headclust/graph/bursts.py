@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 _RATIO = 0.75  # largest distance inside a burst, as a share of the smallest one to any other row
 _CHANCE = 0.01  # share of rows that may be in pairs of this ratio by chance: in few dimensions the ratio is smaller
 _LARGEST = 128  # rows of a burst
-_FEW = 3  # groups per cluster up to which, and groups in a cluster of mean size down to which, they may be clusters
+_FEW, _FEW_BURSTS = 3, 2  # groups and bursts per cluster: with fewer, they may be clusters themselves
 _SHARE = 0.1  # share of rows in bursts below which they do no harm, and the rows are fitted as they are
 _SAMPLE = 200  # rows that are looked at first
 _ROUNDING = 1e-3  # distances below which it is rounding
@@ -35,9 +35,10 @@ def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None 
     with the probability r^d (Facco et al., "Estimating the intrinsic dimension of datasets by a minimal neighborhood
     information", 2017, https://doi.org/10.1038/s41598-017-11873-y), so r is lowered until this is 1 % at most.
 
-    Clear clusters are isolated too. So a burst holds at most a third of n_samples / n_clusters rows, and 128; and each
-    row is its own group if there are fewer than 3 n_clusters bursts, or if they replace less than 10 % of the rows. Of
-    large data, 200 rows are looked at first, and all rows only if some of these are in bursts.
+    Clear clusters are isolated too. So the links of a burst are not larger than the median distance of different images
+    to their nearest ones, and a burst holds at most 128 rows. If fewer than 2 n_clusters groups are bursts, or fewer than
+    3 n_clusters groups are left, a burst holds at most n_samples / (3 n_clusters) rows. Each row is its own group if
+    bursts replace less than 10 % of the rows. First 200 rows are looked at, and all rows only if these have bursts.
 
     Args:
         *spaces: Feature spaces of the same different samples.
@@ -47,22 +48,26 @@ def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None 
     Returns:
         The first row of the group of each row, int64 (n_samples,).
     """
-    n_samples = spaces[0].n_samples
-    most = min(_LARGEST, n_samples // (_FEW * n_clusters)) if n_clusters > 0 else 0
-    first = np.arange(n_samples)
-    if most >= 2 and all(_may_have_bursts(space, most, device) for space in spaces):
-        # The groups of every space, (n_spaces, n_samples): a burst is one in all of them.
-        parts = np.stack([_isolated_groups(space, most, device) for space in spaces])
-        _, heads, group, sizes = np.unique(parts, axis=1, return_index=True, return_inverse=True, return_counts=True)
-        if (sizes > 1).sum() >= _FEW * n_clusters and len(heads) <= (1 - _SHARE) * n_samples:
+    n_samples, fewest = spaces[0].n_samples, _FEW * n_clusters
+    first, limits = np.arange(n_samples), (min(_LARGEST, n_samples - 1), n_samples // max(fewest, 1))
+    if 1 <= fewest <= n_samples // 2 and all(_may_have_bursts(space, limits[0], device) for space in spaces):
+        # The groups of every space by limit, (n_spaces, 2, n_samples): a burst is one in all of them.
+        parts = np.stack([_isolated_groups(space, limits, device) for space in spaces])
+        for number in range(len(limits)):
+            _, heads, group, sizes = np.unique(
+                parts[:, number], axis=1, return_index=True, return_inverse=True, return_counts=True
+            )
+            if len(heads) >= fewest and (sizes > 1).sum() >= _FEW_BURSTS * n_clusters:
+                break  # otherwise the smaller limit
+        if len(heads) <= (1 - _SHARE) * n_samples:
             first = heads[group.reshape(-1)]
     # Rounding may differ between processes: that of the first one decides.
     return current().broadcast_(torch.from_numpy(first), 0).numpy()
 
 
-def _may_have_bursts(space: Features, most: int, device: torch.device | None) -> bool:
+def _may_have_bursts(space: Features, k: int, device: torch.device | None) -> bool:
     """False if less than 10 % of a sample of rows have a gap among the distances to their nearest rows."""
-    distances = _nearest(space, most, device)
+    distances = _nearest(space, k, device)
     return bool(((distances[:, :-1] <= _RATIO * distances[:, 1:]).any(1)).mean() >= _SHARE)
 
 
@@ -81,29 +86,31 @@ def _distances(cosines: torch.Tensor) -> NDArray[np.floating]:
     return distances
 
 
-def _isolated_groups(space: Features, most: int, device: torch.device | None) -> Ints:
-    """Number of the isolated group of each row, of 1 to `most` rows, int64 (n_samples,)."""
-    # Every row of a group of at most `most` has another row among its `most` nearest: links inside and out are exact.
-    graph = search_neighbors(space, most, device=device)
+def _isolated_groups(space: Features, limits: tuple[int, ...], device: torch.device | None) -> Ints:
+    """Number of the isolated group of each row, of at most so many rows as each limit says, (n_limits, n_samples)."""
+    # Every row of a group of at most k rows has another row among its k nearest: links inside and out are exact.
+    graph = search_neighbors(space, limits[0], device=device)
     parent, height, size = _single_linkage(graph.indices.numpy(), _distances(graph.similarities))
-    small = (size > 1) & (size <= most)
 
-    def groups(ratio: float) -> Ints:
-        """The largest nodes whose height is at most `ratio` of that of their parent."""
-        isolated = small & (height <= ratio * height[parent])
+    def groups(most: int, ratio: float, link: float) -> Ints:
+        """The largest nodes whose height is at most `ratio` of that of their parent, and at most `link`."""
+        isolated = (size > 1) & (size <= most) & (height <= np.minimum(link, ratio * height[parent]))
         top = np.where(isolated, np.arange(len(parent)), -1).tolist()
         for node in range(len(parent) - 1, -1, -1):  # parents have higher numbers
             above = top[parent[node]]
             top[node] = above if above >= 0 else top[node]
-        rows = np.array(top[: space.n_samples])
-        return np.where(rows >= 0, rows, np.arange(len(rows)))
+        numbers = np.array(top[: space.n_samples])
+        return np.where(numbers >= 0, numbers, np.arange(len(numbers)))
 
-    at_most = groups(_RATIO)
-    # Dimension of the first rows of these groups: the median of (d_1 / d_2)^d is 1/2.
-    heads = np.unique(at_most, return_index=True)[1]
-    nearest = _nearest(space.select(np.sort(heads)), 2, device)
-    dimension = math.log(0.5) / min(math.log(np.median(nearest[:, 0] / nearest[:, 1])), -1e-6)
-    return groups(min(_RATIO, _CHANCE ** (1 / dimension)))
+    parts = []
+    for most in limits:
+        # Distances between the first rows of isolated groups, which stand for different images, (n_sampled, 2).
+        heads = np.unique(groups(most, _RATIO, np.inf), return_index=True)[1]
+        nearest = _nearest(space.select(np.sort(heads)), min(2, len(heads) - 1), device)
+        # Their dimension: the median of (d_1 / d_2)^d is 1/2.
+        dimension = math.log(0.5) / min(math.log(np.median(nearest[:, 0] / nearest[:, -1])), -1e-6)
+        parts.append(groups(most, min(_RATIO, _CHANCE ** (1 / dimension)), float(np.median(nearest[:, 0]))))
+    return np.stack(parts)
 
 
 def _single_linkage(neighbors: NDArray[np.int32], distances: NDArray[np.floating]) -> tuple[Ints, ...]:

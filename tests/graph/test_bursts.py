@@ -30,10 +30,14 @@ def test_variants_of_an_image_are_one_group(images, n_images, times, noise):
     assert first.tolist() == np.repeat(np.arange(n_images) * times, times).tolist()
 
 
-def test_bursts_among_other_images(images):
-    times = np.where(np.arange(100) % 3, 1, 5)
-    firsts = np.cumsum(times) - times
-    assert find(varied(images, times), 5).tolist() == np.repeat(firsts, times).tolist()
+@pytest.mark.parametrize(
+    ("every", "times", "n_clusters"),
+    [(10, 30, 5), (20, 12, 3)],
+    ids=["more rows than a third of a cluster", "fewer bursts than twice the clusters"],
+)
+def test_bursts_among_other_images(images, every, times, n_clusters):
+    counts = np.where(np.arange(100) % every, 1, times)
+    assert find(varied(images, counts), n_clusters).tolist() == np.repeat(np.cumsum(counts) - counts, counts).tolist()
 
 
 def test_order_of_rows_does_not_matter(images):
@@ -47,6 +51,7 @@ def test_order_of_rows_does_not_matter(images):
 def test_groups_are_those_of_the_single_linkage_tree(monkeypatch):
     """Against SciPy's tree, with noise of many sizes, chains, and a limit on the size."""
     monkeypatch.setattr(bursts, "_CHANCE", 1.0)  # the ratio as it is
+    monkeypatch.setattr(bursts, "_nearest", lambda *_: np.array([[9.0, 9.0]]))  # no limit on links
     generator = np.random.default_rng(3)
     rows = np.repeat(generator.normal(size=(60, 6)), generator.integers(1, 7, 60), axis=0)
     rows += generator.normal(size=rows.shape) * generator.choice([0.02, 0.1, 0.3, 0.6], len(rows))[:, None]
@@ -63,7 +68,7 @@ def test_groups_are_those_of_the_single_linkage_tree(monkeypatch):
         visit(node.right, node.dist)
 
     visit(to_tree(linkage(pdist(unit(rows)), "single")), 0.0)
-    numbers = bursts._isolated_groups(Features.from_array(rows.astype(np.float32)), 9, None)
+    (numbers,) = bursts._isolated_groups(Features.from_array(rows.astype(np.float32)), (9,), None)
     first = np.unique(numbers, return_index=True)[1]
     found = first[np.unique(numbers, return_inverse=True)[1]]
     assert found.tolist() == expected.tolist()
@@ -74,6 +79,9 @@ CLEAR = {
     "as many clear groups as clusters": ([5] * 300, 300),
     "three clear groups": ([100] * 3, 3),
     "three clear groups of unequal size": ([500, 300, 60], 3),
+    "a clear group of a tenth of the rows": ([500, 300, 92], 3),
+    "groups of very unequal size": ([300, 30, 15, 8], 4),
+    "groups of very unequal size, as many times larger": ([100, 60, 30, 30, 15, 8], 6),
     "twice as many clear groups as clusters": ([20] * 20, 10),
 }
 
@@ -90,6 +98,11 @@ def test_clear_clusters_are_no_bursts(case):
 def test_bursts_inside_clear_clusters_are_found(images):
     rows = varied(10 * np.random.default_rng(0).normal(size=(4, 40))[np.arange(100) % 4] + images, 6, 0.1)
     assert len(np.unique(find(rows, 4))) == 100
+
+
+def test_small_bursts_inside_clear_clusters_are_found(images):
+    rows = varied(10 * np.random.default_rng(0).normal(size=(4, 40))[np.arange(100) % 4][:48] + images[:48], 6, 0.1)
+    assert len(np.unique(find(rows, 4))) == 48
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 5, 10, 30])
