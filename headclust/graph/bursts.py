@@ -1,4 +1,4 @@
-"""Bursts: slight variants of one image, such as copies saved again or pictures taken in a row, found by distances alone."""
+"""Bursts: slight variants of one image, such as copies saved again or pictures taken in a row, found by distances."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None 
     information", 2017, https://doi.org/10.1038/s41598-017-11873-y), so r is lowered until this is 1 % at most.
 
     Clear clusters are isolated too. So the links of a burst are not larger than the median distance of different images
-    to their nearest ones, and a burst holds at most 128 rows. If fewer than 2 n_clusters groups are bursts, or fewer than
-    3 n_clusters groups are left, a burst holds at most n_samples / (3 n_clusters) rows. Each row is its own group if
+    to their nearest ones, and a burst holds at most n_samples / (3 n_clusters) rows, and 128; if there are no such bursts,
+    128 rows, provided that these are 2 n_clusters bursts and leave 3 n_clusters groups. Each row is its own group if
     bursts replace less than 10 % of the rows. First 200 rows are looked at, and all rows only if these have bursts.
 
     Args:
@@ -49,18 +49,19 @@ def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None 
         The first row of the group of each row, int64 (n_samples,).
     """
     n_samples, fewest = spaces[0].n_samples, _FEW * n_clusters
-    first, limits = np.arange(n_samples), (min(_LARGEST, n_samples - 1), n_samples // max(fewest, 1))
-    if 1 <= fewest <= n_samples // 2 and all(_may_have_bursts(space, limits[0], device) for space in spaces):
+    first, most = np.arange(n_samples), min(_LARGEST, n_samples - 1)
+    if 1 <= fewest <= n_samples // 2 and all(_may_have_bursts(space, most, device) for space in spaces):
+        limits = min(most, n_samples // fewest), most
         # The groups of every space by limit, (n_spaces, 2, n_samples): a burst is one in all of them.
         parts = np.stack([_isolated_groups(space, limits, device) for space in spaces])
         for number in range(len(limits)):
             _, heads, group, sizes = np.unique(
                 parts[:, number], axis=1, return_index=True, return_inverse=True, return_counts=True
             )
-            if len(heads) >= fewest and (sizes > 1).sum() >= _FEW_BURSTS * n_clusters:
-                break  # otherwise the smaller limit
-        if len(heads) <= (1 - _SHARE) * n_samples:
-            first = heads[group.reshape(-1)]
+            enough = len(heads) >= fewest and (sizes > 1).sum() >= _FEW_BURSTS * n_clusters
+            if len(heads) <= (1 - _SHARE) * n_samples and (enough or number == 0):
+                first = heads[group.reshape(-1)]
+                break
     # Rounding may differ between processes: that of the first one decides.
     return current().broadcast_(torch.from_numpy(first), 0).numpy()
 
@@ -89,7 +90,7 @@ def _distances(cosines: torch.Tensor) -> NDArray[np.floating]:
 def _isolated_groups(space: Features, limits: tuple[int, ...], device: torch.device | None) -> Ints:
     """Number of the isolated group of each row, of at most so many rows as each limit says, (n_limits, n_samples)."""
     # Every row of a group of at most k rows has another row among its k nearest: links inside and out are exact.
-    graph = search_neighbors(space, limits[0], device=device)
+    graph = search_neighbors(space, max(limits), device=device)
     parent, height, size = _single_linkage(graph.indices.numpy(), _distances(graph.similarities))
 
     def groups(most: int, ratio: float, link: float) -> Ints:
@@ -113,7 +114,9 @@ def _isolated_groups(space: Features, limits: tuple[int, ...], device: torch.dev
     return np.stack(parts)
 
 
-def _single_linkage(neighbors: NDArray[np.int32], distances: NDArray[np.floating]) -> tuple[Ints, ...]:
+def _single_linkage(
+    neighbors: NDArray[np.int32], distances: NDArray[np.floating]
+) -> tuple[Ints, NDArray[np.float64], Ints]:
     """Parent, height and number of rows of each node of the single-linkage tree of a graph.
 
     Args:

@@ -152,7 +152,8 @@ class Recipe:
             (stage,), fit = PRESETS["kmeans"]["ours"], METHODS["kmeans"]
             stages = (replace(stage, n_clusters=n_distinct, n_heads=1, normalize="none"),)
         else:
-            kinds = (["copies"] if n_distinct < n_samples else []) + (["slight variants"] if n_fitted < n_distinct else [])
+            counts = {"copies": n_samples - n_distinct, "slight variants": n_distinct - n_fitted}
+            kinds = [kind for kind, count in counts.items() if count]
             note(
                 f"{n_samples - n_fitted:,} of {n_samples:,} rows are {' or '.join(kinds)} of others: "
                 f"the {n_fitted:,} different rows are fitted, and {' and '.join(kinds)} get the same cluster."

@@ -44,7 +44,8 @@ def test_order_of_rows_does_not_matter(images):
     order = np.random.default_rng(1).permutation(300)
     first = find(varied(images, 3)[order], 10)
     image = order // 3
-    assert (first <= np.arange(300)).all() and len(np.unique(first)) == 100
+    assert (first <= np.arange(300)).all()
+    assert len(np.unique(first)) == 100
     assert (image[first] == image).all()
 
 
@@ -98,6 +99,11 @@ def test_clear_clusters_are_no_bursts(case):
 def test_bursts_inside_clear_clusters_are_found(images):
     rows = varied(10 * np.random.default_rng(0).normal(size=(4, 40))[np.arange(100) % 4] + images, 6, 0.1)
     assert len(np.unique(find(rows, 4))) == 100
+
+
+def test_bursts_inside_small_clear_clusters_are_found():
+    rows = make_blobs(60).features
+    assert find(varied(rows, 3), 4).tolist() == np.repeat(np.arange(60) * 3, 3).tolist()
 
 
 def test_small_bursts_inside_clear_clusters_are_found(images):
