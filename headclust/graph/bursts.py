@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headclust.features import Features
 from headclust.features.source import row_blocks
 from headclust.graph.neighbors import nearest_among
-from headclust.graph.search import search_neighbors
+from headclust.graph.search import note_search, search_neighbors
 from headclust.graph.unit_rows import UnitRows
 from headclust.group import current
 
@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 _RATIO = 0.75  # largest distance inside a burst, as a share of the smallest one to any other row
 _CHANCE = 0.01  # share of rows that may be in pairs of this ratio by chance: in few dimensions the ratio is smaller
 _LARGEST = 128  # rows of a burst
+_LISTED = 1 << 25  # neighbors of all rows: of more than 262,144 rows, bursts are smaller
 _FEW, _FEW_BURSTS = 3, 2  # groups and bursts per cluster: with fewer, they may be clusters themselves
 _SHARE = 0.1  # share of rows in bursts below which they do no harm, and the rows are fitted as they are
 _SAMPLE = 200  # rows that are looked at first
@@ -36,9 +37,10 @@ def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None 
     information", 2017, https://doi.org/10.1038/s41598-017-11873-y), so r is lowered until this is 1 % at most.
 
     Clear clusters are isolated too. So the links of a burst are not larger than the median distance of different images
-    to their nearest ones, and a burst holds at most n_samples / (3 n_clusters) rows, and 128; if there are no such bursts,
-    128 rows, provided that these are 2 n_clusters bursts and leave 3 n_clusters groups. Each row is its own group if
-    bursts replace less than 10 % of the rows. First 200 rows are looked at, and all rows only if these have bursts.
+    to their nearest ones, and a burst holds at most n_samples / (3 n_clusters) rows, and 128. If there are no such
+    bursts, it may hold 128 rows, provided that there are 2 n_clusters of them and 3 n_clusters groups in all. Each row
+    is its own group if bursts replace less than 10 % of the rows. First 200 rows are looked at, and all rows only if
+    these have bursts.
 
     Args:
         *spaces: Feature spaces of the same different samples.
@@ -49,8 +51,8 @@ def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None 
         The first row of the group of each row, int64 (n_samples,).
     """
     n_samples, fewest = spaces[0].n_samples, _FEW * n_clusters
-    first, most = np.arange(n_samples), min(_LARGEST, n_samples - 1)
-    if 1 <= fewest <= n_samples // 2 and all(_may_have_bursts(space, most, device) for space in spaces):
+    first, most = np.arange(n_samples), min(_LARGEST, n_samples - 1, _LISTED // n_samples)
+    if 1 <= fewest <= n_samples // 2 and most >= 2 and all(_may_have_bursts(space, most, device) for space in spaces):
         limits = min(most, n_samples // fewest), most
         # The groups of every space by limit, (n_spaces, 2, n_samples): a burst is one in all of them.
         parts = np.stack([_isolated_groups(space, limits, device) for space in spaces])
@@ -75,9 +77,10 @@ def _may_have_bursts(space: Features, k: int, device: torch.device | None) -> bo
 def _nearest(space: Features, k: int, device: torch.device | None) -> NDArray[np.floating]:
     """Distances, ascending, of a sample of rows to the k nearest ones, (n_sampled, k)."""
     sample = np.sort(np.random.default_rng(1).permutation(space.n_samples)[:_SAMPLE])
-    blocks = [*row_blocks(space.n_samples, space.feature_dim)]
-    rows = UnitRows(space, device=device, rows_per_block=blocks[0].stop)
-    scores, _ = nearest_among(torch.cat([rows.take(sample[block]) for block in blocks]), rows, k, own=sample)
+    step = next(row_blocks(space.n_samples, space.feature_dim)).stop
+    rows = UnitRows(space, device=device, rows_per_block=step)
+    queries = torch.cat([rows.take(part) for part in np.split(sample, range(step, len(sample), step))])
+    scores, _ = nearest_among(queries, rows, k, own=sample)
     return _distances(rows.cosines(scores))
 
 
@@ -91,6 +94,7 @@ def _isolated_groups(space: Features, limits: tuple[int, ...], device: torch.dev
     """Number of the isolated group of each row, of at most so many rows as each limit says, (n_limits, n_samples)."""
     # Every row of a group of at most k rows has another row among its k nearest: links inside and out are exact.
     graph = search_neighbors(space, max(limits), device=device)
+    note_search(graph)
     parent, height, size = _single_linkage(graph.indices.numpy(), _distances(graph.similarities))
 
     def groups(most: int, ratio: float, link: float) -> Ints:
