@@ -71,7 +71,16 @@ def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None 
 def _may_have_bursts(space: Features, k: int, device: torch.device | None) -> bool:
     """False if less than 10 % of a sample of rows have a gap among the distances to their nearest rows."""
     distances = _nearest(space, k, device)
-    return bool(((distances[:, :-1] <= _RATIO * distances[:, 1:]).any(1)).mean() >= _SHARE)
+    return bool((distances[:, :-1] <= _ratio(distances) * distances[:, 1:]).any(1).mean() >= _SHARE)
+
+
+def _ratio(distances: NDArray[np.floating]) -> float:
+    """The ratio of a burst, for distances of rows to their nearest ones, ascending, (n_rows, k)."""
+    ratios = distances[:, :-1] / distances[:, 1:]
+    # (d_j / d_(j + 1))^(j d) is uniform, so its median is 1/2; bursts of j + 1 rows hide this for one j, not for all.
+    ranks = enumerate(np.median(ratios[:, :4], axis=0).tolist(), 1)
+    dimension = max((math.log(0.5) / (j * min(math.log(median), -1e-6)) for j, median in ranks), default=math.inf)
+    return min(_RATIO, math.pow(_CHANCE, 1 / dimension))
 
 
 def _nearest(space: Features, k: int, device: torch.device | None) -> NDArray[np.floating]:
@@ -112,9 +121,7 @@ def _isolated_groups(space: Features, limits: tuple[int, ...], device: torch.dev
         # Distances between the first rows of isolated groups, which stand for different images, (n_sampled, 2).
         heads = np.unique(groups(most, _RATIO, np.inf), return_index=True)[1]
         nearest = _nearest(space.select(np.sort(heads)), min(2, len(heads) - 1), device)
-        # Their dimension: the median of (d_1 / d_2)^d is 1/2.
-        dimension = math.log(0.5) / min(math.log(np.median(nearest[:, 0] / nearest[:, -1])), -1e-6)
-        parts.append(groups(most, min(_RATIO, _CHANCE ** (1 / dimension)), float(np.median(nearest[:, 0]))))
+        parts.append(groups(most, _ratio(nearest), float(np.median(nearest[:, 0]))))
     return np.stack(parts)
 
 

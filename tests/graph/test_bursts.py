@@ -152,9 +152,10 @@ def test_all_spaces_agree_on_a_burst(images):
     assert first.tolist() == (np.repeat(np.arange(0, 400, 4), 4) + np.tile([0, 0, 0, 3], 100)).tolist()
 
 
-def test_all_rows_are_searched_only_if_a_sample_has_bursts(images, monkeypatch):
+@pytest.mark.parametrize("dim", [3, 6, 12, 40])
+def test_all_rows_are_searched_only_if_a_sample_has_bursts(dim, monkeypatch):
     monkeypatch.setattr(bursts, "search_neighbors", lambda *_, **__: pytest.fail("a search of all rows"))
-    rows = np.random.default_rng(0).normal(size=(3_000, 40)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(3_000, dim)).astype(np.float32)
     assert find(rows, 10).tolist() == list(range(3_000))
 
 
