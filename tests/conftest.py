@@ -59,6 +59,25 @@ def make_blobs(n_samples=120, n_clusters=4, dim=12, distance=2.0, seed=0) -> Blo
     return Blobs((centers[labels] + generator.normal(size=(n_samples, dim))).astype(np.float32), labels)
 
 
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows divided by their length."""
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def varied(rows: np.ndarray, times: int | np.ndarray, noise: float = 0.2, seed: int = 0) -> np.ndarray:
+    """Unit rows, each `times` in a row: once as it is, then with noise, as slight variants of an image are.
+
+    The length of the noise is this share of the usual distance of a row to the nearest other one.
+    """
+    plain, counts = unit(rows), np.broadcast_to(times, len(rows))
+    distances = np.sqrt(np.maximum(2 - 2 * plain @ plain.T, 0)) + 9 * np.eye(len(rows))
+    many = np.repeat(plain, counts, axis=0)
+    added = np.random.default_rng(seed).normal(size=many.shape)
+    added *= noise * np.median(distances.min(1)) / np.sqrt(many.shape[1])
+    added[np.cumsum(counts) - counts] = 0
+    return (many + added).astype(np.float32)
+
+
 @pytest.fixture(scope="session")
 def blobs() -> Blobs:
     """120 rows of four Gaussian blobs in 12 dimensions, the same object for all tests: not to be changed."""

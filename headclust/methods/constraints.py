@@ -86,6 +86,21 @@ class Constraints:
             apart=apart[apart[:, 0] != apart[:, 1]],
         )
 
+    def agreeing(self, first: Ints) -> Ints:
+        """Groups of samples of which none has samples that are fixed to different groups, or are apart.
+
+        Args:
+            first: The first sample of the group of each sample, int64 (n_samples,).
+
+        Returns:
+            The same; each sample of a group that has such samples is alone.
+        """
+        rows = np.flatnonzero(self.pinned >= 0)
+        pins = np.unique(np.stack((first[rows], self.pinned[rows])), axis=1)[0]  # groups, once per pin
+        apart = first[self.apart]
+        broken = np.concatenate((pins[1:][pins[1:] == pins[:-1]], apart[apart[:, 0] == apart[:, 1], 0]))
+        return np.where(np.isin(first, broken), np.arange(len(first)), first)
+
     def parts(self) -> list[Ints]:
         """Rows in pairs that belong together, one array per set; a row that is only apart from others is alone."""
         from scipy import sparse

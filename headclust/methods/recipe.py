@@ -12,7 +12,7 @@ from headclust.errors import SettingError, unknown
 from headclust.features import Features
 from headclust.features.rows import distinct_rows
 from headclust.features.source import row_blocks
-from headclust.methods.constraints import Constraints
+from headclust.methods.constraints import Constraints, Ints
 from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.result import FitResult, check_fit
 from headclust.methods.settings import Setting, change_settings, list_settings
@@ -117,8 +117,9 @@ class Recipe:
 
         Equal samples get equal clusters. k-means, spherical k-means, mixtures and TURTLE count every copy; the other
         methods are fitted on the first of each group of equal samples, as copies are each other's nearest neighbors,
-        which would cut the neighbor graph. With copies, and no more different samples than clusters, each of these is a
-        cluster, whatever the method.
+        which would cut the neighbor graph. Slight variants of a sample, as `find_bursts` finds them, are copies too,
+        except for the preset "authors", and where a person has fixed them to different groups. With copies, and no more
+        different samples than clusters, each of these is a cluster, whatever the method.
 
         Args:
             spaces: Feature spaces of the same samples; several if the method takes them.
@@ -138,7 +139,11 @@ class Recipe:
         first, group = distinct_rows(*spaces)
         n_distinct, n_samples = len(first), len(group)
         trivial = n_distinct <= self.n_clusters and constraints is None
-        if n_distinct == n_samples or (getattr(stages[0], "counts_copies", False) and not trivial):
+        counts_copies = getattr(stages[0], "counts_copies", False) and not trivial
+        if not (trivial or counts_copies or self.preset == "authors"):
+            first, group = self._without_variants(spaces, first, group, device, constraints)
+        n_fitted = len(first)
+        if n_fitted == n_samples or counts_copies:
             options = {} if constraints is None else {"constraints": constraints}
             return fit(tuple(spaces), stages, seed, device=device, **options)
         if trivial:
@@ -147,9 +152,11 @@ class Recipe:
             (stage,), fit = PRESETS["kmeans"]["ours"], METHODS["kmeans"]
             stages = (replace(stage, n_clusters=n_distinct, n_heads=1, normalize="none"),)
         else:
+            counts = {"copies": n_samples - n_distinct, "slight variants": n_distinct - n_fitted}
+            kinds = [kind for kind, count in counts.items() if count]
             note(
-                f"{n_samples - n_distinct:,} of {n_samples:,} rows are copies of others: "
-                f"the {n_distinct:,} different rows are fitted, and copies get the same cluster."
+                f"{n_samples - n_fitted:,} of {n_samples:,} rows are {' or '.join(kinds)} of others: "
+                f"the {n_fitted:,} different rows are fitted, and {' and '.join(kinds)} get the same cluster."
             )
         options = {} if constraints is None else {"constraints": constraints.of_copies(first, group)}
         result = fit(tuple(space.select(first) for space in spaces), stages, seed, device=device, **options)
@@ -162,6 +169,24 @@ class Recipe:
             confidence=result.confidence[group],
             head_assignments=result.head_assignments[:, group],
         )
+
+    def _without_variants(
+        self,
+        spaces: Sequence[Features],
+        first: Ints,
+        group: Ints,
+        device: torch.device | None,
+        constraints: Constraints | None,
+    ) -> tuple[Ints, Ints]:
+        """`first` and `group` of different rows, with the slight variants of each row in its group too."""
+        from headclust.graph.bursts import find_bursts
+
+        different = spaces if len(first) == len(group) else [space.select(first) for space in spaces]
+        burst = find_bursts(*different, n_clusters=self.n_clusters, device=device)
+        if constraints is not None:
+            burst = constraints.of_copies(first, group).agreeing(burst)
+        heads, burst = np.unique(burst, return_inverse=True)
+        return first[heads], burst[group]
 
     @property
     def keeps_constraints(self) -> bool:

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import make_blobs, short
+from conftest import make_blobs, short, varied
 
 from headclust.errors import SettingError
 from headclust.features import Features
@@ -125,6 +125,28 @@ def test_copies_of_a_pinned_image_go_with_it(hard):
     pinned[[0, 161]] = (groups[0] + 1) % 4, (groups[0] + 2) % 4
     result = recipe(4).fit([double], 0, constraints=Constraints(4, groups[rows], pinned))
     assert result.assignments[[0, 160, 161]].tolist() == [pinned[0], pinned[0], pinned[161]]
+
+
+def test_slight_variants_go_with_a_pinned_image_unless_they_are_fixed_differently(hard, capfd):
+    blobs, _, groups = hard
+    pinned = np.full(480, -1)
+    pinned[1] = (groups[0] + 1) % 4  # a variant of image 0
+    pinned[[30, 31]] = groups[10], (groups[10] + 1) % 4
+    own = Constraints(4, np.repeat(groups, 3), pinned, apart=np.array([[60, 62], [0, 3]]))
+    result = recipe(4).fit([Features.from_array(varied(blobs.features, 3))], 0, constraints=own)
+    assert result.assignments[:3].tolist() == [pinned[1]] * 3
+    assert result.assignments[[30, 31]].tolist() == pinned[[30, 31]].tolist()
+    assert result.assignments[60] != result.assignments[62]
+    assert result.assignments[0] != result.assignments[3]
+    # Of images 10 and 20 every variant is fitted.
+    assert "316 of 480 rows are slight variants of others" in capfd.readouterr().err
+    free = np.delete(np.arange(160), [10, 20])
+    assert (result.assignments.reshape(160, 3)[free] == result.assignments[::3][free, None]).all()
+
+
+def test_groups_agree_unless_samples_are_fixed_to_two_or_apart():
+    own = of("000000000", pinned="1..1.2.0.", apart=[(6, 8), (2, 3)])
+    assert own.agreeing(np.array([0, 0, 0, 3, 3, 3, 6, 6, 6])).tolist() == [0, 0, 0, 3, 4, 5, 6, 7, 8]
 
 
 def test_without_a_fix_nothing_changes(hard, run):

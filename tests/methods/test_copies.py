@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_blobs
+from conftest import make_blobs, unit, varied
+from sklearn.datasets import load_digits
 
 from headclust.errors import HeadclustError
 from headclust.features import Features
+from headclust.graph import bursts
 from headclust.methods import METHODS, Recipe
 from headclust.model import ClusterModel
+from headclust.scoring.metrics import accuracy
 from headclust.training.stages import Stage
 
 DIVIDING = ("spectral", "gmm", "ward", "leiden", "hdbscan", "umap-kmeans")
@@ -69,6 +72,46 @@ def test_copies_do_not_cut_the_graph(method, capfd):
     many = fit(np.repeat(features, 12, axis=0), method, 4)
     assert many.assignments[::12].tolist() == once.assignments.tolist()
     assert "660 of 720 rows are copies of others: the 60 different rows are fitted" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("times", [2, 12])
+@pytest.mark.parametrize("method", ["consensus", "spectral", "leiden", "hdbscan", "ward", "temi", "umap-kmeans"])
+def test_slight_variants_do_not_cut_the_graph(method, times, capfd):
+    features, _ = make_blobs(60, dim=30)
+    once = fit(unit(features).astype(np.float32), method, 4)
+    assert "variants" not in capfd.readouterr().err
+    many = fit(varied(features, times), method, 4)
+    assert many.assignments.tolist() == np.repeat(once.assignments, times).tolist()
+    assert many.confidence.tolist() == np.repeat(once.confidence, times).tolist()
+    assert many.head_assignments.shape == (once.head_assignments.shape[0], 60 * times)
+    line = f"{60 * times - 60} of {60 * times} rows are slight variants of others: the 60 different rows are fitted"
+    assert capfd.readouterr().err.count(line) == 1
+
+
+@pytest.mark.parametrize("method", ["consensus", "spectral"])
+def test_a_hundred_digits_are_clustered_as_well_with_twelve_variants_of_each(method):
+    digits, labels = load_digits(return_X_y=True)
+    rows = np.random.default_rng(0).choice(len(digits), 100, replace=False)
+    once = fit(digits[rows].astype(np.float32), method, 10, **({"n_heads": 5} if method == "consensus" else {}))
+    many = fit(varied(digits[rows], 12), method, 10, **({"n_heads": 5} if method == "consensus" else {}))
+    scores = [accuracy(labels[rows], clusters) for clusters in (once.assignments, many.assignments[::12])]
+    assert scores[1] >= scores[0] - 0.02
+    assert scores[0] > 0.5
+
+
+def test_copies_and_slight_variants_are_told_in_one_line(capfd):
+    result = fit(np.repeat(varied(make_blobs(60).features, 3), 2, axis=0), "spectral", 4)
+    assert (result.assignments.reshape(60, 6) == result.assignments[::6, None]).all()
+    line = "300 of 360 rows are copies or slight variants of others: the 60 different rows are fitted"
+    assert f"{line}, and copies and slight variants get the same cluster." in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("method", "preset"), [("kmeans", "ours"), ("gmm", "ours"), ("temi", "authors")])
+def test_every_variant_counts(method, preset, monkeypatch):
+    monkeypatch.setattr(bursts, "find_bursts", lambda *_, **__: pytest.fail("a search for variants"))
+    changes = {"n_clusters": 4} | ({"n_heads": 2, "length": 1, "warmup": 0} if method == "temi" else {})
+    space = Features.from_array(varied(make_blobs(60).features, 12))
+    assert len(Recipe.of(method, preset).changed(changes).fit([space], 0).assignments) == 720
 
 
 def test_copies_weigh_in_kmeans():
