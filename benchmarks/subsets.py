@@ -8,6 +8,7 @@ Setting:  the train features of the study offline (benchmarks/table.py), of whic
           tail   all classes, their sizes falling geometrically in random order, the first 20 times the last, of up to
                  4,000 images
           small  200 images at random
+          long   as tail, without a limit of images
           Two draws each by default; fitted and scored on the same rows, with the number of classes among them. Draw and
           fit have the same seed. Labels define the data sets and score; no fit uses them.
 Figure:   mean ACC of each entrant; the default's gain over each, paired by draw, with 95 % intervals.
@@ -49,7 +50,7 @@ from headclust.progress import note
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.statistics import gain, paired, spread
 
-KINDS = ("six", "tail", "small")
+KINDS = ("six", "tail", "small", "long")
 DRAWS = 2
 AT_MOST, SMALL, RATIO = 4_000, 200, 20
 FIT = ["backbone", "dataset", "entrant", "kind", "draw"]  # columns that name a fit
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", type=names, default=(), help=f"of {', '.join(ENTRANTS)} only these")
     parser.add_argument("--backbones", type=names, default=(), help="only these, separated by commas")
     parser.add_argument("--datasets", type=names, default=(), help="only these")
-    parser.add_argument("--kinds", type=names, default=KINDS, help=f"of {', '.join(KINDS)} only these")
+    parser.add_argument("--kinds", type=names, default=KINDS[:3], help=f"of {', '.join(KINDS)} only these")
     parser.add_argument("--draws", type=int, default=DRAWS, help="data sets of a kind [2]")
     folder = parser.add_argument(
         "--root", type=Path, default=Path("benchmarks/results/offline"), help="features and results"
@@ -170,7 +171,8 @@ def drawn(labels: NDArray[np.int64], kind: str, generator: np.random.Generator) 
         return np.sort(generator.choice(rows, min(AT_MOST, len(rows)), replace=False))
     shares = RATIO ** -(np.arange(len(classes)) / (len(classes) - 1))
     rows_of = [np.flatnonzero(labels == label) for label in classes]
-    scale = min(AT_MOST / shares.sum(), *(len(rows) / share for rows, share in zip(rows_of, shares, strict=True)))
+    at_most = len(labels) if kind == "long" else AT_MOST
+    scale = min(at_most / shares.sum(), *(len(rows) / share for rows, share in zip(rows_of, shares, strict=True)))
     parts = [
         generator.choice(rows, int(scale * share), replace=False) for rows, share in zip(rows_of, shares, strict=True)
     ]

@@ -40,12 +40,18 @@ def test_a_long_tail_falls_geometrically(subsets):
     assert sizes[0] / sizes[-1] == pytest.approx(20, rel=0.05)
 
 
+def test_a_long_one_has_all_of_its_largest_class(subsets):
+    sizes = np.bincount(LABELS[subsets.drawn(LABELS, "long", np.random.default_rng(0))])
+    assert sizes.max() == 2_000
+    assert sizes.max() / sizes.min() == pytest.approx(20, rel=0.05)
+
+
 def test_small_is_small(subsets):
     assert len(subsets.drawn(LABELS, "small", np.random.default_rng(0))) == 200
     assert len(subsets.drawn(LABELS[:50], "small", np.random.default_rng(0))) == 50
 
 
-@pytest.mark.parametrize("kind", ["six", "tail", "small"])
+@pytest.mark.parametrize("kind", ["six", "tail", "small", "long"])
 def test_draws_are_rows_in_order_without_repeats_and_differ(subsets, kind):
     first, again, other = (subsets.drawn(LABELS, kind, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
