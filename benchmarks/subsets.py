@@ -9,6 +9,7 @@ Setting:  the train features of the study offline (benchmarks/table.py), of whic
                  4,000 images
           small  200 images at random
           long   as tail, without a limit of images
+          steep  as tail, the first 100 times the last
           Two draws each by default; fitted and scored on the same rows, with the number of classes among them. Draw and
           fit have the same seed. Labels define the data sets and score; no fit uses them.
 Figure:   mean ACC of each entrant; the default's gain over each, paired by draw, with 95 % intervals.
@@ -50,9 +51,9 @@ from headclust.progress import note
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.statistics import gain, paired, spread
 
-KINDS = ("six", "tail", "small", "long")
+KINDS = ("six", "tail", "small", "long", "steep")
 DRAWS = 2
-AT_MOST, SMALL, RATIO = 4_000, 200, 20
+AT_MOST, SMALL, RATIO, STEEP = 4_000, 200, 20, 100
 FIT = ["backbone", "dataset", "entrant", "kind", "draw"]  # columns that name a fit
 EVERYWHERE = ("default", "kmeans", "own-kmeans", "spectral")
 ON_THE_FIRST = (
@@ -169,7 +170,8 @@ def drawn(labels: NDArray[np.int64], kind: str, generator: np.random.Generator) 
     if kind == "six":
         rows = np.flatnonzero(np.isin(labels, classes[:6]))
         return np.sort(generator.choice(rows, min(AT_MOST, len(rows)), replace=False))
-    shares = RATIO ** -(np.arange(len(classes)) / (len(classes) - 1))
+    ratio = STEEP if kind == "steep" else RATIO
+    shares = ratio ** -(np.arange(len(classes)) / (len(classes) - 1))
     rows_of = [np.flatnonzero(labels == label) for label in classes]
     at_most = len(labels) if kind == "long" else AT_MOST
     scale = min(at_most / shares.sum(), *(len(rows) / share for rows, share in zip(rows_of, shares, strict=True)))
