@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headclust.granularity.suggestion import Curves
 
-_MOST, _PER_CLUSTER, _STEP = 300, 8, 1.2  # largest number; fewest samples per cluster; ratio of neighbors in the grid
+_MOST, PER_CLUSTER, _STEP = 300, 8, 1.2  # largest number; fewest samples per cluster; ratio of neighbors in the grid
 # Weights of modularity, prediction strength and silhouette in the score. Modularity and silhouette rise with the number
 # of clusters, modularity to about 20 whatever the data; prediction strength falls, and counts as much as both.
 _WEIGHTS = np.array([1.0, 2.0, 1.0])
@@ -26,7 +26,7 @@ def grid(n_samples: int) -> list[int]:
     Args:
         n_samples: Number of samples, at least 4.
     """
-    largest, counts = max(math.isqrt(min(n_samples, _PER_CLUSTER**2)), min(n_samples // _PER_CLUSTER, _MOST)), [2]
+    largest, counts = max(math.isqrt(min(n_samples, PER_CLUSTER**2)), min(n_samples // PER_CLUSTER, _MOST)), [2]
     while counts[-1] < largest:
         counts.append(min(largest, max(counts[-1] + 1, round(counts[-1] * _STEP))))
     return counts

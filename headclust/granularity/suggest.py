@@ -34,7 +34,8 @@ _EIGENGAPS = 3
 def suggest(spaces: Sequence[Features], seed: int, *, device: torch.device) -> Suggestion:
     """Suggest a range of numbers of clusters for features. Labels are not read.
 
-    Copies of a row count once. Of more than 5,000 rows a part is drawn at random, which a line on stderr tells.
+    Copies and slight variants of a row count once. Of more than 5,000 rows a part is drawn at random. A line on stderr
+    tells of each.
 
     Args:
         spaces: Feature spaces of the same samples.
@@ -48,9 +49,11 @@ def suggest(spaces: Sequence[Features], seed: int, *, device: torch.device) -> S
     from headclust.granularity.space import PairSpace, shuffled, whitened
 
     first, _ = distinct_rows(*spaces)
-    used = _draw(first, spaces[0].n_samples, seed)
+    drawn = _draw(first, spaces[0].n_samples, seed)
+    used = _without_variants(drawn, spaces, device)
     sha256 = [space.sha256 for space in spaces]
-    result = Suggestion(spaces[0].n_samples, len(first), len(used), seed, sha256)
+    n_distinct = round(len(first) * len(used) / len(drawn))
+    result = Suggestion(spaces[0].n_samples, n_distinct, len(used), seed, sha256)
     if len(used) < FEWEST:
         return replace(result, reason=f"{len(used)} different rows are too few: expected at least {FEWEST}")
     n_neighbors = min(_NEIGHBORS, math.isqrt(len(used)))
@@ -82,6 +85,23 @@ def _draw(rows: NDArray[np.int64], n_samples: int, seed: int) -> NDArray[np.int6
     note(f"looking at {_MOST:,} of {len(rows):,} rows, drawn at random.")
     generator = np.random.default_rng(stream_seed(seed, BATCH_STREAM))
     return np.sort(generator.choice(rows, _MOST, replace=False))
+
+
+def _without_variants(rows: NDArray[np.int64], spaces: Sequence[Features], device: torch.device) -> NDArray[np.int64]:
+    """The rows that are not slight variants of earlier ones, so that each image counts once.
+
+    Larger groups of variants may be clusters: numbers are tried up to that of clusters of as many rows.
+    """
+    from headclust.graph.bursts import find_bursts
+
+    bursts = find_bursts(
+        *(space.select(rows) for space in spaces), n_clusters=1, largest=choice.PER_CLUSTER - 1, device=device
+    )
+    images = np.unique(bursts)
+    if len(images) < len(rows):
+        count = f"{len(rows) - len(images):,} of {len(rows):,} rows"
+        note(f"{count} are slight variants of others: each image counts once.")
+    return rows[images]
 
 
 def _eigengaps(values: Tensor) -> list[int]:

@@ -59,8 +59,8 @@ class Suggestion:
 
     Attributes:
         n_samples: Rows of the features.
-        n_distinct: Rows that differ from each other.
-        n_used: Distinct rows that were looked at, drawn at random if there are more.
+        n_distinct: Rows that differ from each other by more than slight variants do.
+        n_used: Such rows that were looked at, drawn at random if there are more.
         seed: Seed of all draws.
         features: sha256 of each feature file.
         reason: Reason why no structure was found, in one line; empty if it was.

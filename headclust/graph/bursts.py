@@ -27,7 +27,9 @@ _SAMPLE = 200  # rows that are looked at first
 _ROUNDING = 1e-3  # distances below which it is rounding
 
 
-def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None = None) -> Ints:
+def find_bursts(
+    *spaces: Features, n_clusters: int, largest: int = _LARGEST, device: torch.device | None = None
+) -> Ints:
     """Groups of rows that are slight variants of one image: much closer to each other than to any other row.
 
     A group is a burst if the largest link of its minimum spanning tree, in Euclidean distance of unit rows, is at most
@@ -37,21 +39,22 @@ def find_bursts(*spaces: Features, n_clusters: int, device: torch.device | None 
     information", 2017, https://doi.org/10.1038/s41598-017-11873-y), so r is lowered until this is 1 % at most.
 
     Clear clusters are isolated too. So the links of a burst are not larger than the median distance of different images
-    to their nearest ones, and a burst holds at most n_samples / (3 n_clusters) rows, and 128. If there are no such
-    bursts, it may hold 128 rows, provided that there are 2 n_clusters of them and 3 n_clusters groups in all. Each row
-    is its own group if bursts replace less than 10 % of the rows. First 200 rows are looked at, and all rows only if
-    these have bursts.
+    to their nearest ones, and a burst holds at most n_samples / (3 n_clusters) rows, and `largest`. If there are no
+    such bursts, it may hold `largest` rows, provided that there are 2 n_clusters of them and 3 n_clusters groups in
+    all. Each row is its own group if bursts replace less than 10 % of the rows. First 200 rows are looked at, and all
+    rows only if these have bursts.
 
     Args:
         *spaces: Feature spaces of the same different samples.
-        n_clusters: Number of clusters of the fit.
+        n_clusters: Number of clusters of the fit; 1 if it is not known.
+        largest: Rows of a burst, at most.
         device: Where to compute; the CPU by default.
 
     Returns:
         The first row of the group of each row, int64 (n_samples,).
     """
     n_samples, fewest = spaces[0].n_samples, _FEW * n_clusters
-    first, most = np.arange(n_samples), min(_LARGEST, n_samples - 1, _LISTED // n_samples)
+    first, most = np.arange(n_samples), min(largest, n_samples - 1, _LISTED // n_samples)
     if 1 <= fewest <= n_samples // 2 and most >= 2 and all(_may_have_bursts(space, most, device) for space in spaces):
         limits = min(most, n_samples // fewest), most
         # The groups of every space by limit, (n_spaces, 2, n_samples): a burst is one in all of them.

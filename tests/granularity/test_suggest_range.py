@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import make_blobs
+from conftest import make_blobs, unit, varied
 
 from headclust import Features
 from headclust.errors import FileFormatError
@@ -68,6 +68,18 @@ def test_a_seed_repeats_a_suggestion_and_labels_do_not_change_it():
     for other in (shuffled, dataclasses.replace(features, labels=None)):
         assert suggest(other).as_json() == made.as_json()
     assert suggest(features, seed=1).as_json() != made.as_json()
+
+
+@pytest.mark.parametrize("times", [3, 7])
+def test_slight_variants_count_once(times, capsys):
+    """Once 240 photos, half of them variants, were 10 to 30 groups instead of 2 to 6."""
+    generator = np.random.default_rng(0)
+    images = 12 * generator.normal(size=(5, 40))[np.arange(100) % 5] + generator.normal(size=(100, 40))
+    counts = np.where(np.arange(100) % 3, 1, times)
+    once = suggest(Features.from_array(unit(images).astype(np.float32)))
+    made = suggest(Features.from_array(varied(images, counts)))
+    assert (made.range, made.n_used, made.n_distinct, made.n_samples) == (once.range, 100, 100, counts.sum())
+    assert f"{counts.sum() - 100} of {counts.sum()} rows are slight variants of others" in capsys.readouterr().err
 
 
 def test_copies_count_once(capsys):
