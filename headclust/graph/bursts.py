@@ -144,7 +144,8 @@ def _single_linkage(
     from scipy import sparse
 
     n_samples, k = neighbors.shape
-    starts = np.arange(0, n_samples * k + 1, k)
+    # Indices of 32 bits, which _LISTED neighbors do not exceed: older versions of SciPy have trees of these only.
+    starts = np.arange(0, n_samples * k + 1, k, dtype=np.int32)
     graph = sparse.csr_array((distances.ravel(), neighbors.ravel(), starts), shape=(n_samples, n_samples))
     tree = sparse.csgraph.minimum_spanning_tree(graph).tocoo()
     order = np.argsort(tree.data, kind="stable")
