@@ -86,7 +86,9 @@ def headline(suggestion: Suggestion) -> str:
 def lead(suggestion: Suggestion) -> str:
     """The data behind the range, and how to read it."""
     count = f"{suggestion.n_samples:,} images"
-    if suggestion.n_used < suggestion.n_samples:
+    if suggestion.n_distinct < suggestion.n_samples:
+        count += f", {suggestion.n_distinct:,} without copies and slight variants"
+    if suggestion.n_used < suggestion.n_distinct:
         count += f", of which {suggestion.n_used:,} were looked at"
     if suggestion.range is None:
         return f"{count}: {suggestion.reason}."

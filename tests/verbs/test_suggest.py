@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 from headclust import load_features, verbs
 from headclust.errors import ConflictError, DataError, SettingError
 from headclust.granularity import Curves, GroupOfLevel, Level, Suggestion
+from headclust.report.suggestion import lead
 from headclust.verbs.suggest import fit_command, write_suggestion
 
 
@@ -82,6 +84,19 @@ def suggestion(groups):
     count = sum(group.size for group in groups)
     levels = [Level(len(groups), groups)]
     return Suggestion(count, count, count, 0, ["x"], "", (2, 2), levels, curves, curves, [2])
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_distinct", "n_used", "start"),
+    [
+        (20, 20, 20, "20 images."),
+        (240, 120, 120, "240 images, 120 without copies and slight variants."),
+        (9_000, 8_000, 5_000, "9,000 images, 8,000 without copies and slight variants, of which 5,000 were looked at."),
+    ],
+)
+def test_the_page_says_which_images_were_looked_at(n_samples, n_distinct, n_used, start):
+    made = replace(suggestion([]), n_samples=n_samples, n_distinct=n_distinct, n_used=n_used, curves=None)
+    assert lead(made).startswith(start)
 
 
 HOSTILE = ['<script>alert("1")</script>.png', "line\nend.png", "=cmd|' /C calc'!A0.png", "\udce9.png"]
