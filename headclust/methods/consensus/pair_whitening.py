@@ -85,7 +85,7 @@ def space_transform(space: Features, stage: Partitions, device: torch.device) ->
     """Principal components of unit rows, whitened within pairs if the stage asks for it, then unit length.
 
     Pairs are an image and its cached views; if there are no views, a sample and its neighbors. After whitening, lengths
-    are measured from the mean of clusters instead of samples.
+    are measured from the mean of the samples, or of clusters where these are clear.
 
     Args:
         space: The fitted samples, and their views if there are any.
