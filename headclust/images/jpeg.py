@@ -104,7 +104,7 @@ class _Structure:
                     return
                 if 0xC0 <= marker <= 0xFE and not 0xD0 <= marker <= 0xD8:
                     position = self._read(marker, position + 1)
-        except IndexError:  # the file ends within a segment
+        except (IndexError, ValueError, StopIteration):  # a segment ends early or has no codes: the decoder decides
             return
 
     def _read(self, marker: int, position: int) -> int:

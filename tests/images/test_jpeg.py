@@ -1,5 +1,6 @@
 """Damage in JPEG files is noticed, and harmless oddities are read."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -93,6 +94,18 @@ def test_harmless_oddities_are_read(options):
     }
     for name, odd in oddities.items():
         assert np.array_equal(np.asarray(decode(odd)), pixels), name
+
+
+@pytest.mark.parametrize("marker", [0xC4, 0xC0, 0xDA], ids=["tables", "frame", "scan"])
+def test_a_segment_that_is_cut_or_empty_is_an_image_or_a_reason(marker):
+    """Once a table of codes whose lengths were damaged ended with StopIteration."""
+    data = jpeg(scene())
+    start = data.index(bytes([0xFF, marker])) + 2
+    for length in range(20):  # bytes of the segment; those after it stay
+        cut = data[:start] + (2 + length).to_bytes(2) + bytes(length) + data[start:]
+        for damaged in (cut, data[:start] + (2 + length).to_bytes(2) + data[start + 2 :]):
+            with contextlib.suppress(DataError):
+                assert decode(damaged).mode == "RGB"
 
 
 def test_padding_before_restarts():
