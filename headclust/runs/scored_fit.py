@@ -18,6 +18,7 @@ from headclust.methods import FitResult, Recipe
 from headclust.methods.constraints import Constraints
 from headclust.progress import note, printable
 from headclust.runs.levels import Join, Levels
+from headclust.training.unfinished import seconds_before
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +112,7 @@ def fit_and_score(
     unlabeled = [replace(space, labels=None, class_names=()) for space in spaces]
     start = time.perf_counter()
     result = recipe.fit(unlabeled, seed, device=device, constraints=constraints)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start + seconds_before()
     if result.model.n_clusters < recipe.n_clusters:
         note(f"warning: {fewer_clusters(result.model.n_clusters, recipe.n_clusters)}")
     levels = _levels(result, unlabeled) if current().rank == 0 else None

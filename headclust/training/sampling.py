@@ -44,6 +44,7 @@ def sample_batches(
     generator: torch.Generator,
     augment: bool = False,
     group: Group = ALONE,
+    skip: int = 0,
 ) -> Iterator[Batch]:
     """Endless batches of the views that an objective needs.
 
@@ -60,13 +61,24 @@ def sample_batches(
         generator: A CPU generator; the same one gives the same batches on any device.
         augment: If true, anchors and neighbors are a random cached view each, if there are any.
         group: The processes that share each batch. All draw the whole batch, and each gathers the features of its part.
+        skip: Batches to leave out at the start; they are drawn, as the others depend on it, but not gathered.
     """
     n_samples = len(samples)
     batch_size = min(batch_size, n_samples)
     while True:
         order = torch.randperm(n_samples, generator=generator)
         for start in range(0, n_samples - batch_size + 1, batch_size):
-            yield _draw(samples, names, order[start : start + batch_size], generator, augment, group)
+            drawn = _draw(samples, names, order[start : start + batch_size], generator, augment)
+            if skip:
+                skip -= 1
+                continue
+            # Row and cached view of every feature of this process's part of the batch, (2, views, part).
+            own = group.share(batch_size)
+            numbers, views = to_device(drawn[..., own.start : own.stop], samples.spaces[0].device)
+            from_views = bool((drawn[1] >= 0).any())
+            spaces = range(len(samples.spaces))
+            features = (_gather(samples, space, numbers, views if from_views else None) for space in spaces)
+            yield Batch(tuple(features), numbers)
 
 
 def _draw(
@@ -75,10 +87,9 @@ def _draw(
     anchors: Tensor,
     generator: torch.Generator,
     augment: bool,
-    group: Group,
-) -> Batch:
+) -> Tensor:
+    """Row and cached view of every feature of a batch, (2, views, batch); view -1 is the plain image."""
     n_views, size = len(samples.views[0]) if samples.views else 0, len(anchors)
-    # Row and cached view of every feature, (batch,) per name; view -1 is the plain image.
     rows, columns = [], []
     cached = _distinct_views(sum(name in CACHED for name in names), n_views, size, generator)
     for name in names:
@@ -90,14 +101,7 @@ def _draw(
             columns.append(torch.randint(n_views, (size,), generator=generator))
         else:
             columns.append(torch.full((size,), -1))
-    # Row and cached view of this process's part of the batch, (2, views, part).
-    own = group.share(size)
-    drawn = torch.stack((torch.stack(rows), torch.stack(columns)))[..., own.start : own.stop]
-    from_views = bool(n_views and (drawn[1] >= 0).any())
-    device = samples.spaces[0].device
-    numbers, views = to_device(drawn, device)
-    spaces = range(len(samples.spaces))
-    return Batch(tuple(_gather(samples, space, numbers, views if from_views else None) for space in spaces), numbers)
+    return torch.stack((torch.stack(rows), torch.stack(columns)))
 
 
 def _partners(neighbors: Tensor | None, anchors: Tensor, generator: torch.Generator) -> Tensor:

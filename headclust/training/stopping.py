@@ -19,14 +19,15 @@ class TimeLimit:
     Args:
         seconds: The limit from now on; 0 for none.
         group: The processes.
+        before: Seconds of the limit that have been spent before.
 
     Attributes:
         passed: True after `is_over` has returned True.
     """
 
-    def __init__(self, seconds: float, group: Group) -> None:
+    def __init__(self, seconds: float, group: Group, *, before: float = 0.0) -> None:
         self.passed = False
-        self._end = time.monotonic() + seconds if seconds else math.inf
+        self._end = time.monotonic() + seconds - before if seconds else math.inf
         self._group = group
 
     def is_over(self) -> bool:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from headclust.device import reuse_memory
-from headclust.errors import HeadclustError, SettingError, one_line
+from headclust.errors import SettingError, one_line
 from headclust.group import ALONE, Group
-from headclust.model.heads import HEADS, ema_update_, select
+from headclust.model.heads import ema_update_
 from headclust.progress import bar, note
 from headclust.seeding import BATCH_STREAM, torch_generator
-from headclust.training.optimizers import OPTIMIZERS
+from headclust.training.course import Course, resumed
 from headclust.training.sampling import Samples, sample_batches
-from headclust.training.stages import Schedule, Stage, build_objective
-from headclust.training.stopping import PerHeadEarlyStopping, TimeLimit
+from headclust.training.stages import Schedule, Stage
+from headclust.training.stopping import TimeLimit
+from headclust.training.unfinished import StageStates
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ def train_stage(
 ) -> Trained:
     """Train an ensemble of heads, with a mean teacher if the objective uses one.
 
+    Inside of `unfinished.keep`, a training that was killed goes on after its last state, and gives the same result.
+
     Args:
         stage: Settings of the stage, n_clusters resolved.
         samples: Transformed features, neighbors and views, on the device to train on.
@@ -72,112 +72,53 @@ def train_stage(
         HeadclustError: The loss is not finite.
         SettingError: There are more processes than samples per batch.
     """
-    student = _student(stage, samples, seed, start)
-    # `own` are the heads of this process.
-    n_heads = len(next(iter(student.state_dict().values())))
+    n_heads = stage.n_heads if start is None else len(next(iter(start.state_dict().values())))
     over_heads, over_batch = group.split(n_heads)
-    own = over_heads.share(n_heads)
-    student = _part(student, own, n_heads)
-    dims = tuple(space.shape[1] for space in samples.spaces)
-    objective = build_objective(
-        stage, n_heads=len(own), n_clusters=student.n_clusters, feature_dims=dims, seed=seed, first_head=own.start
-    )
-    objective.to(samples.spaces[0].device)
-    objective.head_group = over_heads
-    objective.batch_group = student.batch_group = over_batch
-    # The teacher starts as a copy of the student and follows it as a running mean of its parameters.
-    teacher = copy.deepcopy(student).requires_grad_(False) if objective.uses_teacher else None
-    predicting = student if teacher is None else teacher
-    optimizer = _optimizer(stage, student, objective)
     batch_size = min(stage.batch_size, len(samples))
     if batch_size < over_batch.size:
         raise SettingError(f"{over_batch.size} processes for batches of {batch_size}: start {batch_size} at most.")
-    generator = torch_generator(seed, BATCH_STREAM, *([position] if position else []))
-    batches = sample_batches(
-        samples, objective.views, batch_size=batch_size, generator=generator, augment=stage.augment, group=over_batch
-    )
     schedule = Schedule(stage, steps_per_epoch=len(samples) // batch_size)
+    states = StageStates(position, group)
+    course = resumed(states, lambda: Course(stage, schedule, samples, seed, start, over_heads, over_batch))
+    batches = sample_batches(
+        samples,
+        course.objective.views,
+        batch_size=batch_size,
+        generator=torch_generator(seed, BATCH_STREAM, *([position] if position else [])),
+        augment=stage.augment,
+        group=over_batch,
+        skip=course.step,
+    )
     peak = stage.lr * batch_size / stage.lr_batch if stage.lr_batch else stage.lr
-    stopping = PerHeadEarlyStopping(stage.patience, len(own))
-    limit = TimeLimit(stage.max_seconds, group)
-
-    history: list[dict[str, Any]] = []
-    checkpoints: list[tuple[int, Any]] = []
-    recent: deque[Tensor] = deque(maxlen=max(schedule.segments))
-    step = 0
+    limit = TimeLimit(stage.max_seconds, group, before=states.seconds_before)
+    student, teacher, objective, optimizer = course.student, course.teacher, course.objective, course.optimizer
     with (
         reuse_memory(samples.spaces[0].device) as tidy,
-        bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps) as advance,
+        bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps, start=course.step) as advance,
     ):
-        for length in schedule.segments:
-            total, before = torch.zeros(len(own), device=samples.spaces[0].device), step
-            while step < before + length and (not limit.is_over() or step == 0):
+        while not course.is_over:
+            end = course.segment_start + schedule.segments[len(course.history)]
+            while course.step < end and (not limit.is_over() or course.step == 0):
                 for parameters in optimizer.param_groups:
-                    parameters["lr"] = peak * schedule.lr_share(step)
+                    parameters["lr"] = peak * schedule.lr_share(course.step)
                 batch = next(batches)
                 target = None if teacher is None else teacher(*batch.features)
-                loss = objective(batch, student(*batch.features), target, step / schedule.n_steps)
-                freeze = step < schedule.frozen_steps
-                recent.append(_update_(student, optimizer, loss, stage, n_heads, over_batch, freeze=freeze))
-                total += recent[-1]
+                loss = objective(batch, student(*batch.features), target, course.step / schedule.n_steps)
+                freeze = course.step < schedule.frozen_steps
+                course.add_(_update_(student, optimizer, loss, stage, n_heads, over_batch, freeze=freeze))
                 if teacher is not None:
                     ema_update_(teacher, student, stage.teacher_momentum)
-                step += 1
                 advance(1)
                 tidy()
-            if step == before:
+                states.write_if_due(course.state, together=course.step == end)
+            if course.step == course.segment_start:
                 break
-            losses = over_heads.gather(total / (step - before)).tolist()
-            if not all(map(math.isfinite, losses)):
-                raise HeadclustError(
-                    f"the loss stopped being finite before step {step}: lower lr (it is {stage.lr:g})."
-                )
-            summary = {name: over_heads.gather(values).tolist() for name, values in objective.summary().items()}
-            rate = optimizer.param_groups[0]["lr"]
-            history.append({"step": step, "n_steps": schedule.n_steps, "lr": rate, "loss": losses, **summary})
-            # Stopped by the time limit: heads are compared by as many steps as a full segment has.
-            if step < before + length:
-                losses = over_heads.gather(torch.stack(tuple(recent)).mean(0)).tolist()
-            if stage.checkpoint_every and len(history) % stage.checkpoint_every == 0:
-                checkpoints.append((step, _best_head(_whole(predicting, over_heads), losses, chosen)))
-            confident = summary["confident"][own.start : own.stop] if "confident" in summary else None
-            if not over_heads.any(not stopping.all_stopped(confident, predicting)):
-                break
-    if step < schedule.n_steps and limit.passed:
-        note(f"training stopped after {stage.max_seconds:g} s, at step {step} of {schedule.n_steps}.")
-    stopping.restore_(predicting)
-    predicting = _whole(predicting, over_heads)
-    if stage.checkpoint_every:
-        # The last checkpoint is of the restored heads.
-        checkpoints = [checkpoint for checkpoint in checkpoints if checkpoint[0] < step]
-        checkpoints.append((step, _best_head(predicting, losses, chosen)))
-    return Trained(predicting.requires_grad_(False).eval(), objective.temperature, losses, history, checkpoints)
-
-
-def _student(stage: Stage, samples: Samples, seed: int, start: Any) -> Any:
-    if start is not None:
-        heads = copy.deepcopy(start)
-    else:
-        dims = tuple(space.shape[1] for space in samples.spaces)
-        heads = HEADS[stage.head](
-            feature_dims=dims, n_clusters=stage.n_clusters, n_heads=stage.n_heads, seed=seed, **stage.head_values
-        )
-    return heads.to(samples.spaces[0].device).requires_grad_(True).train()
-
-
-def _part(heads: Any, own: range, n_heads: int) -> Any:
-    """The heads in `own`, of `n_heads`."""
-    if len(own) == n_heads:
-        return heads
-    return HEADS[heads.kind].from_state(select(heads.state_dict(), own)).requires_grad_(True).train()
-
-
-def _whole(heads: Any, group: Group) -> Any:
-    """The heads of all processes, in each of them."""
-    if group.size == 1:
-        return heads
-    state = {name: group.gather(tensor.detach()) for name, tensor in heads.state_dict().items()}
-    return HEADS[heads.kind].from_state(state)
+            course.end_segment_(full=course.step == end, chosen=chosen)
+    if course.step < schedule.n_steps and limit.passed:
+        note(f"training stopped after {stage.max_seconds:g} s, at step {course.step} of {schedule.n_steps}.")
+    states.end(course.state)
+    heads, checkpoints = course.result(chosen)
+    return Trained(heads, objective.temperature, course.losses, course.history, checkpoints)
 
 
 def _update_(
@@ -218,17 +159,3 @@ def _sum_gradients_(optimizer: torch.optim.Optimizer, group: Group) -> None:
     total = group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, part in zip(gradients, torch.split(total, [gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
-
-
-def _best_head(heads: Any, losses: list[float], chosen: int | None) -> Any:
-    """The chosen head, or the one with the lowest loss, as an ensemble of one."""
-    head = losses.index(min(losses)) if chosen is None else chosen
-    return HEADS[heads.kind].from_state(select(heads.state_dict(), head)).eval()
-
-
-def _optimizer(stage: Stage, student: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
-    # Weight decay as in TEMI's code: not on biases, but on the lengths of the prototypes, a matrix of one column there.
-    named = [*student.named_parameters(), *objective.named_parameters()]
-    biases = [parameter for name, parameter in named if name.endswith("_bias")]
-    decayed = [parameter for name, parameter in named if not name.endswith("_bias")]
-    return OPTIMIZERS[stage.optimizer](decayed, biases, lr=stage.lr, **stage.optimizer_settings)

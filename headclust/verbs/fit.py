@@ -8,6 +8,7 @@ from typing import Any
 
 from headclust import runs
 from headclust.device import description, resolve_device
+from headclust.disk import real_place
 from headclust.errors import SettingError
 from headclust.features import Features
 from headclust.group import current
@@ -29,6 +30,7 @@ from headclust.runs.inputs import (
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import warnings_of
 from headclust.torchrun import join, local_device
+from headclust.training.unfinished import keep
 from headclust.verbs.places import run_path
 from headclust.versions import versions
 
@@ -157,43 +159,54 @@ def fit_recipe(
     if group.rank == 0:
         runs.check_free(path, overwrite=overwrite, keeps=own_fixes)
     chosen_device = resolve_device(local_device(device))
-    fitted = fit_and_score(spaces, recipe, seed, device=chosen_device, tests=tests, constraints=constraints)
-    for warning in warnings_of(fitted.report):
-        note(f"warning: {warning}")
-    if earlier:
+    config = {
+        "method": recipe.method,
+        "preset": recipe.preset,
+        "seed": seed,
+        "settings": recipe.values,
+        "features": [fingerprint(space) for space in spaces],
+        "versions": versions(_LIBRARIES),
+        **description(chosen_device),
+        **({"processes": group.size} if group.size > 1 else {}),
+    }
+    place = real_place(path)
+    with keep(place.with_name(f"{place.name}.partial"), depends_on=_training_depends_on(config, spaces, constraints)):
+        fitted = fit_and_score(spaces, recipe, seed, device=chosen_device, tests=tests, constraints=constraints)
+        for warning in warnings_of(fitted.report):
+            note(f"warning: {warning}")
+        if earlier:
+            result = fitted.result
+            ids = ids or aligned_ids(earlier, spaces[0].sample_ids, result.assignments, result.model.n_clusters)
+            fitted = fitted.renumbered(ids.of, ids.count)
         result = fitted.result
-        ids = ids or aligned_ids(earlier, spaces[0].sample_ids, result.assignments, result.model.n_clusters)
-        fitted = fitted.renumbered(ids.of, ids.count)
-    result = fitted.result
-    if group.rank:
+        if group.rank == 0:
+            path = runs.write_run(
+                output or runs.unique_path(default),  # again: another fit may have taken the name meanwhile
+                config={
+                    **config,
+                    **({"like": str(earlier.record.path.resolve())} if earlier else {}),
+                    **({"fixes": str(own_fixes.resolve())} if own_fixes else {}),
+                },
+                metrics=fitted.report,
+                model=result.model,
+                history=result.history,
+                assignments=(spaces[0].sample_ids, result.assignments, result.confidence),
+                seen=novelty.keep(spaces, seed),
+                levels=fitted.levels,
+                fixes=_fixes(earlier, keeps, spaces[0].sample_ids),
+                overwrite=overwrite,
+                keeps=own_fixes,
+            )
         group.wait()  # until the first process has written the run
-        return path
-    path = runs.write_run(
-        output or runs.unique_path(default),  # again: another fit may have taken the name meanwhile
-        config={
-            "method": recipe.method,
-            "preset": recipe.preset,
-            "seed": seed,
-            "settings": recipe.values,
-            "features": [fingerprint(space) for space in spaces],
-            "versions": versions(_LIBRARIES),
-            **description(chosen_device),
-            **({"processes": group.size} if group.size > 1 else {}),
-            **({"like": str(earlier.record.path.resolve())} if earlier else {}),
-            **({"fixes": str(own_fixes.resolve())} if own_fixes else {}),
-        },
-        metrics=fitted.report,
-        model=result.model,
-        history=result.history,
-        assignments=(spaces[0].sample_ids, result.assignments, result.confidence),
-        seen=novelty.keep(spaces, seed),
-        levels=fitted.levels,
-        fixes=_fixes(earlier, keeps, spaces[0].sample_ids),
-        overwrite=overwrite,
-        keeps=own_fixes,
-    )
-    group.wait()
     return path
+
+
+def _training_depends_on(
+    config: Mapping[str, Any], spaces: Sequence[Features], constraints: Constraints | None
+) -> object | None:
+    """All that a training depends on; None if its states are not to be kept: with fixes, it takes seconds."""
+    sums = [space.sha256 for space in spaces]
+    return None if constraints or not all(sums) else {**config, "features": sums}
 
 
 def _of_run(recipe: Recipe, run: runs.Record) -> Recipe:

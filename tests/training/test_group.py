@@ -23,7 +23,7 @@ def results(tmp_path_factory):
         subprocess.Popen([*command, str(rank), "2", str(folder)], stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
-    alone = two_processes.compute(ALONE)
+    alone = two_processes.compute(ALONE, tmp_path_factory.mktemp("alone"))
     for process in processes:
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
@@ -83,7 +83,9 @@ def test_forty_steps_with_every_batch_over_processes(results, recipe):
     assert_near(results, f"batches/{recipe}", {"": 1e-5})
 
 
-@pytest.mark.parametrize(("part", "limit"), [("components", 1e-12), ("kmeans", 1e-6), ("default", 1e-5)])
+@pytest.mark.parametrize(
+    ("part", "limit"), [("components", 1e-12), ("kmeans", 1e-6), ("default", 1e-5), ("unfinished", 1e-5)]
+)
 def test_what_else_processes_share(results, part, limit):
     assert_near(results, part + "/", {"exact": 0, "": limit})
 

@@ -2,9 +2,11 @@
 
 import math
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from headclust.methods.lloyd import _lloyd, restarts
 from headclust.model.heads import HEADS
 from headclust.model.transform import _components
 from headclust.seeding import torch_generator
+from headclust.training import train, unfinished
 from headclust.training.sampling import Samples, sample_batches
 from headclust.training.stages import Stage, build_objective
 from headclust.training.train import train_stage
@@ -107,7 +110,7 @@ def training(stage: Stage, samples: Samples, group: Group) -> dict[str, Tensor]:
     return {"logits": logits, "losses": torch.tensor(trained.losses), "history": history}
 
 
-def compute(group: Group) -> dict[str, Tensor]:
+def compute(group: Group, folder: Path) -> dict[str, Tensor]:
     """Results by test, recipe and name; the same in every process of a group."""
     samples = make_samples()
     results: dict[str, Tensor] = {}
@@ -124,6 +127,7 @@ def compute(group: Group) -> dict[str, Tensor]:
         "kmeans": kmeans(samples, group),
         "default": default(group),
         "ends": ends(samples, group),
+        "unfinished": unfinished_training(samples, group, folder),
     }
     return results | {f"{part}//{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
@@ -140,6 +144,30 @@ def ends(samples: Samples, group: Group) -> dict[str, Tensor]:
     with pytest.raises(HeadclustError, match="stopped being finite"):
         train_stage(replace(stages()["temi-ours-0"], lr=1e30), samples, seed=3, group=group)
     return state
+
+
+def unfinished_training(samples: Samples, group: Group, folder: Path) -> dict[str, Tensor]:
+    """A training with the heads over processes that was stopped and went on, and where it went on."""
+    stage = replace(stages()["temi-ours-0"], checkpoint_every=3)
+    update, n_steps = train._update_, 0
+
+    def stopped_after_22(*given: Any, **more: Any) -> Tensor:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 23:
+            raise KeyboardInterrupt
+        return update(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unfinished, "_INTERVAL", 0.0)
+        patch.setattr(train, "_update_", stopped_after_22)
+        for _ in range(2):
+            with suppress(KeyboardInterrupt), unfinished.keep(folder / "run.partial", depends_on=group.size):
+                results = training(stage, samples, group)
+    # A state is kept at the end of segments, of 4 steps each: after step 20; alone, after each step.
+    went_on_after = 22 + 1 + 40 - n_steps
+    assert went_on_after == (22 if group.size == 1 else 20)
+    return results
 
 
 def components(samples: Samples, group: Group) -> dict[str, Tensor]:
@@ -184,7 +212,7 @@ def main() -> None:
     torch.set_num_threads(1)
     store = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=300))
-    torch.save(compute(Group(rank, size)), folder / f"{rank}.pt")
+    torch.save(compute(Group(rank, size), folder), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 

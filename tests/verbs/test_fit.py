@@ -13,6 +13,8 @@ from headclust.graph.neighbors import NeighborGraph
 from headclust.methods import METHODS, PRESETS
 from headclust.methods.settings import list_settings
 from headclust.scoring import metrics
+from headclust.training import train, unfinished
+from headclust.training.stages import Stage
 from verbs.conftest import read_config, read_metrics, rows
 
 SIZES = {"n_samples", "n_clusters", "clusters_used", "largest_share", "entropy", "agreement", "seconds"}
@@ -36,6 +38,33 @@ def test_one_seed_gives_the_same_bytes(fit, blob_file, method):
     assert results(first) == results(second)
     assert (first / "history.jsonl").read_bytes() == (second / "history.jsonl").read_bytes()
     assert (results(first)[0] != results(other)[0]) == (method not in DRAW_NOTHING)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("method", [name for name in METHODS if isinstance(PRESETS[name]["ours"][-1], Stage)])
+def test_a_fit_that_was_stopped_goes_on(fit, blob_file, here, monkeypatch, method):
+    real, steps, stop_after = train._update_, [], 10**9
+
+    def step(*given, **more):
+        steps.append(real(*given, **more))
+        if len(steps) > stop_after:
+            raise KeyboardInterrupt
+        return steps[-1]
+
+    monkeypatch.setattr(unfinished, "_INTERVAL", 0.0)
+    monkeypatch.setattr(train, "_update_", step)
+    whole = fit(blob_file, method=method, output="whole")
+    n_steps, stop_after = len(steps), len(steps) + 7
+    with pytest.raises(KeyboardInterrupt):
+        fit(blob_file, method=method)
+    assert not (here / "run").exists()
+    assert (here / "run.partial").is_dir()
+    stop_after = 10**9
+    run = fit(blob_file, method=method)
+    assert results(run) == results(whole)
+    assert (run / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
+    assert len(steps) == 2 * n_steps + 1  # only the step that was stopped was done twice
+    assert not (here / "run.partial").exists()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -23,8 +23,6 @@ from headclust.training.objectives.terms import (
 )
 from headclust.training.parts import ImcSwavSettings
 
-_TERMS = ("swapped", "information", "excess")
-
 
 class ImcSwav(nn.Module):
     """The IMC-SwAV objective for all heads at once, each with its own projection and prototypes.
@@ -87,7 +85,7 @@ class ImcSwav(nn.Module):
         self.projection_bias = nn.Parameter(torch.empty(n_heads, width))
         self.prototypes = nn.Parameter(torch.empty(n_heads, n_prototypes, width))
         self._initialize_(seed, first_head)
-        self._means = {name: RunningMean(n_heads) for name in _TERMS}
+        self._swapped, self._information, self._excess = (RunningMean(n_heads) for _ in range(3))
 
     @torch.no_grad()
     def _initialize_(self, seed: int, first_head: int) -> None:
@@ -129,8 +127,9 @@ class ImcSwav(nn.Module):
         information = weighted_information(student.logits, log_u.detach(), balance=self.settings.balance, group=group)
         excess = logit_excess(student.logits, self.settings.logit_bound, group)
         if self.training:
-            for name, term in zip(_TERMS, (swapped, information, excess), strict=True):
-                self._means[name].add(term)
+            self._swapped.add(swapped)
+            self._information.add(information)
+            self._excess.add(excess)
         return swapped + information + self.settings.logit_weight * excess
 
     def scores(self, features: Tensor, *, freeze: bool = False) -> Tensor:
@@ -154,7 +153,8 @@ class ImcSwav(nn.Module):
 
     def summary(self) -> dict[str, Tensor]:
         """Means of the three unweighted terms over the training steps since the last call, each (heads,)."""
-        return {name: mean.take() for name, mean in self._means.items()}
+        means = {"swapped": self._swapped, "information": self._information, "excess": self._excess}
+        return {name: mean.take() for name, mean in means.items()}
 
 
 def swapped_prediction(log_u: Tensor, codes: Tensor, group: Group = ALONE) -> Tensor:

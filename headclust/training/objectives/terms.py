@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headclust.group import ALONE, Group
 
@@ -97,24 +97,28 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, n_iterations: int = 3, gr
     return log_codes.exp()
 
 
-class RunningMean:
+class RunningMean(nn.Module):
     """Mean per head of a quantity since the last `take()`.
 
     Args:
         n_heads: Number of heads.
     """
 
+    total: Tensor
+    count: Tensor
+
     def __init__(self, n_heads: int) -> None:
-        self._total = torch.zeros(n_heads)
-        self._count = 0
+        super().__init__()
+        self.register_buffer("total", torch.zeros(n_heads))
+        self.register_buffer("count", torch.zeros(n_heads, dtype=torch.int64))
 
     def add(self, value: Tensor) -> None:
         """Add the value of one training step, shape (heads,); it is detached."""
-        self._total = self._total.to(value) + value.detach()
-        self._count += 1
+        self.total = self.total.to(value) + value.detach()
+        self.count += 1
 
     def take(self) -> Tensor:
         """The mean of the values added since the last call, shape (heads,), or zeros without values; then reset."""
-        mean = self._total / max(1, self._count)
-        self._total, self._count = torch.zeros_like(self._total), 0
+        mean = self.total / self.count.clamp_min(1)
+        self.total, self.count = torch.zeros_like(self.total), torch.zeros_like(self.count)
         return mean

@@ -109,6 +109,15 @@ class Turtle(nn.Module):
         """Means since the last call of `prediction_error` and `share_entropy`, summed over spaces, each (heads,)."""
         return {"prediction_error": self._error.take(), "share_entropy": self._entropy.take()}
 
+    def get_extra_state(self) -> Tensor:
+        """State of the streams of the inner classifiers, (heads, bytes)."""
+        return torch.stack([stream.get_state() for stream in self._streams])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go back to a state of the streams."""
+        for stream, own in zip(self._streams, state.cpu(), strict=True):
+            stream.set_state(own.clone())  # of a row of a larger tensor, torch 2.14 crashes
+
     @torch.no_grad()
     def _restart_(self) -> None:
         """Draw the inner classifiers as `torch.nn.Linear` does, and reset Adam's moments."""

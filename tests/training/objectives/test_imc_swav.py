@@ -224,10 +224,10 @@ def test_summary_is_a_mean_since_the_last_call():
 
 def test_own_parameters_start_from_streams_of_the_seed():
     few, many, other = build(2, seed=9), build(5, seed=9), build(2, seed=8)
-    for name, tensor in few.state_dict().items():
-        assert torch.equal(tensor, many.state_dict()[name][:2]), name
+    for name, tensor in few.named_parameters():
+        assert torch.equal(tensor, many.get_parameter(name)[:2]), name
         assert not torch.equal(tensor[0], tensor[1])
-        assert not torch.equal(tensor, other.state_dict()[name])
+        assert not torch.equal(tensor, other.get_parameter(name))
         assert tensor.shape[0] == 2
     before = torch.get_rng_state()
     build()
