@@ -54,15 +54,36 @@ _LIST: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "training/train.py",
         "training",
         "test_train.py::test_the_last_layer_is_frozen_at_first",
-        "test_train.py::test_a_head_is_not_chosen_by_the_few_steps_before_the_clock",
         "test_train.py::test_the_learning_rate_is_scaled_to_the_batch",
     ): {
-        "recent-window-double": ("deque(maxlen=max(schedule.segments))", "deque(maxlen=2 * max(schedule.segments))"),
         "lr-of-a-full-batch": (
             "stage.lr * batch_size / stage.lr_batch",
             "stage.lr * stage.batch_size / stage.lr_batch",
         ),
-        "freeze-one-step-more": ("freeze = step < schedule.frozen_steps", "freeze = step <= schedule.frozen_steps"),
+        "freeze-one-step-more": ("freeze = course.step < schedule", "freeze = course.step <= schedule"),
+    },
+    (
+        "training/course.py",
+        "training",
+        "test_train.py::test_a_head_is_not_chosen_by_the_few_steps_before_the_clock",
+        "test_unfinished.py::test_a_training_that_was_stopped_ends_as_if_it_had_not_been",
+    ): {
+        "recent-window-double": ("deque(maxlen=max(schedule.segments))", "deque(maxlen=2 * max(schedule.segments))"),
+        "state-without-total": ('self._total = parts["losses"]["total"]', "pass"),
+        "state-without-moments": ('dict(_numbered(parts, "optimizer"))', "{}"),
+        "state-without-flat": (
+            'state.values["flat"], state.values["best"]',
+            'self._stopping.flat, state.values["best"]',
+        ),
+        "state-without-stopped": ('dict(_numbered(parts, "stopped"))', "{}"),
+        "checkpoints-in-the-order-of-names": ("return sorted((int(", "return list((int("),
+    },
+    (
+        "training/sampling.py",
+        "training",
+        "test_unfinished.py::test_a_training_that_was_stopped_ends_as_if_it_had_not_been",
+    ): {
+        "skip-one-less": ("if skip:", "if skip > 1:"),
     },
     ("graph/neighbors.py", "graph", "test_neighbors.py::test_a_zero_vector_is_as_far_from_everything"): {
         "ties-in-reverse": (
