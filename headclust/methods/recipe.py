@@ -158,7 +158,12 @@ class Recipe:
                 f"{n_samples - n_fitted:,} of {n_samples:,} rows are {' or '.join(kinds)} of others: "
                 f"the {n_fitted:,} different rows are fitted, and {' and '.join(kinds)} get the same cluster."
             )
-        options = {} if constraints is None else {"constraints": constraints.of_copies(first, group)}
+        options = {}
+        if constraints is not None:
+            options["constraints"] = constraints.of_copies(first, group)
+            fixed = constraints.pinned >= 0
+            if n_followers := int((np.isin(group, group[fixed]) & ~fixed).sum()):
+                note(f"{n_followers:,} of these follow an image that you have put into a group.")
         result = fit(tuple(space.select(first) for space in spaces), stages, seed, device=device, **options)
         assignments = result.assignments[group]
         if constraints is not None:  # copies may be fixed to different groups

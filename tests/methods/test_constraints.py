@@ -139,7 +139,9 @@ def test_slight_variants_go_with_a_pinned_image_unless_they_are_fixed_differentl
     assert result.assignments[60] != result.assignments[62]
     assert result.assignments[0] != result.assignments[3]
     # Of images 10 and 20 every variant is fitted.
-    assert "316 of 480 rows are slight variants of others" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "316 of 480 rows are slight variants of others" in told
+    assert "\n2 of these follow an image that you have put into a group.\n" in told
     free = np.delete(np.arange(160), [10, 20])
     assert (result.assignments.reshape(160, 3)[free] == result.assignments[::3][free, None]).all()
 
