@@ -91,7 +91,7 @@ def check_instead(options: argparse.Namespace) -> None:
     given = {"--only": options.only, "--shard": options.shard, "--seeds": options.seeds is not None}
     given |= {"--retry": options.retry, "--only-render": options.only_render}
     for name, is_given in given.items():
-        if is_given:
+        if is_given and not options.tiny:
             raise SettingError(f"{name} is for the table: leave it out with --curve and --calibration.")
 
 

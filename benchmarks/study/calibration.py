@@ -54,6 +54,12 @@ def expected_error(table: pd.DataFrame) -> float:
     return float(sum(table["n"] * differences) / table["n"].sum())
 
 
+def mean_text(table: pd.DataFrame) -> str:
+    """Mean confidence and accuracy over samples, in percent."""
+    means = (float((table["n"] * table[name]).sum() / table["n"].sum()) for name in ("confidence", "accuracy"))
+    return " and ".join(map(percent_text, means))
+
+
 def calibrate(cell: Cell, places: Places, *, device: str | None = None) -> pd.DataFrame:
     """The bins of a cell on the split that is scored; fitted once, then read from ROOT/calibration/.
 
@@ -98,6 +104,7 @@ def calibration_section(tables: Mapping[str, pd.DataFrame]) -> Section:
         "Test split, seed 0. Bins of equal size by confidence; accuracy: share of samples whose cluster is matched to "
         "their class, as in ACC. In percent.",
         f"Expected calibration error in points: {errors}.",
+        f"Mean confidence and accuracy: {', '.join(f'{name} {mean_text(table)}' for name, table in tables.items())}.",
     )
     return Section("Confidence", ("data set", ">bin", ">samples", ">confidence", ">accuracy"), rows, notes)
 
