@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headclust.disk import atomic_file
+from headclust.disk import atomic_file, is_temporary
 from headclust.errors import one_line
 from headclust.group import Group
 from headclust.progress import note, printable
@@ -94,8 +94,9 @@ def keep(folder: Path, *, depends_on: object | None) -> Iterator[None]:
     finally:
         _current.reset(outer)
     with suppress(OSError):  # other files in the folder stay, and so does the folder with them
-        for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
-            file.unlink(missing_ok=True)
+        for file in folder.iterdir():
+            if is_temporary(file) or (file.name.startswith(_PREFIX) and file.name.endswith(_SUFFIX)):
+                file.unlink(missing_ok=True)
         folder.rmdir()
 
 

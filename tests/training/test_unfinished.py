@@ -145,10 +145,11 @@ def test_it_says_where_the_training_is_kept_and_where_it_goes_on(data, always, t
     assert capsys.readouterr().err == "the training goes on after step 5.\n"
 
 
-def test_files_of_the_user_in_its_folder_stay(data, always, tmp_path):
+def test_only_files_of_the_user_stay_in_its_folder(data, always, tmp_path):
     folder = tmp_path / "run.partial"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
+    (folder / ".headclust-0123456789abcdef.tmp").write_text("of a process that was killed while it wrote")
     fit(Stage(**COMMON, **STAGES["temi"]), data, folder)
     assert [file.name for file in folder.iterdir()] == ["notes.txt"]
 
