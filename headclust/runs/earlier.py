@@ -19,8 +19,8 @@ from headclust.progress import note, printable
 from headclust.runs.added import with_added
 from headclust.runs.assignments import Assignments
 from headclust.runs.fixes import FIXES, Fix, Resolved, read_fixes, resolve_fixes
-from headclust.runs.folder import read_assigned, read_run
 from headclust.runs.inputs import check_alike
+from headclust.runs.reading import read_assigned, read_run
 from headclust.runs.record import Record, find_run, is_run, read_record
 from headclust.scoring.metrics import match_clusters
 

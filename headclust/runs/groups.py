@@ -17,9 +17,9 @@ from headclust.progress import note, printable
 from headclust.runs.added import with_added
 from headclust.runs.assignments import Assignments
 from headclust.runs.fixes import FIXES, Fix, Resolved, read_fixes, resolve_fixes
-from headclust.runs.folder import read_assigned
 from headclust.runs.levels import LEVELS, Levels, read_levels
 from headclust.runs.names import Names, read_names
+from headclust.runs.reading import read_assigned
 from headclust.runs.record import Record
 from headclust.scoring import metrics
 
