@@ -1,4 +1,4 @@
-"""A run: one scored fit (`scored_fit`), its feature files (`inputs`) the folder it is written
+"""A run: one scored fit (`scored_fit`), its feature files (`inputs`), and the folder it is written
 to (`folder`), and read from (`reading`)."""
 
 from __future__ import annotations

@@ -77,14 +77,14 @@ def test_again_changes_nothing(photos, tmp_path, mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_an_interrupted_export_is_resumed(photos, tmp_path, monkeypatch, mode, after):
     whole = write_folders(tmp_path / "whole", *make_table(shutil.copytree(photos, tmp_path / "same"), *NAMES), mode)
-    put, done = folders._put, []
+    put, done = folders.put, []
 
     def stopped(*arguments):
         if len(done) == after:
             raise KeyboardInterrupt
         done.append(put(*arguments))
 
-    monkeypatch.setattr(folders, "_put", stopped)
+    monkeypatch.setattr(folders, "put", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_folders(tmp_path / "out", *make_table(photos, *NAMES), mode)
     monkeypatch.undo()
@@ -416,7 +416,7 @@ def test_a_full_disk(photos, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("headclust.export.folders.shutil.copyfile", full)
+    monkeypatch.setattr("headclust.export.one_image.shutil.copyfile", full)
     with pytest.raises(HeadclustError, match="No space left on device: free some space, then run it again"):
         write_folders(tmp_path / "out", *make_table(photos, *NAMES), "copy")
     assert placed(tmp_path / "out") == {}

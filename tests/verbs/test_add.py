@@ -287,7 +287,7 @@ def test_a_stopped_move_goes_on_with_the_same_copies(run, here, monkeypatch):
 
     (here / "photos" / "zz.png").write_bytes((here / "photos" / "01.png").read_bytes())
     verbs.add(run)
-    put, done = folders._put, []
+    put, done = folders.put, []
 
     def stop_after_three(*arguments):
         if len(done) == 3:
@@ -296,7 +296,7 @@ def test_a_stopped_move_goes_on_with_the_same_copies(run, here, monkeypatch):
 
     options = {"to": "folders", "how": "move", "duplicates": "leave-out", "output": here / "sorted"}
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "_put", stop_after_three)
+        patch.setattr(folders, "put", stop_after_three)
         with pytest.raises(KeyboardInterrupt):
             verbs.export(run, **options)
     verbs.export(run, **options)
