@@ -13,8 +13,8 @@ from PIL import Image
 from headclust import backbones, load_features, runs, verbs
 from headclust.errors import BusyError, ConflictError, DataError, HeadclustError, SettingError, SourceError
 from headclust.images.datasets import open_source, walk
+from headclust.verbs.run import embedding, steps
 from headclust.verbs.run import groups_folder as groups
-from headclust.verbs.run import steps
 from verbs.conftest import read_config, read_metrics, rows
 
 PAGE = '<!DOCTYPE html><meta name="generator" content="headclust report">'
@@ -37,7 +37,7 @@ def small_backbone():
 def calls(monkeypatch, small_backbone):
     """What was really done, step by step; the report is a stub."""
     done = []
-    embed_images, fit_recipe = steps.embed_images, steps.fit_recipe
+    embed_images, fit_recipe = embedding.embed_images, steps.fit_recipe
 
     def load(name, **_):
         return dataclasses.replace(small_backbone, name=name)
@@ -55,9 +55,14 @@ def calls(monkeypatch, small_backbone):
         output.write_text(PAGE)
         return output
 
-    for name, stub in (("load_backbone", load), ("embed_images", embed), ("fit_recipe", fitted), ("report", report)):
-        monkeypatch.setattr(steps, name, stub)
-    monkeypatch.setattr(steps, "PREFERRED", ("efficientnet_lite0",))
+    for module, name, stub in (
+        (embedding, "load_backbone", load),
+        (embedding, "embed_images", embed),
+        (steps, "fit_recipe", fitted),
+        (steps, "report", report),
+    ):
+        monkeypatch.setattr(module, name, stub)
+    monkeypatch.setattr(embedding, "PREFERRED", ("efficientnet_lite0",))
     return done
 
 
@@ -312,9 +317,9 @@ def test_a_stopped_run_goes_on(photos, here, calls, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     expected = run(photos, output=here / "whole")
-    for step in ("embed_images", "fit_recipe", "report"):
+    for module, step in ((embedding, "embed_images"), (steps, "fit_recipe"), (steps, "report")):
         with monkeypatch.context() as patch:
-            patch.setattr(steps, step, stop)
+            patch.setattr(module, step, stop)
             with pytest.raises(KeyboardInterrupt):
                 run(photos, output=here / "stopped")
         told = "stopped after embedding: the same command resumes there" in capsys.readouterr().err
@@ -458,13 +463,13 @@ def test_what_is_left_out_is_recorded_and_another_choice_is_a_conflict(here, cal
 
 
 def test_a_file_that_changes_meanwhile_stops_the_run(photos, here, calls, monkeypatch):
-    listed, times = steps.embed_images, iter(range(9))
+    listed, times = embedding.embed_images, iter(range(9))
 
     def embed(images, *arguments):
         os.utime(photos / "07.png", ns=(0, next(times)))
         return listed(images, *arguments)
 
-    monkeypatch.setattr(steps, "embed_images", embed)
+    monkeypatch.setattr(embedding, "embed_images", embed)
     for overwrite in (False, True):
         with pytest.raises(SourceError, match=r"07\.png has changed since its images were listed: start again"):
             run(photos, overwrite=overwrite)
@@ -547,7 +552,7 @@ def test_the_default_groups_a_handful(here, calls, n_images, clusters):
 def test_views_are_for_folders_they_pay_in(photos, here, calls, monkeypatch):
     run(photos)
     assert calls[0] == ("embed", "efficientnet_lite0", 2)
-    monkeypatch.setattr(steps, "MOST_WITH_VIEWS", 19)
+    monkeypatch.setattr(embedding, "MOST_WITH_VIEWS", 19)
     calls.clear()
     run(photos)  # as it was begun
     assert calls == []
@@ -576,9 +581,9 @@ def test_the_default_model_is_the_better_of_those_at_hand(monkeypatch):
         ({"efficientnet_lite0"}, "lite0"),
         (set(), "lite0"),
     ):
-        monkeypatch.setattr(steps, "list_backbones", lambda names=names, **_: [{"name": name} for name in names])
-        assert steps._packaged() == f"efficientnet_{expected}"
-    assert set(steps.PREFERRED) <= set(backbones.CATALOG)
+        monkeypatch.setattr(embedding, "list_backbones", lambda names=names, **_: [{"name": name} for name in names])
+        assert embedding.best_packaged() == f"efficientnet_{expected}"
+    assert set(embedding.PREFERRED) <= set(backbones.CATALOG)
 
 
 def test_somebody_else_at_work_is_not_overwritten(photos, calls, monkeypatch):
@@ -586,7 +591,7 @@ def test_somebody_else_at_work_is_not_overwritten(photos, calls, monkeypatch):
         calls.append(options.get("overwrite"))
         raise BusyError("another process")
 
-    monkeypatch.setattr(steps, "embed_images", busy)
+    monkeypatch.setattr(embedding, "embed_images", busy)
     with pytest.raises(BusyError):
         run(photos, overwrite=True)
     assert calls == [None]
@@ -664,7 +669,7 @@ def test_a_place_that_cannot_be_written(photos, here, calls):
 
 
 def test_the_report_is_the_real_one(photos, monkeypatch, small_backbone):
-    monkeypatch.setattr(steps, "load_backbone", lambda name, **_: dataclasses.replace(small_backbone, name=name))
+    monkeypatch.setattr(embedding, "load_backbone", lambda name, **_: dataclasses.replace(small_backbone, name=name))
     monkeypatch.setattr(steps, "report", partial(steps.report, umap=False))  # compiling it takes half a minute
     made = run(photos)
     page = made.report.read_text()

@@ -115,9 +115,10 @@ def run(
     _check(images, labels, recipe, seed, device)
     from headclust.report import check_place
     from headclust.verbs.left_out import warn_if_many
+    from headclust.verbs.run.embedding import embed_step
     from headclust.verbs.run.groups_folder import groups_folder
     from headclust.verbs.run.number import check_suggestion, number_of_groups, suggestion_page
-    from headclust.verbs.run.steps import embed_step, fit_step, list_left_out, name_step, report_step
+    from headclust.verbs.run.steps import fit_step, list_left_out, name_step, report_step
 
     folder = groups_folder(images, output)
     check_place(folder / "report.html")
