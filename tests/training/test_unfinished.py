@@ -14,6 +14,7 @@ from headclust.training.unfinished import keep, seconds_before
 COMMON = {"n_clusters": 4, "n_heads": 3, "batch_size": 25, "lr": 1e-2, "lr_batch": 0, "warmup": 1}
 HEAD = {"hidden_dim": 10, "bottleneck_dim": 6}
 EPOCHS, STEPS = {"length": 6}, {"unit": "steps", "length": 23}
+BATCHNORM = {"head": "batchnorm", "head_settings": {"hidden_dim": 8, "second_dim": 8}}
 LINEAR = {"head": "linear", "length": 12}
 PROTOTYPES = {"projection_dim": 5, "n_prototypes": 7}
 STAGES = {
@@ -24,7 +25,7 @@ STAGES = {
     "self-label": {"objective": "self-label", "objective_settings": {"threshold": 0.3}, "patience": 2, **LINEAR},
     "some heads stop": {"objective": "self-label", "objective_settings": {"threshold": 0.9}, "patience": 2, **LINEAR},
     "clc": {"objective": "clc", "head_settings": HEAD, **EPOCHS},
-    "imc-swav": {"objective": "imc-swav", "objective_settings": PROTOTYPES, "head": "batchnorm", **STEPS},
+    "imc-swav": {"objective": "imc-swav", "objective_settings": PROTOTYPES, **BATCHNORM, **STEPS},
     "turtle": {"objective": "turtle", "head": "task", **STEPS},
     "turtle, warm": {"objective": "turtle", "objective_settings": {"warm_start": True}, "head": "task", **EPOCHS},
 }
