@@ -88,10 +88,12 @@ def run(options: argparse.Namespace) -> int:
 
 def check_instead(options: argparse.Namespace) -> None:
     """Raise if an option of the table is given with --curve or --calibration."""
+    if options.tiny:
+        return
     given = {"--only": options.only, "--shard": options.shard, "--seeds": options.seeds is not None}
     given |= {"--retry": options.retry, "--only-render": options.only_render}
     for name, is_given in given.items():
-        if is_given and not options.tiny:
+        if is_given:
             raise SettingError(f"{name} is for the table: leave it out with --curve and --calibration.")
 
 

@@ -163,7 +163,7 @@ class Recipe:
             options["constraints"] = constraints.of_copies(first, group)
             fixed = constraints.pinned >= 0
             if n_followers := int((np.isin(group, group[fixed]) & ~fixed).sum()):
-                note(f"{n_followers:,} of these follow an image that you have put into a group.")
+                note(f"{n_followers:,} copies or variants follow an image that you have put into a group.")
         result = fit(tuple(space.select(first) for space in spaces), stages, seed, device=device, **options)
         assignments = result.assignments[group]
         if constraints is not None:  # copies may be fixed to different groups

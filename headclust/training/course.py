@@ -21,7 +21,7 @@ from headclust.training.stages import Schedule, Stage, build_objective
 from headclust.training.stopping import PerHeadEarlyStopping
 from headclust.training.unfinished import StageStates, State
 
-_VALUES = ("step", "segment_start", "losses", "history", "is_over")
+_VALUES = ("step", "losses", "history", "is_over")
 
 
 class Course:
@@ -42,10 +42,9 @@ class Course:
         objective: The objective.
         optimizer: The optimizer of the parameters of student and objective.
         step: Steps done.
-        segment_start: Steps done before the present segment.
         losses: Mean losses of the last segment, of the heads of all processes.
         history: As in `train.Trained`.
-        is_over: True after the last segment, or when all heads have stopped.
+        is_over: True after the last segment, when all heads have stopped, or when the time limit has passed.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Course:
         uses_teacher = self.objective.uses_teacher
         self.teacher = copy.deepcopy(self.student).requires_grad_(False) if uses_teacher else None
         self.optimizer = _optimizer(stage, self.student, self.objective)
-        self.step = self.segment_start = 0
+        self.step = 0
         self.losses: list[float] = []
         self.history: list[dict[str, Any]] = []
         self.is_over = False
@@ -95,16 +94,26 @@ class Course:
         self._total += losses
         self.step += 1
 
-    def end_segment_(self, *, full: bool, chosen: int | None) -> None:
+    @property
+    def segment_start(self) -> int:
+        """Steps done before the present segment."""
+        return self.history[-1]["step"] if self.history else 0
+
+    @property
+    def segment_end(self) -> int:
+        """Steps done after the present segment, unless the time limit cuts it short."""
+        return self.segment_start + self._schedule.segments[len(self.history)]
+
+    def end_segment_(self, chosen: int | None) -> None:
         """Record the means of a segment, and stop heads that have not improved.
 
         Args:
-            full: False if the time limit has cut the segment short.
             chosen: As for `train.train_stage`.
 
         Raises:
             HeadclustError: The loss is not finite.
         """
+        is_full = self.step == self.segment_end
         gather = self._over_heads.gather
         self.losses = gather(self._total / (self.step - self.segment_start)).tolist()
         if not all(map(math.isfinite, self.losses)):
@@ -114,15 +123,14 @@ class Course:
         summary = {name: gather(values).tolist() for name, values in self.objective.summary().items()}
         record = {"step": self.step, "n_steps": self._schedule.n_steps, "lr": self.optimizer.param_groups[0]["lr"]}
         self.history.append({**record, "loss": self.losses, **summary})
-        if not full:  # heads are compared by as many steps as a full segment has
+        if not is_full:  # heads are compared by as many steps as a full segment has
             self.losses = gather(torch.stack(tuple(self._recent)).mean(0)).tolist()
         every = self._stage.checkpoint_every
         if every and len(self.history) % every == 0:
             self._checkpoints[self.step] = self._best(chosen)
         confident = summary["confident"][self._own.start : self._own.stop] if "confident" in summary else None
         go_on = self._over_heads.any(not self._stopping.all_stopped(confident, self._predicting))
-        self.is_over = not go_on or self.step == self._schedule.n_steps
-        self.segment_start = self.step
+        self.is_over = not (go_on and is_full) or self.step == self._schedule.n_steps
         self._total = torch.zeros_like(self._total)
 
     def result(self, chosen: int | None) -> tuple[Any, list[tuple[int, Any]]]:
@@ -154,16 +162,16 @@ class Course:
         parts: dict[str, dict[str, Tensor]] = {}
         for name, tensor in state.tensors.items():
             part, _, name_there = name.partition("/")
-            parts.setdefault(part, {})[name_there] = tensor.to(self._total.device)
+            parts.setdefault(part, {})[name_there] = tensor
         for name, module in self._modules().items():
             module.load_state_dict(parts.get(name, {}))
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(_numbered(parts, "optimizer")), "param_groups": groups})
         self._stopping.stopped = dict(_numbered(parts, "stopped"))
-        of_state = HEADS[self.student.kind].from_state
-        self._checkpoints = {step: of_state(heads).eval() for step, heads in _numbered(parts, "checkpoint")}
-        self._total = parts["losses"]["total"]
-        self._recent.extend(parts["losses"]["recent"])
+        of_state, device = HEADS[self.student.kind].from_state, self._total.device
+        self._checkpoints = {step: of_state(heads).to(device).eval() for step, heads in _numbered(parts, "checkpoint")}
+        self._total = parts["losses"]["total"].to(device)
+        self._recent.extend(parts["losses"]["recent"].to(device))
         for name in _VALUES:
             setattr(self, name, state.values[name])
         self._stopping.flat, self._stopping.best = state.values["flat"], state.values["best"]
@@ -184,16 +192,20 @@ class Course:
         return HEADS[heads.kind].from_state(select(heads.state_dict(), head)).eval()
 
 
-def resumed(states: StageStates, build: Callable[[], Course]) -> Course:
+def resumed(states: StageStates, group: Group, build: Callable[[], Course]) -> Course:
     """A course at the last state that was kept, or at its start."""
     course, state = build(), states.read()
     if state is None:
         return course
     try:
         course.restore_(state)
+        has_failed = False
     except (KeyError, RuntimeError, ValueError):
+        has_failed = True
+    if group.any(has_failed):
         note("the state of the training is of another version: it starts anew.")
         return build()
+    states.accept(state)
     if not course.is_over:
         note(f"the training goes on after step {course.step:,}.")
     return course

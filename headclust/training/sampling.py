@@ -61,7 +61,7 @@ def sample_batches(
         generator: A CPU generator; the same one gives the same batches on any device.
         augment: If true, anchors and neighbors are a random cached view each, if there are any.
         group: The processes that share each batch. All draw the whole batch, and each gathers the features of its part.
-        skip: Batches to leave out at the start; they are drawn, as the others depend on it, but not gathered.
+        skip: Batches to leave out at the start; they are drawn, as those after them depend on it, but not gathered.
     """
     n_samples = len(samples)
     batch_size = min(batch_size, n_samples)

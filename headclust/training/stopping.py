@@ -17,9 +17,9 @@ class TimeLimit:
     """Time limit of a training that several processes share: it is over for all of them at the same step.
 
     Args:
-        seconds: The limit from now on; 0 for none.
+        seconds: The limit; 0 for none.
         group: The processes.
-        before: Seconds of the limit that have been spent before.
+        before: Seconds of it that were spent before now.
 
     Attributes:
         passed: True after `is_over` has returned True.

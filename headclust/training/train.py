@@ -78,8 +78,8 @@ def train_stage(
     if batch_size < over_batch.size:
         raise SettingError(f"{over_batch.size} processes for batches of {batch_size}: start {batch_size} at most.")
     schedule = Schedule(stage, steps_per_epoch=len(samples) // batch_size)
-    states = StageStates(position, group)
-    course = resumed(states, lambda: Course(stage, schedule, samples, seed, start, over_heads, over_batch))
+    states = StageStates(position, group, {} if start is None else start.state_dict())
+    course = resumed(states, group, lambda: Course(stage, schedule, samples, seed, start, over_heads, over_batch))
     batches = sample_batches(
         samples,
         course.objective.views,
@@ -96,27 +96,26 @@ def train_stage(
         reuse_memory(samples.spaces[0].device) as tidy,
         bar(f"training {n_heads} heads ({stage.objective})", schedule.n_steps, start=course.step) as advance,
     ):
-        while not course.is_over:
-            end = course.segment_start + schedule.segments[len(course.history)]
-            while course.step < end and (not limit.is_over() or course.step == 0):
-                for parameters in optimizer.param_groups:
-                    parameters["lr"] = peak * schedule.lr_share(course.step)
-                batch = next(batches)
-                target = None if teacher is None else teacher(*batch.features)
-                loss = objective(batch, student(*batch.features), target, course.step / schedule.n_steps)
-                freeze = course.step < schedule.frozen_steps
-                course.add_(_update_(student, optimizer, loss, stage, n_heads, over_batch, freeze=freeze))
-                if teacher is not None:
-                    ema_update_(teacher, student, stage.teacher_momentum)
-                advance(1)
-                tidy()
-                states.write_if_due(course.state, together=course.step == end)
-            if course.step == course.segment_start:
-                break
-            course.end_segment_(full=course.step == end, chosen=chosen)
+        while not course.is_over and not (limit.is_over() and course.step):
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = peak * schedule.lr_share(course.step)
+            batch = next(batches)
+            target = None if teacher is None else teacher(*batch.features)
+            loss = objective(batch, student(*batch.features), target, course.step / schedule.n_steps)
+            freeze = course.step < schedule.frozen_steps
+            course.add_(_update_(student, optimizer, loss, stage, n_heads, over_batch, freeze=freeze))
+            if teacher is not None:
+                ema_update_(teacher, student, stage.teacher_momentum)
+            advance(1)
+            tidy()
+            if course.step == course.segment_end:
+                course.end_segment_(chosen)
+            states.write_if_due(course.state, together=course.step == course.segment_start)
+        if course.step > course.segment_start:  # the time limit has cut it short
+            course.end_segment_(chosen)
     if course.step < schedule.n_steps and limit.passed:
         note(f"training stopped after {stage.max_seconds:g} s, at step {course.step} of {schedule.n_steps}.")
-    states.end(course.state)
+    states.end(course.state, course.step)
     heads, checkpoints = course.result(chosen)
     return Trained(heads, objective.temperature, course.losses, course.history, checkpoints)
 

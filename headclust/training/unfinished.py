@@ -1,8 +1,9 @@
-"""The state of a training that has not ended, kept in a folder: a fit that was killed goes on after its last state.
+"""States of trainings that have not ended, kept in a folder: a fit that was killed goes on after its last state.
 
-`NAME.partial/` beside the result holds one file per stage and process, in the safetensors format: the tensors of the
-training, and as text its key and what else a `State` holds. It is replaced every two minutes. The key is a hash of
-everything that the training depends on, so that a fit with other settings, features or versions starts anew.
+`NAME.partial/` beside the result holds one file per fit, stage and process, in the safetensors format: the tensors of
+the training, and as text what else a `State` holds. One process replaces it every two minutes, several at the end of
+the epoch or tenth of the steps after that time. The file's name has a key of everything that the training depends on,
+so that a fit with other settings, features or versions starts anew, and leaves this file alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headclust.disk import atomic_file, is_temporary
-from headclust.errors import one_line
+from headclust.errors import HeadclustError, one_line
 from headclust.group import Group
 from headclust.progress import note, printable
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _INTERVAL = 120.0  # seconds between two states: what a kill costs, beside the seconds before the training
-_PREFIX, _SUFFIX = "training-", ".safetensors"
+_KEY = 16  # hex digits of a key in a file name
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class State:
 
     Attributes:
         tensors: Every tensor that the next step depends on, by name.
-        values: Everything else, as JSON holds it.
+        values: Everything else, as JSON holds it, `step` (steps done) among them.
     """
 
     tensors: Mapping[str, Tensor]
@@ -44,24 +45,38 @@ class State:
 
 @dataclass
 class Unfinished:
-    """The place of the states of one fit.
+    """The states of one fit.
 
     Attributes:
         folder: The folder; it is made with the first state.
-        key: Hash of everything that the fit depends on.
+        key: Start of a hash of everything that the fit depends on.
         seconds: Seconds that killed processes have spent on the stages that this fit goes on with.
-        is_written: True if a state was written or read.
-        can_write: False after the folder could not be written.
+        has_failed: True after the folder could not be written; the next state is tried again.
     """
 
     folder: Path
     key: str
     seconds: float = 0.0
-    is_written: bool = False
-    can_write: bool = True
+    has_failed: bool = False
+
+    def files(self) -> list[Path]:
+        """The states of this fit in the folder."""
+        with suppress(OSError):
+            return list(self.folder.glob(f"training-*-{self.key}-*.safetensors"))
+        return []
+
+    def remove(self) -> None:
+        """Delete the states of this fit, and the folder unless other files lie in it."""
+        with suppress(OSError):
+            for file in self.files():
+                file.unlink(missing_ok=True)
+            for file in self.folder.iterdir():  # of a process that was killed while it wrote
+                if is_temporary(file) and time.time() - file.stat().st_mtime > _INTERVAL:
+                    file.unlink(missing_ok=True)
+            self.folder.rmdir()
 
 
-_current: ContextVar[Unfinished | None] = ContextVar("where the states of the fit that runs are kept", default=None)
+_current: ContextVar[Unfinished | None] = ContextVar("the states of the fit that runs", default=None)
 
 
 def seconds_before() -> float:
@@ -72,32 +87,26 @@ def seconds_before() -> float:
 
 @contextmanager
 def keep(folder: Path, *, depends_on: object | None) -> Iterator[None]:
-    """Keep the states of the trainings in the context in a folder, which is removed at its end unless an error ends it.
+    """Keep the states of the trainings in the context in a folder; they are removed at its end unless an error ends it.
 
     Args:
         folder: `NAME.partial`, beside the result.
-        depends_on: Everything that the fit depends on, as JSON holds it: states of other fits are not used. None keeps
-            no states.
+        depends_on: Everything that the fit depends on, as JSON holds it. None keeps no states.
     """
     if depends_on is None:
         yield
         return
-    key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-    unfinished = Unfinished(folder, key)
+    unfinished = Unfinished(folder, _hash(json.dumps(depends_on, sort_keys=True))[:_KEY])
     outer = _current.set(unfinished)
     try:
         yield
     except KeyboardInterrupt:
-        if unfinished.is_written:
+        if unfinished.files():
             note(f"{printable(str(folder))} keeps the training: the same command goes on with it.")
         raise
     finally:
         _current.reset(outer)
-    with suppress(OSError):  # other files in the folder stay, and so does the folder with them
-        for file in folder.iterdir():
-            if is_temporary(file) or (file.name.startswith(_PREFIX) and file.name.endswith(_SUFFIX)):
-                file.unlink(missing_ok=True)
-        folder.rmdir()
+    unfinished.remove()
 
 
 class StageStates:
@@ -106,19 +115,22 @@ class StageStates:
     Args:
         position: Number of the stage in its recipe, from 0.
         group: The processes that share the training; each keeps its own part.
+        start: Tensors of the heads that the stage starts from, by name; empty for new heads.
 
     Attributes:
-        seconds_before: Seconds that killed processes have spent on the stage, after `read`.
+        seconds_before: Seconds that killed processes have spent on the stage, after `accept`.
     """
 
-    def __init__(self, position: int, group: Group) -> None:
+    def __init__(self, position: int, group: Group, start: Mapping[str, Tensor]) -> None:
         self.seconds_before = 0.0
         self._fit = _current.get()
         self._group = group
-        self._start = self._last = time.monotonic() if self._fit else 0.0
-        self._written = False
-        process = f"-{group.rank + 1}-of-{group.size}" if group.size > 1 else ""
-        self._name = f"{_PREFIX}{position + 1}{process}{_SUFFIX}"
+        self._step = 0  # of the last state
+        if self._fit:
+            self._start = self._last = time.monotonic()
+            process = f"-{group.rank + 1}-of-{group.size}" if group.size > 1 else ""
+            keys = f"{self._fit.key}-{_digest(start)[:_KEY]}"
+            self._path = self._fit.folder / f"training-{position + 1}{process}-{keys}.safetensors"
 
     def read(self) -> State | None:
         """The last state; None if there is none of this fit, or not one of the same step in all processes."""
@@ -126,14 +138,16 @@ class StageStates:
 
         if self._fit is None:
             return None
-        state = self._read(self._fit)
+        state = self._read()
         steps = self._group.stack(torch.tensor(state.values["step"] if state else 0))
-        if state is None or not (steps == steps[0]).all():
-            return None
+        return state if (steps == steps[0]).all() else None
+
+    def accept(self, state: State) -> None:
+        """Count a state that was read, after which the stage goes on."""
+        assert self._fit is not None
         self.seconds_before = state.values["seconds"]
+        self._step = state.values["step"]
         self._fit.seconds += self.seconds_before
-        self._fit.is_written = self._written = True
-        return state
 
     def write_if_due(self, state: Callable[[], State], *, together: bool) -> None:
         """Replace the state if the last one is old enough.
@@ -144,56 +158,64 @@ class StageStates:
         """
         if self._fit is None or not (together or self._group.size == 1):
             return
-        if self._group.any(self._fit.can_write and time.monotonic() - self._last >= _INTERVAL):
-            self._write(self._fit, state())
+        if self._group.any(time.monotonic() - self._last >= _INTERVAL):
+            self._write(state())
 
-    def end(self, state: Callable[[], State]) -> None:
+    def end(self, state: Callable[[], State], step: int) -> None:
         """Keep the state at the end of the stage, if an earlier one was kept: the stages after it take time too."""
-        if self._fit is not None and self._written:
-            self._write(self._fit, state())
+        if self._fit is not None and 0 < self._step < step:
+            self._write(state())
 
-    def _read(self, fit: Unfinished) -> State | None:
+    def _read(self) -> State | None:
         from safetensors import safe_open
 
-        path = fit.folder / self._name
-        if not path.exists():
-            return None
         try:
-            with safe_open(path, framework="pt") as file:
-                text = file.metadata()
-                if text["key"] != fit.key:
-                    return None
+            if not self._path.exists():
+                return None
+            with safe_open(self._path, framework="pt") as file:
+                text = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-            if text["sha256"] != _digest(tensors, text["values"]):
+            if text.get("sha256") != _hash(text.get("values", ""), _digest(tensors)):
                 raise ValueError("its checksum differs")
             return State(tensors, json.loads(text["values"]))
         except Exception as error:  # the library's own error, and others on malformed files
-            note(f"{printable(str(path))} cannot be read ({printable(one_line(error))}): the training starts anew.")
+            name, reason = printable(str(self._path)), printable(one_line(error))
+            note(f"{name} cannot be read ({reason}): the training starts anew.")
             return None
 
-    def _write(self, fit: Unfinished, state: State) -> None:
+    def _write(self, state: State) -> None:
         """Write the state. A full disk does not end the fit: a line says so, once."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
+        assert self._fit is not None
         seconds = self.seconds_before + time.monotonic() - self._start
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+        tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.tensors.items()}
         values = json.dumps({**state.values, "seconds": seconds})
-        text = {"key": fit.key, "values": values, "sha256": _digest(tensors, values)}
-        try:
-            fit.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_file(fit.folder / self._name) as temporary:
-                save_file(tensors, temporary, metadata=text)
-            fit.is_written = self._written = True
-        except (OSError, SafetensorError) as error:
-            fit.can_write = False
-            note(f"cannot write {printable(str(fit.folder))} ({one_line(error)}): a fit that is killed starts anew.")
+        text = {"values": values, "sha256": _hash(values, _digest(tensors))}
         self._last = time.monotonic()
+        try:
+            if self._path.is_symlink():
+                raise FileExistsError(f"{self._path.name} is a link")
+            self._fit.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_file(self._path) as temporary:
+                save_file(tensors, temporary, metadata=text)
+        except (OSError, SafetensorError, HeadclustError) as error:
+            if not self._fit.has_failed:
+                name, reason = printable(str(self._fit.folder)), printable(one_line(error))
+                note(f"cannot write {name} ({reason}): a fit that is killed loses what it has done since.")
+            self._fit.has_failed = True
+        else:
+            self._step = state.values["step"]
 
 
-def _digest(tensors: Mapping[str, Tensor], values: str) -> str:
-    digest = hashlib.sha256(values.encode())
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().flatten().numpy().view("u1").data)
     return digest.hexdigest()
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

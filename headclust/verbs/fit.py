@@ -169,7 +169,7 @@ def fit_recipe(
         **description(chosen_device),
         **({"processes": group.size} if group.size > 1 else {}),
     }
-    place = real_place(path)
+    place = real_place(output or default)
     with keep(place.with_name(f"{place.name}.partial"), depends_on=_training_depends_on(config, spaces, constraints)):
         fitted = fit_and_score(spaces, recipe, seed, device=chosen_device, tests=tests, constraints=constraints)
         for warning in warnings_of(fitted.report):
@@ -204,7 +204,7 @@ def fit_recipe(
 def _training_depends_on(
     config: Mapping[str, Any], spaces: Sequence[Features], constraints: Constraints | None
 ) -> object | None:
-    """All that a training depends on; None if its states are not to be kept: with fixes, it takes seconds."""
+    """All that a training depends on; None to keep no states of it: with fixes, training takes seconds."""
     sums = [space.sha256 for space in spaces]
     return None if constraints or not all(sums) else {**config, "features": sums}
 

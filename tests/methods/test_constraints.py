@@ -141,7 +141,7 @@ def test_slight_variants_go_with_a_pinned_image_unless_they_are_fixed_differentl
     # Of images 10 and 20 every variant is fitted.
     told = capfd.readouterr().err
     assert "316 of 480 rows are slight variants of others" in told
-    assert "\n2 of these follow an image that you have put into a group.\n" in told
+    assert "\n2 copies or variants follow an image that you have put into a group.\n" in told
     free = np.delete(np.arange(160), [10, 20])
     assert (result.assignments.reshape(160, 3)[free] == result.assignments[::3][free, None]).all()
 

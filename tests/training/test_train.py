@@ -237,6 +237,12 @@ def test_training_stops_when_its_time_is_up(data, capsys):
     assert f"stopped after 0.2 s, at step {reached} of 1000000" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_time_limit_that_passes_in_the_last_segment_ends_the_training(data, length):
+    trained = train_stage(Stage(**{**SMALL, "batch_size": 10}, length=length, max_seconds=1e-9), data, seed=0)
+    assert [record["step"] for record in trained.history] == [1]
+
+
 def test_a_head_is_not_chosen_by_the_few_steps_before_the_clock(data, monkeypatch):
     # Once by a single batch, where the clock stopped training right after a record.
     times = iter([0.0, *[0.0] * 22, *[100.0] * 10])

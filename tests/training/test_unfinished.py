@@ -1,4 +1,5 @@
 import json
+import os
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from headclust.training.stages import Stage
 from headclust.training.train import train_stage
 from headclust.training.unfinished import keep, seconds_before
 
-COMMON = {"n_clusters": 4, "n_heads": 3, "batch_size": 25, "lr": 1e-2, "lr_batch": 0, "warmup": 1}
+COMMON = {"n_clusters": 4, "n_heads": 3, "batch_size": 25, "lr": 0.1, "lr_batch": 256, "final_lr": 0.1, "warmup": 1}
 HEAD = {"hidden_dim": 10, "bottleneck_dim": 6}
 EPOCHS, STEPS = {"length": 6}, {"unit": "steps", "length": 23}
 BATCHNORM = {"head": "batchnorm", "head_settings": {"hidden_dim": 8, "second_dim": 8}}
@@ -121,7 +122,7 @@ def test_a_damaged_state_is_not_used(damage, data, always, tmp_path, capsys):
     trained, _ = fit(stage, data, folder)
     assert_same(trained, train_stage(stage, data, seed=0))
     assert re.search(
-        r"training-1\.safetensors cannot be read \(.+\): the training starts anew\.$", capsys.readouterr().err
+        r"training-1-\w+-\w+\.safetensors cannot be read \(.+\): the training starts anew\.$", capsys.readouterr().err
     )
 
 
@@ -146,13 +147,61 @@ def test_it_says_where_the_training_is_kept_and_where_it_goes_on(data, always, t
     assert capsys.readouterr().err == "the training goes on after step 5.\n"
 
 
-def test_only_files_of_the_user_stay_in_its_folder(data, always, tmp_path):
+def test_only_own_files_are_removed(data, always, tmp_path):
     folder = tmp_path / "run.partial"
     folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
-    (folder / ".headclust-0123456789abcdef.tmp").write_text("of a process that was killed while it wrote")
+    for name in ("notes.txt", "training-set.safetensors", ".headclust-writing.tmp", ".headclust-killed.tmp"):
+        (folder / name).write_text("")
+    os.utime(folder / ".headclust-killed.tmp", (0, 0))
+    os.utime(folder / ".headclust-writing.tmp", (2**32, 2**32))  # later than now, as the interval is 0 here
     fit(Stage(**COMMON, **STAGES["temi"]), data, folder)
-    assert [file.name for file in folder.iterdir()] == ["notes.txt"]
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"notes.txt", "training-set.safetensors", ".headclust-writing.tmp"}
+
+
+def test_a_fit_with_other_settings_leaves_a_state_alone(data, always, tmp_path):
+    stage = Stage(**COMMON, **STAGES["temi"])
+    whole, folder = train_stage(stage, data, seed=0), tmp_path / "run.partial"
+    with pytest.raises(KeyboardInterrupt):
+        fit(stage, data, folder, stop_after=5)
+    fit(stage, data, folder, seed=1, depends_on="another fit")
+    trained, n_steps = fit(stage, data, folder)
+    assert_same(trained, whole)
+    assert n_steps == whole.history[-1]["step"] - 5
+    assert not folder.exists()
+
+
+def test_a_stage_from_other_heads_starts_anew(data, always, tmp_path):
+    first, second = (Stage(**{**COMMON, **STAGES[name]}) for name in ("scan", "self-label"))
+    heads, others = (train_stage(first, data, seed=seed).heads for seed in (0, 1))
+    with pytest.raises(KeyboardInterrupt):
+        fit(second, data, tmp_path / "run.partial", stop_after=5, start=heads, position=1)
+    trained, _ = fit(second, data, tmp_path / "run.partial", start=others, position=1)
+    assert_same(trained, train_stage(second, data, seed=0, start=others, position=1))
+    assert not (tmp_path / "run.partial").exists()
+
+
+@pytest.mark.parametrize("target", ["precious", "missing", "the link itself"])
+def test_a_link_is_not_followed(target, data, always, tmp_path, capsys):
+    stage, folder = Stage(**COMMON, **STAGES["temi"]), tmp_path / "run.partial"
+    (tmp_path / "precious").write_text("of the user")
+    with pytest.raises(KeyboardInterrupt):
+        fit(stage, data, folder, stop_after=5)
+    (file,) = folder.iterdir()
+    file.unlink()
+    file.symlink_to(file if target == "the link itself" else tmp_path / target)
+    capsys.readouterr()
+    trained, _ = fit(stage, data, folder)
+    assert_same(trained, train_stage(stage, data, seed=0))
+    assert (tmp_path / "precious").read_text() == "of the user"
+    assert "is a link" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_name_that_is_too_long_ends_no_training(data, always, tmp_path, capsys):
+    stage = Stage(**COMMON, **STAGES["temi"])
+    trained, _ = fit(stage, data, tmp_path / ("x" * 250 + ".partial"))
+    assert_same(trained, train_stage(stage, data, seed=0))
+    assert "File name too long" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_ends_no_fit(data, always, tmp_path, capsys):
@@ -162,8 +211,23 @@ def test_a_folder_that_cannot_be_written_ends_no_fit(data, always, tmp_path, cap
     assert_same(trained, train_stage(stage, data, seed=0))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].endswith("a fit that is killed starts anew.")
+    assert lines[0].endswith("a fit that is killed loses what it has done since.")
     assert (tmp_path / "run.partial").read_text() == "a file of the user"
+
+
+def test_a_disk_that_fills_is_told_once(data, always, tmp_path, monkeypatch, capsys):
+    real, n_written = unfinished.atomic_file, []
+
+    def full(path):
+        n_written.append(path)
+        if len(n_written) > 2:
+            raise OSError(28, "No space left on device")
+        return real(path)
+
+    monkeypatch.setattr(unfinished, "atomic_file", full)
+    fit(Stage(**COMMON, **STAGES["temi"]), data, tmp_path / "run.partial")
+    assert capsys.readouterr().err.count("No space left on device") == 1
+    assert not (tmp_path / "run.partial").exists()
 
 
 def test_short_trainings_leave_no_state(data, tmp_path):
@@ -198,6 +262,7 @@ def test_the_state_is_readable_without_this_package(data, always, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fit(Stage(**COMMON, **STAGES["temi"]), data, tmp_path / "run.partial", stop_after=7)
-    with safe_open(tmp_path / "run.partial" / "training-1.safetensors", "pt") as file:
+    (path,) = (tmp_path / "run.partial").iterdir()
+    with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["values"])["step"] == 7
         assert "student/hidden_weight" in file.keys()  # noqa: SIM118

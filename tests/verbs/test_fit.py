@@ -67,6 +67,28 @@ def test_a_fit_that_was_stopped_goes_on(fit, blob_file, here, monkeypatch, metho
     assert not (here / "run.partial").exists()
 
 
+def test_a_stopped_fit_goes_on_after_another_one_has_taken_its_name(blob_file, here, monkeypatch, capsys):
+    real, steps, stop_after = train._update_, [], 5
+    changes = {**short("temi"), "length": 12}
+
+    def step(*given, **more):
+        steps.append(real(*given, **more))
+        if len(steps) > stop_after:
+            raise KeyboardInterrupt
+        return steps[-1]
+
+    monkeypatch.setattr(unfinished, "_INTERVAL", 0.0)
+    monkeypatch.setattr(train, "_update_", step)
+    with pytest.raises(KeyboardInterrupt):
+        verbs.fit([blob_file], method="temi", changes=changes)
+    stop_after = 10**9
+    other = verbs.fit([blob_file], method="temi", changes={**changes, "lr": 1e-3})
+    run = verbs.fit([blob_file], method="temi", changes=changes)
+    assert run.name == f"{other.name}-2"
+    assert "the training goes on after step 5." in capsys.readouterr().err
+    assert [path.name for path in (here / "runs").iterdir() if "partial" in path.name] == []
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("labels", ["shuffled", "deleted", "unknown"])
 def test_labels_change_nothing(fit, write, blobs, blob_file, method, labels):
