@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from headclust.errors import FileFormatError, one_line
 from headclust.features.format import ContentDigest, encode_attributes, encode_texts
 from headclust.features.left_out import LeftOut, stored_kinds
-from headclust.features.reading import NEXT_STEP, Features, load_file
+from headclust.features.opened import NEXT_STEP
+from headclust.features.reading import Features, load_file
 from headclust.features.source import Source, row_blocks
 from headclust.progress import printable
 

@@ -11,7 +11,8 @@ from headclust.disk import is_temporary, real_place, write_atomically, write_err
 from headclust.errors import ConflictError, FileFormatError
 from headclust.features.folder import is_folder
 from headclust.features.format import MACHINE_ATTRIBUTES, OWN_ATTRIBUTES
-from headclust.features.reading import SIGNATURE, load_features
+from headclust.features.opened import SIGNATURE
+from headclust.features.reading import load_features
 from headclust.progress import note, printable
 
 _FILES = ("journal.jsonl", "data.bin", "plan.json")  # in the order of removal: the plan last

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headclust.errors import DataError, FileFormatError, one_line
+from headclust.errors import DataError
 from headclust.features.checks import (
     check_labels,
     check_rows,
@@ -25,17 +22,12 @@ from headclust.features.checks import (
 )
 from headclust.features.format import ContentDigest, decode_attributes, decode_texts, encode_texts
 from headclust.features.left_out import LeftOut, read_left_out
-from headclust.features.source import FirstRows, SelectedRows, Source, map_rows, row_blocks
-from headclust.features.structure import check_structure, stored_attributes
-from headclust.progress import printable
+from headclust.features.opened import mapped, opened_file
+from headclust.features.source import FirstRows, SelectedRows, Source, row_blocks
+from headclust.features.structure import stored_attributes
 
 if TYPE_CHECKING:
     import torch
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-NEXT_STEP = "make it again with headclust embed, or restore it from a copy"
-# Errors of h5py, numpy and json on malformed bytes. No HeadclustError is a subclass of these.
-_READ_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +241,7 @@ def load_file(path: Path) -> Features:
             n_views=len(file["views"]) if "views" in file else 0,
             left_out=read_left_out(skipped, kinds),
             stamps=file["stamps"][:] if "stamps" in file else None,
-            _open=cache(partial(_mapped, path, attributes["sha256"])),
+            _open=cache(partial(mapped, path, attributes["sha256"])),
         )
 
 
@@ -265,44 +257,3 @@ def stored_rows(features: Features, rows: slice) -> NDArray[np.floating[Any]]:
         FileFormatError: The file has changed since it was opened.
     """
     return np.stack([features.source(view)[rows] for view in (None, *range(features.n_views))])
-
-
-@contextmanager
-def opened_file(path: Path) -> Iterator[Any]:
-    """The open HDF5 file, its structure checked. Errors become a one-line FileFormatError."""
-    name = printable(str(path))
-    if not path.exists():
-        raise DataError(f"{name}: no such file: make it with headclust embed or headclust import.")
-    try:
-        _check_signature(path)
-        with h5py.File(path, "r") as file:
-            check_structure(file, path.stat().st_size)
-            yield file
-    except DataError as error:
-        raise FileFormatError(f"{name}: {error}") from error
-    except _READ_ERRORS as error:
-        reason = printable(one_line(error))
-        raise FileFormatError(f"{name} cannot be read as a feature file ({reason}): {NEXT_STEP}.") from error
-
-
-def _check_signature(path: Path) -> None:
-    if not path.is_file():  # opening a pipe would block
-        raise DataError("this is not a file: expected a feature file (HDF5).")
-    with path.open("rb") as file:
-        start = file.read(len(SIGNATURE))
-    if start != SIGNATURE:
-        raise DataError(f"this is not HDF5 (it starts with {start!r}): expected a feature file, {NEXT_STEP}.")
-
-
-def _mapped(path: Path, sha256: str, view: int | None) -> Source:
-    """The rows of the features or of a view, mapped: they are one block of bytes, which `check_structure` ensures."""
-    with opened_file(path) as file:
-        _check_unchanged(file, sha256)
-        dataset, shape = file["features" if view is None else "views"], file["features"].shape
-        offset = dataset.id.get_offset() + (view or 0) * math.prod(shape) * dataset.dtype.itemsize
-        return map_rows(path, file.id.get_vfd_handle(), dataset.dtype, offset, shape)
-
-
-def _check_unchanged(file: Any, sha256: str) -> None:
-    if stored_attributes(file)["sha256"] != sha256.encode():
-        raise DataError("it has changed since it was opened: start again.")

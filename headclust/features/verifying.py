@@ -11,7 +11,8 @@ from headclust.errors import DataError, FileFormatError
 from headclust.features.checks import check_finite, check_sample_ids
 from headclust.features.folder import content_sha256, files_of, is_folder, load_folder
 from headclust.features.format import DATASETS, ContentDigest
-from headclust.features.reading import NEXT_STEP, load_file, opened_file
+from headclust.features.opened import NEXT_STEP, opened_file
+from headclust.features.reading import load_file
 from headclust.features.structure import stored_attributes
 from headclust.progress import printable
 

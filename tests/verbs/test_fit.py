@@ -1,6 +1,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,48 +41,46 @@ def test_one_seed_gives_the_same_bytes(fit, blob_file, method):
     assert (results(first)[0] != results(other)[0]) == (method not in DRAW_NOTHING)
 
 
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("method", [name for name in METHODS if isinstance(PRESETS[name]["ours"][-1], Stage)])
-def test_a_fit_that_was_stopped_goes_on(fit, blob_file, here, monkeypatch, method):
-    real, steps, stop_after = train._update_, [], 10**9
+@pytest.fixture
+def steps(monkeypatch):
+    """Training steps `done`, a state kept after each; in the step after `stop_after` comes Ctrl-C."""
+    counted, real = SimpleNamespace(done=0, stop_after=None), train._update_
 
     def step(*given, **more):
-        steps.append(real(*given, **more))
-        if len(steps) > stop_after:
+        counted.done += 1
+        losses = real(*given, **more)
+        if counted.stop_after is not None and counted.done > counted.stop_after:
             raise KeyboardInterrupt
-        return steps[-1]
+        return losses
 
     monkeypatch.setattr(unfinished, "_INTERVAL", 0.0)
     monkeypatch.setattr(train, "_update_", step)
+    return counted
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("method", [name for name in METHODS if isinstance(PRESETS[name]["ours"][-1], Stage)])
+def test_a_fit_that_was_stopped_goes_on(fit, blob_file, here, steps, method):
     whole = fit(blob_file, method=method, output="whole")
-    n_steps, stop_after = len(steps), len(steps) + 7
+    n_steps = steps.done
+    steps.stop_after = n_steps + 7
     with pytest.raises(KeyboardInterrupt):
         fit(blob_file, method=method)
     assert not (here / "run").exists()
     assert (here / "run.partial").is_dir()
-    stop_after = 10**9
+    steps.stop_after = None
     run = fit(blob_file, method=method)
     assert results(run) == results(whole)
     assert (run / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
-    assert len(steps) == 2 * n_steps + 1  # only the step that was stopped was done twice
+    assert steps.done == 2 * n_steps + 1  # only the step that was stopped was done twice
     assert not (here / "run.partial").exists()
 
 
-def test_a_stopped_fit_goes_on_after_another_one_has_taken_its_name(blob_file, here, monkeypatch, capsys):
-    real, steps, stop_after = train._update_, [], 5
-    changes = {**short("temi"), "length": 12}
-
-    def step(*given, **more):
-        steps.append(real(*given, **more))
-        if len(steps) > stop_after:
-            raise KeyboardInterrupt
-        return steps[-1]
-
-    monkeypatch.setattr(unfinished, "_INTERVAL", 0.0)
-    monkeypatch.setattr(train, "_update_", step)
+def test_a_stopped_fit_goes_on_after_another_one_has_taken_its_name(blob_file, here, steps, capsys):
+    changes, steps.stop_after = {**short("temi"), "length": 12}, 5
     with pytest.raises(KeyboardInterrupt):
         verbs.fit([blob_file], method="temi", changes=changes)
-    stop_after = 10**9
+    steps.stop_after = None
     other = verbs.fit([blob_file], method="temi", changes={**changes, "lr": 1e-3})
     run = verbs.fit([blob_file], method="temi", changes=changes)
     assert run.name == f"{other.name}-2"
