@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -97,6 +98,8 @@ def atomic_file(
     try:
         try:
             yield temporary
+            if not os.path.samestat(os.fstat(descriptor), temporary.stat()):
+                descriptor = _opened_again(temporary, descriptor)
             if lasting:
                 os.fsync(descriptor)
         finally:
@@ -107,6 +110,17 @@ def atomic_file(
     finally:
         with suppress(OSError):  # the first error matters more
             temporary.unlink(missing_ok=True)
+
+
+def _opened_again(path: Path, descriptor: int) -> int:
+    """A descriptor of the file that a library has put in the place of an open one; it gets the latter's mode.
+
+    safetensors does so, with a file that only its owner may read.
+    """
+    path.chmod(stat.S_IMODE(os.fstat(descriptor).st_mode))
+    replacing = os.open(path, os.O_RDONLY)
+    os.close(descriptor)
+    return replacing
 
 
 def is_temporary(path: Path) -> bool:

@@ -4,6 +4,8 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from headclust import disk
 from headclust.disk import atomic_file, file_sha256, is_temporary, write_atomically
@@ -116,3 +118,20 @@ def test_file_and_folder_are_synced_when_it_shall_last(tmp_path: Path, monkeypat
 def test_the_checksum_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_that_a_library_replaces_is_synced_and_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, synced = os.fsync, list[int]()
+
+    def seen(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(disk.os, "fsync", seen)
+    (tmp_path / "plain").write_text("")
+    with disk.atomic_file(tmp_path / "file") as temporary:
+        save_file({"tensor": torch.ones(3)}, temporary)
+    made = (tmp_path / "file").stat()
+    assert made.st_ino in synced
+    assert made.st_mode == (tmp_path / "plain").stat().st_mode
+    assert load_file(tmp_path / "file")["tensor"].tolist() == [1, 1, 1]

@@ -190,7 +190,7 @@ class StageStates:
 
         assert self._fit is not None
         seconds = self.seconds_before + time.monotonic() - self._start
-        tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.tensors.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
         values = json.dumps({**state.values, "seconds": seconds})
         text = {"values": values, "sha256": _hash(values, _digest(tensors))}
         self._last = time.monotonic()
