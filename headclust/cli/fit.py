@@ -65,7 +65,10 @@ def fit(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Fit clustering heads to FEATURES (the newest under ./features/ unless given) and write a run folder."""
+    """Fit clustering heads to FEATURES (the newest under ./features/ unless given) and write a run folder.
+
+    A training that was stopped goes on with the same command.
+    """
     from headclust import verbs
     from headclust.torchrun import launched
 
