@@ -26,7 +26,6 @@ from headclust.scoring import metrics
 SIZES, DIM, DEVIATIONS = (300, 30, 15, 8), 12, (6.0, 2.0)
 FITS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("consensus", {}),
-    "guard=false": ("consensus", {"guard": False}),
     "whiten=false": ("consensus", {"whiten": False}),
     "spectral": ("spectral", {}),
     "kmeans": ("kmeans", {}),

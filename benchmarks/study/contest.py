@@ -41,7 +41,6 @@ _ABLATIONS = (
     "partitions=walk",
     "partitions=kmeans",
     "temi.length=0",
-    "guard=false",
     "choose_by=neighbors",
 )
 _VALUES = {"false": False, "0": 0}

@@ -86,11 +86,7 @@ def fit(
     if config and (method or preset):
         raise SettingError("a configuration names the method and preset it repeats: leave out either it or them.")
     recorded = runs.read_config(config) if config else {}
-    recipe = Recipe.of(
-        recorded.get("method", method or "default"),
-        recorded.get("preset", preset or "ours"),
-        recorded.get("settings", {}),
-    )
+    recipe = _recorded_recipe(config, recorded) if config else Recipe.of(method or "default", preset or "ours")
     recipe = recipe.changed(changes or {})
     for option, name, count in (("--clusters", "n_clusters", clusters), ("--heads", "n_heads", heads)):
         if count is not None:
@@ -199,6 +195,14 @@ def fit_recipe(
             )
         group.wait()  # until the first process has written the run
     return path
+
+
+def _recorded_recipe(config: Path, recorded: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe.of(recorded["method"], recorded["preset"], recorded["settings"])
+    except SettingError as error:  # another version's, or edited
+        step = "correct it in a copy of config.json, or delete it there if this version no longer has it"
+        raise SettingError(f"{printable(str(config))}: {error} To repeat the fit, {step}.") from None
 
 
 def _training_depends_on(

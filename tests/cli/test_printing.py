@@ -21,7 +21,7 @@ ROWS = [["temi", "79.5 %", "a meaning of several words that is long"], ["写真"
         ("seconds", 12.34, "12.3 s"),
         ("n_samples", 1200, "1200"),
         ("learning_rate", 1e-5, "1e-05"),
-        ("guard", True, "yes"),
+        ("whiten", True, "yes"),
         ("mean", [0.5, 0.25], "0.5, 0.25"),
         ("class_names", [str(i) for i in range(100)], "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ... (100 in all)"),
     ],

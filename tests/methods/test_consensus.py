@@ -230,7 +230,7 @@ def test_scale_and_precision_do_not_matter(blobs):
 
 def test_all_heads_speak_the_one_under_which_neighbors_agree_best_first(hard):
     result = fit(hard.features, n_heads=7)
-    scores = result.history[-1]["kept_neighbor_information"]
+    scores = result.history[-1]["refined_neighbor_information"]
     assert result.losses == [-score for score in scores]
     assert list(result.model.used_heads) == sorted(range(7), key=lambda head: -scores[head])
     transformed = result.model.transforms[0](torch.tensor(hard.features))
@@ -318,18 +318,6 @@ def test_clear_groups_of_very_unequal_size_are_found(deviation, draw):
     """Once the smallest was joined with another, and the largest cut: an ACC of 0.56 to 0.8, k-means 1."""
     features, labels = unequal(deviation, draw)
     assert accuracy(fit(features, **AS_SHIPPED).assignments, labels) == 1
-
-
-def test_a_head_whose_neighbor_information_falls_is_restored():
-    features, _ = unequal(2, 4)
-    guarded, without = (fit(features, **AS_SHIPPED | {"guard": guard}) for guard in (True, False))
-    told = guarded.history[-1]
-    before, after = guarded.history[0]["neighbor_information"], told["refined_neighbor_information"]
-    kept = told["kept_neighbor_information"]
-    assert kept == pytest.approx([max(old, new) for old, new in zip(before, after, strict=True)])
-    assert any(new < old for old, new in zip(before, after, strict=True))
-    assert guarded.losses == [-score for score in kept]
-    assert without.history[-1]["kept_neighbor_information"] == after
 
 
 def partitions_of(rows, **settings):

@@ -71,6 +71,14 @@ def test_every_recipe_is_written_down(data, method, changes):
     assert options["seed"] == config["seed"]
 
 
+def test_a_setting_of_an_earlier_version_is_left_out_of_the_command_with_a_remark(data):
+    settings = {**Recipe.of().changed({"n_clusters": 7}).values, "guard": True}
+    object.__setattr__(data, "config", {**data.config, "method": "consensus", "preset": "ours", "settings": settings})
+    *_, remark, command = repeat(data, Source(None, None))
+    assert remark == "# this version has no setting guard=True"
+    assert "guard" not in command
+
+
 def _other(value):
     """Another value of a setting that takes any number or a truth value; None for other settings."""
     if isinstance(value, bool):

@@ -197,6 +197,15 @@ def test_a_config_says_its_method_itself(fit, blob_file, here, option):
         verbs.fit(config=first, output=here / "again", **option)
 
 
+def test_a_setting_of_an_earlier_version_is_refused_by_name(fit, blob_file, here):
+    config = read_config(fit(blob_file)) | {"settings": {"guard": True}}
+    copy = here / "copy.json"
+    copy.write_text(json.dumps(config))
+    with pytest.raises(SettingError, match=r"copy.json: unknown setting 'guard'.* correct it in a copy"):
+        verbs.fit([blob_file], config=copy, output=here / "again")
+    assert not (here / "again").exists()
+
+
 def test_a_repeated_config_finds_its_features_or_says_so(fit, write, blobs, blob_file, here):
     first = fit(blob_file)
     write("blobs.h5", blobs.features * 2, blobs.labels, overwrite=True)

@@ -74,8 +74,6 @@ class Partitions:
         vectors_at_most: Largest number of eigenvectors, for any number of clusters; but one per connected component.
         tries: Restarts of k-means per partition, at most three after a walk; the lowest inertia is used. With more than
             100 clusters there are fewer, at most 600 / n_clusters, as restarts then differ less.
-        guard: Undo the refinement of a head that lowers its neighbor information: TEMI favors clusters of equal size,
-            which can split large ones.
         choose_by: The heads that are used: consensus (all, with the mean of their probabilities), or neighbors (the one
             with the highest neighbor information).
 
@@ -96,7 +94,6 @@ class Partitions:
     most_vectors: float = 2.2
     vectors_at_most: int = 600
     tries: int = 6
-    guard: bool = True
     choose_by: str = "consensus"
 
     several_spaces: ClassVar[bool] = True

@@ -6,7 +6,7 @@ Six steps; docs/default.md has the gain of each:
 2. Several neighbor graphs are cut, with different numbers of eigenvectors, or walked on before k-means: this gives
    partitions (`partitions`).
 3. A linear head is fitted to each partition, in closed form.
-4. TEMI refines the heads together. Heads whose neighbor information it lowers are restored.
+4. TEMI refines the heads together.
 5. Clusters of all heads get common ids, and the mean of the probabilities is the prediction.
 6. A power of this mean gives a confidence as large as heads and neighbors agree (`calibration`).
 """
@@ -140,13 +140,9 @@ def fit(
         views = _versions(rows, transforms, fitted) if first.views else ()
         batch_source = Samples((rows,), graph.indices[:, : min(refinement.n_neighbors, k)], views)
         trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current())
-        changed, refined = _neighbor_information(trained.heads, rows, graph, temperature)
-        worse = [first.guard and new < old for new, old in zip(refined, scores, strict=True)]
-        _restore_(trained.heads, start, worse)
-        clusters = np.where(np.array(worse)[:, None], clusters, changed)
-        scores = [old if is_worse else new for is_worse, old, new in zip(worse, scores, refined, strict=True)]
+        clusters, scores = _neighbor_information(trained.heads, rows, graph, temperature)
         history += [{"stage": "temi", **record} for record in trained.history]
-        history.append({"refined_neighbor_information": refined, "kept_neighbor_information": scores})
+        history.append({"refined_neighbor_information": scores})
     # 5. Heads by neighbor information, the highest first: the first gives the ids to which the others are matched.
     used = sorted(range(len(scores)), key=lambda head: -scores[head])
     if first.choose_by == "neighbors":
@@ -211,16 +207,6 @@ def _neighbor_information(
     clusters = ClusterModel((FeatureTransform(),), heads, (0,), temperature).assign(rows, group=current()).by_head
     neighbors = graph.indices.numpy()
     return clusters, [ensemble.neighbor_information(row, neighbors, heads.n_clusters) for row in clusters]
-
-
-def _restore_(heads: LinearHeads, before: LinearHeads, which: list[bool]) -> None:
-    """Give the heads marked in `which` the parameters that they had in `before`."""
-    import torch
-
-    marked = torch.tensor(which)
-    with torch.no_grad():
-        for now, old in zip(heads.parameters(), before.parameters(), strict=True):
-            now[marked.to(now.device)] = old[marked.to(old.device)]
 
 
 def _rename_(heads: LinearHeads, names: NDArray[np.int64], which: list[int]) -> None:
