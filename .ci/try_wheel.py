@@ -32,7 +32,7 @@ def main() -> None:
         dataset="digits",
         backbone="efficientnet_lite0",
     )
-    quick = {"tries": 2, "temi.length": 30}
+    quick = {"tries": 2, "pairs.length": 30}
     for method, changes in (("consensus", quick), ("kmeans", {}), ("spectral", {}), ("leiden", {})):
         run = verbs.fit([few], method=method, clusters=10, heads=3 if changes else None, changes=changes)
         print(method, run)

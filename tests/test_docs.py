@@ -138,7 +138,7 @@ def test_what_does_not_hold_is_found(tmp_path, text, found):
         "# A\n\n# A\n\n[a](#a-1)",
         "`[a](missing.md)`",
         "```text\n[a](missing.md) headclust nothing\n```",
-        "```sh\nmake demo VENV=x -n  # a comment\nheadclust fit a.h5 --eval b.h5 --set temi.beta=0.7 | head -n 3\n```",
+        "```sh\nmake demo VENV=x -n  # a comment\nheadclust fit a.h5 --eval b.h5 --set pairs.length=30 | head\n```",
         "Say `headclust embed --model`, `headclust COMMAND --help`, `headclust --version`.",
         "```jsonl\n{}\n[]\n```",
         "```python\nfrom headclust import verbs\nfrom headclust.features import load_features\n```",

@@ -263,7 +263,7 @@ def embed(point: Point, work: Path) -> Run:
     return run
 
 
-OWN_KMEANS = {"n_heads": 1, "tries": 10, "partitions": "kmeans", "temi.length": 0}
+OWN_KMEANS = {"n_heads": 1, "tries": 10, "partitions": "kmeans", "pairs.length": 0}
 PARTS: dict[str, Part] = {
     "default": fit("default"),
     "own-kmeans": fit("default", OWN_KMEANS),  # k-means in the default's space, assigned by a linear head

@@ -115,7 +115,7 @@ def tiny_points() -> list[Point]:
     """A tiny point of every part, with a short training."""
     from scaling.parts import PARTS
 
-    short = {"default": "temi.length=3", "fit-predict-report": "temi.length=3", "temi": "length=3"}
+    short = {"default": "pairs.length=3", "fit-predict-report": "pairs.length=3", "temi": "length=3"}
     usual = Point("", 300, 16, 3)
     points = [replace(usual, part=part, option=short.get(part, "")) for part in PARTS]
     return [replace(point, n=4) if point.part == "embed" else point for point in points]

@@ -33,14 +33,14 @@ class Entrant(NamedTuple):
 
 # k-means in the default's space: unit rows, within-pair whitening. The restart with the lowest inertia of 10 is used; a
 # linear head predicts its clusters, like the default's heads, without refinement.
-_OWN_KMEANS = {"n_heads": 1, "tries": 10, "partitions": "kmeans", "temi.length": 0}
+_OWN_KMEANS = {"n_heads": 1, "tries": 10, "partitions": "kmeans", "pairs.length": 0}
 _ABLATIONS = (
     "whiten=false",
     "views=false",
     "partitions=graph",
     "partitions=walk",
     "partitions=kmeans",
-    "temi.length=0",
+    "pairs.length=0",
     "choose_by=neighbors",
 )
 _VALUES = {"false": False, "0": 0}

@@ -28,7 +28,7 @@ from study.summary import Line
 # setting: its default number of restarts gives one point.
 CURVES: tuple[tuple[str, str, str, tuple[Any, ...]], ...] = (
     (DEFAULT_METHOD, "ours", "n_heads", (4, 8, 16, 32)),
-    (DEFAULT_METHOD, "ours", "temi.length", (0, 150, 300, 600, 1200)),
+    (DEFAULT_METHOD, "ours", "pairs.length", (0, 150, 300, 600, 1200)),
     ("turtle", "ours", "length", (60, 200, 600, 2000)),
     ("kmeans", "ours", "n_heads", (1, 3, 10, 30)),
     ("spectral", "ours", "n_heads", (10,)),

@@ -12,7 +12,7 @@ from study.calibration import bins
 
 from .conftest import TINY, write_place
 
-QUICK = ["--only", "kmeans,own-kmeans,temi.length=0", "--seeds", "2"]
+QUICK = ["--only", "kmeans,own-kmeans,pairs.length=0", "--seeds", "2"]
 
 
 @pytest.fixture

@@ -116,6 +116,25 @@ class ScanSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairsSettings:
+    """Settings of the likelihood of pairs.
+
+    Args:
+        noise: Share of the pairs, in [0, 1), that is expected to be of samples with nothing in common. It bounds the
+            loss of a pair, so that a few wrong ones do not decide.
+
+    Raises:
+        SettingError: A value is out of its range.
+    """
+
+    noise: float = 0.1
+    traits: ClassVar[Traits] = Traits(("anchor", "neighbor"))
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"noise": (0, BELOW_ONE)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class SelfLabelSettings:
     """Settings of self-labeling.
 
@@ -258,6 +277,7 @@ OBJECTIVE_SETTINGS: dict[str, Any] = {
     "pmi": TemiSettings,
     "temi-scan": TemiScanSettings,
     "scan": ScanSettings,
+    "pairs": PairsSettings,
     "self-label": SelfLabelSettings,
     "clc": ClcSettings,
     "turtle": TurtleSettings,

@@ -18,7 +18,7 @@ from headclust.embedding import EmbedSettings
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.settings import list_settings
 
-QUICK = ["--heads", "3", "--set", "tries=2", "--set", "temi.length=30"]
+QUICK = ["--heads", "3", "--set", "tries=2", "--set", "pairs.length=30"]
 TEMI = ["--method", "temi", "--heads", "3"]
 for setting in ("hidden_dim=24", "bottleneck_dim=12", "length=30", "warmup=3", "batch_size=64"):
     TEMI += ["--set", setting]
@@ -110,9 +110,9 @@ def test_fit_config_repeats_byte_for_byte(run, refused, blob_file, tmp_path):
     for name in ("model.safetensors", "assignments.csv", "history.jsonl", "config.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert "leave out either it or them" in refused("fit", "--config", "one", "--method", "kmeans", "-o", "three")
-    assert run("fit", "--config", "one", "--seed", 9, "--set", "temi.beta=0.9", "-o", "three")[0] == 0
+    assert run("fit", "--config", "one", "--seed", 9, "--set", "pairs.lr=0.2", "-o", "three")[0] == 0
     config = json.loads((tmp_path / "three" / "config.json").read_text())
-    assert (config["seed"], config["settings"]["temi.beta"]) == (9, 0.9)
+    assert (config["seed"], config["settings"]["pairs.lr"]) == (9, 0.2)
 
 
 def test_overwrite(run, refused, blob_file):
@@ -371,10 +371,10 @@ def test_fit_without_features_anywhere(refused):
         (["--set", "beta"], "--set beta: expected NAME=VALUE"),
         (["--set", "beta="], "--set beta=: expected NAME=VALUE"),
         (["--set", "=1"], "--set =1: expected NAME=VALUE"),
-        (["--set", "temi.beta=high"], "beta is 'high': expected a number, for example 0.6"),
-        (["--set", "temi.beta=7"], "beta is 7.0: expected 0.5 to 1"),
-        (["--set", "temi.length=1.5"], "length is '1.5': expected a whole number"),
-        (["--set", "temi.lr=nan"], "lr is nan: expected more than 0"),
+        (["--set", "pairs.lr=high"], "lr is 'high': expected a number, for example 0.1"),
+        (["--set", "pairs.lr=-1"], "lr is -1.0: expected more than 0"),
+        (["--set", "pairs.length=1.5"], "length is '1.5': expected a whole number"),
+        (["--set", "pairs.lr=nan"], "lr is nan: expected more than 0"),
         (["--set", "tries=1.5"], "tries is '1.5': expected a whole number"),
         (["--set", "shrinkage=nan"], "shrinkage is nan: expected 1e-06 to 1"),
         (["--set", "whiten=perhaps"], "whiten is 'perhaps': expected true or false"),
@@ -385,7 +385,7 @@ def test_fit_without_features_anywhere(refused):
         (["--method", "kmeans", "--set", "normalize=whiten"], "'whiten': expected one of none, l2"),
         (["--method", "kmeans", "--set", "beta=1"], "unknown setting 'beta'"),
         (["--set", "n_neighbors=120"], "n_neighbors is 120, of 120 samples: expected at most 119"),
-        (["--set", "temi.n_neighbors=120"], "temi.n_neighbors is 120, of 120 samples: expected at most 119"),
+        (["--set", "pairs.n_neighbors=120"], "pairs.n_neighbors is 120, of 120 samples: expected at most 119"),
         (["--clusters", "121"], "121 clusters of 120 samples"),
         (["--clusters", "0"], "'--clusters': 0 is not in the range x>=1"),
         (["--clusters", "many"], "'many' is not a valid integer"),
@@ -398,7 +398,7 @@ def test_fit_without_features_anywhere(refused):
         (["-o", "."], "exists and is not a run folder"),
         (["-o", "blobs.h5", "--overwrite"], "blobs.h5 exists and is not a run folder"),
         (["-o", "x" * 300], "File name too long"),  # once a traceback
-        (["--set", "temi.lr=1e38"], "the loss stopped being finite"),
+        (["--set", "pairs.lr=1e38"], "the loss stopped being finite"),
         ([*TEMI, "--set", "lr=1e30", "--set", "warmup=0"], "the loss stopped being finite"),
     ],
     ids=lambda value: " ".join(value[-4:])[:40] if isinstance(value, list) else "",
@@ -585,7 +585,7 @@ def test_a_whole_fit_in_a_process_of_its_own(shell, blob_file, tmp_path):
 
 def test_interrupted(shell, write, blobs, tmp_path):
     write("features/x.h5", blobs.features, blobs.labels)
-    process = shell("fit", *last_of_each([*QUICK, "--set", "temi.length=10000000"]), "-o", "run")
+    process = shell("fit", *last_of_each([*QUICK, "--set", "pairs.length=10000000"]), "-o", "run")
     assert b"using the newest" in process.stderr.readline()  # everything is imported
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

@@ -8,7 +8,7 @@ from headclust import HeadClustering
 
 QUICK = {
     "kmeans": {"n_heads": 2},
-    "default": {"n_heads": 3, "settings": {"temi.length": 10, "tries": 1}},
+    "default": {"n_heads": 3, "settings": {"pairs.length": 10, "tries": 1}},
     # check_clustering needs cluster 0 used, of 50 samples and noise: with a lower rate only a long fit gets there.
     "temi": {"n_heads": 4, "settings": {"length": 25, "warmup": 2, "lr": 1e-3, "hidden_dim": 32, "bottleneck_dim": 16}},
     "spectral": {"n_heads": 2},

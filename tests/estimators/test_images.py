@@ -234,5 +234,5 @@ def test_from_paths_to_groups_in_one_pipeline(paths):
 
 
 def test_the_default_groups_a_list_of_paths(paths):
-    pipeline = make_pipeline(EmbedImages(**SMALL), HeadClustering(3, settings={"temi.length": 20}, device="cpu"))
+    pipeline = make_pipeline(EmbedImages(**SMALL), HeadClustering(3, settings={"pairs.length": 20}, device="cpu"))
     assert set(pipeline.fit_predict(paths)) <= {0, 1, 2}

@@ -22,7 +22,7 @@ FITS = {
     "kmeans": {"n_heads": 2},
     "spherical-kmeans": {"n_heads": 2},
     "turtle": {"n_heads": 2, "length": 2},
-    "consensus": {"n_heads": 2, "tries": 1, "samples_at_most": 60, "temi.length": 2},
+    "consensus": {"n_heads": 2, "tries": 1, "samples_at_most": 60, "pairs.length": 2},
     "gmm": {"n_heads": 1},
     "hdbscan": {},
 }

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from headclust.model.heads import LinearHeads
 from headclust.runs.scored_fit import fit_and_score
 from headclust.scoring.metrics import accuracy
 
-QUICK = {**short("consensus"), "temi.batch_size": 1024}
+QUICK = {**short("consensus"), "pairs.batch_size": 1024}
 AS_SHIPPED = {setting.name: setting.value for setting in list_settings(PRESETS["consensus"]["ours"])}
 del AS_SHIPPED["n_clusters"]
 
@@ -83,13 +84,14 @@ def test_blobs_are_found(blobs):
 def test_what_samples_that_belong_together_differ_in_is_left_out(lit, views):
     (plain, *others), labels = lit
     features = with_views(plain, *others) if views else Features.from_array(plain)
-    cuts = AS_SHIPPED | {"partitions": "graph"}
+    # Without the refinement, whose pairs lead to the groups too where there are views.
+    cuts = AS_SHIPPED | {"partitions": "graph", "pairs.length": 0}
     fits = {whiten: fit_features(features, **cuts | {"whiten": whiten}) for whiten in (True, False)}
     scores = {whiten: accuracy(result.assignments, labels) for whiten, result in fits.items()}
     assert scores[True] > 0.9
     assert scores[True] > scores[False] + 0.05
-    # Walks cost ten points here without views: they follow the light, along which groups are long.
-    assert accuracy(fit_features(features, **AS_SHIPPED).assignments, labels) > 0.85
+    # Walks cost up to 18 points here without views: they follow the light, along which groups are long.
+    assert accuracy(fit_features(features, **AS_SHIPPED).assignments, labels) > 0.8
     (lloyd,) = change_settings(PRESETS["kmeans"]["ours"], {"n_clusters": 4})
     baseline = METHODS["kmeans"]((features,), (lloyd,), 0)
     assert accuracy(baseline.assignments, labels) < 0.7
@@ -195,7 +197,7 @@ def test_the_number_of_threads_changes_next_to_nothing(hard):
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            results.append(fit(hard.features, **{"temi.length": 5}))
+            results.append(fit(hard.features, **{"pairs.length": 5}))
     finally:
         torch.set_num_threads(before)
     first, second = results
@@ -229,7 +231,7 @@ def test_scale_and_precision_do_not_matter(blobs):
 
 
 def test_all_heads_speak_the_one_under_which_neighbors_agree_best_first(hard):
-    result = fit(hard.features, n_heads=7)
+    result = fit(hard.features, n_heads=7, passes=100.0)
     scores = result.history[-1]["refined_neighbor_information"]
     assert result.losses == [-score for score in scores]
     assert list(result.model.used_heads) == sorted(range(7), key=lambda head: -scores[head])
@@ -238,8 +240,8 @@ def test_all_heads_speak_the_one_under_which_neighbors_agree_best_first(hard):
     assert scores == pytest.approx(
         [ensemble.neighbor_information(one, neighbors, 4) for one in result.head_assignments]
     )
-    assert [record["step"] for record in result.history[1:-1]][-1] == QUICK["temi.length"]
-    assert {record["stage"] for record in result.history[1:-1]} == {"temi"}
+    assert [record["step"] for record in result.history[1:-1]][-1] == QUICK["pairs.length"]
+    assert {record["stage"] for record in result.history[1:-1]} == {"pairs"}
 
 
 def test_those_who_speak_are_named_alike(hard):
@@ -275,10 +277,10 @@ def test_confidence_is_as_large_as_heads_and_neighbors_agree(hard):
         ({"partitions": "graph"}, 3),
         ({"partitions": "walk"}, 3),
         ({"partitions": "kmeans"}, 3),
-        ({"temi.length": 0}, 3),
+        ({"pairs.length": 0}, 3),
         ({"choose_by": "neighbors"}, 1),
         ({"n_heads": 1}, 1),
-        ({"n_heads": 50, "tries": 1, "temi.length": 5}, 50),
+        ({"n_heads": 50, "tries": 1, "pairs.length": 5}, 50),
         ({"shrinkage": 1.0}, 3),
         ({"vectors_at_most": 3}, 3),
         ({"n_components": 3}, 3),
@@ -291,7 +293,7 @@ def test_every_part_can_be_left_out(blobs, changes, speaking):
     assert len(result.model.used_heads) == speaking
     assert len(result.losses) == changes.get("n_heads", 3)
     assert ((result.confidence >= 0.25) & (result.confidence <= 1 + 1e-6)).all()
-    if changes.get("temi.length") == 0:
+    if changes.get("pairs.length") == 0:
         assert len(result.history) == 1
 
 
@@ -302,8 +304,8 @@ def test_one_head_speaks_where_that_is_asked_for(hard):
 
 def test_what_training_does_not_use_is_no_setting():
     names = {setting.name for setting in list_settings(PRESETS["consensus"]["ours"])}
-    assert "temi.n_neighbors" in names
-    assert not names & {"temi.neighbor_list", "temi.augment", "temi.checkpoint_every", "temi.head", "temi.n_heads"}
+    assert "pairs.n_neighbors" in names
+    assert not names & {"pairs.neighbor_list", "pairs.augment", "pairs.checkpoint_every", "pairs.head", "pairs.n_heads"}
 
 
 def unequal(deviation, draw):
@@ -337,13 +339,32 @@ def test_more_heads_leave_the_first_as_they_are(hard, kind):
 
 
 def test_without_refinement_heads_are_discriminants_of_the_partitions(blobs):
-    result = fit(blobs.features, **{"temi.length": 0, "n_heads": 1})
+    result = fit(blobs.features, **{"pairs.length": 0, "n_heads": 1})
     rows = result.model.transforms[0](torch.tensor(blobs.features))
     stage = Partitions(n_clusters=4, n_heads=1, tries=2)
     found, kept = find_partitions(rows, nearest_neighbors(rows, 23), stage, 10, 0)
     heads = LinearHeads.discriminant(rows[kept], found, 4, shrinkage=0.1)
+    own = result.model.heads
+    scale = own.weight.norm() / heads.weight.norm()  # its temperature
     for name, tensor in heads.state_dict().items():
-        torch.testing.assert_close(result.model.heads.state_dict()[name], tensor, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(own.state_dict()[name], scale * tensor, rtol=1e-4, atol=1e-4)
+
+
+def test_a_head_is_as_confident_as_it_is_reliable(hard):
+    """As often as nearest neighbors share a cluster; a discriminant is surer than that."""
+    result = fit(hard.features, **{"pairs.length": 0, "n_heads": 4})
+    rows = result.model.transforms[0](torch.tensor(hard.features))
+    nearest = nearest_neighbors(rows, 1).indices[:, 0].numpy()
+    for head, clusters in enumerate(result.head_assignments):
+        confidence = torch.softmax(result.model.heads(rows[None]).logits[0, head], -1).amax(1).mean()
+        assert float(confidence) == pytest.approx((clusters == clusters[nearest]).mean(), abs=1e-3)
+
+
+def test_few_samples_are_not_passed_over_often(hard):
+    result = fit(hard.features, **{"pairs.length": 300, "pairs.batch_size": 64, "passes": 2.0})
+    assert result.history[-2]["n_steps"] == math.ceil(2 * len(hard.features) / 64)
+    result = fit(hard.features, **{"pairs.length": 3, "pairs.batch_size": 64, "passes": 2.0})
+    assert result.history[-2]["n_steps"] == 3
 
 
 def test_a_saved_model_says_the_same(hard):
@@ -378,7 +399,7 @@ def test_confidence_tells_right_from_wrong(hard):
     [(2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (5, 2), (5, 5), (20, 1), (20, 2), (20, 19), (20, 20), (120, 30)],
 )
 def test_any_number_of_samples_and_clusters(blobs, n_samples, n_clusters, length):
-    result = fit(blobs.features[:n_samples], n_clusters, **{"temi.length": length})
+    result = fit(blobs.features[:n_samples], n_clusters, **{"pairs.length": length})
     assert result.head_assignments.shape == (3, n_samples)
     assert result.model.n_clusters == n_clusters
     assert 0 <= result.head_assignments.min() <= result.head_assignments.max() < n_clusters
@@ -438,7 +459,7 @@ def test_rows_that_are_all_alike_are_one_line(rows):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["n_neighbors", "temi.n_neighbors"])
+@pytest.mark.parametrize("name", ["n_neighbors", "pairs.n_neighbors"])
 def test_neighbors_are_cut_to_what_there_is(blobs, name):
     assert accuracy(fit(blobs.features[:40], **{name: 5000}).assignments, blobs.labels[:40]) > 0.9
 

@@ -110,7 +110,7 @@ def test_a_fit_keeps_groups_and_everything_fixed(hard):
     assert len(set(result.assignments[10:13].tolist())) == 1
     assert result.assignments[20] != result.assignments[21]
     assert result.assignments[0] != result.assignments[22]
-    assert (result.assignments[23:] == other[23:]).mean() > 0.75  # the three images are typical of other groups
+    assert (result.assignments[23:] == other[23:]).mean() > 0.6  # the three images are typical of other groups
     again = recipe(4).fit([space], 0, constraints=own)
     assert np.array_equal(result.assignments, again.assignments)
     for name, tensor in result.model.tensors().items():

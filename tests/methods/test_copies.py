@@ -16,7 +16,7 @@ from headclust.training.stages import Stage
 
 DIVIDING = ("spectral", "gmm", "ward", "leiden", "hdbscan", "umap-kmeans")
 SHORT = {
-    "consensus": {"n_heads": 2, "temi.length": 5, "tries": 1},
+    "consensus": {"n_heads": 2, "pairs.length": 5, "tries": 1},
     "scan": {"self_label.length": 1},
     "hdbscan": {"n_neighbors": 2},
 }

@@ -15,7 +15,7 @@ from headclust.training.stages import Stage
 
 SCALES = [1e-45, 1e-40, 1e-30, 1e-20, 1e20, 1e30]
 NORMALIZATIONS = ["none", "l2", "standardize", "pca"]
-SHORT = {"consensus": {"temi.length": 10, "tries": 1}, "scan": {"self_label.length": 2}, "spectral": {"n_heads": 2}}
+SHORT = {"consensus": {"pairs.length": 10, "tries": 1}, "scan": {"self_label.length": 2}, "spectral": {"n_heads": 2}}
 
 
 def scaled(scale):

@@ -70,7 +70,7 @@ def test_neighbors_asked_for_are_not_cut(space):
 
 @pytest.mark.parametrize(("method", "preset"), PAIRS)
 def test_several_spaces_are_taken_or_refused_as_the_recipe_says(method, preset, space):
-    quick = {"turtle": {"length": 1, "n_heads": 2}, "consensus": {"temi.length": 1}}
+    quick = {"turtle": {"length": 1, "n_heads": 2}, "consensus": {"pairs.length": 1}}
     recipe = Recipe.of(method, preset).changed({"n_clusters": 4, **quick.get(method, {})})
     if recipe.several_spaces:
         assert len(recipe.fit([space, space], 0).model.transforms) == 2

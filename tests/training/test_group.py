@@ -69,7 +69,8 @@ def assert_near(results, prefix, limits):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_processes_that_share_a_batch_have_its_loss_and_gradient(results, recipe):
     assert any("gradient" in name.rpartition("/")[2] for name in under(results, f"gradient/{recipe}")[0])
-    assert_near(results, f"gradient/{recipe}", {"loss": 1e-6, "": 1e-5})
+    # The likelihood of pairs by untrained heads is near that of independent samples, so the loss is near zero.
+    assert_near(results, f"gradient/{recipe}", {"loss": 1e-5 if recipe.startswith("consensus") else 1e-6, "": 1e-5})
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -196,7 +196,7 @@ def default(group: Group) -> dict[str, Tensor]:
     generator = np.random.default_rng(0)
     centers = generator.normal(size=(4, DIM)) * 3
     rows = (centers[np.arange(120) % 4] + generator.normal(size=(120, DIM))).astype(np.float32)
-    recipe = Recipe.of("default", "ours", {"n_clusters": 4, "n_heads": 4, "tries": 1, "temi.length": 20})
+    recipe = Recipe.of("default", "ours", {"n_clusters": 4, "n_heads": 4, "tries": 1, "pairs.length": 20})
     with use(group):
         result = recipe.fit([Features.from_array(rows)], 0)
     return {

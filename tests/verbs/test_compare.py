@@ -168,7 +168,7 @@ def test_several_files_for_methods_that_take_several(write, blobs, monkeypatch):
     few = change_settings(PRESETS["turtle"]["ours"], {"length": 3, "n_heads": 2, "batch_size": 50})
     monkeypatch.setitem(PRESETS["turtle"], "ours", few)
     files = [write(f"{name}.h5", blobs.features * factor, blobs.labels) for name, factor in (("a", 1), ("b", 2))]
-    quick = change_settings(PRESETS["consensus"]["ours"], {"n_heads": 2, "temi.length": 3})
+    quick = change_settings(PRESETS["consensus"]["ours"], {"n_heads": 2, "pairs.length": 3})
     monkeypatch.setitem(PRESETS["consensus"], "ours", quick)
     compared = verbs.compare(files, methods=["turtle", "default", "kmeans"], evaluate_on=files)
     assert compared["features"] == [str(file) for file in files]

@@ -31,7 +31,7 @@ def small(monkeypatch, quick):
         return output
 
     def fit_quickly(*arguments, method, **options):
-        return fit(*arguments, method=method, changes={"temi.length": 20} if method == "consensus" else {}, **options)
+        return fit(*arguments, method=method, changes={"pairs.length": 20} if method == "consensus" else {}, **options)
 
     monkeypatch.setattr(demo, "embed", embed)
     monkeypatch.setattr(demo, "fit", fit_quickly)

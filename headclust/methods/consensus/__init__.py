@@ -1,4 +1,4 @@
-"""The default method: consensus of many partitions, predicted by linear heads refined with TEMI."""
+"""The default method: consensus of many partitions, predicted by linear heads refined with the likelihood of pairs."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _MODES = (0.5, 2.5)
 _MOST_STEPS = 200
 _WALK_TRIES = 3  # restarts of k-means after a walk, whose rows have many columns
 _RESTARTED = 600  # clusters in all restarts of a partition, at most
-_MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: its clusters only start the heads, which TEMI refines
+_MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: its clusters only start the heads, which training refines
 _CHOICES = {"partitions": ("mixed", "graph", "walk", "kmeans"), "choose_by": ("consensus", "neighbors")}
 _RANGES = {
     "n_clusters": (0, math.inf),
@@ -45,6 +45,7 @@ _RANGES = {
     "most_vectors": (0.1, 10),
     "vectors_at_most": (1, math.inf),
     "tries": (1, math.inf),
+    "passes": (0, math.inf),
 }
 
 
@@ -74,6 +75,8 @@ class Partitions:
         vectors_at_most: Largest number of eigenvectors, for any number of clusters; but one per connected component.
         tries: Restarts of k-means per partition, at most three after a walk; the lowest inertia is used. With more than
             100 clusters there are fewer, at most 600 / n_clusters, as restarts then differ less.
+        passes: Most passes over the samples in the refinement, whatever its length in steps: with few samples, more
+            would fit the heads to chance.
         choose_by: The heads that are used: consensus (all, with the mean of their probabilities), or neighbors (the one
             with the highest neighbor information).
 
@@ -94,6 +97,7 @@ class Partitions:
     most_vectors: float = 2.2
     vectors_at_most: int = 600
     tries: int = 6
+    passes: float = 16.0
     choose_by: str = "consensus"
 
     several_spaces: ClassVar[bool] = True

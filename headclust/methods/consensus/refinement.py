@@ -1,12 +1,12 @@
-"""The fit of the default: heads from partitions, refined with TEMI, combined by the mean of their probabilities.
+"""The fit of the default: heads from partitions, refined, combined by the mean of their probabilities.
 
 Six steps; docs/default.md has the gain of each:
 
 1. Each feature space is whitened within pairs (`pair_whitening`); several spaces are concatenated.
 2. Several neighbor graphs are cut, with different numbers of eigenvectors, or walked on before k-means: this gives
    partitions (`partitions`).
-3. A linear head is fitted to each partition, in closed form.
-4. TEMI refines the heads together.
+3. A linear head is fitted to each partition, in closed form, and made as confident as it is reliable (`calibration`).
+4. The likelihood of pairs refines the heads: an image, its views and its neighbors get the same cluster.
 5. Clusters of all heads get common ids, and the mean of the probabilities is the prediction.
 6. A power of this mean gives a confidence as large as heads and neighbors agree (`calibration`).
 """
@@ -14,7 +14,7 @@ Six steps; docs/default.md has the gain of each:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from headclust.features import Features
 from headclust.group import current
-from headclust.methods.consensus.calibration import calibrated
+from headclust.methods.consensus.calibration import calibrated, temper_
 from headclust.methods.consensus.pair_whitening import space_transform
 from headclust.methods.consensus.partitions import (
     GRAPH_SIZES,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement(Stage):
-    """The second stage of the default: TEMI continues from the heads of the partitions, in their space and graph."""
+    """The second stage of the default: training goes on from the heads of the partitions, in their space and graph."""
 
     @property
     def unused(self) -> frozenset[str]:
@@ -62,8 +62,7 @@ PRESETS: dict[str, tuple[Any, ...]] = {
     "ours": (
         Partitions(),
         Refinement(
-            objective="temi",
-            objective_settings={"student_temperature": 3.0, "teacher_temperature": 3.0},
+            objective="pairs",
             head="linear",
             n_neighbors=10,
             unit="steps",
@@ -74,7 +73,6 @@ PRESETS: dict[str, tuple[Any, ...]] = {
             lr_batch=0,
             final_lr=0.0,
             optimizer_settings={"weight_decay": 0.0},
-            teacher_momentum=0.99,
             reduction="sum",
             augment=True,
         ),
@@ -129,19 +127,27 @@ def fit(
     partitions, samples = find_partitions(rows, graph, first, k, seed)
     # 3. One linear discriminant per partition.
     start = LinearHeads.discriminant(
-        rows[samples.to(device)], partitions.to(device), first.n_clusters, shrinkage=first.shrinkage
-    )
+        rows[samples.to(device)],
+        partitions.to(device),
+        first.n_clusters,
+        shrinkage=first.shrinkage,
+    ).requires_grad_(False)
+    temper_(start, rows, graph.indices[:, 0])
     temperature = refinement.traits.temperature
-    trained = Trained(start.requires_grad_(False).eval(), temperature, [0.0] * first.n_heads, [], [])
+    trained = Trained(start.eval(), temperature, [0.0] * first.n_heads, [], [])
     clusters, scores = _neighbor_information(start, rows, graph, temperature)
     history: list[dict[str, Any]] = [{"neighbor_information": scores}]
-    # 4. Refinement with TEMI on the smallest graph.
+    # 4. Refinement on the smallest graph.
+    # Steps in which each sample is drawn `passes` times.
+    most = math.ceil(first.passes * len(rows) / min(refinement.batch_size, len(rows)))
+    if refinement.unit == "steps":
+        refinement = replace(refinement, length=min(refinement.length, most))
     if refinement.length:
         views = _versions(rows, transforms, fitted) if first.views else ()
         batch_source = Samples((rows,), graph.indices[:, : min(refinement.n_neighbors, k)], views)
         trained = train_stage(refinement, batch_source, seed=seed, start=start, position=1, group=current())
         clusters, scores = _neighbor_information(trained.heads, rows, graph, temperature)
-        history += [{"stage": "temi", **record} for record in trained.history]
+        history += [{"stage": refinement.objective, **record} for record in trained.history]
         history.append({"refined_neighbor_information": scores})
     # 5. Heads by neighbor information, the highest first: the first gives the ids to which the others are matched.
     used = sorted(range(len(scores)), key=lambda head: -scores[head])

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from headclust.model.heads.linear import LinearHeads
 
+_TEMPERATURE = 3.0  # of the softmax over the logits of a discriminant, which is overconfident
 _VARIANCE = 10.0  # of the change of an average image's logit that is expected before any fix is seen
 _FAINT = 2.0  # log of a group's probability over that of a new group that starts as its copy
 _PINNED = 8_192  # pinned samples that the change is fitted to, at most
@@ -107,7 +108,11 @@ def _continued(
         has_group = torch.from_numpy(np.flatnonzero(own.groups >= 0))
         groups = torch.from_numpy(own.groups)[has_group][None].to(rows.device)
         heads = LinearHeads.discriminant(
-            rows[has_group.to(rows.device)], groups, own.n_groups, shrinkage=stage.shrinkage
+            rows[has_group.to(rows.device)],
+            groups,
+            own.n_groups,
+            shrinkage=stage.shrinkage,
+            temperature=_TEMPERATURE / temperature,
         )
         return heads.requires_grad_(False).eval(), np.arange(own.n_groups)
     weight, bias = start.heads.weight.detach(), start.heads.cluster_bias.detach()
@@ -154,7 +159,9 @@ def _divided(
     members = torch.from_numpy(np.flatnonzero(np.isin(groups, numbers)))
     parts = torch.from_numpy(np.searchsorted(numbers, groups[members.numpy()]))[None].to(rows.device)
     own = rows[members.to(rows.device)]
-    heads = LinearHeads.discriminant(own, parts, len(numbers), shrinkage=stage.shrinkage)
+    heads = LinearHeads.discriminant(
+        own, parts, len(numbers), shrinkage=stage.shrinkage, temperature=_TEMPERATURE / temperature
+    )
     logits = heads(own[None]).logits[0, 0].detach()
     level = temperature * torch.logsumexp(logits / temperature, 1).mean()
     return heads.weight[0].detach(), (heads.cluster_bias[0].detach() - level).tolist()

@@ -50,11 +50,14 @@ class LinearHeads(nn.Module):
         return ensemble.to(state["weight"].device)
 
     @classmethod
-    def discriminant(cls, rows: Tensor, assignments: Tensor, n_clusters: int, *, shrinkage: float) -> LinearHeads:
+    def discriminant(
+        cls, rows: Tensor, assignments: Tensor, n_clusters: int, *, shrinkage: float, temperature: float = 1.0
+    ) -> LinearHeads:
         """Linear discriminants of given partitions, one head per partition.
 
         With mu_c the mean of cluster c, S the covariance within clusters, shrunk towards a multiple of the identity,
-        and p_c the cluster's share with one sample added: logit_c = mu_c' S^-1 (x - mu_c / 2) + log p_c.
+        and p_c the cluster's share with one sample added, logit_c is mu_c' S^-1 (x - mu_c / 2) + log p_c, divided by
+        the temperature.
 
         Fisher, "The Use of Multiple Measurements in Taxonomic Problems", 1936; as a generative classifier Hastie,
         Tibshirani and Friedman, "The Elements of Statistical Learning", section 4.3.
@@ -64,6 +67,7 @@ class LinearHeads(nn.Module):
             assignments: Clusters, integers (heads, n_samples) in [0, n_clusters).
             n_clusters: Number of clusters; an empty cluster gets the mean of all samples.
             shrinkage: Share of the identity, in (0, 1].
+            temperature: Divides the logits, above 0; a discriminant is overconfident.
         """
         device, n_heads, (n_samples, dim) = rows.device, len(assignments), rows.shape
         exact = float64_device(device)
@@ -87,8 +91,8 @@ class LinearHeads(nn.Module):
                 weight = torch.linalg.solve((1 - shrinkage) * within + shrinkage * level * identity, means.T).T
                 prior = ((counts + 1) / (n_samples + n_clusters)).log()
                 # Bias: log p_c - mu_c' S^-1 mu_c / 2, and the shift back from centered rows to rows.
-                heads.weight[head] = weight
-                heads.cluster_bias[head] = prior - weight @ rows.mean(0).double() - (weight * means).sum(1) / 2
+                bias = prior - weight @ rows.mean(0).double() - (weight * means).sum(1) / 2
+                heads.weight[head], heads.cluster_bias[head] = weight / temperature, bias / temperature
         return heads.to(device)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 from headclust.training.objectives.batch import Batch, Objective
 from headclust.training.objectives.clc import Clc
 from headclust.training.objectives.imc_swav import ImcSwav
+from headclust.training.objectives.pairs import Pairs
 from headclust.training.objectives.scan import Scan
 from headclust.training.objectives.self_label import SelfLabel
 from headclust.training.objectives.temi import Pmi, Temi, Wmi
@@ -19,6 +20,7 @@ OBJECTIVES: dict[str, Any] = {
     "pmi": Pmi,
     "temi-scan": TemiScan,
     "scan": Scan,
+    "pairs": Pairs,
     "self-label": SelfLabel,
     "clc": Clc,
     "turtle": Turtle,
