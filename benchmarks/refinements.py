@@ -1,14 +1,14 @@
 """The default with other objectives in its refinement, from the same partitions.
 
-Command:  python benchmarks/refinements.py FEATURES ... [--kinds all,tail] [--draws 2] [--only pairs,former]
+Command:  python benchmarks/refinements.py FEATURES ... [--kinds all,tail] [--draws 2] [--only pairs,temi]
 Setting:  each feature file, which holds labels, is fitted whole (all), or the rows that benchmarks/subsets.py draws of
           it; draw and fit have the same seed. Labels define the tails and score. VARIANTS has the objectives: the
-          likelihood of pairs as shipped and without noise; TEMI with beta 0.6, the former refinement; TEMI's pointwise
-          mutual information with beta 1 and a teacher; SCAN with entropy weights 1 and 5; and no refinement. All start
-          from heads of the same temperature; only the former has its own.
+          likelihood of pairs as shipped and without noise; TEMI with beta 0.6, the former objective; its pointwise
+          mutual information with beta 1, without weights; SCAN with entropy weights 1 and 5; and no refinement. All
+          start from the same heads.
 Figure:   per fit ACC in percent of the consensus and mean of the heads; the same of the rows of FEATURES' test split,
           if it lies in the folder DATA-test beside DATA-train; CPU seconds.
-Expected: pairs two points above the former on equal photos, the same on tails and on the digits; SCAN with weight 5
+Expected: pairs two points above TEMI on equal photos, the same on tails and on the digits; SCAN with weight 5
           ahead on equal photos and up to ten points behind on tails.
 Result:   see docs/default.md, "The refinement".
 """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from headclust.errors import unknown
@@ -113,12 +114,21 @@ def _has_class_folders(root: Path) -> bool:
 
 def _grouped(images: ImageSet) -> ImageSet:
     """CIFAR-100 from class folders, each class replaced by its superclass."""
-    coarse = {_plain(name): i for i, group in enumerate(CIFAR20_CLASSES.items()) for name in (group[0], *group[1])}
-    for folder in images.class_names:
-        if _plain(folder) not in coarse:
-            raise unknown("class of cifar100", folder, coarse, how=f"It is a folder of {images.source}.")
-    table = np.array([coarse[_plain(folder)] for folder in images.class_names])
+    table = superclass_numbers(images.class_names, how=f"It is a folder of {images.source}.")
     return replace(images, labels=table[images.labels], class_names=tuple(CIFAR20_CLASSES))
+
+
+def superclass_numbers(class_names: Sequence[str], *, how: str = "") -> NDArray[np.int64]:
+    """The number of the superclass of each class of CIFAR-100, (n_classes,).
+
+    Raises:
+        SettingError: A name is none of CIFAR-100's classes or superclasses; `how` is the next step it gives.
+    """
+    coarse = {_plain(name): i for i, group in enumerate(CIFAR20_CLASSES.items()) for name in (group[0], *group[1])}
+    for name in class_names:
+        if _plain(name) not in coarse:
+            raise unknown("class of cifar100", name, coarse, how=how)
+    return np.array([coarse[_plain(name)] for name in class_names], dtype=np.int64)
 
 
 def _plain(name: str) -> str:
