@@ -26,6 +26,8 @@ from headclust.scoring import metrics
 SIZES, DIM, DEVIATIONS = (300, 30, 15, 8), 12, (6.0, 2.0)
 FITS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("consensus", {}),
+    "passes": ("consensus", {"passes": 1000.0}),
+    "and noise=0": ("consensus", {"passes": 1000.0, "pairs.noise": 0.0}),
     "whiten=false": ("consensus", {"whiten": False}),
     "spectral": ("spectral", {}),
     "kmeans": ("kmeans", {}),
