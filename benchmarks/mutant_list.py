@@ -184,8 +184,28 @@ _LIST: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         "methods",
         "test_consensus.py::test_confidence_is_as_large_as_heads_and_neighbors_agree",
     ): {
-        "calibration-with-itself": ("in (chosen, nearest[chosen].long())", "in (chosen, chosen)"),
-        "calibration-low-end": ("np.exp((low + high) / 2)))", "np.exp(low / 2)))"),
+        "calibration-with-itself": ("in (chosen, nearest[chosen].long()))", "in (chosen, chosen))"),
+        "calibration-low-end": ("np.exp((low + high) / 2))\n", "np.exp(low / 2))\n"),
+    },
+    (
+        "methods/consensus/calibration.py",
+        "methods",
+        "test_consensus.py::test_a_head_is_as_confident_as_it_is_reliable",
+    ): {
+        "temper-with-itself": (
+            ".logits[0] for each in (chosen, nearest[chosen].long())",
+            ".logits[0] for each in (chosen, chosen)",
+        ),
+        "temper-biases-stay": ("heads.cluster_bias[head] *= power", "heads.cluster_bias[head] *= 1.0"),
+    },
+    ("methods/consensus/refinement.py", "methods", "test_consensus.py::test_few_samples_are_not_passed_over_often"): {
+        "passes-unlimited": ("length=min(refinement.length, most)", "length=refinement.length"),
+        "passes-of-batches": ("math.ceil(passes * n_samples", "math.ceil(n_samples"),
+    },
+    ("training/objectives/pairs.py", "training", "objectives/test_pairs.py"): {
+        "pairs-marginal-of-anchors": ("log_batch_mean(log_p, dims=(0, 2)", "log_batch_mean(log_p[:1], dims=(0, 2)"),
+        "pairs-marginal-detached": ("group=self.batch_group)[:, None]", "group=self.batch_group)[:, None].detach()"),
+        "pairs-noise-unweighted": ("log_ratio + math.log(1 - noise)", "log_ratio"),
     },
     (
         "methods/consensus/refit.py",

@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         SettingError: A kind or variant is unknown, or a file has no labels.
     """
-    for chosen, known, name in ((options.kinds, ("all", *KINDS), "kind"), (options.only, VARIANTS, "variant")):
+    for chosen, choices, name in ((options.kinds, ("all", *KINDS), "kind"), (options.only, VARIANTS, "variant")):
         for each in chosen:
-            if each not in known:
-                raise unknown(name, each, known)
+            if each not in choices:
+                raise unknown(name, each, choices)
     print(
         f"{'data':16}{'backbone':20}{'kind':6}{'draw':5}{'objective':10}{'ACC':>6}{'heads':>7}{'test':>6}{'CPU s':>7}"
     )

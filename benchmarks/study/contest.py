@@ -41,6 +41,7 @@ _ABLATIONS = (
     "partitions=walk",
     "partitions=kmeans",
     "pairs.length=0",
+    "pairs.noise=0",
     "choose_by=neighbors",
 )
 _VALUES = {"false": False, "0": 0}

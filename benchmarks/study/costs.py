@@ -19,6 +19,7 @@ import torch
 from headclust.graph.search import resolve
 from headclust.methods import Recipe
 from headclust.methods.consensus.partitions import GRAPH_SIZES, neighbors_within_cluster, walks
+from headclust.methods.consensus.refinement import limited
 from headclust.training.stages import Schedule, Stage
 
 FILE = Path(__file__).with_name("costs.json")
@@ -201,7 +202,7 @@ def _consensus(recipe: Recipe, sizes: Sizes) -> Iterator[Part]:
     if cuts < heads:  # the walks themselves take a second
         yield Part("restart", restart_terms(n, k, d), (heads - cuts) * first.tries)
     if refinement.length:
-        yield from _steps(refinement, n, d, k, heads)
+        yield from _steps(limited(refinement, first.passes, n), n, d, k, heads)
     looks = 3 if refinement.length else 1  # at the clusters of all heads, for the neighbor information
     yield _assign(n, heads, k, d)._replace(times=looks)
     yield Part("score", score_terms(n, k), heads)  # ids that all heads share

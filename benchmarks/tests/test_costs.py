@@ -19,7 +19,7 @@ TERMS = {
     "assign": ("logits", "products"),
     "score": ("samples", "pairs"),
     "linear probe": ("products",),
-    "step temi/linear": ("steps", "logits", "products"),
+    "step pairs/linear": ("steps", "logits", "products"),
     "step temi/mlp": ("steps", "logits", "products"),
 }
 
@@ -60,7 +60,7 @@ def test_kmeans_costs_its_restarts(units):
 
 def test_the_default_is_fitted_on_as_many_samples_as_it_uses(units):
     once, ten_times = (of("default", Sizes(n, 64)) for n in (1_000_000, 10_000_000))
-    for unit in ("pca", "eigenvectors", "restart", "neighbors exact", "step temi/linear"):
+    for unit in ("pca", "eigenvectors", "restart", "neighbors exact", "step pairs/linear"):
         assert once.parts[unit] == ten_times.parts[unit]
     assert ten_times.parts["read"] == pytest.approx(10 * once.parts["read"])
     # 100,000 samples, or with many clusters 100 of each, and eigenvectors by their number.

@@ -49,7 +49,7 @@ def test_fixes_are_kept_by_every_later_fit(fit, base):
         assert after.confidence[:2].tolist() == [1, 1]
         assert after.clusters[2] == after.clusters[3]
         assert after.clusters[4] != after.clusters[5]
-        assert (after.clusters[6:] == groups[6:]).mean() > 0.6  # the new group finds others like its image
+        assert (after.clusters[6:] == groups[6:]).mean() > 0.5  # the new group finds others like its image
         assert read_metrics(runs_[-1])["n_clusters"] == runs.read_run(runs_[-1]).model.n_clusters == 5
         assert runs.verify_run(runs_[-1]) == []
         assert read_groups(runs.read_record(runs_[-1])).label(4) == "New"

@@ -138,10 +138,7 @@ def fit(
     clusters, scores = _neighbor_information(start, rows, graph, temperature)
     history: list[dict[str, Any]] = [{"neighbor_information": scores}]
     # 4. Refinement on the smallest graph.
-    # Steps in which each sample is drawn `passes` times.
-    most = math.ceil(first.passes * len(rows) / min(refinement.batch_size, len(rows)))
-    if refinement.unit == "steps":
-        refinement = replace(refinement, length=min(refinement.length, most))
+    refinement = limited(refinement, first.passes, len(rows))
     if refinement.length:
         views = _versions(rows, transforms, fitted) if first.views else ()
         batch_source = Samples((rows,), graph.indices[:, : min(refinement.n_neighbors, k)], views)
@@ -159,6 +156,12 @@ def fit(
     # 6. The power of the mean that gives the confidence.
     model = calibrated(model, rows, graph.indices[:, 0])
     return conclude(model, *spaces, losses=[-score for score in scores], history=history)
+
+
+def limited(refinement: Refinement, passes: float, n_samples: int) -> Refinement:
+    """The refinement with no more steps than draw each sample `passes` times."""
+    most = math.ceil(passes * n_samples / min(refinement.batch_size, n_samples))
+    return replace(refinement, length=min(refinement.length, most)) if refinement.unit == "steps" else refinement
 
 
 def _draw(
