@@ -17,6 +17,7 @@ from headclust.methods.registry import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.result import FitResult, check_fit
 from headclust.methods.settings import Setting, change_settings, list_settings
 from headclust.progress import note
+from headclust.training.stages import PARTS
 
 _EXTREME = 1e6  # largest value of a column or row, in units of the usual one, from which on float32 loses the others
 
@@ -79,6 +80,18 @@ class Recipe:
         """
         stages = change_settings(self.stages, changes)
         return replace(self, stages=stages, asked_for=self.asked_for | set(changes))
+
+    def absent(self, settings: Mapping[str, Any]) -> list[str]:
+        """Names in `settings` that the recipe lacks, as those of a run that another version has fitted.
+
+        Settings of the head and the optimizer that `settings` names are not absent.
+        """
+        parts = {
+            name: value
+            for name, value in settings.items()
+            if name.rpartition(".")[2] in PARTS and value in PARTS[name.rpartition(".")[2]] and name in self.values
+        }
+        return sorted(settings.keys() - self.changed(parts).values.keys())
 
     def for_features(self, features: Features) -> Recipe:
         """The recipe with the number of clusters resolved: its own, or for 0 the number of classes among the labels.

@@ -15,7 +15,6 @@ from headclust.features import Features
 from headclust.methods import Recipe
 from headclust.report.data import ReportData
 from headclust.report.images import Source
-from headclust.training.stages import PARTS
 
 _FROM_FILE, _HASHED = "file ", " (sha256 of the file)"  # around the path, where weights of a file are recorded
 
@@ -106,8 +105,8 @@ def _fit(config: Mapping[str, Any]) -> list[str]:
         recipe = Recipe.of(method, preset)
     except HeadclustError:
         return [f"# this version has no method {shell_word(method)} with preset {shell_word(preset)}"]
-    absent = _absent(recipe, used)
-    remarks = [f"# this version has no setting {shell_word(f'{name}={used.pop(name)}')}" for name in absent]
+    absent = [f"{name}={used.pop(name)}" for name in recipe.absent(used)]
+    remarks = [f"# this version has no {' '.join(map(shell_word, absent))}"] if absent else []
     changed = _changed(recipe, used)
     for name, option in (("n_clusters", "--clusters"), ("n_heads", "--heads")):
         if name in changed:
@@ -115,15 +114,6 @@ def _fit(config: Mapping[str, Any]) -> list[str]:
     for name, value in changed.items():
         words += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
     return [*remarks, _line([*words, "--seed", str(config["seed"])])]
-
-
-def _absent(recipe: Recipe, used: Mapping[str, Any]) -> list[str]:
-    """Settings used by an earlier version that this one lacks."""
-    parts = {name: value for name, value in used.items() if name.rpartition(".")[2] in PARTS and name in recipe.values}
-    try:
-        return sorted(used.keys() - recipe.changed(parts).values.keys())
-    except HeadclustError:  # a part that this version lacks: `used` is written as it is
-        return []
 
 
 def _changed(recipe: Recipe, used: dict[str, Any]) -> dict[str, Any]:

@@ -198,11 +198,11 @@ def fit_recipe(
 
 
 def _recorded_recipe(config: Path, recorded: Mapping[str, Any]) -> Recipe:
-    try:
-        return Recipe.of(recorded["method"], recorded["preset"], recorded["settings"])
-    except SettingError as error:  # another version's, or edited
-        step = "correct it in a copy of config.json, or delete it there if this version no longer has it"
-        raise SettingError(f"{printable(str(config))}: {error} To repeat the fit, {step}.") from None
+    recipe = Recipe.of(recorded["method"], recorded["preset"])
+    if absent := recipe.absent(recorded["settings"]):
+        step = "delete what this version lacks in a copy of config.json, and fit with that"
+        raise SettingError(f"{printable(str(config))}: unknown settings {printable(', '.join(absent))}: {step}.")
+    return Recipe.of(recipe.method, recipe.preset, recorded["settings"])
 
 
 def _training_depends_on(

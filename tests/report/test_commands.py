@@ -75,7 +75,7 @@ def test_a_setting_of_an_earlier_version_is_left_out_of_the_command_with_a_remar
     settings = {**Recipe.of().changed({"n_clusters": 7}).values, "guard": True}
     object.__setattr__(data, "config", {**data.config, "method": "consensus", "preset": "ours", "settings": settings})
     *_, remark, command = repeat(data, Source(None, None))
-    assert remark == "# this version has no setting guard=True"
+    assert remark == "# this version has no guard=True"
     assert "guard" not in command
 
 

@@ -198,10 +198,12 @@ def test_a_config_says_its_method_itself(fit, blob_file, here, option):
 
 
 def test_a_setting_of_an_earlier_version_is_refused_by_name(fit, blob_file, here):
-    config = read_config(fit(blob_file)) | {"settings": {"guard": True}}
+    config = read_config(fit(blob_file)) | {
+        "settings": {"optimizer": "sgd", "sgd_momentum": 0.5, "walls": 3, "guard": True}
+    }
     copy = here / "copy.json"
     copy.write_text(json.dumps(config))
-    with pytest.raises(SettingError, match=r"copy.json: unknown setting 'guard'.* correct it in a copy"):
+    with pytest.raises(SettingError, match=r"copy\.json: unknown settings guard, walls: delete"):
         verbs.fit([blob_file], config=copy, output=here / "again")
     assert not (here / "again").exists()
 
