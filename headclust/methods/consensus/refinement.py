@@ -126,15 +126,11 @@ def fit(
     graph = shared_neighbors(rows, min(math.ceil(k * GRAPH_SIZES[-1]), len(rows) - 1), current())
     partitions, samples = find_partitions(rows, graph, first, k, seed)
     # 3. One linear discriminant per partition.
-    start = LinearHeads.discriminant(
-        rows[samples.to(device)],
-        partitions.to(device),
-        first.n_clusters,
-        shrinkage=first.shrinkage,
-    ).requires_grad_(False)
-    temper_(start, rows, graph.indices[:, 0])
+    chosen, shrinkage = rows[samples.to(device)], first.shrinkage
+    start = LinearHeads.discriminant(chosen, partitions.to(device), first.n_clusters, shrinkage=shrinkage)
+    temper_(start.requires_grad_(False).eval(), rows, graph.indices[:, 0])
     temperature = refinement.traits.temperature
-    trained = Trained(start.eval(), temperature, [0.0] * first.n_heads, [], [])
+    trained = Trained(start, temperature, [0.0] * first.n_heads, [], [])
     clusters, scores = _neighbor_information(start, rows, graph, temperature)
     history: list[dict[str, Any]] = [{"neighbor_information": scores}]
     # 4. Refinement on the smallest graph.
