@@ -18,7 +18,7 @@ from headclust.embedding import EmbedSettings
 from headclust.methods import DEFAULT_METHOD, METHODS, PRESETS
 from headclust.methods.settings import list_settings
 
-QUICK = ["--heads", "3", "--set", "tries=2", "--set", "pairs.length=30"]
+QUICK = ["--heads", "3", "--set", "tries=2", "--set", "pairs.length=10"]
 TEMI = ["--method", "temi", "--heads", "3"]
 for setting in ("hidden_dim=24", "bottleneck_dim=12", "length=30", "warmup=3", "batch_size=64"):
     TEMI += ["--set", setting]
@@ -585,7 +585,9 @@ def test_a_whole_fit_in_a_process_of_its_own(shell, blob_file, tmp_path):
 
 def test_interrupted(shell, write, blobs, tmp_path):
     write("features/x.h5", blobs.features, blobs.labels)
-    process = shell("fit", *last_of_each([*QUICK, "--set", "pairs.length=10000000"]), "-o", "run")
+    process = shell(
+        "fit", *last_of_each([*QUICK, "--set", "pairs.length=10000000", "--set", "passes=1e9"]), "-o", "run"
+    )
     assert b"using the newest" in process.stderr.readline()  # everything is imported
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

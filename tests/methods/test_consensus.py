@@ -360,9 +360,12 @@ def test_a_head_is_as_confident_as_it_is_reliable(hard):
         assert float(confidence) == pytest.approx((clusters == clusters[nearest]).mean(), abs=1e-3)
 
 
-def test_few_samples_are_not_passed_over_often(hard):
-    result = fit(hard.features, **{"pairs.length": 300, "pairs.batch_size": 64, "passes": 2.0})
-    assert result.history[-2]["n_steps"] == math.ceil(2 * len(hard.features) / 64)
+def test_few_samples_are_not_passed_over_often(hard, capfd):
+    most = math.ceil(2 * len(hard.features) / 64)
+    for length, line in ((300, ""), (200, f"training takes {most} of 200 steps, as passes is 2.\n")):
+        result = fit(hard.features, **{"pairs.length": length, "pairs.batch_size": 64, "passes": 2.0})
+        assert result.history[-2]["n_steps"] == most
+        assert capfd.readouterr().err == line
     result = fit(hard.features, **{"pairs.length": 3, "pairs.batch_size": 64, "passes": 2.0})
     assert result.history[-2]["n_steps"] == 3
 

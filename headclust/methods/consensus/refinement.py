@@ -134,7 +134,9 @@ def fit(
     clusters, scores = _neighbor_information(start, rows, graph, temperature)
     history: list[dict[str, Any]] = [{"neighbor_information": scores}]
     # 4. Refinement on the smallest graph.
-    refinement = limited(refinement, first.passes, len(rows))
+    asked_for, refinement = refinement.length, limited(refinement, first.passes, len(rows))
+    if refinement.length < asked_for != PRESETS["ours"][1].length:
+        note(f"training takes {refinement.length} of {asked_for:,} steps, as passes is {first.passes:g}.")
     if refinement.length:
         views = _versions(rows, transforms, fitted) if first.views else ()
         batch_source = Samples((rows,), graph.indices[:, : min(refinement.n_neighbors, k)], views)
