@@ -198,6 +198,22 @@ _LIST: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {
         ),
         "temper-biases-stay": ("heads.cluster_bias[head] *= power", "heads.cluster_bias[head] *= 1.0"),
     },
+    (
+        "methods/consensus/partitions.py",
+        "methods",
+        "test_consensus.py::test_a_third_of_the_heads_starts_from_each_kind",
+    ): {
+        "partitions-kinds-not-in-turn": ("_KINDS[head % len(_KINDS)]", "_KINDS[head % 2]"),
+        "partitions-kmeans-of-rows-restarted": ('"kmeans": 1}', '"kmeans": 3}'),
+        "partitions-restarts-of-many-clusters": ("_RESTARTED // stage.n_clusters)", "_RESTARTED)"),
+    },
+    ("methods/consensus/partitions.py", "methods", "test_consensus.py::test_heads_cut_all_graphs_in_turn"): {
+        "partitions-one-graph-for-three-heads": (
+            "(head + head // len(_KINDS)) % n_graphs",
+            "head // len(_KINDS) % n_graphs",
+        ),
+        "partitions-one-graph-for-all-mixed-heads": ("(head + head // len(_KINDS)) % n_graphs", "head % n_graphs"),
+    },
     ("methods/consensus/refinement.py", "methods", "test_consensus.py::test_few_samples_are_not_passed_over_often"): {
         "passes-unlimited": ("length=min(refinement.length, most)", "length=refinement.length"),
         "passes-of-batches": ("math.ceil(passes * n_samples", "math.ceil(n_samples"),

@@ -18,7 +18,7 @@ import torch
 
 from headclust.graph.search import resolve
 from headclust.methods import Recipe
-from headclust.methods.consensus.partitions import GRAPH_SIZES, neighbors_within_cluster, walks
+from headclust.methods.consensus.partitions import GRAPH_SIZES, kind, n_restarts, neighbors_within_cluster
 from headclust.methods.consensus.refinement import limited
 from headclust.training.stages import Schedule, Stage
 
@@ -193,14 +193,14 @@ def _consensus(recipe: Recipe, sizes: Sizes) -> Iterator[Part]:
         if not views:
             yield _search(n, d)
     yield _search(n, d)
-    cuts = 0 if first.partitions == "kmeans" else sum(not walks(first, head) for head in range(heads))
+    cuts = [head for head in range(heads) if kind(first, head) == "graph"]
     if cuts:
         most = min(math.ceil(first.most_vectors * k), first.vectors_at_most, n)
-        yield Part("eigenvectors", eigen_terms(n, most), min(cuts, len(GRAPH_SIZES)))
+        yield Part("eigenvectors", eigen_terms(n, most), min(len(cuts), len(GRAPH_SIZES)))
         vectors = min(math.ceil((first.fewest_vectors + first.most_vectors) / 2 * k), most)
-        yield Part("restart", restart_terms(n, k, vectors), cuts * first.tries)
-    if cuts < heads:  # the walks themselves take a second
-        yield Part("restart", restart_terms(n, k, d), (heads - cuts) * first.tries)
+        yield Part("restart", restart_terms(n, k, vectors), sum(n_restarts(first, head) for head in cuts))
+    if of_rows := set(range(heads)) - set(cuts):  # the walks themselves take a second
+        yield Part("restart", restart_terms(n, k, d), sum(n_restarts(first, head) for head in of_rows))
     if refinement.length:
         yield from _steps(limited(refinement, first.passes, n), n, d, k, heads)
     looks = 3 if refinement.length else 1  # at the clusters of all heads, for the neighbor information

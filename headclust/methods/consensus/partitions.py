@@ -30,10 +30,12 @@ _SMALLEST_PART = 0.1
 # fewer than the connected components of the graph.
 _MODES = (0.5, 2.5)
 _MOST_STEPS = 200
-_WALK_TRIES = 3  # restarts of k-means after a walk, whose rows have many columns
+_KINDS = ("graph", "walk", "kmeans")  # of the heads, in turn
+# Most restarts of k-means of rows, which have many columns; with one, heads that start from the rows themselves differ.
+_TRIES = {"walk": 3, "kmeans": 1}
 _RESTARTED = 600  # clusters in all restarts of a partition, at most
 _MAX_ITER, _TOLERANCE = 100, 1e-4  # of k-means: its clusters only start the heads, which training refines
-_CHOICES = {"partitions": ("mixed", "graph", "walk", "kmeans"), "choose_by": ("consensus", "neighbors")}
+_CHOICES = {"partitions": ("mixed", *_KINDS), "choose_by": ("consensus", "neighbors")}
 _RANGES = {
     "n_clusters": (0, math.inf),
     "n_heads": (1, math.inf),
@@ -68,13 +70,13 @@ class Partitions:
         shrinkage: Weight of the identity, in (0, 1], in the covariance within pairs and in that within clusters. With
             few pairs the weight in the first is larger: number of dimensions over number of pairs.
         partitions: The partitions that heads start from: graph (cuts of neighbor graphs), walk (k-means of rows
-            averaged over walks on the widest graph), mixed (three heads of each kind in turn), or kmeans (of the
-            rows as they are).
+            averaged over walks on the widest graph), kmeans (of the rows as they are), or mixed (these in turn).
         fewest_vectors: Smallest number of eigenvectors per cluster that a cut uses; each head draws its own number ...
         most_vectors: ... up to this one.
         vectors_at_most: Largest number of eigenvectors, for any number of clusters; but one per connected component.
-        tries: Restarts of k-means per partition, at most three after a walk; the lowest inertia is used. With more than
-            100 clusters there are fewer, at most 600 / n_clusters, as restarts then differ less.
+        tries: Restarts of k-means per partition, at most three after a walk and one of the rows as they are; the lowest
+            inertia is used. With more than 100 clusters there are fewer, at most 600 / n_clusters, as restarts then
+            differ less.
         passes: Most passes over the samples in the refinement, whatever its length in steps: with few samples, more
             would fit the heads to chance.
         choose_by: The heads that are used: consensus (all, with the mean of their probabilities), or neighbors (the one
@@ -85,7 +87,7 @@ class Partitions:
     """
 
     n_clusters: int = 0
-    n_heads: int = 16
+    n_heads: int = 24
     samples_at_most: int = 0
     n_components: int = 256
     n_neighbors: int = 10
@@ -145,18 +147,17 @@ def find_partitions(rows: Tensor, graph: NeighborGraph, stage: Partitions, k: in
 
     def partition(head: int, coordinates: Tensor) -> NDArray[np.int64]:
         """The partition that a head starts from."""
-        at_most = min(stage.tries, _WALK_TRIES) if walks(stage, head) else stage.tries
         runs = restarts(
             coordinates,
             stage.n_clusters,
-            n_heads=max(1, min(at_most, _RESTARTED // stage.n_clusters)),
+            n_heads=n_restarts(stage, head),
             max_iter=_MAX_ITER,
             tolerance=_TOLERANCE,
             seed=stream_seed(seed, RESTART_STREAM, head),
         )
         return min(runs, key=lambda restart: restart.inertia).assignments
 
-    if stage.partitions == "kmeans" or len(points) <= stage.n_clusters:  # then each sample can be its own cluster
+    if len(points) <= stage.n_clusters:  # then each sample can be its own cluster
         coordinates: Iterable[tuple[int, Tensor]] = ((head, points) for head in own)
     else:
         sizes = [min(math.ceil(k * size), graph.indices.shape[1]) for size in GRAPH_SIZES]
@@ -177,11 +178,13 @@ def _coordinates(
     from headclust.graph.matrix import parts
 
     n_graphs, start = len(GRAPH_SIZES), stream_seed(seed, RESTART_STREAM)
-    cut = [head for head in heads if not walks(stage, head)]
-    last = max((head % n_graphs for head in cut), default=-1)
+    cut, walked, plain = ([head for head in heads if kind(stage, head) == each] for each in _KINDS)
+    yield from ((head, points) for head in plain)
+    # The graph that each head cuts: all graphs in turn, if all heads cut and if one of three does.
+    graph_of = {head: (head + head // len(_KINDS)) % n_graphs for head in cut}
+    last = max(graph_of.values(), default=-1)
     n_parts, vectors = 0, None
     for position, weights in enumerate(graphs):
-        of_graph = [head for head in heads if head % n_graphs == position]
         # Vectors of a graph start from those of the one before, so every process computes all up to the last it needs.
         if position <= last:
             # A component without an eigenvector would be a single point of the map, together with others like it.
@@ -189,7 +192,7 @@ def _coordinates(
             n_parts = n_parts or min(int(parts(weights).max()) + 1, most)
             count = min(max(min(most, stage.vectors_at_most), n_parts), len(points))
             map_, vectors = _diffusion_map(weights, count, start, points.device, vectors)
-            for head in sorted(set(of_graph) & set(cut)):
+            for head in [head for head in cut if graph_of[head] == position]:
                 generator = np.random.default_rng(stream_seed(seed, HEAD_STREAM, head))
                 vectors_per_cluster = generator.uniform(stage.fewest_vectors, stage.most_vectors)
                 n_vectors = max(math.ceil(vectors_per_cluster * stage.n_clusters), n_parts)
@@ -197,12 +200,17 @@ def _coordinates(
                 yield head, unit_length(map_[:, :n_vectors])
             del map_  # before the next is computed: it can be most of the memory
         if position == n_graphs - 1:  # walks on the widest graph take the fewest steps, and are as good
-            yield from _walked(points, weights, [head for head in heads if head not in cut], stage.n_clusters, seed)
+            yield from _walked(points, weights, walked, stage.n_clusters, seed)
 
 
-def walks(stage: Partitions, head: int) -> bool:
-    """True if a head clusters what a walk averages, and not eigenvectors."""
-    return stage.partitions == "walk" or (stage.partitions == "mixed" and head // len(GRAPH_SIZES) % 2 == 1)
+def kind(stage: Partitions, head: int) -> str:
+    """The kind of partition that a head starts from: graph, walk or kmeans."""
+    return _KINDS[head % len(_KINDS)] if stage.partitions == "mixed" else stage.partitions
+
+
+def n_restarts(stage: Partitions, head: int) -> int:
+    """Restarts of k-means of which a head starts from the best."""
+    return max(1, min(stage.tries, _TRIES.get(kind(stage, head), stage.tries), _RESTARTED // stage.n_clusters))
 
 
 def _diffusion_map(
