@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,11 +21,10 @@ _HALVINGS = 30
 def calibrated(model: ClusterModel, rows: Tensor, nearest: Tensor) -> ClusterModel:
     """The model with the power that gives the fitted samples, on average, the confidence that agreement supports.
 
-    A cluster is right at best as often as two heads agree on it, as at most one of two that differ is right; and if
-    images that are nearest neighbors are of one kind, as often as both are in one cluster. The mean confidence becomes
-    the product of both shares. A temperature fitted to agreement, as here, instead of to labels as in Guo et al., "On
-    calibration of modern neural networks", ICML 2017 (https://arxiv.org/abs/1706.04599), sees no error that all heads
-    make together.
+    The mean confidence becomes the share of votes that are for the result, over all heads and samples, times the share
+    of samples whose nearest neighbor is in their cluster. A temperature fitted to agreement, as here, instead of to
+    labels as in Guo et al., "On calibration of modern neural networks", ICML 2017 (https://arxiv.org/abs/1706.04599),
+    sees no error that all heads make together.
 
     Args:
         model: Several heads in use, with common cluster ids; else it stays as it is.
@@ -40,10 +38,9 @@ def calibrated(model: ClusterModel, rows: Tensor, nearest: Tensor) -> ClusterMod
     on_rows = replace(model, transforms=(FeatureTransform(),))
     chosen = _spread(len(rows), model.n_clusters)
     samples, neighbors = (on_rows.assign(rows[each.to(rows.device)]) for each in (chosen, nearest[chosen].long()))
-    # Share of the pairs of heads that give a sample the same cluster, and of the samples whose neighbor is in theirs.
+    # Share of the votes for the result, and of the samples whose neighbor is in their cluster.
     votes = samples.by_head[list(model.used_heads)]
-    pairs = [np.mean(first == second) for first, second in itertools.combinations(votes, 2)]
-    target = float(np.mean(pairs) * np.mean(samples.clusters == neighbors.clusters))
+    target = float(np.mean(votes == samples.clusters) * np.mean(samples.clusters == neighbors.clusters))
     log_probs = on_rows.mean_probs(rows[chosen.to(rows.device)]).double().log()
     return replace(model, exponent=_power(log_probs, target))
 
