@@ -180,6 +180,8 @@ def _coordinates(
     n_graphs, start = len(GRAPH_SIZES), stream_seed(seed, RESTART_STREAM)
     cut, walked, plain = ([head for head in heads if kind(stage, head) == each] for each in _KINDS)
     yield from ((head, points) for head in plain)
+    if not cut and not walked:
+        return  # no graph is needed
     # The graph that each head cuts: all graphs in turn, if all heads cut and if one of three does.
     graph_of = {head: (head + head // len(_KINDS)) % n_graphs for head in cut}
     last = max(graph_of.values(), default=-1)
