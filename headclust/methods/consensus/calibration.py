@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,14 @@ _HALVINGS = 30
 def calibrated(model: ClusterModel, rows: Tensor, nearest: Tensor) -> ClusterModel:
     """The model with the power that gives the fitted samples, on average, the confidence that agreement supports.
 
-    The mean confidence becomes the share of votes that are for the result, over all heads and samples, times the share
-    of samples whose nearest neighbor is in their cluster. A temperature fitted to agreement, as here, instead of to
-    labels as in Guo et al., "On calibration of modern neural networks", ICML 2017 (https://arxiv.org/abs/1706.04599),
-    sees no error that all heads make together.
+    A cluster is right at best as often as two heads agree on it, as at most one of two that differ is right; and if
+    images that are nearest neighbors are of one kind, as often as both are in one cluster. The mean confidence becomes
+    the product of both shares. Only the better half of the heads is asked: the others differ for reasons of their own.
+    A temperature fitted to agreement, as here, instead of to labels as in Guo et al., "On calibration of modern neural
+    networks", ICML 2017 (https://arxiv.org/abs/1706.04599), sees no error that all heads make together.
 
     Args:
-        model: Several heads in use, with common cluster ids; else it stays as it is.
+        model: Several heads in use, the best first, with common cluster ids; else it stays as it is.
         rows: Transformed rows of the fitted samples, (n_samples, dim).
         nearest: Row number of the nearest neighbor of each, (n_samples,).
     """
@@ -38,9 +40,10 @@ def calibrated(model: ClusterModel, rows: Tensor, nearest: Tensor) -> ClusterMod
     on_rows = replace(model, transforms=(FeatureTransform(),))
     chosen = _spread(len(rows), model.n_clusters)
     samples, neighbors = (on_rows.assign(rows[each.to(rows.device)]) for each in (chosen, nearest[chosen].long()))
-    # Share of the votes for the result, and of the samples whose neighbor is in their cluster.
-    votes = samples.by_head[list(model.used_heads)]
-    target = float(np.mean(votes == samples.clusters) * np.mean(samples.clusters == neighbors.clusters))
+    # Share of the pairs of heads that give a sample the same cluster, and of the samples whose neighbor is in theirs.
+    votes = samples.by_head[list(model.used_heads[: max(2, len(model.used_heads) // 2)])]
+    pairs = [np.mean(first == second) for first, second in itertools.combinations(votes, 2)]
+    target = float(np.mean(pairs) * np.mean(samples.clusters == neighbors.clusters))
     log_probs = on_rows.mean_probs(rows[chosen.to(rows.device)]).double().log()
     return replace(model, exponent=_power(log_probs, target))
 
