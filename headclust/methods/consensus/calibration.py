@@ -24,9 +24,10 @@ def calibrated(model: ClusterModel, rows: Tensor, nearest: Tensor) -> ClusterMod
 
     A cluster is right at best as often as two heads agree on it, as at most one of two that differ is right; and if
     images that are nearest neighbors are of one kind, as often as both are in one cluster. The mean confidence becomes
-    the product of both shares. Only the better half of the heads is asked: the others differ for reasons of their own.
-    A temperature fitted to agreement, as here, instead of to labels as in Guo et al., "On calibration of modern neural
-    networks", ICML 2017 (https://arxiv.org/abs/1706.04599), sees no error that all heads make together.
+    the product of both shares. Only the better half of the heads counts: those of low neighbor information err more
+    than the result does. A temperature fitted to agreement, as here, instead of to labels as in Guo et al., "On
+    calibration of modern neural networks", ICML 2017 (https://arxiv.org/abs/1706.04599), sees no error that all heads
+    make together.
 
     Args:
         model: Several heads in use, the best first, with common cluster ids; else it stays as it is.
