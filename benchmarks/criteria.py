@@ -8,7 +8,7 @@ Figure:   per fit ACC of the fitted rows in percent; mutual information in nats,
           clusters of an image and of its 10 nearest neighbors by cosine similarity; the same of an image and its views;
           entropy of the cluster sizes, as a share of that of equal ones.
 Expected: no score ranks both methods rightly on all sets.
-Result:   see docs/default.md, "What was tried without success".
+Result:   see docs/default-trials.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Figure:   per fit ACC in percent of the consensus and mean of the heads; the sam
           if it lies in the folder DATA-test beside DATA-train; CPU seconds.
 Expected: pairs two points above TEMI on equal photos, the same on tails and on the digits; SCAN with weight 5
           ahead on equal photos and up to ten points behind on tails.
-Result:   see docs/default.md, "The refinement".
+Result:   see docs/default-trials.md.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ Setting:  the train features of the study offline (benchmarks/table.py), of whic
           Two draws each by default; fitted and scored on the same rows, with the number of classes among them. Draw and
           fit have the same seed. Labels define the data sets and score; no fit uses them.
 Figure:   mean ACC of each entrant; the default's gain over each, paired by draw, with 95 % intervals.
-Expected: above k-means in all three; ahead of spectral on average; no effect of
-          TEMI, which favors clusters of equal size, on long tails.
+Expected: above k-means in all three; ahead of spectral on average.
 Result:   see docs/default.md.
 """
 
