@@ -24,11 +24,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from script import answer
+from script import answer, labeled_pair
 from tiny import feature_file
 
-from headclust.errors import SettingError
-from headclust.features import Features, load_features
+from headclust.features import Features
 from headclust.graph.neighbors import shared_neighbors
 from headclust.group import current
 from headclust.methods import FitResult, Recipe
@@ -49,22 +48,15 @@ OVER = (("kmeans", 2), ("kmeans", 5), ("consensus", 2))  # methods, and clusters
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    train = parser.add_argument("train", metavar="TRAIN", type=Path, nargs="?", help="feature file with labels")
-    test = parser.add_argument("test", metavar="TEST", type=Path, nargs="?", help="another, of the same classes")
+    train = parser.add_argument("train", metavar="TRAIN", type=Path, help="feature file with labels")
+    test = parser.add_argument("test", metavar="TEST", type=Path, help="another, of the same classes")
     parser.add_argument("--seeds", type=int, default=3)
     return answer("ceilings", parser, run, arguments, made={train: feature_file, test: feature_file}, seeds=1)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure and print.
-
-    Raises:
-        SettingError: A file has no labels, or samples without one.
-    """
-    train, test = load_features(options.train), load_features(options.test)
-    for features in (train, test):
-        if features.labels is None or features.labels.min() < 0:
-            raise SettingError(f"{features.path} has samples without a label: embed labeled images.")
+    """Measure and print."""
+    train, test = labeled_pair(options.train, options.test)
     rows: dict[str, list[tuple[float, float]]] = {}
     for seed in range(options.seeds):
         for name, accuracy, likelihood in ceilings(train, test, seed):

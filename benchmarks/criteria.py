@@ -41,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     files = parser.add_argument(
-        "features", metavar="FEATURES", type=Path, nargs="*", help="files with labels and views"
+        "features", metavar="FEATURES", type=Path, nargs="+", help="files with labels and views"
     )
     parser.add_argument("--kinds", type=names, default=("all", "tail"))
     parser.add_argument("--methods", type=names, default=("default", "scan"))
     parser.add_argument("--draws", type=int, default=1)
     tiny = {"kinds": ("all",), "methods": ("default", "kmeans")}
-    return answer("criteria", parser, run, arguments, made={files: lambda folder: [feature_file(folder)]}, **tiny)
+    return answer("criteria", parser, run, arguments, made={files: feature_file}, **tiny)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -19,12 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from script import answer
+from script import answer, labeled_pair
 from sklearn.cluster import AgglomerativeClustering
 from tiny import feature_file
 
-from headclust.errors import SettingError
-from headclust.features import load_features
 from headclust.features.rows import unit_length
 from headclust.images.datasets.cifar import superclass_numbers
 from headclust.methods import Recipe
@@ -34,21 +32,16 @@ from headclust.scoring import metrics
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    train = parser.add_argument("train", metavar="TRAIN", type=Path, nargs="?", help="feature file with labels")
-    test = parser.add_argument("test", metavar="TEST", type=Path, nargs="?", help="another, of the same classes")
+    train = parser.add_argument("train", metavar="TRAIN", type=Path, help="feature file with labels")
+    test = parser.add_argument("test", metavar="TEST", type=Path, help="another, of the same classes")
     parser.add_argument("--clusters", type=int, default=20)
     return answer("labelings", parser, run, arguments, made={train: feature_file, test: feature_file}, clusters=3)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure and print.
-
-    Raises:
-        SettingError: A file has no labels.
-    """
-    train, test = load_features(options.train), load_features(options.test)
-    if train.labels is None or test.labels is None:
-        raise SettingError("TRAIN and TEST need labels.")
+    """Measure and print."""
+    train, test = labeled_pair(options.train, options.test)
+    assert train.labels is not None
     n_clusters, n_classes = options.clusters, int(train.labels.max()) + 1
     model = Recipe.of().changed({"n_clusters": n_clusters}).fit([replace(train, labels=None, class_names=())], 0).model
     assigned = model.assign(test)

@@ -50,12 +50,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    files = parser.add_argument("features", metavar="FEATURES", type=Path, nargs="*", help="files with labels")
+    files = parser.add_argument("features", metavar="FEATURES", type=Path, nargs="+", help="files with labels")
     parser.add_argument("--kinds", type=names, default=("all", "tail"))
     parser.add_argument("--only", type=names, default=tuple(VARIANTS), help=f"of {', '.join(VARIANTS)} only these")
     parser.add_argument("--draws", type=int, default=2)
     tiny = {"kinds": ("all",), "draws": 1}
-    return answer("refinements", parser, run, arguments, made={files: lambda folder: [feature_file(folder)]}, **tiny)
+    return answer("refinements", parser, run, arguments, made={files: feature_file}, **tiny)
 
 
 def run(options: argparse.Namespace) -> None:

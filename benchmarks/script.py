@@ -22,9 +22,10 @@ from study.plan import FeatureSpec, own_features
 from study.presets import DATASETS
 
 from headclust.errors import HeadclustError, SettingError, unknown
+from headclust.features import Features, load_features
 from headclust.progress import printable
 
-__all__ = ["answer", "expectation", "feature_files", "folders", "names", "numbers"]
+__all__ = ["answer", "expectation", "feature_files", "folders", "labeled_pair", "names", "numbers"]
 
 
 def answer(
@@ -118,6 +119,21 @@ def feature_files(given: Sequence[str]) -> list[tuple[FeatureSpec, FeatureSpec]]
             raise SettingError(f"--features {name}{equals}{text}: expected NAME=FILE or NAME=FILE,TEST.")
         specs.append(own_features(name, Path(fit), Path(test or fit)))
     return specs
+
+
+def labeled_pair(train: Path, test: Path) -> tuple[Features, Features]:
+    """Two feature files of the same classes, in which every sample has a label.
+
+    Raises:
+        SettingError: A sample has no label, or the classes differ.
+    """
+    pair = load_features(train), load_features(test)
+    for features in pair:
+        if features.labels is None or features.labels.min() < 0:
+            raise SettingError(f"{features.path} has samples without a label: embed labeled images.")
+    if pair[0].class_names != pair[1].class_names:
+        raise SettingError(f"{train} and {test} have different classes: give two splits of one data set.")
+    return pair
 
 
 def numbers(text: str) -> tuple[int, int]:

@@ -8,7 +8,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from headclust import write_features
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 DOCS = BENCHMARKS.parent / "docs"
@@ -41,6 +44,22 @@ def test_every_script_has_a_tiny_run(name, capsys, monkeypatch, tmp_path):
     assert script(name).main(["--tiny"]) == 0
     assert capsys.readouterr().out.strip()
     assert not any(tmp_path.iterdir())  # it leaves nothing behind
+
+
+@pytest.mark.parametrize("name", ["ceilings", "labelings"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(None, "without a label"), ([0, -1, 1], "without a label"), ([0, 1, 1], "different classes")],
+)
+def test_two_files_need_labels_of_the_same_classes(name, labels, message, tmp_path, capsys):
+    rows = np.eye(3, 4, dtype=np.float32)
+    names = [("cat", "dog"), ("dog", "owl") if labels else ()]
+    for split, given, classes in zip(("train", "test"), ([0, 1, 1], labels), names, strict=True):
+        given = None if given is None else np.array(given)
+        about = {"sample_ids": list("abc"), "dataset": "made-up", "backbone": "array"}
+        write_features(tmp_path / f"{split}.h5", rows, labels=given, class_names=classes, **about)
+    assert script(name).main([str(tmp_path / f"{split}.h5") for split in ("train", "test")]) == 2
+    assert message in capsys.readouterr().err
 
 
 @cache
